@@ -1,0 +1,1 @@
+"""The ways in: Envoy with the shim, Envoy with ext_proc."""

@@ -1,0 +1,1 @@
+"""Which endpoint, whose identity, which data."""

@@ -1,0 +1,1 @@
+"""fold(state, record) -> state; state -> what a Snapshot holds."""

@@ -1,0 +1,114 @@
+"""What the engine decides, and what it wants done. Effects are a small closed union: a new one makes the type checker
+point at every place that carries effects out (`assert_never`)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eastwall.model.call import Mode, Phase
+from eastwall.model.endpoint import Match
+from eastwall.model.facts import Facts
+from eastwall.model.finding import Finding
+from eastwall.model.identity import Identity
+
+
+class Allow(Struct, frozen=True, tag=True):
+    """Let the message pass as it is."""
+
+
+class Deny(Struct, frozen=True, tag=True):
+    """Answer in the service's place."""
+
+    status: int
+    title: str
+    detail: str
+    """Safe to show the caller."""
+    type: str
+    """Problem type, last path element of the RFC 9457 `type` URI, e.g. `access-denied`."""
+
+
+class Throttle(Struct, frozen=True, tag=True):
+    """Too much: 429."""
+
+    retry_after: float
+    """Seconds until a call would pass."""
+    limit: int
+    remaining: int
+    detail: str
+
+
+class Redact(Struct, frozen=True, tag=True):
+    """Replace sensitive values in the message body; the body stays valid JSON."""
+
+    data_classes: tuple[str, ...]
+    style: str
+    """`redact` (fixed text), `mask` (keep last four), `hash` (keyed), `drop` (remove the field)."""
+
+
+Effect = Allow | Deny | Throttle | Redact
+
+
+class PolicyMatch(Struct, frozen=True):
+    """One policy that had something to say about a call."""
+
+    policy: str
+    """Name, e.g. `orders-owner-only`; built-in ones start with `builtin/`."""
+    kind: str
+    location: str
+    """`file:line`, or `builtin`."""
+    mode: Mode
+    """Effective mode (lower of the policy's and the scope's)."""
+    action: str
+    """`allow`, `block`, `limit`, `redact`, `report`."""
+    reason: str
+    """One plain sentence."""
+    finding: str = ""
+    """Id of the finding it acted on, for DetectionPolicy."""
+    to_pass: str = ""
+    """What would have made the call pass."""
+
+
+class Verdict(Struct, frozen=True):
+    """The outcome of policy evaluation."""
+
+    action: str
+    """What is done: `allow`, `block`, `limit`, `redact`."""
+    would: str
+    """What enforce would have done: the same words. Equal to `action` when every match is enforced."""
+    effects: tuple[Effect, ...] = ()
+    """What to carry out now (only from enforced matches); empty means allow."""
+    matches: tuple[PolicyMatch, ...] = ()
+    """All that matched, in order of evaluation; the deciding one first among the non-allow ones."""
+
+
+ALLOWED = Verdict(action="allow", would="allow")
+
+
+class Decision(Struct, frozen=True):
+    """Everything the engine concluded about one call at one phase."""
+
+    call_id: str
+    phase: Phase
+    match: Match
+    identity: Identity
+    facts: Facts
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+
+
+class Answer(Struct, frozen=True):
+    """What a data-plane adapter must do with the message at hand."""
+
+    deny: bool = False
+    """True: answer the caller with `status`, `headers` and `body` in the service's place."""
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    """deny: the headers of the answer. Otherwise: headers to set on the passing message."""
+    remove_headers: tuple[str, ...] = ()
+    body: bytes | None = None
+    """deny: the body of the answer. Otherwise: the replaced message body, None to leave it."""
+    want_response: int = 2
+    """Answer to a request: 0 = do not show the response, 1 = its headers, 2 = headers and body."""
+
+
+PASS = Answer()

@@ -1,0 +1,111 @@
+"""What is known of an API: endpoints and their learned profiles."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Parameter(Struct, frozen=True):
+    """A path parameter."""
+
+    name: str
+    """e.g. `order_id`."""
+    kind: str
+    """Value kind by evidence: `integer`, `uuid`, `hex`, `ulid`, `date`, `email`, `slug`, `string`."""
+
+
+class ObjectParameter(Struct, frozen=True):
+    """A place in a request that names an object."""
+
+    place: str
+    """`path.order_id`, `query.account`, `body.order_id`."""
+    kind: str
+    """Object kind, e.g. `order`."""
+    exclusive: bool
+    """Learned: objects of this kind are used by the one actor they were given to. Only exclusive kinds are judged."""
+    confidence: float
+    """0..1."""
+    evidence: str = ""
+    """One plain sentence with counts."""
+
+
+class FieldProfile(Struct, frozen=True):
+    """One field of a learned schema."""
+
+    place: str
+    """Dotted path in the body with `[]` for array items: `items[].price`; or `query.NAME`."""
+    kinds: tuple[str, ...]
+    """JSON types seen: `string`, `integer`, `number`, `boolean`, `null`, `object`, `array`."""
+    format: str = ""
+    """`uuid`, `date`, `date-time`, `email`, `uri`, `ipv4`, ... when all strings seen had it."""
+    seen: int = 0
+    """Samples that had it."""
+    of: int = 0
+    """Samples in which its parent was there; required when `seen == of`."""
+    data_class: str = ""
+    """Data class of its values (`pan`, `ssn`, `iban`, `email`, `phone`, `secret`), or empty."""
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int = 0
+
+
+class Schema(Struct, frozen=True):
+    """A learned message schema."""
+
+    samples: int = 0
+    fields: tuple[FieldProfile, ...] = ()
+    """Sorted by place."""
+
+
+class Endpoint(Struct, frozen=True):
+    """An operation of a service with everything learned about it."""
+
+    id: str
+    """Stable across re-learning: `ep_` and 12 hex digits."""
+    service: str
+    method: str
+    template: str
+    """`/orders/{order_id}`."""
+    parameters: tuple[Parameter, ...] = ()
+    """In path order."""
+    status: str = "learning"
+    """`learning` until the window has its minimum of calls, actors and time; then `learned`."""
+    origin: str = "observed"
+    """`observed`, `declared` (from a spec, never seen), or `both`."""
+    calls: int = 0
+    first_seen: float = 0.0
+    last_seen: float = 0.0
+    actors: int = 0
+    """Distinct actors (estimate)."""
+    authenticated: float = 0.0
+    """Share of successful calls with an identity of strength GUESSED or better, 0..1."""
+    login: bool = False
+    """Takes credentials (a password-like property and answers 401/403 on failure)."""
+    statuses: tuple[tuple[int, int], ...] = ()
+    """(status, count), sorted."""
+    request: Schema = Schema()
+    responses: tuple[tuple[int, Schema], ...] = ()
+    """(status, schema), sorted."""
+    query: Schema = Schema()
+    properties: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(identity class, request-body property places ever sent by it in clean calls); class `*` is the union."""
+    property_calls: tuple[tuple[str, int], ...] = ()
+    """(identity class, clean calls with a body that `properties` rests on)."""
+    response_only: tuple[str, ...] = ()
+    """Property places that responses of the same resource carry but clean requests never sent (read-only by behaviour)."""
+    objects: tuple[ObjectParameter, ...] = ()
+    gives: tuple[tuple[str, str], ...] = ()
+    """(response place, object kind): where responses give object ids to the caller, e.g. (`items[].id`, `order`)."""
+    data_classes: tuple[tuple[str, str, str], ...] = ()
+    """(direction `request`|`response`, place, data class)."""
+    sample_every: int = 1
+    """The engine sends the full shape of one in so many calls to the learner: 1 while new or changing, more when settled."""
+
+
+class Match(Struct, frozen=True):
+    """The endpoint a call goes to."""
+
+    endpoint: Endpoint | None
+    """None when nothing is known of this method and path yet."""
+    params: tuple[tuple[str, str], ...] = ()
+    """(parameter name, decoded value), in path order."""

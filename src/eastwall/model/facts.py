@@ -1,0 +1,111 @@
+"""What detections and policies see: everything known about one call, nothing to fetch."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eastwall.model.call import Call, Phase
+from eastwall.model.endpoint import Match
+from eastwall.model.identity import Identity
+from eastwall.model.operation import Operation, Value
+
+
+class ObjectUse(Struct, frozen=True):
+    """A request names an object of a learned kind."""
+
+    place: str
+    kind: str
+    key: int
+    """Keyed 64-bit hash of (service, kind, value)."""
+    shown: str
+    """The value for the explanation, masked unless it is a plain number or uuid."""
+    granted: bool
+    """The actor was given this object before, or made it."""
+    owners: int
+    """How many other actors are known to hold it."""
+    exclusive: bool
+    """See ObjectParameter.exclusive."""
+    confidence: float
+    evidence: str
+
+
+class Property(Struct, frozen=True):
+    """A property of a request body that its identity class never sent to this learned operation."""
+
+    place: str
+    privileged: bool
+    """Its name (or a part) means privilege or state: role, admin, is_*, verified, balance, price, status, owner, ..."""
+    response_only: bool
+    """Responses carry it, requests never did: read-only by behaviour."""
+    declared: bool
+    """The declared request schema has it."""
+    learned_from: int
+    """Clean calls with a body that this knowledge rests on."""
+
+
+class LoginWindow(Struct, frozen=True):
+    """Failed sign-ins around this one (this call's own result is not in it), over the window."""
+
+    window: float
+    """Seconds."""
+    source_failures: int
+    """Failures from this source address."""
+    source_accounts: int
+    """Distinct accounts (hashed) tried and failed from this source."""
+    account_failures: int
+    """Failures of this account from anywhere."""
+    account_sources: int
+    """Distinct sources that failed on this account."""
+    failure_share: float
+    """Failed / all sign-ins of this endpoint in the window, 0..1."""
+
+
+class DataHit(Struct, frozen=True):
+    """A value of a data class, found and validated in a body."""
+
+    data_class: str
+    place: str
+    """JSON place, or `body` in text."""
+    masked: str
+    """e.g. `4111********1111`."""
+
+
+class Field(Struct, frozen=True, array_like=True):
+    """The shape of one value: what a record keeps instead of the value."""
+
+    place: str
+    """`items[].price` in a body, `query.NAME`."""
+    kind: str
+    """JSON type."""
+    format: str = ""
+    data_class: str = ""
+    length: int = 0
+    """Characters, items or keys."""
+    number: float | None = None
+    """The value, for plain numbers of fields with no data class that are not ids (bounds learning); else None."""
+
+
+class Facts(Struct, frozen=True):
+    """Everything known about one call at one phase. Detections are pure functions of this."""
+
+    call: Call
+    phase: Phase
+    operation: Operation
+    """The request, or in the response phase the response message."""
+    match: Match
+    identity: Identity
+    suspects: tuple[tuple[Value, frozenset[str]], ...] = ()
+    """Values the prefilter hit, each with the pattern families (`sql`, `command`, `traversal`, ...) that hit it."""
+    objects: tuple[ObjectUse, ...] = ()
+    new_properties: tuple[Property, ...] = ()
+    login: LoginWindow | None = None
+    """Set on operations that take credentials."""
+    data: tuple[DataHit, ...] = ()
+    fields: tuple[Field, ...] = ()
+    """Shape of the message; empty unless this call is sampled."""
+    properties: tuple[str, ...] = ()
+    """Property places of the request body (always, for bodies that are JSON or forms)."""
+    given: tuple[tuple[str, int], ...] = ()
+    """Response phase: (object kind, key) given to the caller."""
+    uninspected: tuple[str, ...] = ()
+    """Reasons why (a part of) this message was not inspected."""

@@ -1,0 +1,49 @@
+"""A call decoded: what the caller asks for, in the terms of its protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Value(Struct, frozen=True):
+    """One value of a call with its place."""
+
+    place: str
+    """Where it stands: `path[2]`, `query.q`, `header.referer`, `cookie.sid`, `body.items[3].note`, `body.{key}` for a key itself."""
+    text: str
+    """The decoded text (URL-decoded, JSON-unescaped)."""
+
+
+class ParserFault(Struct, frozen=True):
+    """Something in the bytes that parsers read differently, or that cannot be read at all."""
+
+    id: str
+    """`duplicate-key`, `invalid-json`, `invalid-utf8`, `too-deep`, `too-many-values`, `decompression-limit`,
+    `unknown-encoding`, `content-type-mismatch`, `trailing-data`, `big-integer`, `nan`, `bom`, `bad-multipart`."""
+    where: str
+    """`body`, `query`, `header.NAME` or a place."""
+    detail: str = ""
+
+
+class Operation(Struct, frozen=True):
+    """A decoded request or response message."""
+
+    protocol: str
+    """`rest` (later: `graphql`, `grpc`, `mcp`)."""
+    method: str
+    segments: tuple[str, ...]
+    """Path segments, percent-decoded once, without the empty ones at the ends: `/a/b%20c/` -> `("a", "b c")`."""
+    path: str
+    """Path without query, undecoded."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Query parameters in order, decoded."""
+    body: Any = None
+    """JSON: the tree (dict/list/str/int/float/bool/None, ints exact). Form and multipart: dict of name -> text or list of texts
+    (a multipart file is `{"filename":..., "content_type":..., "size":...}`). Text: str. Otherwise None."""
+    body_kind: str = "none"
+    """`none`, `json`, `form`, `multipart`, `text`, `binary`, `unread` (there is one, but it was not given or cannot be decoded)."""
+    faults: tuple[ParserFault, ...] = ()
+    raw_body: bytes = b""
+    """The body after content-decoding (gzip, deflate, br, zstd), bounded; equal to the wire body when it was not encoded."""

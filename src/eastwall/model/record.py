@@ -1,0 +1,74 @@
+"""The record of a completed call: what spool, lake and learner get. Holds shapes, sizes, hashes and classes, no bodies."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eastwall.model.decision import PolicyMatch
+from eastwall.model.facts import DataHit, Field
+from eastwall.model.finding import Finding
+
+RECORD_VERSION = 1
+
+
+class CallRecord(Struct, frozen=True, array_like=True):
+    """One completed call. Field order is the wire format: append only, and give each new field a default."""
+
+    version: int
+    id: str
+    """Event id."""
+    time: float
+    """Request start, Unix seconds."""
+    service: str
+    method: str
+    path: str
+    """Path without query, as sent (an access log holds the same). Query values are never kept."""
+    authority: str
+    status: int
+    """As sent to the caller; 0: none was."""
+    request_bytes: int
+    response_bytes: int
+    duration_us: int
+    source: str
+    """IP address of the direct peer."""
+    endpoint: str = ""
+    """Endpoint id at decision time; empty when unknown then."""
+    template: str = ""
+    actor: str = ""
+    actor_kind: str = ""
+    actor_class: str = ""
+    strength: int = 0
+    """Strength value."""
+    principals: tuple[str, ...] = ()
+    """`kind:name` of the chain."""
+    roles: tuple[str, ...] = ()
+    identity_faults: tuple[str, ...] = ()
+    body_kind: str = ""
+    response_kind: str = ""
+    """Body kind of the response; empty when not inspected."""
+    query_names: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
+    """Property places of the request body."""
+    sampled: bool = False
+    request_fields: tuple[Field, ...] = ()
+    response_fields: tuple[Field, ...] = ()
+    used: tuple[tuple[str, str, int], ...] = ()
+    """(place, object kind, key) of objects named in the request."""
+    given: tuple[tuple[str, int], ...] = ()
+    """(object kind, key) given in the response."""
+    findings: tuple[Finding, ...] = ()
+    data: tuple[DataHit, ...] = ()
+    action: str = "allow"
+    """What was done: `allow`, `block`, `limit`, `redact`."""
+    would: str = "allow"
+    matches: tuple[PolicyMatch, ...] = ()
+    uninspected: tuple[str, ...] = ()
+    snapshot: int = 0
+    """Version of the snapshot that decided; 0: no engine decided."""
+    decide_us: int = 0
+    """Time spent in `decide`, both phases, microseconds."""
+    user_agent: str = ""
+    trace: str = ""
+    """W3C trace id, if the caller sent one."""
+    engine: str = ""
+    """Which engine process."""

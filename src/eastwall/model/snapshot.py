@@ -1,0 +1,63 @@
+"""What control publishes and engines load: one immutable, versioned file. Everything the hot path knows is in it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eastwall.model.call import Mode
+from eastwall.model.endpoint import Endpoint
+
+SNAPSHOT_FORMAT = 1
+
+
+class ServiceScope(Struct, frozen=True):
+    """A protected service and how it is treated."""
+
+    name: str
+    mode: Mode = Mode.DISCOVER
+    fail: str = "open"
+    """What Envoy does when no engine answers: `open` (pass, counted) or `closed` (503)."""
+    hosts: tuple[str, ...] = ()
+    owner: str = ""
+    repository: str = ""
+    max_body: int = 1 << 20
+    """Bytes of each body that are inspected."""
+    over_limit: str = "pass"
+    """A body over `max_body`: `pass` (partly inspected, counted) or `block` (413)."""
+
+
+class TrustConfig(Struct, frozen=True):
+    """Whom to believe about identity."""
+
+    jwks: tuple[tuple[str, bytes], ...] = ()
+    """(issuer or ``, JWKS JSON). With an empty issuer the set applies to every token."""
+    audiences: tuple[str, ...] = ()
+    """Accepted audiences; empty accepts any."""
+    api_key_headers: tuple[str, ...] = ("x-api-key", "api-key", "apikey")
+    api_key_query: tuple[str, ...] = ("api_key", "apikey")
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs or URI SANs of peers whose forwarded-identity headers are believed."""
+    user_header: str = "x-forwarded-user"
+    address_header: str = "x-forwarded-for"
+    role_claims: tuple[str, ...] = ("roles", "role", "groups")
+    tenant_claims: tuple[str, ...] = ("tenant", "tenant_id", "org_id")
+    session_cookies: tuple[str, ...] = ("session", "sessionid", "sid", "connect.sid", "PHPSESSID", "JSESSIONID")
+
+
+class Snapshot(Struct, frozen=True):
+    """The world as the engines know it. Compiled by `decision.compile` after load."""
+
+    format: int
+    version: int
+    """Counts up by one per publication."""
+    created: float
+    hash_key: bytes
+    """Per-installation key for object and identity hashes. The file is mode 0600 for its sake."""
+    services: tuple[ServiceScope, ...] = ()
+    trust: TrustConfig = TrustConfig()
+    endpoints: tuple[Endpoint, ...] = ()
+    policy: bytes = b""
+    """The checked policy set, MessagePack of `policy.PolicySet`."""
+    ownership: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    """(object key, actors that hold it, at most 4), the most recently used ones, bounded."""
+    detections_off: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Bytes to Operation, one file per protocol."""

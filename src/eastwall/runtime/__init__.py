@@ -1,0 +1,1 @@
+"""The processes, and where they are put together."""
