@@ -1,1 +1,1 @@
-"""The decision about a call. Start at ."""
+"""The decision about a call. Start at decide.py."""

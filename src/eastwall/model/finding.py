@@ -53,3 +53,13 @@ class Detection(Struct, frozen=True):
     """What the built-in DetectionPolicy does in enforce mode: `block` or `report`."""
     families: tuple[str, ...] = ()
     """Prefilter families it needs; with any set, it runs only when one of them hit a value."""
+
+
+class DetectorError(Struct, frozen=True):
+    """A detector raised. Never silence: it is recorded, counted, and `on_error` says what happens to the call."""
+
+    detection: str
+    message: str
+    """Exception type and text, at most 200 characters."""
+    on_error: str
+    """`block`, `monitor` or `allow`, from the detection's META."""

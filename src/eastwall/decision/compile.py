@@ -1,0 +1,73 @@
+"""Snapshot (a file's content) -> LiveSnapshot (what `decide` reads): look-up tables instead of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eastwall.detections import Detector
+from eastwall.detections.prefilter import Prefilter
+from eastwall.discovery.identity import Trust, compile_trust
+from eastwall.discovery.inventory import Inventory, compile_inventory
+from eastwall.model.endpoint import Endpoint, ObjectParameter
+from eastwall.model.snapshot import ServiceScope, Snapshot
+from eastwall.policy.compile import Plan, compile_plan
+from eastwall.protocols.rest import Limits
+
+UNKNOWN_SCOPE = ServiceScope(name="")
+"""How a service is treated that no snapshot names yet: discover, fail open."""
+
+MIN_CLASS_CALLS = 5
+"""With fewer clean calls of an identity class, the union over all classes speaks for it."""
+
+
+class Profile:
+    """An endpoint's learned behaviour, ready for look-up."""
+
+    __slots__ = ("_classes", "_known", "endpoint", "objects", "response_only")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        calls = dict(endpoint.property_calls)
+        self.endpoint = endpoint
+        self.objects: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects}
+        self.response_only = frozenset(endpoint.response_only)
+        self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
+        # Bodies of one operation come in few combinations of properties; each is compared once per class.
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int]] = {}
+
+    def unknown_properties(self, cls: str, places: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+        """Those of `places` the class never sent, and the clean calls that this rests on. Nothing while still learning."""
+        known = self._known.get((cls, places))
+        if known is None:
+            allowed, calls = self._classes.get(cls, (frozenset(), 0))
+            if calls < MIN_CLASS_CALLS:
+                allowed, calls = self._classes.get("*", (frozenset(), 0))
+            unknown = tuple(p for p in places if p not in allowed) if calls else ()
+            if len(self._known) > 1_000:
+                self._known.clear()
+            known = self._known[(cls, places)] = (unknown, calls)
+        return known
+
+
+class LiveSnapshot:
+    """An immutable world for `decide`. Swapped whole; a call that began under one may end under the next."""
+
+    __slots__ = ("detectors", "hash_key", "inventory", "limits", "ownership", "plan", "prefilter", "profiles", "scopes", "trust", "version")
+
+    def __init__(self, snapshot: Snapshot, detectors: Sequence[Detector], prefilter: Prefilter) -> None:
+        """Raises what `compile_trust` and `compile_plan` raise on content that control should not have published."""
+        self.version = snapshot.version
+        self.hash_key = snapshot.hash_key
+        self.scopes = {scope.name: scope for scope in snapshot.services}
+        self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key)
+        self.inventory: Inventory = compile_inventory(snapshot.endpoints)
+        self.detectors = tuple(d for d in detectors if d.meta.id not in snapshot.detections_off)
+        self.prefilter = prefilter
+        self.plan: Plan = compile_plan(
+            snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=[d.meta for d in detectors]
+        )
+        self.profiles = {endpoint.id: Profile(endpoint) for endpoint in snapshot.endpoints}
+        self.ownership = dict(snapshot.ownership)
+        self.limits = Limits()
+
+    def scope(self, service: str) -> ServiceScope:
+        return self.scopes.get(service, UNKNOWN_SCOPE)

@@ -1,0 +1,35 @@
+"""The page to read first: what Eastwall does with a call.
+
+`decide` is called twice per call, with the request and then with the response (before the caller sees it). The same function
+serves live traffic, `eastwall inspect`, replay and the tests: it does no I/O, has no clock and no randomness. What it knows of
+the world comes in `snapshot`, what it remembers between calls is in `state`, and what it wants done leaves in the Decision.
+"""
+
+from __future__ import annotations
+
+from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.extract import extract, remember
+from eastwall.decision.state import LiveState
+from eastwall.detections import detect
+from eastwall.discovery.identity import resolve
+from eastwall.discovery.inventory import identify
+from eastwall.model.call import Call
+from eastwall.model.decision import Decision
+from eastwall.policy.evaluate import evaluate
+from eastwall.protocols.rest import decode_request, decode_response
+
+
+def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
+    """Judge one message of a call."""
+    if call.prior is None or call.response is None:
+        operation = decode_request(call.request, snapshot.limits)  # bytes -> what is asked for
+        match = identify(call.service, operation, snapshot.inventory)  # GET /orders/{order_id} of `orders`
+        identity = resolve(call, snapshot.trust)  # who really calls, and how sure we are
+    else:
+        operation = decode_response(call.response, call.request, snapshot.limits)
+        match, identity = call.prior.match, call.prior.identity
+    facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
+    findings, errors = detect(facts, snapshot.detectors)
+    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
+    remember(facts, verdict, snapshot, state)  # who was given which object
+    return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

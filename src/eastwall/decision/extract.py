@@ -1,0 +1,179 @@
+"""Call + knowledge -> Facts, and what is remembered of a call once it is judged."""
+
+from __future__ import annotations
+
+from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.state import LiveState
+from eastwall.discovery.data_classes import find
+from eastwall.discovery.objects import given, object_key, used
+from eastwall.discovery.privilege import privileged
+from eastwall.discovery.shapes import properties, shape
+from eastwall.model.call import BodyState, Call, Phase
+from eastwall.model.decision import Verdict
+from eastwall.model.endpoint import Match
+from eastwall.model.facts import Facts, ObjectUse, Property
+from eastwall.model.identity import Identity, Strength
+from eastwall.model.operation import Operation
+
+PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
+ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
+
+_UNINSPECTED = {
+    (Phase.REQUEST, BodyState.TRUNCATED): ("request-body-truncated",),
+    (Phase.REQUEST, BodyState.STREAMED): ("request-streamed",),
+    (Phase.REQUEST, BodyState.SKIPPED): ("request-body-skipped",),
+    (Phase.RESPONSE, BodyState.TRUNCATED): ("response-body-truncated",),
+    (Phase.RESPONSE, BodyState.STREAMED): ("response-streamed",),
+    (Phase.RESPONSE, BodyState.SKIPPED): ("response-body-skipped",),
+}
+# These mean that there was something in the body that nobody read. A duplicate key or a big integer was read, and is a finding.
+_UNREADABLE = frozenset({"too-deep", "too-many-values", "decompression-limit", "unknown-encoding", "invalid-json", "bad-multipart"})
+
+
+def extract(call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState) -> Facts:
+    """Gather all that detections and policies may ask about this message."""
+    if call.response is None:
+        return _request_facts(call, operation, match, identity, snapshot, state)
+    return _response_facts(call, operation, match, identity, snapshot, state)
+
+
+def _request_facts(
+    call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+) -> Facts:
+    endpoint = match.endpoint
+    places = properties(operation) if operation.body is not None else ()
+    login = sign_in(operation, call, snapshot)
+    return Facts(
+        call=call,
+        phase=Phase.REQUEST,
+        operation=operation,
+        match=match,
+        identity=identity,
+        suspects=snapshot.prefilter.scan(call.request, operation),
+        objects=_objects(call, operation, match, identity, snapshot, state),
+        new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
+        login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
+        if login is not None
+        else None,
+        data=find(operation) if operation.raw_body else (),
+        fields=shape(operation) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
+        properties=places,
+        uninspected=not_inspected(Phase.REQUEST, call.request.body_state, operation),
+    )
+
+
+def _response_facts(
+    call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+) -> Facts:
+    assert call.response is not None
+    prior = call.prior
+    success = 200 <= call.response.status < 300
+    sampled = prior is None or match.endpoint is None or bool(prior.facts.fields) or match.endpoint.sample_every <= 1
+    return Facts(
+        call=call,
+        phase=Phase.RESPONSE,
+        operation=operation,
+        match=match,
+        identity=identity,
+        data=find(operation) if operation.raw_body else (),
+        fields=shape(operation) if sampled and operation.body is not None else (),
+        given=given(operation, match, snapshot.hash_key, call.service)
+        if success and operation.body is not None and identity.strength > Strength.NONE
+        else (),
+        uninspected=not_inspected(Phase.RESPONSE, call.response.body_state, operation),
+    )
+
+
+def _objects(
+    call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+) -> tuple[ObjectUse, ...]:
+    if match.endpoint is None:
+        return ()
+    named = used(operation, match, snapshot.hash_key, call.service)
+    if not named:
+        return ()
+    learned = snapshot.profiles[match.endpoint.id].objects
+    uses = []
+    for place, kind, key, shown in named:
+        owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
+        held = identity.actor in owners
+        parameter = learned.get(place)
+        uses.append(
+            ObjectUse(
+                place=place,
+                kind=kind,
+                key=key,
+                shown=shown,
+                granted=held,
+                owners=len(set(owners)) - held,
+                exclusive=parameter is not None and parameter.exclusive,
+                confidence=parameter.confidence if parameter else 0.0,
+                evidence=parameter.evidence if parameter else "",
+            )
+        )
+    return tuple(uses)
+
+
+def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: LiveSnapshot) -> tuple[Property, ...]:
+    profile = snapshot.profiles[endpoint]
+    unknown, calls = profile.unknown_properties(cls, places)
+    if not unknown:
+        return ()
+    declared = frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
+    return tuple(
+        Property(
+            place=place,
+            privileged=privileged(place),
+            response_only=place in profile.response_only,
+            declared=place in declared,
+            learned_from=calls,
+        )
+        for place in unknown
+    )
+
+
+def sign_in(operation: Operation, call: Call, snapshot: LiveSnapshot) -> int | None:
+    """The hashed account that a request tries to sign in with, or None when the request is not a sign-in."""
+    body = operation.body
+    if operation.method != "POST" or not isinstance(body, dict) or len(body) > 20 or PASSWORD_NAMES.isdisjoint(body):
+        return None
+    for name in ACCOUNT_NAMES:
+        account = body.get(name)
+        if isinstance(account, (str, int)):
+            return object_key(snapshot.hash_key, call.service, "sign-in", str(account)[:256].lower())
+    return None
+
+
+def source_of(identity: Identity, call: Call) -> str:
+    """The network address an attempt comes from: the forwarded client of a trusted proxy, else the direct peer."""
+    for principal in identity.chain:
+        if principal.kind == "address":
+            return principal.name
+    return call.peer.address
+
+
+def login_endpoint(match: Match, operation: Operation) -> str:
+    """Under which name the sign-ins of this operation are counted, also before it is learned."""
+    return match.endpoint.id if match.endpoint else operation.path
+
+
+def not_inspected(phase: Phase, body: BodyState, operation: Operation) -> tuple[str, ...]:
+    """Why this message was not (wholly) inspected; empty when it was."""
+    reasons = _UNINSPECTED.get((phase, body), ())
+    if operation.faults:
+        side = "request" if phase is Phase.REQUEST else "response"
+        reasons += tuple(f"{side}-{fault.id}" for fault in operation.faults if fault.id in _UNREADABLE)
+    return reasons
+
+
+def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState) -> None:
+    """Update the live state: objects in a delivered answer now belong to its receiver.
+
+    Not when the request had findings: in monitor mode the attacker gets the answer, and must not come to own what it holds.
+    """
+    if facts.given and verdict.action != "block" and not (facts.call.prior and facts.call.prior.findings):
+        actor = facts.identity.actor
+        known = snapshot.ownership
+        for _, key in facts.given:
+            if actor not in known.get(key, ()):
+                state.grants.grant(key, actor)

@@ -1,0 +1,310 @@
+"""The engine: puts `decide` behind a data plane. One per process, one thread; no learning, no queries, no background work.
+
+What it keeps beside the live state is the set of open calls (between request and completion), bounded by MAX_OPEN: the oldest is
+given up first, its response then passes unjudged and is counted as `engine-lost`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from eastwall import detections
+from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.decide import decide
+from eastwall.decision.extract import login_endpoint, sign_in, source_of
+from eastwall.decision.state import LiveState
+from eastwall.detections.prefilter import Prefilter
+from eastwall.discovery.data_classes import redact
+from eastwall.model.call import Call, Completion, Mode, Response
+from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Redact, Throttle, Verdict
+from eastwall.model.record import RECORD_VERSION, CallRecord
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
+from eastwall.policy.actions.problem import answer
+from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
+from eastwall.ports.spool import RecordWriter
+
+log = logging.getLogger("eastwall.engine")
+
+MAX_OPEN = 50_000
+SNAPSHOT_CHECK = 0.2
+HEARTBEAT = 1.0
+NO_RESPONSE = Answer(want_response=0)
+
+
+class _Open:
+    """A call between its request and its completion."""
+
+    __slots__ = ("answered", "call", "request", "response", "spent", "uninspected")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.request: Decision | None = None
+        self.response: Decision | None = None
+        self.answered = False
+        self.spent = 0.0
+        self.uninspected: tuple[str, ...] = ()
+
+
+class Engine:
+    """Implements `ports.Inspector`."""
+
+    def __init__(
+        self, name: str, snapshots: SnapshotStore, spool: RecordWriter, *, beat: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.name = name
+        self.state = LiveState()
+        self.uninspected: Counter[str] = Counter()
+        self.calls = 0
+        self._snapshots = snapshots
+        self._spool = spool
+        self._beat = beat
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._detectors = detections.load()
+        self._prefilter = Prefilter(self._detectors)
+        self._next_check = 0.0
+        self._next_beat = 0.0
+        self.snapshot = self._compile(Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32)))
+        self.load()
+
+    # -- ports.Inspector ------------------------------------------------------------------------------------------
+
+    def request(self, call: Call) -> Answer:
+        entry = _Open(call)
+        if len(self._open) >= MAX_OPEN:
+            del self._open[next(iter(self._open))]
+            self.uninspected["engine-lost"] += 1
+        self._open[call.id] = entry
+        started = time.perf_counter()
+        try:
+            decision = entry.request = decide(call, self.snapshot, self.state)
+            result = PASS if not decision.verdict.effects else self._carry_out(decision)
+        except Exception:
+            log.exception("call %s: deciding on the request failed", call.id)
+            result = self._failed(entry)
+        entry.answered = result.deny
+        entry.spent += time.perf_counter() - started
+        return result
+
+    def response(self, call_id: str, response: Response) -> Answer:
+        entry = self._open.get(call_id)
+        if entry is None or entry.request is None:
+            self.uninspected["engine-lost"] += 1
+            return PASS
+        started = time.perf_counter()
+        try:
+            call = replace(entry.call, response=response, prior=entry.request)
+            decision = entry.response = decide(call, self.snapshot, self.state)
+            result = PASS if not decision.verdict.effects else self._carry_out(decision)
+        except Exception:
+            log.exception("call %s: deciding on the response failed", call_id)
+            result = self._failed(entry)
+        entry.answered = entry.answered or result.deny
+        entry.spent += time.perf_counter() - started
+        return result
+
+    def completed(self, completion: Completion) -> None:
+        self.calls += 1
+        entry = self._open.pop(completion.id, None)
+        try:
+            record = self._bare(completion) if entry is None or entry.request is None else self._record(completion, entry, entry.request)
+            self._spool.append(record)
+            if entry is not None and entry.request is not None:
+                self._note_sign_in(entry, entry.request, completion.status)
+        except Exception:
+            log.exception("call %s: its record could not be written", completion.id)
+            self.uninspected["record-lost"] += 1
+
+    def tick(self, now: float) -> None:
+        self._spool.flush()
+        if now >= self._next_check:
+            self._next_check = now + SNAPSHOT_CHECK
+            if self._snapshots.changed():
+                self.load()
+        if now >= self._next_beat:
+            self._next_beat = now + HEARTBEAT
+            self._write_beat()
+
+    # -- snapshots ------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Take the newest snapshot; keep the present one when the newest is broken."""
+        try:
+            snapshot = self._snapshots.load()
+            if snapshot is not None:
+                self.snapshot = self._compile(snapshot)
+        except SnapshotCorrupt as error:
+            log.error("%s; going on with snapshot %d", error, self.snapshot.version)
+            self.uninspected["snapshot-corrupt"] += 1
+        except Exception:
+            log.exception("the newest snapshot cannot be used; going on with snapshot %d", self.snapshot.version)
+            self.uninspected["snapshot-unusable"] += 1
+
+    def _compile(self, snapshot: Snapshot) -> LiveSnapshot:
+        return LiveSnapshot(snapshot, self._detectors, self._prefilter)
+
+    # -- verdict -> answer ----------------------------------------------------------------------------------------
+
+    def _carry_out(self, decision: Decision) -> Answer:
+        for effect in decision.verdict.effects:
+            match effect:
+                case Deny() | Throttle():
+                    return answer(decision.verdict, decision.facts.call, decision.facts)
+                case Redact():
+                    return self._redact(decision, effect)
+                case Allow():
+                    continue
+                case _:
+                    assert_never(effect)
+        return PASS
+
+    def _redact(self, decision: Decision, effect: Redact) -> Answer:
+        body = redact(decision.facts.operation, effect.data_classes, effect.style, self.snapshot.hash_key)
+        if body is None:
+            return PASS
+        # The replaced body is plain, whatever coding it had on the wire; validators of the original no longer hold.
+        return Answer(body=body, remove_headers=("content-encoding", "etag", "content-md5", "digest", "content-digest"))
+
+    def _failed(self, entry: _Open) -> Answer:
+        """An error of ours follows the scope's fail mode, and is counted."""
+        entry.uninspected += ("engine-error",)
+        scope = self.snapshot.scope(entry.call.service)
+        if scope.mode is Mode.ENFORCE and scope.fail == "closed":
+            deny = Deny(status=503, title="Not inspected", detail="This call could not be inspected.", type="not-inspected")
+            return answer(Verdict(action="block", would="block", effects=(deny,)), entry.call, None)
+        return PASS
+
+    # -- completion -> record -------------------------------------------------------------------------------------
+
+    def _note_sign_in(self, entry: _Open, request: Decision, status: int) -> None:
+        if request.facts.login is None:
+            return
+        account = sign_in(request.facts.operation, entry.call, self.snapshot)
+        if account is None:
+            return
+        endpoint = login_endpoint(request.match, request.facts.operation)
+        blocked = entry.answered
+        failed = blocked or status in (400, 401, 403, 404, 422, 429)
+        self.state.logins.record(
+            endpoint, source_of(request.identity, entry.call), account, entry.call.time, failed=failed, blocked=blocked
+        )
+
+    def _bare(self, completion: Completion) -> CallRecord:
+        """The record of a call that no decision exists for: it was not inspected, and says why."""
+        uninspected = completion.uninspected or ("engine-lost",)
+        self.uninspected.update(uninspected)
+        return CallRecord(
+            version=RECORD_VERSION,
+            id=completion.id,
+            time=completion.time,
+            service=completion.service,
+            method=completion.method,
+            path=completion.path.partition("?")[0],
+            authority=completion.authority,
+            status=completion.status,
+            request_bytes=completion.request_bytes,
+            response_bytes=completion.response_bytes,
+            duration_us=completion.duration_us,
+            source=completion.peer_address,
+            uninspected=uninspected,
+            engine=self.name,
+        )
+
+    def _record(self, completion: Completion, entry: _Open, request: Decision) -> CallRecord:
+        call, facts, response = entry.call, request.facts, entry.response
+        endpoint, identity = request.match.endpoint, request.identity
+        uninspected = completion.uninspected + facts.uninspected + entry.uninspected
+        verdict = request.verdict
+        findings, matches, data = request.findings, verdict.matches, facts.data
+        action, would = verdict.action, verdict.would
+        if response is not None:
+            uninspected += response.facts.uninspected
+            findings += response.findings
+            matches += response.verdict.matches
+            data += response.facts.data
+            action = _stronger(action, response.verdict.action)
+            would = _stronger(would, response.verdict.would)
+        if uninspected:
+            uninspected = tuple(dict.fromkeys(uninspected))
+            self.uninspected.update(uninspected)
+        headers = call.request.headers
+        return CallRecord(
+            RECORD_VERSION,
+            call.id,
+            call.time,
+            call.service,
+            call.request.method,
+            facts.operation.path,
+            call.request.authority,
+            completion.status,
+            completion.request_bytes,
+            completion.response_bytes,
+            completion.duration_us,
+            call.peer.address,
+            endpoint.id if endpoint else "",
+            endpoint.template if endpoint else "",
+            identity.actor,
+            identity.kind,
+            identity.cls,
+            int(identity.strength),
+            tuple([f"{p.kind}:{p.name}" for p in identity.chain]),
+            identity.roles,
+            identity.faults,
+            facts.operation.body_kind,
+            response.facts.operation.body_kind if response else "",
+            tuple([name for name, _ in facts.operation.query]),
+            facts.properties,
+            bool(facts.fields or (response is not None and response.facts.fields)),
+            facts.fields,
+            response.facts.fields if response else (),
+            tuple([(o.place, o.kind, o.key) for o in facts.objects]),
+            response.facts.given if response else (),
+            findings,
+            data,
+            action,
+            would,
+            matches,
+            uninspected,
+            self.snapshot.version,
+            int(entry.spent * 1e6),
+            headers.get("user-agent", "")[:200],
+            headers.get("traceparent", "")[3:35],
+            self.name,
+        )
+
+    def _write_beat(self) -> None:
+        if self._beat is None:
+            return
+        beat = {
+            "name": self.name,
+            "pid": os.getpid(),
+            "time": self._clock(),
+            "snapshot": self.snapshot.version,
+            "calls": self.calls,
+            "open_calls": len(self._open),
+            "tables": self.state.sizes(),
+            "uninspected": dict(self.uninspected),
+            "lost_records": getattr(self._spool, "lost", 0),
+        }
+        part = self._beat.with_suffix(".part")
+        try:
+            part.write_text(json.dumps(beat))
+            part.replace(self._beat)
+        except OSError as error:
+            log.warning("the heartbeat %s cannot be written: %s", self._beat, error)
+
+
+_ORDER = ("allow", "redact", "limit", "block")
+
+
+def _stronger(a: str, b: str) -> str:
+    return a if a == b or _ORDER.index(a) >= _ORDER.index(b) else b
