@@ -1,0 +1,196 @@
+"""Which endpoint a call goes to: the known templates of every service, compiled for lookup.
+
+Order of preference at each segment, first to last: literal, part-segment pattern (`report-{date}.csv`; more literal text first),
+whole-segment parameter. A branch that leads nowhere is left for the next one, so `/users/me/orders` beside
+`/users/{user_id}/settings` does not hide `/users/me/settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from re import compile as regex
+from urllib.parse import unquote
+
+from eastwall.model.endpoint import Endpoint, Match
+from eastwall.model.operation import Operation
+
+NO_MATCH = Match(endpoint=None)
+CACHE_PATHS = 4096
+"""Paths remembered per service and method and generation; there are two generations."""
+CACHE_PATH_LENGTH = 512
+"""Longer paths are looked up each time, so that the cache stays small in bytes too."""
+
+_PARAMETER = regex(r"\{([^{}]*)\}")
+
+
+def endpoint_id(service: str, method: str, template: str) -> str:
+    """`ep_` and 12 hex digits of BLAKE2b over service, method and the template with its parameter names blanked.
+
+    A renamed parameter, or a trailing slash, leaves the id as it is.
+    """
+    blank = _PARAMETER.sub("{}", template).rstrip("/") or "/"
+    return "ep_" + blake2b(f"{service}\0{method}\0{blank}".encode(), digest_size=6).hexdigest()
+
+
+def split_template(template: str) -> tuple[str, ...]:
+    """Segments of a template as written, without the empty ones at the ends."""
+    trimmed = template.strip("/")
+    return tuple(trimmed.split("/")) if trimmed else ()
+
+
+class _Pattern:
+    """A segment that mixes text and parameters. Leftmost matching without a regular expression: linear in any input."""
+
+    __slots__ = ("inner", "node", "prefix", "source", "suffix", "weight")
+
+    def __init__(self, source: str) -> None:
+        texts = [unquote(text) for text in _PARAMETER.split(source)[::2]]
+        self.source = source
+        self.prefix, self.inner, self.suffix = texts[0], texts[1:-1], texts[-1]
+        self.weight = sum(map(len, texts))
+        self.node = _Node()
+
+    def values(self, segment: str) -> tuple[str, ...] | None:
+        """The parameters' values, each at least one character, or None. An earlier parameter takes as little as it can."""
+        end = len(segment) - len(self.suffix)
+        start = len(self.prefix)
+        if end <= start or not segment.startswith(self.prefix) or not segment.endswith(self.suffix):
+            return None
+        found = []
+        for text in self.inner:
+            at = segment.find(text, start + 1, end)
+            if at < 0:
+                return None
+            found.append(segment[start:at])
+            start = at + len(text)
+        if start >= end:
+            return None
+        found.append(segment[start:end])
+        return tuple(found)
+
+
+class _Node:
+    __slots__ = ("endpoint", "literals", "names", "parameter", "patterns")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.patterns: list[_Pattern] = []
+        self.parameter: _Node | None = None
+        self.endpoint: Endpoint | None = None
+        self.names: tuple[str, ...] = ()
+
+
+class _Scope:
+    """The templates of one service and method."""
+
+    __slots__ = ("exact", "older", "recent", "root")
+
+    def __init__(self) -> None:
+        self.exact: dict[tuple[str, ...], Match] = {}
+        self.root = _Node()
+        self.recent: dict[str, Match] = {}
+        self.older: dict[str, Match] = {}
+
+    def add(self, endpoint: Endpoint) -> None:
+        segments = split_template(endpoint.template)
+        if not any("{" in segment for segment in segments):
+            self.exact.setdefault(tuple(map(unquote, segments)), Match(endpoint=endpoint))
+            return
+        node = self.root
+        for segment in segments:
+            node = _child(node, segment)
+        if node.endpoint is None:
+            node.endpoint = endpoint
+            node.names = tuple(_PARAMETER.findall(endpoint.template))
+
+    def find(self, segments: tuple[str, ...]) -> Match:
+        match = self.exact.get(segments)
+        if match is not None:
+            return match
+        values: list[str] = []
+        node = _walk(self.root, segments, 0, values)
+        if node is None:
+            return NO_MATCH
+        return Match(endpoint=node.endpoint, params=tuple(zip(node.names, values, strict=True)))
+
+
+def _child(node: _Node, segment: str) -> _Node:
+    if "{" not in segment:
+        return node.literals.setdefault(unquote(segment), _Node())
+    if _PARAMETER.fullmatch(segment):
+        if node.parameter is None:
+            node.parameter = _Node()
+        return node.parameter
+    blank = _PARAMETER.sub("{}", segment)
+    for pattern in node.patterns:
+        if pattern.source == blank:
+            return pattern.node
+    node.patterns.append(_Pattern(blank))
+    node.patterns.sort(key=lambda p: (-p.weight, p.source))
+    return next(p.node for p in node.patterns if p.source == blank)
+
+
+def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str]) -> _Node | None:
+    """Depth-first by preference. Each trie node is reached by one way only, so a lookup visits none twice."""
+    if at == len(segments):
+        return node if node.endpoint is not None else None
+    segment = segments[at]
+    literal = node.literals.get(segment)
+    if literal is not None:
+        found = _walk(literal, segments, at + 1, values)
+        if found is not None:
+            return found
+    mark = len(values)
+    for pattern in node.patterns:
+        taken = pattern.values(segment)
+        if taken is not None:
+            values.extend(taken)
+            found = _walk(pattern.node, segments, at + 1, values)
+            if found is not None:
+                return found
+            del values[mark:]
+    if node.parameter is not None and segment:
+        values.append(segment)
+        found = _walk(node.parameter, segments, at + 1, values)
+        if found is not None:
+            return found
+        del values[mark:]
+    return None
+
+
+class Inventory:
+    """Compiled endpoints. Immutable but for its bounded cache of looked-up paths; one thread at a time uses it."""
+
+    __slots__ = ("scopes",)
+
+    def __init__(self, scopes: dict[tuple[str, str], _Scope]) -> None:
+        self.scopes = scopes
+
+
+def compile_inventory(endpoints: Iterable[Endpoint]) -> Inventory:
+    """Build the lookup. Of two endpoints that differ in parameter names only, the one with the lower (template, id) is taken."""
+    scopes: dict[tuple[str, str], _Scope] = {}
+    for endpoint in sorted(endpoints, key=lambda e: (e.service, e.method, e.template, e.id)):
+        scopes.setdefault((endpoint.service, endpoint.method), _Scope()).add(endpoint)
+    return Inventory(scopes)
+
+
+def identify(service: str, operation: Operation, inventory: Inventory) -> Match:
+    """The endpoint of a request, with the decoded values of its path parameters; `Match(None)` when none is known."""
+    scope = inventory.scopes.get((service, operation.method))
+    if scope is None:
+        return NO_MATCH
+    path = operation.path
+    match = scope.recent.get(path)
+    if match is not None:
+        return match
+    match = scope.older.get(path)
+    if match is None:
+        match = scope.find(operation.segments)
+    if len(path) <= CACHE_PATH_LENGTH:
+        # Two generations instead of an exact LRU: as bounded, and a hit costs one dictionary look-up, not a re-ordering.
+        if len(scope.recent) >= CACHE_PATHS:
+            scope.older, scope.recent = scope.recent, {}
+        scope.recent[path] = match
+    return match

@@ -1,0 +1,158 @@
+"""The fast matcher against a slow, obvious twin, and the promises of endpoint ids."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eastwall.discovery import inventory as inv
+from eastwall.discovery.inventory import compile_inventory, endpoint_id, identify
+from eastwall.model.endpoint import Endpoint, Match
+from eastwall.model.operation import Operation
+
+
+def endpoint(template: str, method: str = "GET", service: str = "shop") -> Endpoint:
+    return Endpoint(id=endpoint_id(service, method, template), service=service, method=method, template=template)
+
+
+def call(path: str, method: str = "GET") -> Operation:
+    trimmed = path.strip("/")
+    segments = tuple(unquote(s) for s in trimmed.split("/")) if trimmed else ()
+    return Operation(protocol="rest", method=method, segments=segments, path=path)
+
+
+def lookup(path: str, *templates: str, method: str = "GET") -> tuple[str | None, dict[str, str]]:
+    match = identify("shop", call(path, method), compile_inventory([endpoint(t) for t in templates]))
+    return (match.endpoint.template if match.endpoint else None), dict(match.params)
+
+
+def test_literal_wins_over_parameter() -> None:
+    assert lookup("/users/me", "/users/{user_id}", "/users/me") == ("/users/me", {})
+    assert lookup("/users/7", "/users/{user_id}", "/users/me") == ("/users/{user_id}", {"user_id": "7"})
+
+
+def test_dead_literal_branch_is_left() -> None:
+    found = lookup("/users/me/settings", "/users/me/orders", "/users/{user_id}/settings", "/users/{user_id}/settings/{x}")
+    assert found == ("/users/{user_id}/settings", {"user_id": "me"})
+
+
+def test_part_segment_parameters() -> None:
+    assert lookup("/items/7:archive", "/items/{id}", "/items/{id}:archive") == ("/items/{id}:archive", {"id": "7"})
+    assert lookup("/f/report-2024-05-01.csv", "/f/report-{date}.csv", "/f/{name}") == (
+        "/f/report-{date}.csv",
+        {"date": "2024-05-01"},
+    )
+    assert lookup("/tiles/3,4.5", "/tiles/{x},{y}") == ("/tiles/{x},{y}", {"x": "3", "y": "4.5"})
+    assert lookup("/f/report-.csv", "/f/report-{date}.csv") == (None, {})
+
+
+def test_more_literal_text_is_tried_first() -> None:
+    assert lookup("/f/a.tar.gz", "/f/{name}.gz", "/f/{name}.tar.gz")[0] == "/f/{name}.tar.gz"
+
+
+def test_values_are_percent_decoded() -> None:
+    assert lookup("/files/a%20b%2Fc", "/files/{name}") == ("/files/{name}", {"name": "a b/c"})
+    assert lookup("/caf%C3%A9/x", "/café/{name}") == ("/café/{name}", {"name": "x"})
+
+
+def test_unknown_method_service_and_path() -> None:
+    inventory = compile_inventory([endpoint("/orders/{order_id}")])
+    assert identify("shop", call("/orders/1", "DELETE"), inventory).endpoint is None
+    assert identify("bank", call("/orders/1"), inventory).endpoint is None
+    assert identify("shop", call("/orders/1/x"), inventory).endpoint is None
+    assert identify("shop", call("/orders//"), inventory).endpoint is None
+
+
+def test_root_and_trailing_slash() -> None:
+    assert lookup("/", "/")[0] == "/"
+    assert lookup("/orders/", "/orders")[0] == "/orders"
+    assert lookup("/orders", "/orders/")[0] == "/orders/"
+
+
+def test_cache_stays_bounded_and_right() -> None:
+    inventory = compile_inventory([endpoint("/orders/{order_id}")])
+    for number in range(inv.CACHE_PATHS * 3):
+        assert identify("shop", call(f"/orders/{number}"), inventory).params == (("order_id", str(number)),)
+    scope = inventory.scopes[("shop", "GET")]
+    assert len(scope.recent) + len(scope.older) <= 2 * inv.CACHE_PATHS
+    identify("shop", call("/orders/" + "x" * 10_000), inventory)
+    assert max(map(len, scope.recent)) <= inv.CACHE_PATH_LENGTH
+
+
+def test_hostile_segment_is_linear() -> None:
+    template = "/x/" + "a".join(f"{{p{n}}}" for n in range(12))
+    assert lookup("/x/" + "a" * 20_000 + "b", template)[0] == template
+    assert lookup("/x/" + "b" * 20_000, template)[0] is None
+
+
+def test_ids_survive_a_rename_and_tell_the_rest_apart() -> None:
+    first = endpoint_id("shop", "GET", "/orders/{id}/lines/{n}")
+    assert re.fullmatch(r"ep_[0-9a-f]{12}", first)
+    assert endpoint_id("shop", "GET", "/orders/{order_id}/lines/{line}") == first
+    others = [
+        ("shop", "PUT", "/orders/{id}/lines/{n}"),
+        ("bank", "GET", "/orders/{id}/lines/{n}"),
+        ("shop", "GET", "/orders/{id}/lines"),
+    ]
+    assert len({first, *(endpoint_id(*other) for other in others)}) == 4
+
+
+# --- the twin: try every endpoint with a regular expression, take the most specific from left to right -----------------
+
+
+def twin(operation: Operation, endpoints: list[Endpoint]) -> Match:
+    best: tuple[tuple[tuple[int, int, str], ...], Match] | None = None
+    for candidate in sorted(endpoints, key=lambda e: (e.template, e.id)):
+        if candidate.method != operation.method:
+            continue
+        trimmed = candidate.template.strip("/")
+        parts = trimmed.split("/") if trimmed else []
+        if len(parts) != len(operation.segments):
+            continue
+        rank: list[tuple[int, int, str]] = []
+        params: list[tuple[str, str]] = []
+        for part, segment in zip(parts, operation.segments, strict=True):
+            pieces = re.split(r"\{([^{}]*)\}", part)
+            texts, names = pieces[::2], pieces[1::2]
+            found = re.fullmatch("(.+?)".join(re.escape(unquote(t)) for t in texts), segment, re.DOTALL)
+            if not found:
+                break
+            params += zip(names, found.groups(), strict=True)
+            if not names:
+                rank.append((0, 0, ""))
+            elif any(texts):
+                rank.append((1, -sum(len(unquote(t)) for t in texts), "{}".join(texts)))
+            else:
+                rank.append((2, 0, ""))
+        else:
+            if best is None or tuple(rank) < best[0]:
+                best = (tuple(rank), Match(endpoint=candidate, params=tuple(params)))
+    return best[1] if best else Match(endpoint=None)
+
+
+words = st.sampled_from(["a", "b", "me", "a.b", "a-b", "7", "v1", "x:go", "a b"])
+pieces = st.one_of(words, st.sampled_from(["{p}", "{p}.b", "a-{p}", "{p}:go", "{p}.{q}", "{p}-{q}b"]))
+
+
+def template_of(parts: list[str]) -> str:
+    numbered = (p.replace("{p}", f"{{p{n}}}").replace("{q}", f"{{q{n}}}").replace(" ", "%20") for n, p in enumerate(parts))
+    return "/" + "/".join(numbered)
+
+
+templates = st.lists(pieces, max_size=4).map(template_of)
+paths = st.lists(st.one_of(words, st.text("ab.-:g o7", min_size=1, max_size=6)), max_size=4).map(
+    lambda parts: "/" + "/".join(quote(p, safe="") for p in parts)
+)
+
+
+@given(st.lists(st.tuples(templates, st.sampled_from(["GET", "PUT"])), max_size=12), st.lists(paths, min_size=1, max_size=8))
+def test_agrees_with_the_twin(known: list[tuple[str, str]], asked: list[str]) -> None:
+    endpoints = [endpoint(template, method) for template, method in known]
+    inventory = compile_inventory(endpoints)
+    for path in asked * 2:  # the second round comes from the cache
+        for method in ("GET", "PUT"):
+            operation = call(path, method)
+            assert identify("shop", operation, inventory) == twin(operation, endpoints)
