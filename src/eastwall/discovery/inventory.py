@@ -16,8 +16,8 @@ from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.operation import Operation
 
 NO_MATCH = Match(endpoint=None)
-CACHE_PATHS = 4096
-"""Paths remembered per service and method and generation; there are two generations."""
+CACHE_PATHS = 16_384
+"""Paths remembered per generation, over all services and methods; there are two generations."""
 CACHE_PATH_LENGTH = 512
 """Longer paths are looked up each time, so that the cache stays small in bytes too."""
 
@@ -84,13 +84,11 @@ class _Node:
 class _Scope:
     """The templates of one service and method."""
 
-    __slots__ = ("exact", "older", "recent", "root")
+    __slots__ = ("exact", "root")
 
     def __init__(self) -> None:
         self.exact: dict[tuple[str, ...], Match] = {}
         self.root = _Node()
-        self.recent: dict[str, Match] = {}
-        self.older: dict[str, Match] = {}
 
     def add(self, endpoint: Endpoint) -> None:
         segments = split_template(endpoint.template)
@@ -162,10 +160,12 @@ def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str]) ->
 class Inventory:
     """Compiled endpoints. Immutable but for its bounded cache of looked-up paths; one thread at a time uses it."""
 
-    __slots__ = ("scopes",)
+    __slots__ = ("older", "recent", "scopes")
 
     def __init__(self, scopes: dict[tuple[str, str], _Scope]) -> None:
         self.scopes = scopes
+        self.recent: dict[tuple[str, str, str], Match] = {}
+        self.older: dict[tuple[str, str, str], Match] = {}
 
 
 def compile_inventory(endpoints: Iterable[Endpoint]) -> Inventory:
@@ -178,19 +178,19 @@ def compile_inventory(endpoints: Iterable[Endpoint]) -> Inventory:
 
 def identify(service: str, operation: Operation, inventory: Inventory) -> Match:
     """The endpoint of a request, with the decoded values of its path parameters; `Match(None)` when none is known."""
-    scope = inventory.scopes.get((service, operation.method))
-    if scope is None:
-        return NO_MATCH
-    path = operation.path
-    match = scope.recent.get(path)
+    key = (service, operation.method, operation.path)
+    match = inventory.recent.get(key)
     if match is not None:
         return match
-    match = scope.older.get(path)
+    scope = inventory.scopes.get(key[:2])
+    if scope is None:
+        return NO_MATCH
+    match = inventory.older.get(key)
     if match is None:
         match = scope.find(operation.segments)
-    if len(path) <= CACHE_PATH_LENGTH:
+    if len(key[2]) <= CACHE_PATH_LENGTH:
         # Two generations instead of an exact LRU: as bounded, and a hit costs one dictionary look-up, not a re-ordering.
-        if len(scope.recent) >= CACHE_PATHS:
-            scope.older, scope.recent = scope.recent, {}
-        scope.recent[path] = match
+        if len(inventory.recent) >= CACHE_PATHS:
+            inventory.older, inventory.recent = inventory.recent, {}
+        inventory.recent[key] = match
     return match

@@ -76,10 +76,9 @@ def test_cache_stays_bounded_and_right() -> None:
     inventory = compile_inventory([endpoint("/orders/{order_id}")])
     for number in range(inv.CACHE_PATHS * 3):
         assert identify("shop", call(f"/orders/{number}"), inventory).params == (("order_id", str(number)),)
-    scope = inventory.scopes[("shop", "GET")]
-    assert len(scope.recent) + len(scope.older) <= 2 * inv.CACHE_PATHS
+    assert len(inventory.recent) + len(inventory.older) <= 2 * inv.CACHE_PATHS
     identify("shop", call("/orders/" + "x" * 10_000), inventory)
-    assert max(map(len, scope.recent)) <= inv.CACHE_PATH_LENGTH
+    assert max(len(path) for _, _, path in inventory.recent) <= inv.CACHE_PATH_LENGTH
 
 
 def test_hostile_segment_is_linear() -> None:
@@ -98,6 +97,12 @@ def test_ids_survive_a_rename_and_tell_the_rest_apart() -> None:
         ("shop", "GET", "/orders/{id}/lines"),
     ]
     assert len({first, *(endpoint_id(*other) for other in others)}) == 4
+
+
+def test_encoded_braces_are_text() -> None:
+    assert lookup("/a/%7Bx%7D", "/a/%7Bx%7D") == ("/a/%7Bx%7D", {})
+    assert lookup("/a/%7Bx%7D/7", "/a/%7Bx%7D/{id}") == ("/a/%7Bx%7D/{id}", {"id": "7"})
+    assert lookup("/a/other/7", "/a/%7Bx%7D/{id}") == (None, {})
 
 
 # --- the twin: try every endpoint with a regular expression, take the most specific from left to right -----------------
