@@ -1,0 +1,71 @@
+"""The command line. Exit codes are part of the interface: see EXIT_CODES and docs/cli.md."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from eastwall import __version__
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 the answer is no (faults in a policy, a failed check, an attack that passed);
+2 wrong usage or unreadable input; 3 Eastwall does not run or does not answer; 4 not found."""
+
+# name -> (module, attribute): a command's module is imported when it is used, so that `eastwall why` does not load the engine.
+COMMANDS = {
+    "up": "eastwall.cli.up:up",
+    "demo": "eastwall.cli.demo:demo",
+    "status": "eastwall.cli.show:status",
+    "apis": "eastwall.cli.show:apis",
+    "findings": "eastwall.cli.show:findings",
+    "why": "eastwall.cli.show:why",
+    "mode": "eastwall.cli.manage:mode",
+    "policy": "eastwall.cli.manage:policy",
+    "discover": "eastwall.cli.offline:discover",
+    "inspect": "eastwall.cli.offline:inspect",
+    "doctor": "eastwall.cli.doctor:doctor",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Lazy, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="eastwall")
+def cli() -> None:
+    """Runtime security for the APIs inside the perimeter: discover, learn, detect, defend, prove.
+
+    Start with `eastwall demo`, or put it before a service of yours: `eastwall up --upstream NAME=http://127.0.0.1:9000`.
+    """
+
+
+def main() -> None:
+    """Entry point. A user never sees a traceback, unless EASTWALL_DEBUG=1 asks for it."""
+    try:
+        cli(standalone_mode=True)
+    except (KeyboardInterrupt, BrokenPipeError):
+        # A closed pipe (`eastwall apis | head`) is not an error of ours; flushing stdout at exit would raise again.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("EASTWALL_DEBUG") == "1":
+            raise
+        click.echo(f"eastwall: internal error: {type(error).__name__}: {error} (EASTWALL_DEBUG=1 shows where; please report it)", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

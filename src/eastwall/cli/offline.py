@@ -1,0 +1,115 @@
+"""`eastwall discover` and `eastwall inspect`: the same engine on files, nothing running, nothing sent anywhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from eastwall.cli.client import json_option, print_json
+from eastwall.cli.failure import USAGE, Failure
+from eastwall.cli.policies import read_policies
+from eastwall.model.call import Mode
+from eastwall.model.snapshot import Snapshot
+
+MAX_LINE = 64 << 20
+"""Bytes of one line of input; a longer one is refused, not read."""
+
+
+@click.command(short_help="Find API templates in a HAR file or a list of calls.")
+@click.argument("file", type=click.Path(allow_dash=True))
+@json_option
+def discover(file: str, as_json: bool) -> None:
+    """Find API templates in FILE (or `-`): a HAR file, or lines `METHOD URL [STATUS]`."""
+    from eastwall.discovery.templates import templates_of
+    from eastwall.sources.reading import SourceError, read
+
+    try:
+        with click.open_file(file, "rb") as stream:
+            found = templates_of(read(stream, "standard input" if file == "-" else file))
+    except SourceError as error:
+        raise Failure(str(error), USAGE) from None
+    except OSError as error:
+        raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("service", "method", "template", "parameters"):
+        table.add_column(column)
+    table.add_column("calls", justify="right")
+    for row in found:
+        table.add_row(row["service"], row["method"], row["template"], ", ".join(row["parameters"]), str(row["count"]))
+    Console(highlight=False).print(table)
+
+
+def lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+    """Numbered non-empty lines. Raises Failure on one that is too long."""
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise Failure(f"{name}:{number}: a line over {MAX_LINE >> 20} MiB; one call is one line", USAGE)
+        if line.strip():
+            yield number, line
+
+
+@click.command(short_help="Judge recorded calls (JSON lines).")
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--policy", type=click.Path(path_type=Path, exists=True), help="Policy file or directory [default: the built-in policies].")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Use what was learned in this data directory.")
+@click.option("--service", default="", help="Service of calls that name none.")
+@click.option("--mode", type=click.Choice([m.name.lower() for m in Mode]), default="enforce", show_default=True, help="Mode to judge in.")
+def inspect(file: str, policy: Path | None, data: Path | None, service: str, mode: str) -> None:
+    """Judge the calls in FILE (or `-`), one JSON object per line, by the same `decide` that judges live traffic.
+
+    A line is {"method", "url", "headers", "body"}, optional "identity" (a name, or token claims with "sub"), "response" {"status",
+    "headers", "body"}, "service", "time" (Unix seconds), "source" (IP address). Prints one JSON line each: {"verdict", "status",
+    "findings", "event_id"}. A line that cannot be read gets {"error", "line"}, and the exit code is 2.
+    """
+    from eastwall.runtime.offline import BadCall, Inspection
+
+    inspection = Inspection(_snapshot(data), service, Mode[mode.upper()], read_policies(policy) if policy else b"")
+    name = "standard input" if file == "-" else file
+    bad = 0
+    try:
+        with click.open_file(file, "rb") as stream:
+            for number, line in lines(stream, name):
+                try:
+                    given = msgspec.json.decode(line)
+                    if not isinstance(given, dict):
+                        raise BadCall("not a JSON object")
+                    result = inspection.inspect(given)
+                except (BadCall, msgspec.DecodeError, RecursionError) as error:
+                    bad += 1
+                    click.echo(f"eastwall: {name}:{number}: {error}", err=True)
+                    result = {"error": str(error), "line": number}
+                sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
+    sys.stdout.flush()
+    if bad:
+        raise SystemExit(USAGE)
+
+
+def _snapshot(data: Path | None) -> Snapshot | None:
+    if data is None:
+        return None
+    from eastwall.ports.snapshots import SnapshotCorrupt
+    from eastwall.runtime.layout import DataDir
+    from eastwall.stores.snapshots import FileSnapshotStore
+
+    try:
+        snapshot = FileSnapshotStore(DataDir(data.resolve()).snapshots).load()
+    except SnapshotCorrupt as error:
+        raise Failure(str(error), USAGE) from None
+    if snapshot is None:
+        raise Failure(f"nothing was learned in `{data}` yet", USAGE)
+    return snapshot

@@ -1,0 +1,199 @@
+"""`eastwall up`: put Eastwall in front of services."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+from rich.console import Console
+
+from eastwall.cli.client import json_option
+from eastwall.cli.failure import USAGE, Failure
+from eastwall.dataplanes.envoy.process import DataPlaneError
+from eastwall.dataplanes.envoy.proxy import Proxy, Tls, Upstream
+from eastwall.dataplanes.envoy.shim import shim_path
+from eastwall.model.call import Mode
+from eastwall.model.snapshot import ServiceScope
+from eastwall.runtime.layout import DataDirError, default_data_dir, open_data_dir
+from eastwall.runtime.supervisor import Options, StartError, Supervisor
+
+_UPSTREAM = re.compile(r"(?P<name>[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)=(?P<url>https?://[^@\s]+?)(?:@(?P<port>\d+))?$")
+
+
+def parse_upstream(text: str, host: str, mode: Mode) -> Upstream:
+    """`NAME=URL` or `NAME=URL@PORT`. Raises Failure."""
+    found = _UPSTREAM.fullmatch(text)
+    if found is None:
+        raise Failure(
+            f"`{text}` is not an upstream; write NAME=URL or NAME=URL@PORT, e.g. `orders=http://127.0.0.1:9000@8081`"
+            " (the name in lower-case letters, digits and hyphens)",
+            USAGE,
+        )
+    try:
+        url = urlsplit(found["url"])
+        problem = "" if url.hostname else "no host"
+        _ = url.port
+    except ValueError as error:
+        problem = str(error)
+    if not problem and (url.path not in ("", "/") or url.query or url.fragment):
+        problem = "a path is not taken: name scheme, host and port only"
+    port = int(found["port"]) if found["port"] else None
+    if not problem and port is not None and not 1 <= port <= 65535:
+        problem = f"there is no port {port}"
+    if problem:
+        raise Failure(f"`{text}`: {problem}", USAGE)
+    scope = ServiceScope(name=found["name"], mode=mode)
+    return Upstream(name=found["name"], url=found["url"].rstrip("/"), scope=scope, listen=(host, port) if port else None)
+
+
+def parse_address(text: str, option: str) -> tuple[str, int]:
+    """`HOST:PORT`, `:PORT` or `PORT`; IPv6 in brackets. Raises Failure."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise Failure(f"{option} `{text}`: write HOST:PORT, e.g. 127.0.0.1:8080", USAGE)
+    return host, int(port)
+
+
+def parse_tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+    if certificate is None and key is None:
+        if client_ca is not None:
+            raise Failure("--client-ca needs --certificate and --key", USAGE)
+        return None
+    if certificate is None or key is None:
+        raise Failure("--certificate and --key belong together", USAGE)
+    return Tls(certificate=certificate.resolve(), key=key.resolve(), client_ca=client_ca and client_ca.resolve(), require_client=client_ca is not None)
+
+
+def build_options(  # noqa: PLR0913 - one parameter per option of the command
+    upstreams: tuple[str, ...],
+    listen: str,
+    console: str,
+    policy: Path | None,
+    mode: str | None,
+    data: Path,
+    adapter: str,
+    engines: int,
+    deadline_ms: int,
+    tls: Tls | None = None,
+    upstream_ca: Path | None = None,
+) -> Options:
+    """The options of a Supervisor. Raises Failure."""
+    host, port = parse_address(listen, "--listen")
+    level = Mode[mode.upper()] if mode else Mode.DISCOVER
+    parsed = [parse_upstream(text, host, level) for text in upstreams]
+    names = [u.name for u in parsed]
+    for name in names:
+        if names.count(name) > 1:
+            raise Failure(f"two upstreams are named `{name}`; give each a name of its own", USAGE)
+    shared = [u for u in parsed if u.listen is None]
+    if len(shared) > 1:
+        # Several services on one address: told apart by the Host header.
+        hosted = {u.name: Upstream(name=u.name, url=u.url, scope=u.scope, hosts=(u.name, f"{u.name}.localhost")) for u in shared}
+        parsed = [hosted.get(u.name, u) for u in parsed]
+    if upstream_ca is not None:
+        parsed = [Upstream(name=u.name, url=u.url, scope=u.scope, listen=u.listen, hosts=u.hosts, ca=upstream_ca.resolve()) for u in parsed]
+    try:
+        directory = open_data_dir(data)
+    except DataDirError as error:
+        raise Failure(str(error), USAGE) from None
+    if adapter == "auto":
+        adapter = "shim" if shim_path() is not None else "extproc"
+    proxy = Proxy(
+        upstreams=tuple(parsed),
+        listen=(host, port),
+        tls=tls,
+        adapter=adapter,
+        engine_sockets=tuple(directory.run / f"engine-{index}.sock" for index in range(engines)),
+        run_dir=directory.run,
+        deadline_ms=deadline_ms,
+    )
+    return Options(data=directory, proxy=proxy, console=parse_address(console, "--console"), policy=policy, mode=mode)
+
+
+@click.command(short_help="Put Eastwall in front of services.")
+@click.option("--upstream", "upstreams", multiple=True, required=True, metavar="NAME=URL[@PORT]",
+              help="A service to protect; repeat for more. With @PORT it gets a listener of its own, else it is reached over --listen"
+              " (several: by Host header NAME or NAME.localhost).")  # fmt: skip
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--policy", type=click.Path(path_type=Path, exists=True), help="Policy file or directory to apply at start.")
+@click.option("--mode", type=click.Choice([m.name.lower() for m in Mode]), help="Mode of all services [default: as last set, at first discover].")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=default_data_dir,
+              show_default="$EASTWALL_DATA or .eastwall", help="Where Eastwall keeps what it learns.")  # fmt: skip
+@click.option("--console", default="127.0.0.1:9440", show_default=True, metavar="HOST:PORT", help="Where console and API listen.")
+@click.option("--adapter", type=click.Choice(["auto", "shim", "extproc"]), default="auto", show_default=True, help="How Envoy asks the engine.")
+@click.option("--engines", type=click.IntRange(1, 64), default=1, show_default=True, help="Engine processes.")
+@click.option("--deadline-ms", type=click.IntRange(10, 60_000), default=1_000, show_default=True, help="What an engine may take before the fail mode applies.")
+@click.option("--certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS certificate (PEM) for the listeners.")
+@click.option("--key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its private key (PEM).")
+@click.option("--client-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Require client certificates of this CA (mTLS).")
+@click.option("--upstream-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="CA of https upstreams [default: the system's].")
+@json_option
+def up(  # noqa: PLR0913
+    upstreams: tuple[str, ...],
+    listen: str,
+    policy: Path | None,
+    mode: str | None,
+    data: Path,
+    console: str,
+    adapter: str,
+    engines: int,
+    deadline_ms: int,
+    certificate: Path | None,
+    key: Path | None,
+    client_ca: Path | None,
+    upstream_ca: Path | None,
+    as_json: bool,
+) -> None:
+    """Put Eastwall in front of services and stay until Ctrl-C.
+
+    It starts in `discover`: traffic passes unchanged and undelayed, and the console fills with what your APIs really do. Later:
+    `eastwall mode enforce`.
+    """
+    tls = parse_tls(certificate, key, client_ca)
+    options = build_options(upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca)
+    out = Console(stderr=as_json, highlight=False)
+    supervisor = Supervisor(options, lambda text: out.print(f"[yellow]![/] {text}"))
+    supervisor.install_signals()
+    try:
+        supervisor.start()
+    except (StartError, DataPlaneError) as error:
+        raise Failure(str(error)) from None
+    banner(supervisor, out, as_json=as_json)
+    try:
+        supervisor.wait()
+    finally:
+        out.print("draining ...")
+        supervisor.shutdown()
+    out.print("stopped; nothing was lost.")
+
+
+def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> None:
+    """Where to point clients, where the console is."""
+    from eastwall.cli.client import print_json
+
+    options = supervisor.options
+    url, token = supervisor.control_url(), options.data.token()
+    rows = [(u.name, client_address(options.proxy, u), u.url) for u in options.proxy.upstreams]
+    if as_json:
+        services = [{"name": name, "listen": address, "upstream": url_} for name, address, url_ in rows]
+        print_json({"services": services, "console": url, "token": token, "adapter": options.proxy.adapter, "data": str(options.data.root)})
+        return
+    out.print("[bold]Eastwall is up.[/] Point clients here:")
+    for name, address, upstream in rows:
+        out.print(f"  [cyan]{name:<14}[/] {address}  [dim]-> {upstream}[/]", soft_wrap=True)
+    if options.proxy.adapter == "extproc":
+        out.print("  [yellow]the Envoy shim is not in use: calls go through the slower ext_proc adapter[/]")
+    out.print(f"console  [link={url}]{url}[/link]", soft_wrap=True)
+    out.print(f"token    {token}", soft_wrap=True)
+    out.print(f"data     {options.data.root}", soft_wrap=True)
+    out.print("Ctrl-C drains and stops.")
+
+
+def client_address(proxy: Proxy, upstream: Upstream) -> str:
+    host, port = upstream.listen or proxy.listen
+    scheme = "https" if proxy.tls else "http"
+    where = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return where if not upstream.hosts else f"{where} (Host: {upstream.hosts[0]})"

@@ -1,0 +1,64 @@
+"""The data plane as `up` and control share it: its description in DIR/run/proxy.json, rendered to Envoy's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eastwall.dataplanes.envoy.process import envoy_stats as read_stats
+from eastwall.dataplanes.envoy.process import write_files
+from eastwall.dataplanes.envoy.proxy import Proxy
+from eastwall.dataplanes.envoy.render import render
+from eastwall.model.snapshot import ServiceScope
+from eastwall.runtime.layout import DataDir
+
+
+def save_proxy(data: DataDir, proxy: Proxy) -> None:
+    """Write the description; atomic."""
+    part = data.proxy_file.with_suffix(".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(proxy, enc_hook=_encode), indent=1))
+    part.replace(data.proxy_file)
+
+
+def load_proxy(data: DataDir) -> Proxy | None:
+    """The running data plane's description, None when there is none."""
+    try:
+        return msgspec.json.decode(data.proxy_file.read_bytes(), type=Proxy, dec_hook=_decode)
+    except FileNotFoundError:
+        return None
+
+
+def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
+    """Bring modes, fail modes and limits of services to the running Envoy: it reloads the changed files, connections stay."""
+    data = DataDir(data_dir.resolve())
+    proxy = load_proxy(data)
+    if proxy is None:
+        return
+    by_name = {scope.name: scope for scope in scopes}
+    upstreams = tuple(msgspec.structs.replace(u, scope=by_name.get(u.name, u.scope)) for u in proxy.upstreams)
+    if upstreams == proxy.upstreams:
+        return
+    proxy = msgspec.structs.replace(proxy, upstreams=upstreams)
+    save_proxy(data, proxy)
+    write_files(proxy, render(proxy))
+
+
+def envoy_stats(data_dir: Path) -> dict[str, Any]:
+    """Envoy's counters, and ours inside it (calls, uninspected by service and reason); empty when no Envoy answers."""
+    proxy = load_proxy(DataDir(data_dir.resolve()))
+    return read_stats(proxy) if proxy is not None else {}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path):
+        return Path(value)
+    raise TypeError(f"cannot decode {kind.__name__}")

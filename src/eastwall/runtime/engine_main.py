@@ -1,0 +1,51 @@
+"""The engine process: `python -m eastwall.runtime.engine_main --data DIR --name NAME --adapter shim|extproc --socket PATH`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from eastwall.runtime.engine import Engine
+from eastwall.runtime.layout import DataDir
+from eastwall.stores.snapshots import FileSnapshotStore
+from eastwall.stores.spool import SpoolWriter
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="eastwall-engine")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--adapter", choices=("shim", "extproc"), required=True)
+    parser.add_argument("--socket", required=True)
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    data = DataDir(options.data.resolve())
+    spool = SpoolWriter(data.spool, options.name)
+    engine = Engine(options.name, FileSnapshotStore(data.snapshots), spool, beat=data.run / f"engine-{options.name}.json")
+    # What is loaded by now lives as long as the process. Calls make no reference cycles, so the collector only costs time;
+    # a high threshold keeps it as a safety net.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+    if options.adapter == "shim":
+        from eastwall.dataplanes.envoy.server import serve
+
+        serve(options.socket, engine, stop)
+    else:
+        from eastwall.dataplanes.extproc.server import serve as serve_extproc
+
+        serve_extproc(f"unix:{options.socket}", engine, stop)
+    spool.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Recorded calls through the live `decide`: what `eastwall inspect` and policy tests run on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from eastwall import detections
+from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.decide import decide
+from eastwall.decision.state import LiveState
+from eastwall.detections.prefilter import Prefilter
+from eastwall.model.call import BodyState, Call, Mode, Peer, Request, Response
+from eastwall.model.decision import Decision, Deny, Throttle
+from eastwall.model.event_id import event_id
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+
+ISSUER = "urn:eastwall:inspect"
+
+
+class BadCall(ValueError):
+    """A recorded call that cannot be read; the message says what is wrong."""
+
+
+class Inspection:
+    """Judges recorded calls one by one; live state (rates, sign-ins, object grants) carries over from one to the next."""
+
+    def __init__(self, snapshot: Snapshot | None, service: str, mode: Mode, policy: bytes = b"") -> None:
+        self._detectors = detections.load()
+        self._prefilter = Prefilter(self._detectors)
+        self._key = OctKey.generate_key(256)
+        self._state = LiveState()
+        base = snapshot or Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32))
+        self.service = service or (base.services[0].name if len(base.services) == 1 else "default")
+        scopes = {scope.name: msgspec.structs.replace(scope, mode=mode) for scope in base.services}
+        scopes.setdefault(self.service, ServiceScope(name=self.service, mode=mode))
+        # The `identity` of a recorded call becomes a token that this run alone has signed: it takes the road that live identities take.
+        trust = msgspec.structs.replace(base.trust, jwks=(*base.trust.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]}))))
+        self._snapshot = msgspec.structs.replace(base, services=tuple(scopes.values()), trust=trust, policy=policy or base.policy)
+        self._mode = mode
+        self._live = self._compile()
+
+    def _compile(self) -> LiveSnapshot:
+        return LiveSnapshot(self._snapshot, self._detectors, self._prefilter)
+
+    def inspect(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Judge one call: keys `method`, `url`, `headers`, `body`, optional `identity`, `response`, `service`, `time`, `source`.
+
+        Returns `{"verdict", "status", "findings", "event_id"}`. Raises BadCall.
+        """
+        call = self._call(given)
+        decision = decide(call, self._live, self._state)
+        response = _response(given.get("response"))
+        decisions = [decision]
+        if response is not None and decision.verdict.action not in ("block", "limit"):
+            later = msgspec.structs.replace(call, response=response, prior=decision)
+            decisions.append(decide(later, self._live, self._state))
+        return _result(call, decisions, response)
+
+    def _call(self, given: Mapping[str, Any]) -> Call:
+        method, url = given.get("method", "GET"), given.get("url")
+        if not isinstance(method, str) or not isinstance(url, str) or not url:
+            raise BadCall("`method` and `url` must be texts")
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise BadCall(f"`url` cannot be read: {error}") from None
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = _headers(given.get("headers"), "headers")
+        body = _body(given.get("body"), headers)
+        if given.get("identity") is not None:
+            headers["authorization"] = f"Bearer {self._token(given['identity'])}"
+        service = given.get("service") or self.service
+        if not isinstance(service, str):
+            raise BadCall("`service` must be a text")
+        self._know(service)
+        now = given.get("time")
+        when = float(now) if isinstance(now, (int, float)) and not isinstance(now, bool) else time.time()
+        request = Request(
+            method=method.upper(),
+            path=quote(path, safe="/?&=%:@!$'()*+,;~-._[]{}|\\^`\"<> "),
+            headers=headers,
+            authority=parts.netloc or headers.get("host", ""),
+            scheme=parts.scheme or "http",
+            body=body,
+            body_state=BodyState.COMPLETE if body else BodyState.NONE,
+        )
+        source = given.get("source")
+        peer = Peer(address=source if isinstance(source, str) else "127.0.0.1")
+        return Call(id=event_id(when, os.urandom(10)), service=service, time=when, peer=peer, request=request)
+
+    def _know(self, service: str) -> None:
+        if service in self._live.scopes:
+            return
+        if len(self._live.scopes) >= 1_000:
+            raise BadCall("more than 1,000 services in one run; split the file")
+        services = (*self._snapshot.services, ServiceScope(name=service, mode=self._mode))
+        self._snapshot = msgspec.structs.replace(self._snapshot, services=services)
+        self._live = self._compile()
+
+    def _token(self, identity: Any) -> str:
+        if isinstance(identity, str):
+            claims: dict[str, Any] = {"sub": identity}
+        elif isinstance(identity, dict) and isinstance(identity.get("sub") or identity.get("actor"), str):
+            claims = {**identity, "sub": identity.get("sub") or identity["actor"]}
+        else:
+            raise BadCall("`identity` must be a text or an object with `sub`")
+        return jwt.encode({"alg": "HS256"}, {**claims, "iss": ISSUER}, self._key)
+
+
+def _headers(given: Any, name: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise BadCall(f"`{name}` must be an object of texts")
+    headers: dict[str, str] = {}
+    for key, value in given.items():
+        if not isinstance(value, (str, int, float, list)):
+            raise BadCall(f"`{name}.{key}` must be a text")
+        headers[str(key).lower()] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return headers
+
+
+def _body(given: Any, headers: dict[str, str]) -> bytes:
+    if given is None:
+        return b""
+    if isinstance(given, str):
+        return given.encode("utf-8", "surrogatepass")
+    headers.setdefault("content-type", "application/json")
+    return msgspec.json.encode(given)
+
+
+def _response(given: Any) -> Response | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict) or not isinstance(given.get("status", 200), int):
+        raise BadCall("`response` must be an object with `status`, `headers`, `body`")
+    headers = _headers(given.get("headers"), "response.headers")
+    body = _body(given.get("body"), headers)
+    return Response(
+        status=given.get("status", 200), headers=headers, body=body, body_state=BodyState.COMPLETE if body else BodyState.NONE
+    )
+
+
+def _result(call: Call, decisions: list[Decision], response: Response | None) -> dict[str, Any]:
+    last = decisions[-1].verdict
+    status = response.status if response is not None else 200
+    for effect in last.effects:
+        if isinstance(effect, Deny):
+            status = effect.status
+        elif isinstance(effect, Throttle):
+            status = 429
+    findings = [finding for decision in decisions for finding in decision.findings]
+    verdict = last.action if last.action != "allow" else decisions[0].verdict.action
+    result: dict[str, Any] = {
+        "verdict": verdict,
+        "status": status,
+        "findings": [
+            {"id": f.id, "severity": f.severity, "confidence": f.confidence, "owasp": list(f.owasp), "where": f.where, "message": f.message}
+            for f in findings
+        ],
+        "event_id": call.id,
+    }
+    would = next((d.verdict.would for d in reversed(decisions) if d.verdict.would != "allow"), "allow")
+    if would != verdict:
+        result["would"] = would
+    uninspected = [reason for decision in decisions for reason in decision.facts.uninspected]
+    if uninspected:
+        result["not_inspected"] = uninspected
+    return result
