@@ -1,0 +1,491 @@
+"""One gRPC stream of the external processor as a state machine, without I/O and without a clock.
+
+    for ask in stream.receive(message):          # ask is a Call or a Response
+        stream.answer(inspector.request(ask) | inspector.response(stream.call_id, ask))
+    reply = stream.reply()                       # bytes of a ProcessingResponse, or None
+
+and at the stream's end, whatever the end was: the asks of `stream.close()`, then `stream.completion(clock)`.
+
+Two ways to be driven by Envoy, told apart by the message's `observability_mode`:
+
+- waiting: each message is answered once. Bodies come whole, in one message (`BUFFERED_PARTIAL`), and only when asked for.
+- observing: nothing is answered. Bodies come in pieces as they pass; they are put together up to `max_body`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.dataplanes.extproc.envoy_config import META_FAIL, META_MAX_BODY, META_MODE, META_SERVICE, NAMESPACE
+from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingResponse
+from eastwall.dataplanes.extproc.proto.processing_mode_pb2 import ProcessingMode
+from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
+from eastwall.model.decision import PASS, Answer
+
+Ask = Call | Response
+"""What the inspector has to be asked."""
+
+STREAMING_TYPES = (
+    "application/grpc",
+    "text/event-stream",
+    "application/x-ndjson",
+    "application/ndjson",
+    "multipart/x-mixed-replace",
+)
+"""Content types (prefixes) whose messages must flow on: waiting for the end of such a body would hang the call."""
+
+MAX_BODY_CEILING = 64 << 20
+"""Largest `max_body` that is honoured, bytes: the gRPC server's message limit stands just above it."""
+
+
+class Settings(Struct, frozen=True):
+    """What the route says about a call, by gRPC initial metadata."""
+
+    service: str = ""
+    """Empty: the host of `:authority`."""
+    mode: Mode | None = None
+    """None: `ENFORCE`, or `DISCOVER` when Envoy only observes."""
+    fail_closed: bool = False
+    max_body: int = 1 << 20
+    """Bytes."""
+
+
+@lru_cache(maxsize=4096)
+def _settings(service: str, mode: str, fail: str, max_body: str) -> Settings:
+    try:
+        chosen = Mode[mode.upper()] if mode else None
+    except KeyError:
+        raise ValueError(f"{META_MODE}: `{mode}` is not a mode; write discover, monitor or enforce") from None
+    if fail not in ("", "open", "closed"):
+        raise ValueError(f"{META_FAIL}: `{fail}` is not a fail mode; write open or closed")
+    if max_body and not (max_body.isascii() and max_body.isdecimal() and len(max_body) < 20):
+        raise ValueError(f"{META_MAX_BODY}: `{max_body}` is not a number of bytes")
+    limit = min(int(max_body), MAX_BODY_CEILING) if max_body else 1 << 20
+    return Settings(service, chosen, fail == "closed", limit)
+
+
+def settings(metadata: Iterable[tuple[str, str | bytes]]) -> Settings:
+    """Settings from gRPC initial metadata. Raises `ValueError` with one clear line."""
+    found = {key: value for key, value in metadata if key.startswith("x-eastwall-") and isinstance(value, str)}
+    return _settings(
+        found.get(META_SERVICE, ""), found.get(META_MODE, ""), found.get(META_FAIL, ""), found.get(META_MAX_BODY, "")
+    )
+
+
+# Answers that hardly ever differ are serialized once. A serialized message may be continued by another one's bytes: parsing
+# merges them (protobuf encoding guide, "Last One Wins"), which is how the event id gets in without building a Struct per call.
+_KINDS = ("request_headers", "response_headers", "request_body", "response_body", "request_trailers", "response_trailers")
+
+
+def _continue(kind: str) -> Any:
+    reply = ProcessingResponse()
+    getattr(reply, kind).SetInParent()
+    if not kind.endswith("trailers"):
+        getattr(reply, kind).response.SetInParent()
+    return reply
+
+
+def _mode(request_body: int, response_body: int) -> Any:
+    return ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND,
+        request_body_mode=request_body,
+        response_body_mode=response_body,
+        request_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+
+
+def _body_wanted(kind: str, mode: Any) -> bytes:
+    reply = _continue(kind)
+    reply.mode_override.CopyFrom(mode)
+    serialized: bytes = reply.SerializeToString()
+    return serialized
+
+
+CONTINUE: dict[str, bytes] = {kind: _continue(kind).SerializeToString() for kind in _KINDS}
+WANT_REQUEST_BODY = _body_wanted("request_headers", _mode(ProcessingMode.BUFFERED_PARTIAL, ProcessingMode.NONE))
+WANT_RESPONSE_BODY = _body_wanted("response_headers", _mode(ProcessingMode.NONE, ProcessingMode.BUFFERED_PARTIAL))
+
+
+@lru_cache(maxsize=1)
+def _event_frame() -> tuple[bytes, bytes]:
+    marker = "?" * 26
+    reply = ProcessingResponse()
+    reply.dynamic_metadata.get_or_create_struct(NAMESPACE).update({"event_id": marker})
+    head, _, tail = reply.SerializeToString().partition(marker.encode())
+    return head, tail
+
+
+def event_metadata(call_id: str) -> bytes:
+    """`dynamic_metadata {eastwall: {event_id: call_id}}`, serialized. `call_id` is a ULID: 26 ASCII characters."""
+    head, tail = _event_frame()
+    return head + call_id.encode() + tail
+
+
+class Stream:
+    """See the module's docstring. At the stream's start, `time` is the wall clock (Unix seconds), `clock` any steady one (seconds)."""
+
+    def __init__(self, call_id: str, settings: Settings, *, time: float, clock: float) -> None:
+        self.call_id = call_id
+        self.denied = False
+        """An answer of ours went out in the service's place; nothing more is asked."""
+        self._settings = settings
+        self._time = time
+        self._clock = clock
+        self._observing = False
+        self._method = ""
+        self._path = ""
+        self._authority = ""
+        self._scheme = "http"
+        self._service = settings.service
+        self._peer = Peer()
+        self._headers: dict[str, str] = {}
+        self._content_length = -1
+        self._request_done = False
+        self._request_bytes = 0
+        self._status = 0
+        self._response_headers: dict[str, str] | None = None
+        self._response_length = -1
+        self._response_done = False
+        self._response_bytes = 0
+        self._parts: list[bytes] = []
+        self._body_size = 0
+        self._want = 2
+        self._kind = ""
+        self._answer: Answer | None = None
+        self._reply: bytes | None = None
+        self._uninspected: list[str] = []
+
+    @property
+    def passive(self) -> bool:
+        """The mode never changes a call: the reply may, and should, go out before the inspector is asked."""
+        mode = self._settings.mode
+        return self._observing or (mode is not None and mode is not Mode.ENFORCE)
+
+    @property
+    def fail_closed(self) -> bool:
+        return self._settings.fail_closed and not self.passive
+
+    # -- messages in ----------------------------------------------------------------------------------------------
+
+    def receive(self, message: Any) -> tuple[Ask, ...]:
+        """Take a ProcessingRequest; returns what to ask the inspector, in order. Raises ValueError on an empty message."""
+        kind = message.WhichOneof("request")
+        if kind is None:
+            raise ValueError("a processing request without content")
+        self._kind = kind
+        self._answer = None
+        self._reply = CONTINUE[kind]
+        if self.denied:
+            return ()
+        if kind == "request_headers":
+            return self._on_request_headers(message)
+        if kind == "request_body":
+            return self._on_request_body(message.request_body.body, message.request_body.end_of_stream)
+        if kind == "response_headers":
+            return self._on_response_headers(message.response_headers)
+        if kind == "response_body":
+            return self._on_response_body(message.response_body.body, message.response_body.end_of_stream)
+        if kind == "request_trailers":
+            return self._judge_request(self._cut_state())
+        return self._judge_response(self._cut_state())
+
+    def _on_request_headers(self, message: Any) -> tuple[Ask, ...]:
+        self._observing = message.observability_mode
+        pseudo, self._headers = read_headers(message.request_headers.headers.headers, "; ")
+        self._method = pseudo.get(":method", "")
+        self._path = pseudo.get(":path", "")
+        self._authority = pseudo.get(":authority") or self._headers.get("host", "")
+        self._scheme = pseudo.get(":scheme", "http")
+        self._peer = peer_of(message.attributes)
+        self._service = self._service or host_of(self._authority)
+        self._content_length = length_of(self._headers)
+        if message.request_headers.end_of_stream:
+            return self._judge_request(BodyState.NONE)
+        self._request_bytes = max(self._content_length, 0)
+        if is_stream(self._headers) or ":protocol" in pseudo or self._method == "CONNECT":
+            return self._judge_request(BodyState.STREAMED)
+        self._reply = WANT_REQUEST_BODY
+        return ()
+
+    def _on_request_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
+        self._take(body)
+        self._request_bytes = max(self._request_bytes, self._body_size)
+        if self._request_done or not self._ready(end):
+            return ()
+        return self._judge_request(self._whole_state())
+
+    def _on_response_headers(self, message: Any) -> tuple[Ask, ...]:
+        # A service may answer before it has read the whole request: judge what came of it first.
+        early = () if self._request_done else self._judge_request(self._cut_state())
+        self._parts, self._body_size = [], 0
+        pseudo, headers = read_headers(message.headers.headers, "\n")
+        status = pseudo.get(":status", "0")
+        self._status = int(status) if status.isdecimal() else 0
+        self._response_headers = headers
+        self._response_length = length_of(headers)
+        ended = message.end_of_stream or self._method == "HEAD" or self._status in (204, 304)
+        if not ended:
+            self._response_bytes = max(self._response_length, 0)
+        if self._want == 0:
+            self._response_done = True
+            return early
+        if ended:
+            return early + self._judge_response(BodyState.NONE)
+        if self._status == 101 or is_stream(headers) or (self._method == "CONNECT" and self._status == 200):
+            return early + self._judge_response(BodyState.STREAMED)
+        if self._want == 1:
+            return early + self._judge_response(BodyState.SKIPPED)
+        self._reply = WANT_RESPONSE_BODY
+        return early
+
+    def _on_response_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
+        self._take(body)
+        self._response_bytes = max(self._response_bytes, self._body_size)
+        if self._response_done or not self._ready(end):
+            return ()
+        return self._judge_response(self._whole_state())
+
+    def _take(self, piece: bytes) -> None:
+        room = self._settings.max_body - self._body_size
+        self._body_size += len(piece)
+        # Observed pieces beyond the limit are dropped at once; a whole message is kept, for the part behind the limit may
+        # have to be sent on behind a replaced front.
+        if piece and (room > 0 or not self._observing):
+            self._parts.append(piece if not self._observing else piece[:room])
+
+    def _ready(self, end: bool) -> bool:
+        return not self._observing or end or self._body_size > self._settings.max_body
+
+    def _whole_state(self) -> BodyState:
+        # `end_of_stream` does not tell: it is also false when trailers follow. A body within the limit is whole, since
+        # Envoy holds back at least `max_body` bytes (README.md, 4).
+        if self._body_size > self._settings.max_body:
+            return BodyState.TRUNCATED
+        return BodyState.COMPLETE if self._body_size else BodyState.NONE
+
+    def _cut_state(self) -> BodyState:
+        """State of a body whose end was not seen."""
+        known = self._content_length if self._response_headers is None else self._response_length
+        if self._kind.endswith("trailers") or self._body_size == known:
+            return self._whole_state()
+        return BodyState.TRUNCATED
+
+    def _judge_request(self, state: BodyState) -> tuple[Ask, ...]:
+        if self._request_done:
+            return ()
+        self._request_done = True
+        body = b"" if state in (BodyState.NONE, BodyState.STREAMED) else self._front()
+        request = Request(self._method, self._path, self._headers, self._authority, self._scheme, body, state)
+        return (Call(self.call_id, self._service, self._time, self._peer, request),)
+
+    def _judge_response(self, state: BodyState) -> tuple[Ask, ...]:
+        if self._response_done or self._response_headers is None:
+            return ()
+        self._response_done = True
+        body = self._front() if state in (BodyState.COMPLETE, BodyState.TRUNCATED) else b""
+        return (Response(self._status, self._response_headers, body, state),)
+
+    def _front(self) -> bytes:
+        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return whole if len(whole) <= self._settings.max_body else whole[: self._settings.max_body]
+
+    # -- answers out ----------------------------------------------------------------------------------------------
+
+    def answer(self, ask: Ask, answer: Answer) -> None:
+        """What the inspector said to `ask`."""
+        if isinstance(ask, Call):
+            self._want = answer.want_response
+            # Judged late, when the response was already there: only a refusal can still be carried out.
+            if self._kind.startswith("response") and not answer.deny:
+                return
+        if self.passive:
+            return
+        if answer.deny:
+            self.denied = True
+            self._status = answer.status
+            self._response_bytes = len(answer.body or b"")
+        if not self.denied or answer.deny:
+            self._answer = answer
+
+    def failed(self) -> None:
+        """An error of ours at the message just received: the fail mode answers it, and the record says so."""
+        self._uninspected.append("engine-error")
+        if self.fail_closed and not self.denied:
+            self.denied = True
+            self._status = 503
+            body = b'{"type":"about:blank","title":"Not inspected","status":503,"event_id":"%s"}' % self.call_id.encode()
+            self._answer = Answer(True, 503, (("content-type", "application/problem+json"),), (), body)
+        else:
+            self._answer = None
+            self._reply = CONTINUE.get(self._kind)
+
+    def reply(self) -> bytes | None:
+        """The ProcessingResponse to the message just received; None when Envoy waits for none."""
+        if self._observing:
+            return None
+        answer = self._answer
+        if answer is not None and answer is not PASS:
+            self._reply = self._deny(answer) if answer.deny else self._change(answer)
+        if self._reply is not None and self._kind == "request_headers":
+            # With the first reply, so that every line Envoy itself writes about the call can carry the id.
+            return self._reply + event_metadata(self.call_id)
+        return self._reply
+
+    def _deny(self, answer: Answer) -> bytes:
+        reply = ProcessingResponse()
+        immediate = reply.immediate_response
+        immediate.status.code = answer.status
+        set_headers(immediate.headers, answer.headers)
+        immediate.body = answer.body or b""
+        immediate.details = "eastwall_denied"
+        serialized: bytes = reply.SerializeToString()
+        return serialized + event_metadata(self.call_id)
+
+    def _change(self, answer: Answer) -> bytes:
+        if not answer.headers and not answer.remove_headers and answer.body is None:
+            return self._reply or CONTINUE[self._kind]
+        if self._kind.endswith("trailers"):
+            self._uninspected.append("answer-too-late")
+            return CONTINUE[self._kind]
+        reply = _continue(self._kind)
+        common = getattr(reply, self._kind).response
+        set_headers(common.header_mutation, answer.headers)
+        common.header_mutation.remove_headers.extend(answer.remove_headers)
+        if answer.body is not None:
+            if self._kind.endswith("body"):
+                self._replace(common, answer.body)
+            else:
+                # A stream, or no body at all: there is nothing that could be replaced.
+                self._uninspected.append("body-not-replaced")
+        serialized: bytes = reply.SerializeToString()
+        return serialized
+
+    def _replace(self, common: Any, body: bytes) -> None:
+        sent = self._body_size
+        # What was over the limit but already in this message goes on behind the replaced front.
+        new = body if sent <= self._settings.max_body else body + b"".join(self._parts)[self._settings.max_body :]
+        if new:
+            common.body_mutation.body = new
+        else:
+            common.body_mutation.clear_body = True
+        response = self._response_headers is not None
+        length = self._response_length if response else self._content_length
+        if length >= 0:
+            # Envoy answers 500 when the header does not fit the new body. `length - sent` bytes are still to come.
+            total = length - sent + len(new)
+            set_headers(common.header_mutation, (("content-length", str(total)),))
+            if response:
+                self._response_bytes = total
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> tuple[Ask, ...]:
+        """The stream is over: a last thing to ask, when a response that was being observed broke off."""
+        self._answer = None
+        if self.denied or not self._observing or not self._request_done or self._response_headers is None:
+            return ()
+        self._kind = "response_body"
+        return self._judge_response(self._cut_state())
+
+    def completion(self, clock: float) -> Completion | None:
+        """None when Envoy closed the stream before it said anything of a call."""
+        if not self._method and not self._path:
+            return None
+        if not self._request_done:
+            self._uninspected.append("request-incomplete")
+        return Completion(
+            id=self.call_id,
+            service=self._service,
+            time=self._time,
+            method=self._method,
+            path=self._path,
+            authority=self._authority,
+            status=self._status,
+            request_bytes=self._request_bytes,
+            response_bytes=self._response_bytes,
+            duration_us=max(0, int((clock - self._clock) * 1e6)),
+            peer_address=self._peer.address,
+            uninspected=tuple(dict.fromkeys(self._uninspected)),
+        )
+
+
+# -- parts of messages ----------------------------------------------------------------------------------------------------
+
+
+def read_headers(fields: Any, joint: str) -> tuple[dict[str, str], dict[str, str]]:
+    """(pseudo-headers, headers). Bytes are read as Latin-1: every byte has a character, and none is lost (RFC 9110, 5.5).
+
+    `joint` joins repeated `cookie` (requests, `; `) and `set-cookie` (responses, newline) fields; others are joined by `, `.
+    """
+    pseudo: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for field in fields:
+        name = field.key
+        value = field.raw_value.decode("latin-1") or field.value
+        if name[:1] == ":":
+            pseudo[name] = value
+        elif name in headers:
+            headers[name] += (joint if name in ("cookie", "set-cookie") else ", ") + value
+        else:
+            headers[name] = value
+    return pseudo, headers
+
+
+def set_headers(mutation: Any, headers: Iterable[tuple[str, str]]) -> None:
+    """Put `headers` into a HeaderMutation: the first of a name overwrites, further ones of it are added."""
+    seen: set[str] = set()
+    for name, value in headers:
+        option = mutation.set_headers.add()
+        option.header.key = name
+        option.header.raw_value = value.encode("latin-1", "replace")
+        option.append_action = 0 if name in seen else 2
+        seen.add(name)
+
+
+def peer_of(attributes: Any) -> Peer:
+    """The peer from Envoy's attributes (`REQUEST_ATTRIBUTES`); absent ones are simply not there."""
+    for struct in attributes.values():
+        fields = struct.fields
+        address, port = split_address(_text(fields, "source.address"))
+        if "connection.tls_version" not in fields:
+            return Peer(address, port)
+        uri = _text(fields, "connection.uri_san_peer_certificate")
+        dns = _text(fields, "connection.dns_san_peer_certificate")
+        subject = _text(fields, "connection.subject_peer_certificate")
+        return Peer(address, port, True, (uri,) if uri else (), (dns,) if dns else (), subject)
+    return Peer()
+
+
+def _text(fields: Any, name: str) -> str:
+    return str(fields[name].string_value) if name in fields else ""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`10.0.0.7:41000` or `[::1]:41000` into address and port; a Unix socket peer is given as it is, with port 0."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        return text, 0
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def host_of(authority: str) -> str:
+    """The host of `:authority` without port, lower case; the service's name when the route does not say it."""
+    host, colon, port = authority.rpartition(":")
+    return (host if colon and port.isdecimal() else authority).lower()
+
+
+def length_of(headers: dict[str, str]) -> int:
+    """Content-Length, or -1. Envoy has refused malformed and conflicting ones."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+
+
+def is_stream(headers: dict[str, str]) -> bool:
+    """Whether the body of this message may have no end, or belongs to another protocol."""
+    return "upgrade" in headers or headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
