@@ -1,1 +1,1 @@
-"""policy/actions."""
+"""How verdicts reach the caller, one file per form."""

@@ -1,0 +1,63 @@
+"""What a refused caller gets: problem details for HTTP APIs (RFC 9457).
+
+The answer says what to do, and the event id to ask about; nothing of the request, of the finding or of the policy's file is in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from eastwall.model.call import Call
+from eastwall.model.decision import PASS, Answer, Deny, Effect, Throttle, Verdict
+from eastwall.model.facts import Facts
+
+PROBLEM_BASE = "https://eastwall.dev/problems/"
+_encode = msgspec.json.Encoder().encode
+
+
+def answer(verdict: Verdict, call: Call, facts: Facts | None = None) -> Answer:
+    """The answer in the service's place for the first effect that refuses the message; `PASS` when none does.
+
+    `facts` is for protocols with error forms of their own.
+    """
+    for effect in verdict.effects:
+        if isinstance(effect, Deny | Throttle):
+            return _problem(effect, call)
+    return PASS
+
+
+def _problem(effect: Effect, call: Call) -> Answer:
+    headers = [("content-type", "application/problem+json"), ("cache-control", "no-store"), ("x-eastwall-event-id", call.id)]
+    if isinstance(effect, Throttle):
+        status, title, detail, kind = 429, "Too many requests", effect.detail, "rate-limited"
+        seconds = str(max(1, math.ceil(effect.retry_after)))
+        remaining = str(max(0, effect.remaining))
+        headers += [
+            ("retry-after", seconds),
+            ("ratelimit-limit", str(effect.limit)),
+            ("ratelimit-remaining", remaining),
+            ("ratelimit-reset", seconds),
+            # The fields of draft-ietf-httpapi-ratelimit-headers; the three above are what clients in the field know.
+            ("ratelimit", f'"default";r={remaining};t={seconds}'),
+            ("ratelimit-policy", f'"default";q={effect.limit}'),
+        ]
+    elif isinstance(effect, Deny):
+        status, title, detail, kind = effect.status, effect.title, effect.detail, effect.type
+        if status == 503:
+            headers.append(("retry-after", "1"))
+    else:
+        return PASS
+    body = _encode(
+        {
+            "type": PROBLEM_BASE + kind,
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": f"urn:eastwall:event:{call.id}",
+            "event_id": call.id,
+        }
+    )
+    # To HEAD no body is sent (RFC 9110, 9.3.2).
+    return Answer(deny=True, status=status, headers=tuple(headers), body=b"" if call.request.method == "HEAD" else body)

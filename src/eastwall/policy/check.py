@@ -1,0 +1,101 @@
+"""Checks of a policy set against what there is: services, endpoints, detections, and the policies among each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.finding import Detection
+from eastwall.model.snapshot import ServiceScope
+from eastwall.policy.kinds import AccessPolicy, DetectionPolicy, Fault, Policy, PolicySet, Rule, Service
+from eastwall.policy.parse import suggestion
+from eastwall.policy.patterns import compile_globs, method_matches, parse_operation
+
+
+def check(
+    policies: PolicySet, *, services: Sequence[ServiceScope], endpoints: Sequence[Endpoint], detections: Sequence[Detection]
+) -> list[Fault]:
+    """All faults, sorted by place. Faults of single documents are found by `parse_files`; these need the whole.
+
+    Unknown services are warnings, since a policy may be there before its service is; unknown operations too, and they are looked for
+    only in services of which endpoints are known. Unknown detections are faults: they come with the program.
+    """
+    faults = [*_duplicates(policies)]
+    names = {scope.name for scope in services} | {policy.name for policy in policies.policies if isinstance(policy.spec, Service)}
+    ids = {detection.id for detection in detections}
+    for policy in policies.policies:
+        if policy.location == "builtin" or isinstance(policy.spec, Service):
+            continue
+        faults += _services(policy, policy.spec, sorted(names))
+        faults += _operations(policy, policy.spec, endpoints)
+        if isinstance(policy.spec, DetectionPolicy):
+            faults += _detections(policy, policy.spec, sorted(ids))
+    faults += _conflicts(policies)
+    return sorted(set(faults))
+
+
+def _fault(policy: Policy, place: str, message: str, hint: str = "", *, warning: bool = False) -> Fault:
+    line, column = policy.marks.get(place) or (int(policy.location.rpartition(":")[2] or 1), 1)
+    return Fault(policy.file, line, column, message, hint, warning)
+
+
+def _duplicates(policies: PolicySet) -> Iterator[Fault]:
+    seen: dict[tuple[str, str], Policy] = {}
+    for policy in policies.policies:
+        first = seen.setdefault((policy.kind, policy.name), policy)
+        if first is not policy:
+            yield _fault(
+                policy,
+                "metadata.name",
+                f"there is another {policy.kind} `{policy.name}`, at {first.location}",
+                "give one a new name",
+            )
+
+
+def _services(policy: Policy, spec: Rule, names: Sequence[str]) -> Iterator[Fault]:
+    for i, name in enumerate(spec.scope.services):
+        matches = compile_globs((name,))
+        if names and matches is not None and not any(map(matches, names)):
+            yield _fault(
+                policy, f"spec.scope.services[{i}]", f"service `{name[:60]}` is not known", suggestion(name, names), warning=True
+            )
+
+
+def _operations(policy: Policy, spec: Rule, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
+    in_scope = compile_globs(spec.scope.services)
+    known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
+    if not known:
+        return
+    for i, text in enumerate(spec.scope.operations):
+        pattern = parse_operation(text)
+        if not any(
+            method_matches(pattern.method, endpoint.method) and _may_match(pattern.folded, pattern.open, endpoint.template)
+            for endpoint in known
+        ):
+            hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in known}))
+            yield _fault(policy, f"spec.scope.operations[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
+
+
+def _may_match(pattern: Sequence[str | None], is_open: bool, template: str) -> bool:
+    segments = [segment.lower() for segment in template.split("/") if segment]
+    if len(segments) != len(pattern) and not (is_open and len(segments) > len(pattern)):
+        return False
+    return all(want is None or "{" in have or want == have for want, have in zip(pattern, segments, strict=False))
+
+
+def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> Iterator[Fault]:
+    for i, name in enumerate(spec.detections):
+        matches = compile_globs((name,))
+        if ids and matches is not None and not any(map(matches, ids)):
+            yield _fault(policy, f"spec.detections[{i}]", f"detection `{name[:60]}` is not known", suggestion(name, ids))
+
+
+def _conflicts(policies: PolicySet) -> Iterator[Fault]:
+    """Pairs of access policies of which one can never have an effect."""
+    rules = [(policy, policy.spec) for policy in policies.policies if isinstance(policy.spec, AccessPolicy)]
+    denies = {(spec.scope, spec.when): policy for policy, spec in rules if spec.action == "deny"}
+    for policy, spec in rules:
+        other = denies.get((spec.scope, spec.when))
+        if spec.action == "allow" and other is not None:
+            message = f"this allows exactly what `{other.name}` at {other.location} denies, and deny wins"
+            yield _fault(policy, "spec.action", message, "narrow one of them", warning=True)

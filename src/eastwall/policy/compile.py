@@ -1,0 +1,330 @@
+"""`PolicySet` -> `Plan`: everything that does not depend on one call is worked out before it comes.
+
+A plan answers "which rules are there for this operation" with one dictionary look-up; the entries are made when an operation is first
+called. The slow twin that scans all policies is in the tests, and a property test holds both to the same verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+from eastwall.model.call import Mode
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection
+from eastwall.model.identity import Identity, Strength
+from eastwall.model.operation import Operation
+from eastwall.model.snapshot import ServiceScope
+from eastwall.policy.conditions import Condition, ConditionError
+from eastwall.policy.kinds import (
+    BUILTIN,
+    AccessPolicy,
+    DataPolicy,
+    DetectionPolicy,
+    Identities,
+    LimitPolicy,
+    Policy,
+    PolicySet,
+    Rule,
+    Service,
+    decode,
+)
+from eastwall.policy.limits import parse_rate
+from eastwall.policy.parse import builtin_policies
+from eastwall.policy.patterns import (
+    OperationPattern,
+    Segments,
+    compile_globs,
+    is_odd,
+    method_matches,
+    parse_operation,
+    readings,
+    segments_match,
+)
+from eastwall.policy.services import referenced_files, scopes_of, trust_of
+
+__all__ = ["CompiledRule", "Plan", "Rules", "compile_plan", "referenced_files", "scopes_of", "trust_of"]
+
+MAX_CACHED = 50_000
+"""Operations whose rules are kept ready; beyond it all are worked out anew, which takes well under a millisecond each."""
+MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
+STRENGTHS = {strength.name.lower(): strength for strength in Strength}
+Selector = Callable[[Identity], bool]
+
+
+def compile_selector(identities: Identities, *, loosens: bool) -> Selector | None:
+    """A test of callers; None selects everybody. `loosens`: see `Identities.strength`."""
+    if identities == Identities():
+        return None
+    named = STRENGTHS[identities.strength] if identities.strength is not None else None
+    least = named if named is not None else Strength.ASSERTED if loosens else Strength.NONE
+    # Addresses are seen on the wire and never claimed: the implied minimum is not meant for them.
+    address_least = named if named is not None else Strength.NONE
+    actors, classes, tenants = (
+        compile_globs(identities.actors),
+        compile_globs(identities.classes),
+        compile_globs(identities.tenants),
+    )
+    kinds, roles, scopes = frozenset(identities.kinds), frozenset(identities.roles), frozenset(identities.scopes)
+
+    def selects(identity: Identity) -> bool:
+        strength = identity.strength
+        if actors is not None and not actors(identity.actor):
+            # Not who really calls, but somebody on the way (a workload that carries a user's token): its own strength counts.
+            proofs = [
+                p.strength
+                for p in identity.chain
+                if actors(f"{p.kind}:{p.name}") and p.strength >= (address_least if p.kind == "address" else least)
+            ]
+            if not proofs:
+                return False
+        elif strength < (address_least if identity.kind == "address" else least):
+            return False
+        return (
+            (classes is None or classes(identity.cls))
+            and (not kinds or identity.kind in kinds)
+            and (not roles or not roles.isdisjoint(identity.roles))
+            and (not scopes or not scopes.isdisjoint(identity.scopes))
+            and (tenants is None or tenants(identity.tenant))
+        )
+
+    return selects
+
+
+class CompiledRule:
+    """One policy, ready to be asked."""
+
+    __slots__ = (
+        "builtin", "burst", "conditions", "default_actions", "detects", "exempt", "interval", "kind", "least_confidence", "least_severity",
+        "limit", "location", "mode", "name", "on_error", "patterns", "per", "period", "reason", "selects", "services", "spec", "to_pass",
+    )  # fmt: skip
+
+    def __init__(self, policy: Policy, default_actions: Mapping[str, str]) -> None:
+        spec = cast("Rule", policy.spec)
+        self.name, self.location, self.kind, self.spec = policy.name, policy.location, policy.kind, spec
+        self.builtin = policy.name.startswith(BUILTIN)
+        self.mode, self.on_error, self.reason = MODES[spec.mode], spec.on_error, spec.reason
+        self.services = compile_globs(spec.scope.services)
+        self.patterns = tuple(parse_operation(text) for text in spec.scope.operations)
+        self.conditions = tuple(Condition(text) for text in spec.when)
+        loosens = isinstance(spec, AccessPolicy) and spec.action == "allow"
+        self.selects = compile_selector(spec.scope.identities, loosens=loosens)
+        self.exempt: Selector | None = None
+        self.to_pass = _to_pass(spec)
+        match spec:
+            case LimitPolicy():
+                self.limit, self.period = parse_rate(spec.rate)
+                self.interval = self.period / self.limit
+                self.burst = spec.burst or (max(1, self.limit) if self.period == 1.0 else max(1, round(1.0 / self.interval)))
+                self.per = frozenset(spec.per)
+            case DataPolicy():
+                if spec.exempt is not None:
+                    self.exempt = compile_selector(spec.exempt, loosens=True)
+            case DetectionPolicy():
+                self.detects = compile_globs(spec.detections)
+                self.least_severity = SEVERITIES.index(spec.min_severity)
+                self.least_confidence = CONFIDENCES.index(spec.min_confidence)
+                self.default_actions = default_actions
+            case AccessPolicy():
+                pass
+
+
+def _to_pass(spec: Rule) -> str:
+    """What would make a call pass that this policy stops, where that is the same for all calls."""
+    who = _selector_words(spec.scope.identities)
+    holds = " and ".join(f"`{text}`" for text in spec.when)
+    match spec:
+        case AccessPolicy(action="allow"):
+            parts = [f"be a caller with {who}" if who else "", f"meet {holds}" if holds else ""]
+            return ", and ".join(part for part in parts if part)
+        case AccessPolicy():
+            parts = [f"call with other than {who}" if who else "", f"not meet {holds}" if holds else ""]
+            return ", or ".join(part for part in parts if part) or "nothing passes: the policy denies this operation to everybody"
+        case DataPolicy():
+            exempt = _selector_words(spec.exempt) if spec.exempt is not None else ""
+            return f"send no {', '.join(spec.classes)}" + (f", or be a caller with {exempt}" if exempt else "")
+        case _:
+            return ""
+
+
+def _selector_words(identities: Identities) -> str:
+    words = [
+        f"{name} {' or '.join(getattr(identities, name))}"
+        for name in ("actors", "classes", "kinds", "roles", "scopes", "tenants")
+        if getattr(identities, name)
+    ]
+    if identities.strength is not None:
+        words.append(f"an identity that is at least {identities.strength}")
+    return ", ".join(words)
+
+
+class Bound:
+    """A rule as it stands for one operation: with its effective mode, and what must still be looked at in each call's path."""
+
+    __slots__ = ("always", "mode", "opens", "patterns", "rule")
+
+    def __init__(
+        self, rule: CompiledRule, mode: Mode, patterns: tuple[OperationPattern, ...], *, always: bool, opens: bool
+    ) -> None:
+        self.rule, self.mode, self.patterns = rule, mode, patterns
+        self.always = always
+        """Every path of this operation is in scope."""
+        self.opens = opens
+        """Every path of this operation is in scope when read to the letter: what an `allow` needs to let a call in."""
+
+    def covers(self, ways: Sequence[Segments]) -> bool:
+        """Whether some reading of the path is in scope; services may ignore case, so this does."""
+        if self.always:
+            return True
+        return any(
+            segments_match(pattern.folded, pattern.open, [segment.lower() for segment in way])
+            for pattern in self.patterns
+            for way in ways
+        )
+
+    def admits(self, ways: Sequence[Segments]) -> bool:
+        """Whether every reading of the path is in scope, to the letter."""
+        return self.opens or all(any(segments_match(p.segments, p.open, way) for p in self.patterns) for way in ways)
+
+    def params(self, ways: Sequence[Segments]) -> dict[str, str]:
+        """Path parameters under the names of the policy's own pattern."""
+        for pattern in self.patterns:
+            for way in ways:
+                if pattern.names and segments_match(pattern.folded, pattern.open, [segment.lower() for segment in way]):
+                    return {name: way[position] for position, name in pattern.names}
+        return {}
+
+
+class Rules:
+    """All rules for one operation, split by step, in order of evaluation."""
+
+    __slots__ = ("allows", "builtin_detections", "data", "denies", "detections", "limits", "mode", "patterned", "quiet")
+
+    def __init__(self, mode: Mode, bound: Sequence[Bound], *, patterned: bool) -> None:
+        def of(kind: type, **fields: str) -> tuple[Bound, ...]:
+            return tuple(
+                b for b in bound if isinstance(b.rule.spec, kind) and all(getattr(b.rule.spec, k) == v for k, v in fields.items())
+            )
+
+        self.mode = mode
+        self.denies = of(AccessPolicy, action="deny")
+        self.allows = of(AccessPolicy, action="allow")
+        self.limits = of(LimitPolicy)
+        self.data = {"request": of(DataPolicy, direction="request"), "response": of(DataPolicy, direction="response")}
+        detections = of(DetectionPolicy)
+        self.detections = tuple(b for b in detections if not b.rule.builtin)
+        self.builtin_detections = tuple(b for b in detections if b.rule.builtin)
+        self.quiet = not (self.denies or self.allows or self.limits)
+        """A request with no findings and no sensitive data needs no look at the rules at all."""
+        self.patterned = patterned
+        """Some rule of this service looks at paths, so an odd path must be looked at."""
+
+
+class Plan:
+    """The compiled policies of one snapshot."""
+
+    __slots__ = ("_by_service", "_cache", "_endpoints", "_methods", "_modes", "rules")
+
+    def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope], endpoints: Sequence[Endpoint]) -> None:
+        self.rules = tuple(rules)
+        self._modes = {scope.name: scope.mode for scope in services}
+        self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
+        self._methods = {"GET", "HEAD"} | {pattern.method for rule in rules for pattern in rule.patterns}
+        self._by_service: dict[str, tuple[CompiledRule, ...]] = {}
+        self._cache: dict[tuple[str, str, str | None], Rules] = {}
+
+    def rules_for(self, service: str, method: str, endpoint: Endpoint | None, operation: Operation) -> Rules:
+        """The rules of an operation. `operation` is the request's."""
+        found = self._cache.get((service, method, endpoint.id if endpoint is not None else None))
+        if found is None:
+            found = self._find(service, method, endpoint)
+        if found.patterned and endpoint is not None and is_odd(operation.path):
+            return self.rules_for(service, method, None, operation)
+        return found
+
+    def _find(self, service: str, method: str, endpoint: Endpoint | None) -> Rules:
+        # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.
+        known = method if method in self._methods else "?"
+        key = (service, known, endpoint.id if endpoint is not None else None)
+        found = self._cache.get(key)
+        if found is None:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            found = self._cache[key] = self._bind(service, known, endpoint)
+        return found
+
+    def _bind(self, service: str, method: str, endpoint: Endpoint | None) -> Rules:
+        scope_mode = self._modes.get(service, Mode.DISCOVER)
+        template = _template(endpoint.template) if endpoint is not None else None
+        bound: list[Bound] = []
+        patterned = False
+        for rule in self._rules_of(service):
+            mode = min(rule.mode, scope_mode)
+            if mode is Mode.DISCOVER:
+                continue
+            if not rule.patterns:
+                bound.append(Bound(rule, mode, (), always=True, opens=True))
+                continue
+            patterned = True
+            patterns = tuple(pattern for pattern in rule.patterns if method_matches(pattern.method, method))
+            if template is None:
+                if patterns:
+                    bound.append(Bound(rule, mode, patterns, always=False, opens=False))
+                continue
+            folded = tuple(segment and segment.lower() for segment in template)
+            possible = tuple(p for p in patterns if _may_match(p.folded, p.open, folded))
+            if possible:
+                always = any(_must_match(p.folded, p.open, folded) for p in possible)
+                opens = any(_must_match(p.segments, p.open, template) for p in possible)
+                bound.append(Bound(rule, mode, possible, always=always, opens=opens))
+        return Rules(scope_mode, bound, patterned=patterned)
+
+    def _rules_of(self, service: str) -> tuple[CompiledRule, ...]:
+        found = self._by_service.get(service)
+        if found is None:
+            if len(self._by_service) >= MAX_CACHED:
+                self._by_service.clear()
+            found = tuple(rule for rule in self.rules if rule.services is None or rule.services(service))
+            self._by_service[service] = found
+        return found
+
+    def ways(self, operation: Operation) -> tuple[Segments, ...]:
+        """The readings of a request's path."""
+        return readings(operation.path, operation.segments)
+
+
+def _template(template: str) -> tuple[str | None, ...]:
+    """Segments of an endpoint's template; None where any (part of a) parameter stands."""
+    return tuple(None if "{" in segment else segment for segment in template.split("/") if segment)
+
+
+def _may_match(pattern: Sequence[str | None], is_open: bool, template: Sequence[str | None]) -> bool:
+    if len(template) != len(pattern) and not (is_open and len(template) > len(pattern)):
+        return False
+    return all(want is None or have is None or want == have for want, have in zip(pattern, template, strict=False))
+
+
+def _must_match(pattern: Sequence[str | None], is_open: bool, template: Sequence[str | None]) -> bool:
+    return _may_match(pattern, is_open, template) and all(
+        want is None or have is not None for want, have in zip(pattern, template, strict=False)
+    )
+
+
+def compile_plan(
+    data: bytes, *, services: Sequence[ServiceScope], endpoints: Sequence[Endpoint], detections: Sequence[Detection]
+) -> Plan:
+    """Compile a snapshot's policy set; empty bytes are the built-in policies alone.
+
+    Raises `ValueError` with one line, naming the policy's file and line, on content that `parse_files` would not have let pass.
+    """
+    policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
+    default_actions = {detection.id: detection.default_action for detection in detections}
+    rules: list[CompiledRule] = []
+    for policy in policies.policies:
+        if isinstance(policy.spec, Service):
+            continue
+        try:
+            rules.append(CompiledRule(policy, default_actions))
+        except (ConditionError, ValueError) as error:
+            raise ValueError(f"{policy.location}: policy `{policy.name}`: {error}") from None
+    return Plan(rules, services, endpoints)

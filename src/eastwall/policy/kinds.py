@@ -1,0 +1,286 @@
+"""What an author may write: the policy kinds, one frozen struct each, in the words of the YAML (camelCase there).
+
+A new kind is one struct here, its name in `Spec` and `KINDS`, and its place in the order of `evaluate`. The JSON Schemas for
+editors are generated from these structs and the docstrings under their fields.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+API_VERSION = "eastwall.dev/v1alpha1"
+BUILTIN = "builtin/"
+"""Prefix of the names of policies that come with Eastwall. A policy of one's own with the same name takes its place."""
+
+ModeName = Literal["discover", "monitor", "enforce"]
+OnError = Literal["block", "monitor", "allow"]
+StrengthName = Literal["none", "guessed", "asserted", "verified"]
+SeverityName = Literal["info", "low", "medium", "high", "critical"]
+ConfidenceName = Literal["low", "medium", "high"]
+DataClass = Literal["pan", "ssn", "iban", "email", "phone", "secret"]
+LimitKey = Literal["identity", "source", "operation", "tenant", "service"]
+
+
+class Identities(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Selects callers. Every field that is set must agree; within a field one of its items is enough. Empty selects everybody."""
+
+    actors: tuple[str, ...] = ()
+    """Globs over `kind:name` of the caller or of any principal in its chain: `user:alice`, `workload:spiffe://shop/ns/web/*`."""
+    classes: tuple[str, ...] = ()
+    """Globs over the identity class: `user+admin`, `workload:*`, `anonymous`."""
+    kinds: tuple[Literal["user", "workload", "client", "key", "address"], ...] = ()
+    """What the caller is."""
+    roles: tuple[str, ...] = ()
+    """Roles, one of which the caller must bear."""
+    scopes: tuple[str, ...] = ()
+    """OAuth scopes, one of which the caller's token must bear."""
+    tenants: tuple[str, ...] = ()
+    """Globs over the caller's tenant."""
+    strength: StrengthName | None = None
+    """How well the identity must be proved, at least. Where a selector loosens (an `allow` policy, `except`) and this is not set, it is
+    `asserted`: what nobody checked opens no door. Network addresses are exempt, they are seen and not claimed."""
+
+
+class Scope(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Where a policy applies. What is left out applies to all."""
+
+    services: tuple[str, ...] = ()
+    """Names of services, or globs over them."""
+    operations: tuple[str, ...] = ()
+    """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment, `**` at the end for any
+    number (also none), `*` as the method for every method. GET includes HEAD."""
+    identities: Identities = Identities()
+    """Callers."""
+
+
+class Service(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="Service"
+):
+    """A protected service: its name is the policy's name."""
+
+    mode: ModeName | None = None
+    """How far any policy may go on this service; not set: the mode Eastwall was started with."""
+    hosts: tuple[str, ...] = ()
+    """Host names under which it is called."""
+    owner: str = ""
+    """Team that mends it."""
+    repository: str = ""
+    """URL of its source."""
+    spec: str = ""
+    """Path of its OpenAPI document, relative to this file."""
+    fail: Literal["open", "closed"] | None = None
+    """When no engine answers: `open` lets calls pass (counted), `closed` answers 503."""
+    max_body: str = ""
+    """How much of each body is inspected: `512KiB`, `1MiB`."""
+    over_limit: Literal["pass", "block"] | None = None
+    """A body over `maxBody`: `pass` (partly inspected, counted) or `block` (413)."""
+    identity: Trust | None = None
+    """Whom to believe about who calls."""
+
+
+class Jwks(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Keys that sign the callers' tokens."""
+
+    issuer: str = ""
+    """`iss` of the tokens that these keys sign; empty: every token."""
+    file: str = ""
+    """Path of a JWKS file, relative to this file."""
+    inline: str = ""
+    """The JWKS JSON itself."""
+
+
+class Trust(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Whom to believe about identity. Of several services the union holds."""
+
+    jwks: tuple[Jwks, ...] = ()
+    """Key sets."""
+    audiences: tuple[str, ...] = ()
+    """Accepted `aud` values; empty accepts any."""
+    api_key_headers: tuple[str, ...] = ()
+    """Request headers that carry an API key."""
+    api_key_query: tuple[str, ...] = ()
+    """Query parameters that carry an API key."""
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs, or URI SANs of client certificates, of peers whose forwarded-identity headers are believed."""
+    user_header: str = ""
+    """Header in which a trusted proxy names the user."""
+    address_header: str = ""
+    """Header in which a trusted proxy names the caller's address."""
+    role_claims: tuple[str, ...] = ()
+    """Token claims that hold roles."""
+    tenant_claims: tuple[str, ...] = ()
+    """Token claims that hold the tenant."""
+    session_cookies: tuple[str, ...] = ()
+    """Cookies that carry a session."""
+
+
+class AccessPolicy(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="AccessPolicy"
+):
+    """Who may call what. Deny wins. An operation in the scope of an `allow` policy is closed to everybody whom none selects."""
+
+    action: Literal["allow", "deny"]
+    """`allow` or `deny`."""
+    mode: ModeName = "enforce"
+    """How far this policy goes; the service's mode, if lower, holds."""
+    on_error: OnError = "block"
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    scope: Scope = Scope()
+    """Where it applies."""
+    when: tuple[str, ...] = ()
+    """CEL conditions, all of which must hold: `path.user_id == identity.sub`."""
+    reason: str = ""
+    """Shown to the refused caller and to analysts: one plain sentence."""
+
+
+class LimitPolicy(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="LimitPolicy"
+):
+    """How often."""
+
+    rate: str
+    """`20/s`, `100/m`, `1000/h`, `5000/d`."""
+    burst: int | None = None
+    """Calls that may come at once; not set: one period's worth for rates per second, one second's worth (at least 1) otherwise."""
+    per: tuple[LimitKey, ...] = ("identity",)
+    """What is counted apart; several together, e.g. `[identity, operation]`."""
+    mode: ModeName = "enforce"
+    """How far this policy goes; the service's mode, if lower, holds."""
+    on_error: OnError = "block"
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    scope: Scope = Scope()
+    """Where it applies."""
+    when: tuple[str, ...] = ()
+    """CEL conditions, all of which must hold for the call to be counted."""
+    reason: str = ""
+    """Shown to the refused caller and to analysts: one plain sentence."""
+
+
+class DataPolicy(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DataPolicy"
+):
+    """Which data may pass to whom. Of several that apply to a class the strictest action holds: block, drop, redact, hash, mask."""
+
+    classes: tuple[DataClass, ...]
+    """Data classes."""
+    action: Literal["redact", "mask", "hash", "drop", "block"]
+    """`redact` (fixed text), `mask` (keep the last four), `hash` (keyed), `drop` (remove the field), `block` (refuse the message)."""
+    direction: Literal["request", "response"] = "response"
+    """Which message."""
+    mode: ModeName = "enforce"
+    """How far this policy goes; the service's mode, if lower, holds."""
+    on_error: OnError = "block"
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    scope: Scope = Scope()
+    """Where it applies; `scope.identities` are the callers it applies to."""
+    exempt: Identities | None = msgspec.field(default=None, name="except")
+    """Callers it does not apply to."""
+    when: tuple[str, ...] = ()
+    """CEL conditions, all of which must hold."""
+    reason: str = ""
+    """Shown to the refused caller and to analysts: one plain sentence."""
+
+
+class DetectionPolicy(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DetectionPolicy"
+):
+    """What a finding does to a call. One's own policies that speak about a finding go before the built-in one."""
+
+    detections: tuple[str, ...]
+    """Ids of detections, or `*`."""
+    action: Literal["block", "report", "default"]
+    """`block`, `report` (record, let pass), or `default` (as the detection's own default action says)."""
+    min_severity: SeverityName = "info"
+    """Findings below it are left to other policies."""
+    min_confidence: ConfidenceName = "low"
+    """Findings below it are left to other policies."""
+    mode: ModeName = "enforce"
+    """How far this policy goes; the service's mode, if lower, holds."""
+    on_error: OnError = "block"
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    scope: Scope = Scope()
+    """Where it applies."""
+    when: tuple[str, ...] = ()
+    """CEL conditions, all of which must hold."""
+    thresholds: dict[str, float] = {}
+    """Reserved for the detections' own thresholds; must be empty."""
+    reason: str = ""
+    """Shown to the refused caller and to analysts: one plain sentence."""
+
+
+Spec = Service | AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy
+Rule = AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy
+"""The kinds that judge calls."""
+KINDS: dict[str, type[Spec]] = {
+    "Service": Service,
+    "AccessPolicy": AccessPolicy,
+    "LimitPolicy": LimitPolicy,
+    "DataPolicy": DataPolicy,
+    "DetectionPolicy": DetectionPolicy,
+}
+
+
+class Policy(Struct, frozen=True):
+    """One YAML document."""
+
+    name: str
+    spec: Spec
+    location: str
+    """`file:line` of the document, or `builtin`."""
+    labels: dict[str, str] = {}
+    marks: dict[str, tuple[int, int]] = {}
+    """Place in the document (`spec.scope.services[0]`) -> (line, column), both from 1. Not encoded."""
+
+    @property
+    def kind(self) -> str:
+        return type(self.spec).__name__
+
+    @property
+    def file(self) -> str:
+        return self.location.rpartition(":")[0] or self.location
+
+
+class PolicySet(Struct, frozen=True):
+    """All policies, built-in ones first, then in order of file and place."""
+
+    policies: tuple[Policy, ...] = ()
+
+
+class Fault(Struct, frozen=True, order=True):
+    """One thing that is wrong with a policy file."""
+
+    file: str
+    line: int
+    """From 1."""
+    column: int
+    """From 1."""
+    message: str
+    """Lower case, user input in backticks, no final period."""
+    hint: str = ""
+    """How to mend it; may be empty."""
+    warning: bool = False
+    """The policy can be applied nevertheless."""
+
+    def __str__(self) -> str:
+        kind = "warning: " if self.warning else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PolicySet)
+
+
+def encode(policies: PolicySet) -> bytes:
+    """MessagePack for the snapshot, without the positions inside documents."""
+    return _encoder.encode(PolicySet(tuple(msgspec.structs.replace(policy, marks={}) for policy in policies.policies)))
+
+
+def decode(data: bytes) -> PolicySet:
+    """The inverse of `encode`; empty bytes are the empty set. Raises `ValueError` on anything else."""
+    try:
+        return _decoder.decode(data) if data else PolicySet()
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the policy set in the snapshot cannot be read: {error}") from None

@@ -1,0 +1,166 @@
+"""What can be wrong with the meaning of one policy that is well-formed, without knowing anything else."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from eastwall.policy.conditions import Condition, ConditionError
+from eastwall.policy.kinds import (
+    AccessPolicy,
+    DataPolicy,
+    DetectionPolicy,
+    Fault,
+    Identities,
+    LimitPolicy,
+    Policy,
+    Service,
+    Trust,
+)
+from eastwall.policy.limits import parse_rate
+from eastwall.policy.patterns import parse_operation
+
+SIZE = re.compile(r"([1-9][0-9]{0,9}) ?(B|KiB|MiB|GiB|KB|MB|GB)?")
+UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+MAX_BODY = 64 << 20
+"""Bytes; more of a body than this cannot be inspected inline."""
+MAX_REASON = 300
+Found = Iterator[tuple[str, str, str]]
+"""(place, message, hint)"""
+
+
+def parse_size(text: str) -> int:
+    """`512KiB` -> bytes. Raises `ValueError` with one line."""
+    found = SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"`{text[:60]}` is not a size: write e.g. `512KiB`, `1MiB`")
+    return int(found[1]) * UNITS[found[2] or ""]
+
+
+def faults_of(policy: Policy) -> list[Fault]:
+    """All faults of one policy's own values."""
+    spec = policy.spec
+    found = list(_service(spec) if isinstance(spec, Service) else _rule(spec))
+    faults = []
+    for place, message, hint in found:
+        line, column = policy.marks.get(place) or policy.marks.get("spec") or (1, 1)
+        faults.append(Fault(policy.file, line, column, message, hint))
+    return faults
+
+
+def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Found:
+    for i, pattern in enumerate(spec.scope.operations):
+        try:
+            parse_operation(pattern)
+        except ValueError as error:
+            yield f"spec.scope.operations[{i}]", str(error), "write e.g. `GET /orders/{order_id}` or `* /admin/**`"
+    for i, text in enumerate(spec.when):
+        try:
+            Condition(text)
+        except ConditionError as error:
+            yield f"spec.when[{i}]", f"condition `{text[:80]}` is not CEL: {error}", ""
+    if len(spec.reason) > MAX_REASON or not spec.reason.isprintable():
+        yield "spec.reason", f"`spec.reason` must be one line of at most {MAX_REASON} characters", ""
+    yield from _identities(spec.scope.identities, "spec.scope.identities")
+    match spec:
+        case LimitPolicy():
+            try:
+                parse_rate(spec.rate)
+            except ValueError as error:
+                yield "spec.rate", str(error), ""
+            if spec.burst is not None and not 1 <= spec.burst <= 1_000_000:
+                yield "spec.burst", f"`spec.burst` must be 1 to 1000000, not {spec.burst}", ""
+            if not spec.per:
+                yield "spec.per", "`spec.per` is empty", "write e.g. `[identity]`, or `[service]` for one limit over all callers"
+        case DataPolicy():
+            if not spec.classes:
+                yield "spec.classes", "`spec.classes` is empty, so the policy does nothing", ""
+            if spec.exempt is not None:
+                yield from _identities(spec.exempt, "spec.except")
+                if spec.exempt == Identities():
+                    yield "spec.except", "`spec.except` selects everybody, so the policy does nothing", ""
+        case DetectionPolicy():
+            if not spec.detections:
+                yield "spec.detections", "`spec.detections` is empty, so the policy does nothing", 'write `["*"]` for all'
+            if spec.thresholds:
+                yield "spec.thresholds", "`spec.thresholds` is reserved, no detection takes one yet", "leave it out"
+        case AccessPolicy():
+            pass
+
+
+def _identities(selector: Identities, place: str) -> Found:
+    for name in ("actors", "classes", "roles", "scopes", "tenants"):
+        for i, text in enumerate(getattr(selector, name)):
+            if not text:
+                yield f"{place}.{name}[{i}]", f"an empty text in `{place}.{name}` selects nobody", ""
+    for i, actor in enumerate(selector.actors):
+        if actor and ":" not in actor and "*" not in actor:
+            yield (
+                f"{place}.actors[{i}]",
+                f"actor `{actor[:60]}` has no kind, so it selects nobody",
+                f"write e.g. `user:{actor[:40]}`",
+            )
+
+
+def _service(spec: Service) -> Found:
+    if spec.max_body:
+        try:
+            if parse_size(spec.max_body) > MAX_BODY:
+                yield "spec.maxBody", f"`spec.maxBody` is at most {MAX_BODY >> 20}MiB", ""
+        except ValueError as error:
+            yield "spec.maxBody", str(error), ""
+    for i, host in enumerate(spec.hosts):
+        if not re.fullmatch(r"(\*\.)?[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", host):
+            yield f"spec.hosts[{i}]", f"`{host[:60]}` is not a host name", "write e.g. `orders.shop.svc` or `orders:8080`"
+    if spec.identity is not None:
+        yield from _trust(spec.identity)
+
+
+def _trust(trust: Trust) -> Found:
+    for i, jwks in enumerate(trust.jwks):
+        place = f"spec.identity.jwks[{i}]"
+        if bool(jwks.file) == bool(jwks.inline):
+            yield place, "a key set needs either `file` or `inline`", ""
+        elif jwks.inline and (problem := jwks_problem(jwks.inline.encode())):
+            yield f"{place}.inline", problem, ""
+    for i, proxy in enumerate(trust.trusted_proxies):
+        if "://" in proxy:
+            continue
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            hint = "write e.g. `10.0.0.0/8`, or the URI SAN of a client certificate"
+            yield (
+                f"spec.identity.trustedProxies[{i}]",
+                f"`{proxy[:60]}` is not a CIDR: {str(error).partition(chr(39) + ' ')[2] or error}",
+                hint,
+            )
+    for name, headers in (
+        ("apiKeyHeaders", trust.api_key_headers),
+        ("userHeader", (trust.user_header,)),
+        ("addressHeader", (trust.address_header,)),
+    ):
+        for i, header in enumerate(headers):
+            if header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_|~-]+", header):
+                place = f"spec.identity.{name}" + (f"[{i}]" if name == "apiKeyHeaders" else "")
+                yield place, f"`{header[:60]}` is not a header name", ""
+
+
+def jwks_problem(content: bytes) -> str:
+    """What is wrong with a JWKS (RFC 7517), as one line; empty when it can be used."""
+    try:
+        tree = msgspec.json.decode(content)
+    except msgspec.DecodeError as error:
+        return f"the key set is not JSON: {error}"
+    keys = tree.get("keys") if isinstance(tree, dict) else None
+    if not isinstance(keys, list) or not keys:
+        return "the key set has no `keys`"
+    for i, key in enumerate(keys):
+        if not isinstance(key, dict) or not isinstance(key.get("kty"), str):
+            return f"key {i} of the key set has no `kty`"
+        if key["kty"] != "oct" and any(name in key for name in ("d", "p", "q", "dp", "dq", "qi")):
+            return f"key {i} of the key set is a private key"
+    return ""

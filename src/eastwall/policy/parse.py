@@ -1,0 +1,351 @@
+"""Policy text -> `PolicySet`, with the file, line and column of every fault, all of them at once.
+
+YAML is composed to nodes, never constructed to objects: positions stay, tags make nothing. Anchors and aliases are refused (a
+policy is read by people, and nested aliases are how a kilobyte of YAML becomes gigabytes), as are duplicate keys, unknown
+fields, and anything over the size limits below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import msgspec
+import yaml
+from msgspec import inspect
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from eastwall.policy.defaults import builtin_text
+from eastwall.policy.kinds import API_VERSION, BUILTIN, KINDS, Fault, Policy, PolicySet, Spec
+from eastwall.policy.meaning import faults_of
+
+MAX_FILE = 512 * 1024
+"""Characters of one file."""
+MAX_NODES = 50_000
+"""YAML nodes of one file."""
+MAX_DEPTH = 20
+"""Nesting of one document."""
+MAX_POLICIES = 10_000
+"""Documents over all files."""
+MAX_FAULTS = 200
+"""After so many faults of one file the rest is not listed."""
+NAME = re.compile(r"(builtin/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+METADATA = ("name", "labels", "annotations", "namespace")
+"""The last two mean nothing here; they are let pass because the same files go to `kubectl apply`."""
+LATER = ("TrustZone", "SchemaPolicy", "ToolPolicy", "Quarantine", "Exception", "Playbook")
+
+
+class _Refused(Exception):
+    def __init__(self, node: Any, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.mark, self.message, self.hint = node.start_mark, message, hint
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes under limits. The C loader is not used: it recurses on the C stack before a limit could be checked."""
+
+    depth = 0
+    nodes = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _Refused(event, f"anchors and aliases are not allowed: `{event.anchor}`", "write the value out")
+        self.depth += 1
+        self.nodes += 1
+        if self.depth > MAX_DEPTH:
+            raise _Refused(event, f"nested deeper than {MAX_DEPTH} levels")
+        if self.nodes > MAX_NODES:
+            raise _Refused(event, f"more than {MAX_NODES} values in one file", "split the file")
+        try:
+            node: Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            return node
+        finally:
+            self.depth -= 1
+
+
+def parse_files(files: Mapping[str, str]) -> tuple[PolicySet, list[Fault]]:
+    """Parse policy files, given as name -> text, in the order of their names.
+
+    Returns the built-in policies and all documents without a fault, and all faults, sorted by place. Never raises on content.
+    """
+    faults: list[Fault] = []
+    own: list[Policy] = []
+    for name in sorted(files):
+        policies, found = _parse_text(name, files[name])
+        own += policies
+        faults += found
+    if len(own) > MAX_POLICIES:
+        faults.append(
+            Fault("", 1, 1, f"{len(own)} policies, at most {MAX_POLICIES} are allowed", "merge scopes into fewer policies")
+        )
+        own = own[:MAX_POLICIES]
+    replaced = {policy.name for policy in own}
+    built_in = tuple(policy for policy in builtin_policies() if policy.name not in replaced)
+    own.sort(key=lambda policy: not policy.name.startswith(BUILTIN))
+    return PolicySet(built_in + tuple(own)), sorted(faults)
+
+
+_builtin: list[tuple[Policy, ...]] = []
+
+
+def builtin_policies() -> tuple[Policy, ...]:
+    """The policies that come with Eastwall. Raises `ValueError` when the installation is damaged."""
+    if not _builtin:
+        found: list[Policy] = []
+        for name, text in builtin_text():
+            policies, faults = _parse_text(name, text)
+            if faults:
+                raise ValueError(f"built-in policy {faults[0]}")
+            found += [msgspec.structs.replace(policy, location="builtin", marks={}) for policy in policies]
+        _builtin.append(tuple(found))
+    return _builtin[0]
+
+
+def _parse_text(file: str, text: str) -> tuple[list[Policy], list[Fault]]:
+    if len(text) > MAX_FILE:
+        return [], [Fault(file, 1, 1, f"the file has {len(text)} characters, at most {MAX_FILE} are allowed", "split the file")]
+    faults: list[Fault] = []
+    policies: list[Policy] = []
+    for node in _documents(file, text, faults):
+        reader = _Reader(file)
+        policy = reader.document(node)
+        if policy is not None:
+            reader.faults += faults_of(policy)
+            if not any(not fault.warning for fault in reader.faults):
+                policies.append(policy)
+        faults += reader.faults
+        if len(faults) > MAX_FAULTS:
+            last = faults[MAX_FAULTS]
+            return policies, [
+                *faults[:MAX_FAULTS],
+                Fault(file, last.line, last.column, "there are more faults, the rest is not listed"),
+            ]
+    return policies, faults
+
+
+def _documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
+    """The documents' nodes, up to the first that is not YAML."""
+    try:
+        loader = _Loader(text)
+        while loader.check_node():  # type: ignore[no-untyped-call]
+            node = loader.get_node()  # type: ignore[no-untyped-call]
+            if not (isinstance(node, ScalarNode) and node.value == "" and node.style is None):  # an empty document, `---` alone
+                yield node
+    except _Refused as refused:
+        faults.append(Fault(file, refused.mark.line + 1, refused.mark.column + 1, refused.message, refused.hint))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        faults.append(Fault(file, line, column, f"not valid YAML: {_one_line(error.problem or error.context or '')}"))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        column = error.position - text.rfind("\n", 0, error.position)
+        faults.append(Fault(file, line, column, f"not valid YAML: character U+{ord(text[error.position]):04X} is not allowed"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        faults.append(Fault(file, 1, 1, f"not valid YAML: {_one_line(str(error))}"))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _shown(text: str) -> str:
+    """User input for a message: one line, bounded, printable."""
+    short = text if len(text) <= 60 else text[:57] + "..."
+    return "`" + "".join(char if char.isprintable() else "?" for char in short) + "`"
+
+
+def suggestion(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """`did you mean X?` or the list of what is known, when it is short."""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{lower[close[0]]}`?"
+    return f"known: {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+class _Reader:
+    """Reads one document; gathers faults and goes on."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.faults: list[Fault] = []
+        self.marks: dict[str, tuple[int, int]] = {}
+
+    def fault(self, node: Node, message: str, hint: str = "") -> None:
+        self.faults.append(Fault(self.file, node.start_mark.line + 1, node.start_mark.column + 1, message, hint))
+
+    def document(self, node: Node) -> Policy | None:
+        """One policy, None with at least one fault when it cannot be read."""
+        fields = self.mapping(node, "a policy document", ("apiVersion", "kind", "metadata", "spec"))
+        if fields is None:
+            return None
+        for key in ("apiVersion", "kind", "metadata", "spec"):
+            if key not in fields:
+                self.fault(node, f"`{key}` is missing")
+        if "apiVersion" in fields:
+            version = self.text(fields["apiVersion"], "apiVersion")
+            if version is not None and version != API_VERSION:
+                self.fault(fields["apiVersion"], f"apiVersion {_shown(version)} is not known", f"write `{API_VERSION}`")
+        name, labels = self.metadata(fields["metadata"]) if "metadata" in fields else (None, {})
+        kind = self.text(fields["kind"], "kind") if "kind" in fields else None
+        if kind is not None and kind not in KINDS:
+            hint = "it comes with a later version" if kind in LATER else suggestion(kind, tuple(KINDS))
+            self.fault(fields["kind"], f"kind {_shown(kind)} is not known", hint)
+            kind = None
+        if kind is None or "spec" not in fields:
+            return None
+        spec: Spec | None = self.struct(fields["spec"], KINDS[kind], "spec")
+        if spec is None or name is None or self.faults:
+            return None
+        return Policy(name, spec, f"{self.file}:{node.start_mark.line + 1}", labels, self.marks)
+
+    def metadata(self, node: Node) -> tuple[str | None, dict[str, str]]:
+        fields = self.mapping(node, "metadata", METADATA)
+        if fields is None:
+            return None, {}
+        labels = self.string_map(fields["labels"], "metadata.labels") if "labels" in fields else {}
+        if "name" not in fields:
+            self.fault(node, "`metadata.name` is missing")
+            return None, labels
+        name = self.text(fields["name"], "metadata.name")
+        self.mark("metadata.name", fields["name"])
+        if name is not None and not NAME.fullmatch(name):
+            self.fault(
+                fields["name"], f"name {_shown(name)} is not allowed", "use letters, digits, `-`, `.` and `_`, at most 253"
+            )
+            return None, labels
+        return name, labels
+
+    def mark(self, place: str, node: Node) -> None:
+        self.marks[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def mapping(self, node: Node, what: str, known: tuple[str, ...]) -> dict[str, Node] | None:
+        """The fields of a mapping; unknown and duplicate keys are faults."""
+        if not isinstance(node, MappingNode):
+            self.fault(node, f"{what} must be a mapping, not {_kind_of(node)}")
+            return None
+        fields: dict[str, Node] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self.fault(key, f"a key of {what} must be text")
+            elif key.value in fields:
+                self.fault(key, f"duplicate key {_shown(key.value)} in {what}", "keep one of them")
+            elif known and key.value not in known:
+                self.fault(key, f"unknown field {_shown(key.value)} in {what}", suggestion(key.value, known))
+            else:
+                fields[key.value] = value
+        return fields
+
+    def struct(self, node: Node, cls: Any, place: str) -> Any:
+        """A struct from a mapping, None with a fault."""
+        info = _struct_info(cls)
+        by_name = {field.encode_name: field for field in info.fields}
+        self.mark(place, node)
+        if isinstance(node, ScalarNode) and node.value == "" and node.style is None:
+            fields: dict[str, Node] | None = {}  # `spec:` with nothing below: only defaults
+        else:
+            fields = self.mapping(node, f"`{place}`", tuple(by_name))
+        if fields is None:
+            return None
+        before = len(self.faults)
+        values: dict[str, Any] = {}
+        for name, field in by_name.items():
+            if name in fields:
+                values[field.name] = self.value(fields[name], field.type, f"{place}.{name}")
+            elif field.required:
+                self.fault(node, f"`{place}.{name}` is missing", _choices(field.type))
+        return cls(**values) if len(self.faults) == before else None
+
+    def value(self, node: Node, kind: inspect.Type, place: str) -> Any:
+        """A value of a field's type, None with a fault."""
+        self.mark(place, node)
+        match kind:
+            case inspect.UnionType(types=types):
+                return self.value(node, next(t for t in types if not isinstance(t, inspect.NoneType)), place)
+            case inspect.StructType(cls=cls):
+                return self.struct(node, cls, place)
+            case inspect.VarTupleType(item_type=item):
+                # One item need not be written as a list.
+                nodes = node.value if isinstance(node, SequenceNode) else [node]
+                return tuple(self.value(item_node, item, f"{place}[{i}]") for i, item_node in enumerate(nodes))
+            case inspect.DictType(value_type=inspect.StrType()):
+                return self.string_map(node, place)
+            case inspect.DictType(value_type=item):
+                fields = self.mapping(node, f"`{place}`", ()) or {}
+                return {key: self.value(value, item, f"{place}.{key}") for key, value in fields.items()}
+            case inspect.LiteralType(values=values):
+                text = self.text(node, place)
+                if text is not None and text not in values:
+                    known = [str(v) for v in values]
+                    self.fault(
+                        node, f"`{place}` cannot be {_shown(text)}", suggestion(text, known) or f"known: {', '.join(known)}"
+                    )
+                    return None
+                return text
+            case inspect.IntType():
+                return self.number(node, place, whole=True)
+            case inspect.FloatType():
+                return self.number(node, place, whole=False)
+            case inspect.StrType():
+                return self.text(node, place)
+            case _:
+                return _unreachable(place)
+
+    def text(self, node: Node, place: str) -> str | None:
+        if not isinstance(node, ScalarNode):
+            self.fault(node, f"`{place}` must be text, not {_kind_of(node)}")
+            return None
+        if node.tag != "tag:yaml.org,2002:str":
+            hint = "put it in quotes" if node.tag.startswith("tag:yaml.org,2002:") and node.value else ""
+            self.fault(node, f"`{place}` must be text, not {_kind_of(node)}", hint)
+            return None
+        return str(node.value)
+
+    def number(self, node: Node, place: str, *, whole: bool) -> int | float | None:
+        text = node.value if isinstance(node, ScalarNode) and node.tag.endswith((":int", ":float")) else ""
+        if not re.fullmatch(r"-?[0-9]{1,15}" if whole else r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text):
+            self.fault(node, f"`{place}` must be a {'whole ' if whole else ''}number, not {_kind_of(node)}")
+            return None
+        return int(text) if whole else float(text)
+
+    def string_map(self, node: Node, place: str) -> dict[str, str]:
+        fields = self.mapping(node, f"`{place}`", ()) or {}
+        read = {key: self.text(value, f"{place}.{key}") for key, value in fields.items()}
+        return {key: value for key, value in read.items() if value is not None}
+
+
+_infos: dict[Any, inspect.StructType] = {}
+
+
+def _struct_info(cls: Any) -> inspect.StructType:
+    info = _infos.get(cls)
+    if info is None:
+        found = inspect.type_info(cls)
+        assert isinstance(found, inspect.StructType)
+        info = _infos[cls] = found
+    return info
+
+
+def _choices(kind: inspect.Type) -> str:
+    return f"one of {', '.join(str(value) for value in kind.values)}" if isinstance(kind, inspect.LiteralType) else ""
+
+
+def _kind_of(node: Node) -> str:
+    """What stands there, in words."""
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    if isinstance(node, SequenceNode):
+        return "a list"
+    tag = node.tag.removeprefix("tag:yaml.org,2002:")
+    if tag == "null" or (tag == "str" and not node.value):
+        return "empty"
+    words = {"int": "the number ", "float": "the number ", "bool": "the truth value ", "timestamp": "the date ", "str": ""}
+    return f"{words[tag]}{_shown(node.value)}" if tag in words else f"a value tagged {_shown(node.tag)}"
+
+
+def _unreachable(place: str) -> NoReturn:
+    raise AssertionError(f"the kinds hold a type that the parser does not read, at {place}")

@@ -1,0 +1,112 @@
+"""What Service policies say to the rest of Eastwall: scopes, and whom to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+
+import msgspec
+
+from eastwall.model.call import Mode
+from eastwall.model.snapshot import ServiceScope, TrustConfig
+from eastwall.policy.kinds import Policy, PolicySet, Service
+from eastwall.policy.meaning import jwks_problem, parse_size
+
+MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
+
+
+def _services(policies: PolicySet) -> Iterator[tuple[Policy, Service]]:
+    for policy in policies.policies:
+        if isinstance(policy.spec, Service):
+            yield policy, policy.spec
+
+
+def scopes_of(
+    policies: PolicySet, defaults: Iterable[ServiceScope], base: ServiceScope | None = None
+) -> tuple[ServiceScope, ...]:
+    """How each service is treated: `defaults` (those of the command line) with what Service policies set laid over them, by name.
+
+    Services that only a policy names follow, made from `base` (its mode is the one Eastwall was started with).
+    """
+    scopes = {scope.name: scope for scope in defaults}
+    base = base or ServiceScope("")
+    for policy, spec in _services(policies):
+        scope = scopes.get(policy.name) or msgspec.structs.replace(base, name=policy.name)
+        scopes[policy.name] = ServiceScope(
+            name=policy.name,
+            mode=MODES[spec.mode] if spec.mode is not None else scope.mode,
+            fail=spec.fail or scope.fail,
+            hosts=spec.hosts or scope.hosts,
+            owner=spec.owner or scope.owner,
+            repository=spec.repository or scope.repository,
+            max_body=parse_size(spec.max_body) if spec.max_body else scope.max_body,
+            over_limit=spec.over_limit or scope.over_limit,
+        )
+    return tuple(scopes.values())
+
+
+def _path(policy: Policy, name: str) -> str:
+    """A path that a policy names, relative to the policy's own file."""
+    return str(PurePosixPath(policy.file).parent / name)
+
+
+def referenced_files(policies: PolicySet) -> tuple[str, ...]:
+    """Files whose content `trust_of` needs (JWKS), as paths relative to where the policy files' names are."""
+    return tuple(
+        dict.fromkeys(
+            _path(policy, jwks.file)
+            for policy, spec in _services(policies)
+            if spec.identity
+            for jwks in spec.identity.jwks
+            if jwks.file
+        )
+    )
+
+
+def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base: TrustConfig | None = None) -> TrustConfig:
+    """Whom to believe about identity: the union of what all Service policies say; what none sets is as in `base`.
+
+    `files`: content of `referenced_files`. Raises `ValueError`, one line with file:line, on a missing or unusable key set, and when
+    two services name different headers.
+    """
+    base = base or TrustConfig()
+    jwks: list[tuple[str, bytes]] = list(base.jwks)
+    lists: dict[str, list[str]] = {}
+    headers: dict[str, tuple[str, str]] = {}
+    for policy, spec in _services(policies):
+        trust = spec.identity
+        if trust is None:
+            continue
+        for keys in trust.jwks:
+            path = _path(policy, keys.file) if keys.file else ""
+            content = (files or {}).get(path) if keys.file else keys.inline.encode()
+            if content is None:
+                raise ValueError(f"{policy.location}: the key set `{path}` cannot be read")
+            if problem := jwks_problem(content):
+                raise ValueError(f"{policy.location}: {f'`{path}`: ' if path else ''}{problem}")
+            if (keys.issuer, content) not in jwks:
+                jwks.append((keys.issuer, content))
+        for name in (
+            "audiences",
+            "api_key_headers",
+            "api_key_query",
+            "trusted_proxies",
+            "role_claims",
+            "tenant_claims",
+            "session_cookies",
+        ):
+            if values := getattr(trust, name):
+                lists.setdefault(name, []).extend(values)
+        for name in ("user_header", "address_header"):
+            if value := getattr(trust, name).lower():
+                first, where = headers.setdefault(name, (value, policy.location))
+                if first != value:
+                    raise ValueError(
+                        f"{policy.location}: `{value}` is not the {name.replace('_', ' ')} that {where} names, `{first}`; name one"
+                    )
+    # Header names are compared in lower case, as calls carry them.
+    if "api_key_headers" in lists:
+        lists["api_key_headers"] = [name.lower() for name in lists["api_key_headers"]]
+    changes: dict[str, object] = {name: tuple(dict.fromkeys(values)) for name, values in lists.items()}
+    changes |= {name: value for name, (value, _) in headers.items()}
+    return msgspec.structs.replace(base, jwks=tuple(jwks), **changes)
