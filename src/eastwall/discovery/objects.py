@@ -1,0 +1,322 @@
+"""Object references: which objects a request names, and which ones a response gives to its caller.
+
+An object is known by (service, kind, value) and kept as a keyed 64-bit hash of the three; values are never stored. The *kind*
+comes from names alone, so that what a response gives (`orders[].id`) and what a path asks for (`/orders/{order_id}`) meet:
+
+- `order_id`, `orderId`, `order.id`, `order_uuid`, `order_ref` are of kind `order`;
+- a bare `id` (`uuid`, `slug`, `code`, ...) takes the kind of the object it stands in: the property that holds the object, or, at
+  the top and inside envelopes (`data`, `items`, `results`, ...), the collection of the URL.
+
+Only values that look like identifiers count: integers, UUIDs, ULIDs, hex, slugs of at most 64 characters. Booleans, floats,
+prices and quantities never do (OWASP API1:2023 is about identifiers).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from re import compile as regex
+from typing import Any
+
+from eastwall.model.endpoint import Match
+from eastwall.model.operation import Operation
+
+GIVEN_LIMIT = 200
+"""Ids taken from one response."""
+USED_LIMIT = 50
+"""Ids taken from one request."""
+MAX_DEPTH = 20
+MAX_VALUE = 64
+"""Characters of an identifier value."""
+
+_WORD = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_VALUE = regex(r"[A-Za-z0-9_][A-Za-z0-9_.:@~+=-]{0,63}")
+_UUID = regex(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
+_DECIMAL = regex(r"[0-9]*\.[0-9]+")
+_GENERATED = regex(
+    r"[0-9]{1,20}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+    r"|(?=[0-9a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{12,128}|[0-7][0-9A-HJKMNP-TV-Z]{25}"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.Z+-]{5,})?|[^@\s]{1,64}@[^@\s]+\.[^@\s]+"
+    r"|(?=(?:[^0-9]*[0-9]){3})[A-Za-z]{1,6}[_-][0-9A-Za-z]{8,64}"
+)
+_PARAMETER = regex(r"\{([^{}]*)\}")
+_VERSION = regex(r"v[0-9]+(?:\.[0-9]+)*(?:(?:alpha|beta|rc)[0-9]*)?|api|rest|rpc|public|internal")
+
+_STRONG = frozenset({"id", "ids", "uuid", "uuids", "guid", "ulid", "oid", "pk", "uid"})
+"""A last word that makes a name an identifier whatever comes before it."""
+_WEAK = frozenset({"number", "no", "nr", "num", "ref", "reference", "code", "key", "slug", "handle", "sku"})
+"""A last word that makes it one unless what comes before says otherwise."""
+_GENERIC = _STRONG | _WEAK | {"name", "value", "param", "parameter", "identifier", "item", "string", "segment", "object"}
+"""Path parameter names that say nothing of the kind."""
+_OTHER_NOUNS = (
+    "country currency language lang locale status error zip postal post area dial colour color phone mobile fax telephone house "
+    "street card account_holder page line row version build region state http response exit sort sequence serial api secret "
+    "public private access idempotency request trace span correlation csrf nonce message_type event_type country_calling "
+    "verification otp"
+)
+_NOT_OBJECTS = frozenset(_OTHER_NOUNS.split())
+"""First words before a weak last word that make it no reference: `status_code`, `phone_number`."""
+_TRANSPORT = frozenset({"request", "trace", "span", "correlation", "csrf", "idempotency", "parent_span", "x_request"})
+_WRAPPERS = (
+    "data items item results result content contents rows records record list entries entry values elements nodes node edges "
+    "edge hits objects object payload response page body attributes member members value embedded _embedded collection output"
+)
+_ENVELOPES = frozenset(_WRAPPERS.split())
+"""Properties that wrap the resource of the URL rather than hold another one."""
+_IRREGULAR = {
+    "people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse", "data": "data", "media": "media",
+    "news": "news", "series": "series", "species": "species", "indices": "index", "matrices": "matrix", "vertices": "vertex",
+    "criteria": "criterion", "movies": "movie", "cookies": "cookie", "caches": "cache", "leaves": "leaf", "knives": "knife",
+    "lives": "life", "gas": "gas", "bus": "bus", "alias": "alias", "canvas": "canvas", "sms": "sms", "dns": "dns", "cms": "cms",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def singular(word: str) -> str:
+    """English singular of a lower-case noun, good enough to make `orders` and `order` one kind; unknown words are left alone."""
+    known = _IRREGULAR.get(word)
+    if known is not None:
+        return known
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is", "ics", "ous")):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zzes")):
+        return word[:-2]
+    if word.endswith("uses") and len(word) > 6:
+        return word[:-2]
+    return word[:-1]
+
+
+def words(name: str) -> list[str]:
+    """Lower-case words of an identifier: `parentOrderID` -> `["parent", "order", "id"]`."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _noun(parts: list[str]) -> str:
+    return "_".join([*parts[:-1], singular(parts[-1])]) if parts else ""
+
+
+@lru_cache(maxsize=8192)
+def kind_of(name: str, collection: str) -> str:
+    """Object kind that a name stands for, `order` for `order_id`, `orderId`, `order.id`, or `id` in the collection `orders`.
+
+    Falls back to the singular of the name itself (a path parameter called `username` is of kind `username`).
+    """
+    parts = words(name)
+    while len(parts) > 1 and parts[-1] in _STRONG | _WEAK:
+        parts.pop()
+    if not parts or (len(parts) == 1 and parts[0] in _GENERIC):
+        parts = words(collection) or parts
+    return _noun(parts) or "object"
+
+
+@lru_cache(maxsize=8192)
+def reference(name: str) -> str | None:
+    """How a property name refers to an object: None when it does not, `""` for the object it stands in (`id`), else the kind."""
+    parts = words(name)
+    if not parts:
+        return None
+    last = parts[-1]
+    if last in _STRONG:
+        if len(parts) == 1:
+            return ""
+        return None if "_".join(parts[:-1]) in _TRANSPORT else kind_of(name, "")
+    if last in _WEAK:
+        if len(parts) == 1:
+            return "" if last in ("slug", "uuid", "sku") else None
+        return None if parts[0] in _NOT_OBJECTS or "_".join(parts[:-1]) in _NOT_OBJECTS else kind_of(name, "")
+    return None
+
+
+@lru_cache(maxsize=8192)
+def generated(text: str) -> bool:
+    """Whether a text is data (number, UUID, ULID, hex, date, e-mail, prefixed id): as a key, that of a map and no name."""
+    return _GENERATED.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def collection_of(template: str) -> str:
+    """The collection that a template's answer is about: its last literal segment, or the plural noun directly before a word like
+    `me` or `search` (`/users/{id}/orders` -> `orders`, `/orders/search` -> `orders`)."""
+    return _collection([segment if "{" not in segment else None for segment in template.strip("/").split("/")])
+
+
+def _collection(segments: list[str | None]) -> str:
+    """Of segments with None for parameters."""
+    last, before = "", ""
+    for segment in segments:
+        if segment is None:
+            before = ""
+            continue
+        name = segment.partition(":")[0]
+        if not name or _VERSION.fullmatch(name):
+            continue
+        last, before = name, last if before is not None else ""
+        if before and singular(before.lower()) != before.lower() and singular(last.lower()) == last.lower():
+            last = before
+    return last
+
+
+@lru_cache(maxsize=4096)
+def _parameter_kinds(template: str) -> tuple[str, ...]:
+    """Kind of each path parameter, in path order."""
+    kinds, collection = [], ""
+    for segment in template.strip("/").split("/"):
+        names = _PARAMETER.findall(segment)
+        kinds += [kind_of(name, collection) for name in names]
+        if not names and not _VERSION.fullmatch(segment):
+            collection = segment
+    return tuple(kinds)
+
+
+@lru_cache(maxsize=1024)
+def _keyed(hash_key: bytes, service: str, kind: str) -> Any:
+    return blake2b(f"{service}\0{kind}\0".encode("utf-8", "surrogatepass"), digest_size=8, key=hash_key)
+
+
+def object_key(hash_key: bytes, service: str, kind: str, value: str) -> int:
+    """Keyed signed 64-bit hash of an object: BLAKE2b-64 of `service NUL kind NUL value`, little-endian.
+
+    UUIDs are compared without regard to case. `hash_key` has at most 64 bytes.
+    """
+    if len(value) == 36 and _UUID.fullmatch(value):
+        value = value.lower()
+    state = _keyed(hash_key, service, kind).copy()
+    state.update(value.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(state.digest(), "little", signed=True)
+
+
+def shown(value: str) -> str:
+    """The value for an explanation: whole when it is a plain number or UUID, else its ends."""
+    if value.isdecimal() or _UUID.fullmatch(value):
+        return value
+    return value[:2] + "*" * min(len(value) - 2, 8) if len(value) > 2 else "**"
+
+
+def identifier(value: Any) -> str:
+    """Canonical text of a value that can identify an object, `""` for all others. Numbers and their texts are the same."""
+    if type(value) is int:
+        return str(value) if 0 <= value < 1 << 64 else ""
+    if type(value) is str and 0 < len(value) <= MAX_VALUE and _VALUE.fullmatch(value) and not _DECIMAL.fullmatch(value):
+        return value
+    return ""
+
+
+def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, str, int, str], ...]:
+    """Objects that a request names: (place, kind, key, value fit to show).
+
+    Every path parameter (dates excepted), and the query parameters and body properties whose names look like references.
+    At most `USED_LIMIT`.
+    """
+    found: list[tuple[str, str, str]] = []
+    collection = ""
+    endpoint = match.endpoint
+    if endpoint is not None:
+        collection = collection_of(endpoint.template)
+        kinds = _parameter_kinds(endpoint.template)
+        for at, (name, value) in enumerate(match.params):
+            dated = at < len(endpoint.parameters) and endpoint.parameters[at].kind == "date"
+            if value and len(value) <= MAX_VALUE and not dated and at < len(kinds):
+                found.append(("path." + name, kinds[at], value))
+    for name, value in operation.query:
+        named = reference(name)
+        if named is not None and (value := identifier(value)):
+            found.append(("query." + name, named or kind_of("id", collection or _guess(operation)), value))
+    if isinstance(operation.body, (dict, list)):
+        _references(operation.body, collection or _guess(operation), False, "body", found, USED_LIMIT, 0)
+    return tuple(
+        (place, kind, object_key(hash_key, service, kind, value), shown(value)) for place, kind, value in found[:USED_LIMIT]
+    )
+
+
+def given(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, int], ...]:
+    """Objects that a response gives to its caller: distinct (kind, key), at most `GIVEN_LIMIT`.
+
+    `operation` is the decoded response (with the request's path), `match` the request's. A learned `gives` plan decides alone.
+    """
+    if not isinstance(operation.body, (dict, list)):
+        return ()
+    found: list[tuple[str, str, str]] = []
+    endpoint = match.endpoint
+    if endpoint is not None and endpoint.gives:
+        for place, kind in endpoint.gives:
+            _planned(operation.body, _steps(place), 0, kind, found)
+    else:
+        collection = collection_of(endpoint.template) if endpoint is not None else _guess(operation)
+        _references(operation.body, collection, False, "", found, GIVEN_LIMIT, 0)
+    distinct = dict.fromkeys((kind, value) for _, kind, value in found)
+    return tuple((kind, object_key(hash_key, service, kind, value)) for kind, value in distinct)
+
+
+def _guess(operation: Operation) -> str:
+    """The collection of a path without template: segments that look generated, or hold no letter, count as parameters."""
+    segments = operation.segments
+    return _collection([s if s and not generated(s) and not s.isdecimal() else None for s in segments])
+
+
+def _references(
+    node: Any, holder: str, owned: bool, place: str, found: list[tuple[str, str, str]], limit: int, depth: int
+) -> None:
+    """Append (place, kind, value) of the references below `node`.
+
+    `holder` names what `node` is (`orders`); `owned`: an enclosing object has an id of its own, so that `items` within it are its
+    parts and not an envelope.
+    """
+    if depth > MAX_DEPTH or len(found) >= limit:
+        return
+    if type(node) is list:
+        place += "[]"
+        for item in node:
+            if type(item) is dict or type(item) is list:
+                _references(item, holder, owned, place, found, limit, depth + 1)
+                if len(found) >= limit:
+                    return
+        return
+    owned = owned or "id" in node or "uuid" in node or "_id" in node
+    for key, value in node.items():
+        if type(value) is dict or type(value) is list:
+            if type(value) is list and value and type(value[0]) in (str, int):
+                listed = _list_reference(key)
+                if listed:
+                    inner = f"{place}.{key}[]" if place else key + "[]"
+                    found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
+                continue
+            inner = holder if not owned and key in _ENVELOPES else key
+            _references(value, inner, owned, f"{place}.{key}" if place else key, found, limit, depth + 1)
+            continue
+        kind = reference(key)
+        if kind is not None:
+            text = identifier(value)
+            if text and len(found) < limit:
+                found.append((f"{place}.{key}" if place else key, kind or kind_of("id", holder), text))
+
+
+@lru_cache(maxsize=4096)
+def _list_reference(name: str) -> str:
+    """Kind of the ids in a list property: `order_ids`, `productIds`."""
+    return (reference(name) or "") if words(name)[-1:] in (["ids"], ["uuids"]) else ""
+
+
+@lru_cache(maxsize=4096)
+def _steps(place: str) -> tuple[str, ...]:
+    """`items[].order.id` -> `("items", "[]", "order", "id")`."""
+    return tuple(step for part in place.split(".") for step in part.replace("[]", "\0[]").split("\0") if step)
+
+
+def _planned(node: Any, steps: tuple[str, ...], at: int, kind: str, found: list[tuple[str, str, str]]) -> None:
+    while at < len(steps):
+        step = steps[at]
+        at += 1
+        if step == "[]":
+            for item in node if type(node) is list else ():
+                if len(found) >= GIVEN_LIMIT:
+                    return
+                _planned(item, steps, at, kind, found)
+            return
+        if type(node) is not dict or step not in node:
+            return
+        node = node[step]
+    text = identifier(node)
+    if text and len(found) < GIVEN_LIMIT:
+        found.append(("", kind, text))
