@@ -128,7 +128,7 @@ def event_metadata(call_id: str) -> bytes:
 
 
 class Stream:
-    """See the module's docstring. At the stream's start, `time` is the wall clock (Unix seconds), `clock` any steady one (seconds)."""
+    """See the module's docstring. At its start: `time` is the wall clock (Unix seconds), `clock` any steady one (seconds)."""
 
     def __init__(self, call_id: str, settings: Settings, *, time: float, clock: float) -> None:
         self.call_id = call_id
@@ -157,6 +157,8 @@ class Stream:
         self._body_size = 0
         self._want = 2
         self._kind = ""
+        self._request_over = False
+        self._response_over = False
         self._answer: Answer | None = None
         self._reply: bytes | None = None
         self._uninspected: list[str] = []
@@ -166,6 +168,11 @@ class Stream:
         """The mode never changes a call: the reply may, and should, go out before the inspector is asked."""
         mode = self._settings.mode
         return self._observing or (mode is not None and mode is not Mode.ENFORCE)
+
+    @property
+    def over(self) -> bool:
+        """Observing, and both messages were seen to their ends: Envoy keeps the stream open for seconds yet, for nothing."""
+        return self._observing and self._request_over and self._response_over
 
     @property
     def fail_closed(self) -> bool:
@@ -192,12 +199,14 @@ class Stream:
         if kind == "response_body":
             return self._on_response_body(message.response_body.body, message.response_body.end_of_stream)
         if kind == "request_trailers":
+            self._request_over = True
             return self._judge_request(self._cut_state())
+        self._response_over = True
         return self._judge_response(self._cut_state())
 
     def _on_request_headers(self, message: Any) -> tuple[Ask, ...]:
         self._observing = message.observability_mode
-        pseudo, self._headers = read_headers(message.request_headers.headers.headers, "; ")
+        pseudo, self._headers = read_headers(message.request_headers.headers.headers)
         self._method = pseudo.get(":method", "")
         self._path = pseudo.get(":path", "")
         self._authority = pseudo.get(":authority") or self._headers.get("host", "")
@@ -205,7 +214,8 @@ class Stream:
         self._peer = peer_of(message.attributes)
         self._service = self._service or host_of(self._authority)
         self._content_length = length_of(self._headers)
-        if message.request_headers.end_of_stream:
+        self._request_over = message.request_headers.end_of_stream
+        if self._request_over:
             return self._judge_request(BodyState.NONE)
         self._request_bytes = max(self._content_length, 0)
         if is_stream(self._headers) or ":protocol" in pseudo or self._method == "CONNECT":
@@ -215,6 +225,7 @@ class Stream:
 
     def _on_request_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
         self._take(body)
+        self._request_over = self._request_over or end
         self._request_bytes = max(self._request_bytes, self._body_size)
         if self._request_done or not self._ready(end):
             return ()
@@ -224,12 +235,13 @@ class Stream:
         # A service may answer before it has read the whole request: judge what came of it first.
         early = () if self._request_done else self._judge_request(self._cut_state())
         self._parts, self._body_size = [], 0
-        pseudo, headers = read_headers(message.headers.headers, "\n")
+        pseudo, headers = read_headers(message.headers.headers)
         status = pseudo.get(":status", "0")
         self._status = int(status) if status.isdecimal() else 0
         self._response_headers = headers
         self._response_length = length_of(headers)
         ended = message.end_of_stream or self._method == "HEAD" or self._status in (204, 304)
+        self._response_over = message.end_of_stream
         if not ended:
             self._response_bytes = max(self._response_length, 0)
         if self._want == 0:
@@ -246,6 +258,7 @@ class Stream:
 
     def _on_response_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
         self._take(body)
+        self._response_over = self._response_over or end
         self._response_bytes = max(self._response_bytes, self._body_size)
         if self._response_done or not self._ready(end):
             return ()
@@ -397,8 +410,13 @@ class Stream:
         """None when Envoy closed the stream before it said anything of a call."""
         if not self._method and not self._path:
             return None
+        status, response_bytes = self._status, self._response_bytes
         if not self._request_done:
             self._uninspected.append("request-incomplete")
+        elif self._response_headers is not None and not self._response_done and not self.denied:
+            # Envoy was holding this response for us when it broke: its status never reached the caller.
+            self._uninspected.append("response-incomplete")
+            status = response_bytes = 0
         return Completion(
             id=self.call_id,
             service=self._service,
@@ -406,9 +424,9 @@ class Stream:
             method=self._method,
             path=self._path,
             authority=self._authority,
-            status=self._status,
+            status=status,
             request_bytes=self._request_bytes,
-            response_bytes=self._response_bytes,
+            response_bytes=response_bytes,
             duration_us=max(0, int((clock - self._clock) * 1e6)),
             peer_address=self._peer.address,
             uninspected=tuple(dict.fromkeys(self._uninspected)),
@@ -418,10 +436,13 @@ class Stream:
 # -- parts of messages ----------------------------------------------------------------------------------------------------
 
 
-def read_headers(fields: Any, joint: str) -> tuple[dict[str, str], dict[str, str]]:
+_JOINTS = {"cookie": "; ", "set-cookie": "\n"}
+
+
+def read_headers(fields: Any) -> tuple[dict[str, str], dict[str, str]]:
     """(pseudo-headers, headers). Bytes are read as Latin-1: every byte has a character, and none is lost (RFC 9110, 5.5).
 
-    `joint` joins repeated `cookie` (requests, `; `) and `set-cookie` (responses, newline) fields; others are joined by `, `.
+    Repeated fields are joined as `model.call` says.
     """
     pseudo: dict[str, str] = {}
     headers: dict[str, str] = {}
@@ -431,7 +452,7 @@ def read_headers(fields: Any, joint: str) -> tuple[dict[str, str], dict[str, str
         if name[:1] == ":":
             pseudo[name] = value
         elif name in headers:
-            headers[name] += (joint if name in ("cookie", "set-cookie") else ", ") + value
+            headers[name] += _JOINTS.get(name, ", ") + value
         else:
             headers[name] = value
     return pseudo, headers

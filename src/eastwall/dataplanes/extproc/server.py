@@ -102,6 +102,8 @@ class Processor:
                     if reply is not None:
                         await write(reply)
                     self._ask(stream, asks)
+                    if stream.over:
+                        return
                     continue
                 self._ask(stream, asks)
                 reply = stream.reply()
