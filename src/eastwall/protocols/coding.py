@@ -35,6 +35,10 @@ class _BrokenError(Exception):
     """The data is not in the coding it claims."""
 
 
+class _EarlyEndError(_BrokenError):
+    """The data ends before the coding does."""
+
+
 def decode(body: bytes, header: str, limits: Limits, *, truncated: bool = False) -> Decoded:
     """Undo the codings that `header` (Content-Encoding) lists, last applied first.
 
@@ -65,13 +69,17 @@ def _run(
     out, size = [], 0
     try:
         for piece in opener(data):
-            out.append(piece)
             size += len(piece)
             if size > limit:
-                joined = b"".join(out)[:limit]
-                return joined, False, _fault("decompression-limit", f"{name}: {len(data)} bytes decode to more than {limit}")
+                out.append(piece[: limit - size])
+                return (
+                    b"".join(out),
+                    False,
+                    _fault("decompression-limit", f"{name}: {len(data)} bytes decode to more than {limit}"),
+                )
+            out.append(piece)
     except (_BrokenError, zlib.error, brotli.error, zstandard.ZstdError, MemoryError) as error:
-        if size and tolerate_end:
+        if tolerate_end and (size or isinstance(error, _EarlyEndError)):
             return b"".join(out), False, None
         if size:
             # Something came out: a lenient reader takes it, a strict one refuses the message. Both are told.
@@ -92,7 +100,7 @@ def _inflate(data: bytes, wbits: int, *, members: bool) -> Iterator[bytes]:
             elif not rest:
                 break
         if not stream.eof:
-            raise _BrokenError("ends too early")
+            raise _EarlyEndError("ends too early")
         data = stream.unused_data
         # RFC 1952: members follow each other. Other bytes after the end are ignored by all common readers.
         if not members or not data.startswith(b"\x1f\x8b"):
@@ -118,7 +126,7 @@ def _brotli(data: bytes) -> Iterator[bytes]:
         if stream.is_finished():
             return
         if stream.can_accept_more_data():
-            raise _BrokenError("ends too early")
+            raise _EarlyEndError("ends too early")
         piece = stream.process(b"", output_buffer_limit=_CHUNK)
 
 

@@ -26,8 +26,9 @@ SAFE_INTEGER = 2**53
 """Integers beyond this are read differently by readers with IEEE 754 doubles (RFC 8259 section 6)."""
 _MAX_FAULTS = 8
 """Faults of one kind that are told one by one."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-"""A string, or the unterminated rest. Possessive and with an optional end, so that it is linear on any input."""
+_STRUCTURE = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^,{\["]*+)++|[,{\[]', re.DOTALL)
+"""Either strings with what stands between them, or one comma or opening bracket. Possessive, and an unterminated string matches
+too, so that it is linear on any input; strings in a row are one match, so that matches are no more than twice the commas."""
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -102,15 +103,20 @@ def deeper_than(tree: Any, levels: int) -> bool:
         ]
         if not level:
             return False
-    return True
+    return bool(level)
 
 
 def _values_exceed(body: bytes, limit: int) -> bool:
     """Whether there are more than `limit` values: each is followed by a comma or ends a container, or is the top."""
     if body.count(b",") + body.count(b"{") + body.count(b"[") < limit:
         return False
-    bare = _STRING.sub(b"", body)
-    return bare.count(b",") + bare.count(b"{") + bare.count(b"[") >= limit
+    count = 0
+    for found in _STRUCTURE.finditer(body):
+        if found.end() - found.start() == 1 and body[found.start()] != 0x22:
+            count += 1
+            if count >= limit:
+                return True
+    return False
 
 
 def _too_deep(limits: Limits) -> Parsed:
@@ -242,6 +248,7 @@ def _tolerant(text: str, limits: Limits) -> Parsed:
         return Parsed(False, None, (ParserFault("invalid-json", "body", str(error)[:80]),))
     if deeper_than(tree, limits.max_depth):
         return _too_deep(limits)
+    tree = _without_surrogates(tree)
     faults = notes.faults()
     rest = text[end:].lstrip(" \t\r\n")
     if rest:
@@ -251,3 +258,15 @@ def _tolerant(text: str, limits: Limits) -> Parsed:
         # Control characters in strings, lone surrogates, numbers past a double: some parsers take them, strict ones do not.
         faults = (ParserFault("invalid-json", "body", "only a tolerant parser reads it"),)
     return Parsed(True, tree, faults)
+
+
+def _without_surrogates(node: Any) -> Any:
+    """Half a surrogate pair (`\\ud800`) becomes U+FFFD: such text cannot be encoded, and would break whoever tries. The tree is
+    known not to be deep."""
+    if type(node) is str:
+        return node if node.isascii() else node.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if type(node) is list:
+        return [_without_surrogates(value) for value in node]
+    if type(node) is dict:
+        return {_without_surrogates(key): _without_surrogates(value) for key, value in node.items()}
+    return node

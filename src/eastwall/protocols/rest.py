@@ -56,6 +56,8 @@ def decode_response(response: Response, request: Request, limits: Limits) -> Ope
 
 def _target(raw: str, limits: Limits) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], tuple[ParserFault, ...]]:
     """(path, segments, query, faults) of a request target (RFC 9112 section 3.2)."""
+    if not raw.isascii():
+        raw = raw.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     path, _, query_text = raw.partition("?")
     if not path.startswith("/") and "://" in path:
         path = "/" + path.split("://", 1)[1].partition("/")[2]
@@ -98,7 +100,7 @@ def _body(
             parsed = json.parse(wire, limits)
             if parsed.ok:
                 return parsed.tree, "json", parsed.faults, wire
-            return _as_text(wire, "", parsed.faults)
+            return _as_text(wire, _mismatch(wire, parsed.faults))
         return _read(wire, kind, charset, boundary, truncated, limits)
     decoded = coding.decode(wire, headers["content-encoding"], limits, truncated=truncated)
     if not decoded.readable and wire[:1] not in b"{[" and not (kind in ("form", "text") and wire.isascii()):
@@ -116,16 +118,16 @@ def _read(
         data, faults = _transcode(data, charset)
     if kind == "json":
         if truncated:
-            return _as_text(data, "", faults)
+            return _as_text(data, faults)
         parsed = json.parse(data, limits)
         if not parsed.ok:
-            return _as_text(data, "", faults + _mismatch(data, parsed.faults))
+            return _as_text(data, faults + _mismatch(data, parsed.faults))
         return parsed.tree, "json", faults + parsed.faults, data
     if kind == "multipart":
         parts, found = multipart.parse(data, boundary, limits, truncated=truncated)
         if parts:
             return parts, "multipart", found, data
-        return _as_text(data, "", found)
+        return _as_text(data, found)
     if not truncated and data.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] in (b"{", b"["):
         sniffed = _sniff(data, kind, limits)
         if sniffed is not None:
@@ -133,7 +135,7 @@ def _read(
     if kind == "form":
         return _form(data, faults, truncated, limits)
     if kind == "text":
-        return _as_text(data, "", faults)
+        return _as_text(data, faults)
     return None, "binary", faults, data
 
 
@@ -171,8 +173,8 @@ def _mismatch(data: bytes, faults: tuple[ParserFault, ...]) -> tuple[ParserFault
     return faults
 
 
-def _as_text(data: bytes, kind: str, faults: tuple[ParserFault, ...]) -> tuple[Any, str, tuple[ParserFault, ...], bytes]:
-    return data.decode("utf-8", "replace"), kind or "text", faults, data
+def _as_text(data: bytes, faults: tuple[ParserFault, ...]) -> tuple[Any, str, tuple[ParserFault, ...], bytes]:
+    return data.decode("utf-8", "replace"), "text", faults, data
 
 
 def _transcode(data: bytes, charset: str) -> tuple[bytes, tuple[ParserFault, ...]]:
