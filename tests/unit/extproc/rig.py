@@ -157,7 +157,8 @@ class Upstream(BaseHTTPRequestHandler):
         elif kind == "cookies":
             self.answer(200, b"{}", ("set-cookie", "a=1; Path=/"), ("set-cookie", "b=2"), ("content-type", "application/json"))
         else:
-            seen = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": body.decode("latin-1")}
+            headers = [field for field in self.headers.items() if field[0] != "host"]
+            seen = {"method": self.command, "path": self.path, "headers": headers, "body": body.decode("latin-1")}
             self.answer(200, json.dumps(seen).encode(), ("content-type", "application/json"), ("x-upstream", "yes"))
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = do_any  # noqa: N815

@@ -21,6 +21,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.dataplanes.extproc.envoy_config import META_FAIL, META_MAX_BODY, META_MODE, META_SERVICE, NAMESPACE
+from eastwall.dataplanes.extproc.proto.base_pb2 import HeaderValueOption
 from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingResponse
 from eastwall.dataplanes.extproc.proto.processing_mode_pb2 import ProcessingMode
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
@@ -138,6 +139,7 @@ class Stream:
         self._time = time
         self._clock = clock
         self._observing = False
+        self._started = False
         self._method = ""
         self._path = ""
         self._authority = ""
@@ -188,7 +190,8 @@ class Stream:
         self._kind = kind
         self._answer = None
         self._reply = CONTINUE[kind]
-        if self.denied:
+        if self.denied or self._started == (kind == "request_headers"):
+            # Before the headers there is no call to speak of (an Envoy told to skip them); a second start is none.
             return ()
         if kind == "request_headers":
             return self._on_request_headers(message)
@@ -205,6 +208,7 @@ class Stream:
         return self._judge_response(self._cut_state())
 
     def _on_request_headers(self, message: Any) -> tuple[Ask, ...]:
+        self._started = True
         self._observing = message.observability_mode
         pseudo, self._headers = read_headers(message.request_headers.headers.headers)
         self._method = pseudo.get(":method", "")
@@ -408,7 +412,7 @@ class Stream:
 
     def completion(self, clock: float) -> Completion | None:
         """None when Envoy closed the stream before it said anything of a call."""
-        if not self._method and not self._path:
+        if not self._started:
             return None
         status, response_bytes = self._status, self._response_bytes
         if not self._request_done:
@@ -465,7 +469,10 @@ def set_headers(mutation: Any, headers: Iterable[tuple[str, str]]) -> None:
         option = mutation.set_headers.add()
         option.header.key = name
         option.header.raw_value = value.encode("latin-1", "replace")
-        option.append_action = 0 if name in seen else 2
+        if name in seen:
+            option.append.value = True
+        else:
+            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
         seen.add(name)
 
 

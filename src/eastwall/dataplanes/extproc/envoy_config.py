@@ -54,12 +54,16 @@ def filter_config(*, observe: bool, cluster: str, timeout: float = 1.0) -> dict[
         config |= {
             "observability_mode": True,
             "failure_mode_allow": True,
-            "deferred_close_timeout": "5s",
+            # A stream whose end Envoy does not tell (a reset, a WebSocket) is over this long after it.
+            "deferred_close_timeout": "2s",
             "processing_mode": {
                 "request_header_mode": "SEND",
                 "response_header_mode": "SEND",
                 "request_body_mode": "STREAMED",
                 "response_body_mode": "STREAMED",
+                # Only to know the end of a message that has trailers (gRPC).
+                "request_trailer_mode": "SEND",
+                "response_trailer_mode": "SEND",
             },
         }
     else:
