@@ -1,1 +1,1 @@
-"""stores/chdb."""
+"""The lake in ClickHouse's engine, inside the control process (chdb)."""
