@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eastwall.detections import Detector
+from eastwall.detections import Detector, Detectors
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.identity import Trust, compile_trust
 from eastwall.discovery.inventory import Inventory, compile_inventory
@@ -60,7 +60,7 @@ class LiveSnapshot:
         self.scopes = {scope.name: scope for scope in snapshot.services}
         self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key)
         self.inventory: Inventory = compile_inventory(snapshot.endpoints)
-        self.detectors = tuple(d for d in detectors if d.meta.id not in snapshot.detections_off)
+        self.detectors = Detectors(d for d in detectors if d.meta.id not in snapshot.detections_off)
         self.prefilter = prefilter
         self.plan: Plan = compile_plan(
             snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=[d.meta for d in detectors]

@@ -55,7 +55,7 @@ def _request_facts(
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
         if login is not None
         else None,
-        data=find(operation) if operation.raw_body else (),
+        data=find(operation) if operation.raw_body or operation.query else (),
         fields=shape(operation) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
         properties=places,
         uninspected=not_inspected(Phase.REQUEST, call.request.body_state, operation),

@@ -37,7 +37,7 @@ log = logging.getLogger("eastwall.engine")
 MAX_OPEN = 50_000
 SNAPSHOT_CHECK = 0.2
 HEARTBEAT = 1.0
-NO_RESPONSE = Answer(want_response=0)
+_STALE = ("content-encoding", "etag", "content-md5", "digest", "content-digest", "repr-digest")
 
 
 class _Open:
@@ -155,24 +155,22 @@ class Engine:
     # -- verdict -> answer ----------------------------------------------------------------------------------------
 
     def _carry_out(self, decision: Decision) -> Answer:
+        body: bytes | None = None
+        operation = decision.facts.operation
         for effect in decision.verdict.effects:
             match effect:
                 case Deny() | Throttle():
                     return answer(decision.verdict, decision.facts.call, decision.facts)
                 case Redact():
-                    return self._redact(decision, effect)
+                    replaced = redact(operation, effect.data_classes, effect.style, self.snapshot.hash_key)
+                    if replaced is not None:  # several styles work one after the other on the same body
+                        body, operation = replaced, replace(operation, raw_body=replaced)
                 case Allow():
                     continue
                 case _:
                     assert_never(effect)
-        return PASS
-
-    def _redact(self, decision: Decision, effect: Redact) -> Answer:
-        body = redact(decision.facts.operation, effect.data_classes, effect.style, self.snapshot.hash_key)
-        if body is None:
-            return PASS
         # The replaced body is plain, whatever coding it had on the wire; validators of the original no longer hold.
-        return Answer(body=body, remove_headers=("content-encoding", "etag", "content-md5", "digest", "content-digest"))
+        return PASS if body is None else Answer(body=body, remove_headers=_STALE)
 
     def _failed(self, entry: _Open) -> Answer:
         """An error of ours follows the scope's fail mode, and is counted."""

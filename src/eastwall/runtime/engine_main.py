@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.adapter == "shim":
         from eastwall.dataplanes.envoy.server import serve
 
-        serve(options.socket, engine, stop)
+        serve(options.socket, engine, stop.is_set)
     else:
         from eastwall.dataplanes.extproc.server import serve as serve_extproc
 
