@@ -8,8 +8,8 @@ from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope
 from eastwall.policy.kinds import AccessPolicy, DetectionPolicy, Fault, Policy, PolicySet, Rule, Service
-from eastwall.policy.parse import suggestion
-from eastwall.policy.patterns import compile_globs, method_matches, parse_operation
+from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
+from eastwall.policy.wording import suggestion
 
 
 def check(
@@ -17,8 +17,8 @@ def check(
 ) -> list[Fault]:
     """All faults, sorted by place. Faults of single documents are found by `parse_files`; these need the whole.
 
-    Unknown services are warnings, since a policy may be there before its service is; unknown operations too, and they are looked for
-    only in services of which endpoints are known. Unknown detections are faults: they come with the program.
+    Unknown services are warnings, since a policy may be there before its service is; unknown operations too, and they are looked
+    for only in services of which endpoints are known. Unknown detections are faults: they come with the program.
     """
     faults = [*_duplicates(policies)]
     names = {scope.name for scope in services} | {policy.name for policy in policies.policies if isinstance(policy.spec, Service)}
@@ -66,21 +66,15 @@ def _operations(policy: Policy, spec: Rule, endpoints: Sequence[Endpoint]) -> It
     known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
     if not known:
         return
+    templates = [(endpoint.method, template_segments(endpoint.template.lower())) for endpoint in known]
     for i, text in enumerate(spec.scope.operations):
         pattern = parse_operation(text)
         if not any(
-            method_matches(pattern.method, endpoint.method) and _may_match(pattern.folded, pattern.open, endpoint.template)
-            for endpoint in known
+            method_matches(pattern.method, method) and may_match(pattern.folded, pattern.open, template)
+            for method, template in templates
         ):
             hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in known}))
             yield _fault(policy, f"spec.scope.operations[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
-
-
-def _may_match(pattern: Sequence[str | None], is_open: bool, template: str) -> bool:
-    segments = [segment.lower() for segment in template.split("/") if segment]
-    if len(segments) != len(pattern) and not (is_open and len(segments) > len(pattern)):
-        return False
-    return all(want is None or "{" in have or want == have for want, have in zip(pattern, segments, strict=False))
 
 
 def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> Iterator[Fault]:

@@ -1,7 +1,7 @@
 """`PolicySet` -> `Plan`: everything that does not depend on one call is worked out before it comes.
 
-A plan answers "which rules are there for this operation" with one dictionary look-up; the entries are made when an operation is first
-called. The slow twin that scans all policies is in the tests, and a property test holds both to the same verdicts.
+A plan answers "which rules are there for this operation" with one dictionary look-up; the entries are made when an operation is
+first called. The slow twin that scans all policies is in the tests, and a property test holds both to the same verdicts.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ from eastwall.policy.patterns import (
     OperationPattern,
     Segments,
     compile_globs,
+    fold,
     is_odd,
+    may_match,
     method_matches,
+    must_match,
+    parameters,
     parse_operation,
     readings,
     segments_match,
+    template_segments,
 )
 from eastwall.policy.services import referenced_files, scopes_of, trust_of
 
@@ -95,8 +100,9 @@ class CompiledRule:
     """One policy, ready to be asked."""
 
     __slots__ = (
-        "builtin", "burst", "conditions", "default_actions", "detects", "exempt", "interval", "kind", "least_confidence", "least_severity",
-        "limit", "location", "mode", "name", "on_error", "patterns", "per", "period", "reason", "selects", "services", "spec", "to_pass",
+        "builtin", "burst", "conditions", "default_actions", "detects", "exempt", "interval", "kind",
+        "least_confidence", "least_severity", "limit", "location", "mode", "name", "on_error", "patterns", "per",
+        "period", "reason", "selects", "services", "spec", "to_pass",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, default_actions: Mapping[str, str]) -> None:
@@ -115,7 +121,7 @@ class CompiledRule:
             case LimitPolicy():
                 self.limit, self.period = parse_rate(spec.rate)
                 self.interval = self.period / self.limit
-                self.burst = spec.burst or (max(1, self.limit) if self.period == 1.0 else max(1, round(1.0 / self.interval)))
+                self.burst = spec.burst or max(1, round(1.0 / self.interval))
                 self.per = frozenset(spec.per)
             case DataPolicy():
                 if spec.exempt is not None:
@@ -176,11 +182,8 @@ class Bound:
         """Whether some reading of the path is in scope; services may ignore case, so this does."""
         if self.always:
             return True
-        return any(
-            segments_match(pattern.folded, pattern.open, [segment.lower() for segment in way])
-            for pattern in self.patterns
-            for way in ways
-        )
+        folded = fold(ways)
+        return any(segments_match(pattern.folded, pattern.open, way) for pattern in self.patterns for way in folded)
 
     def admits(self, ways: Sequence[Segments]) -> bool:
         """Whether every reading of the path is in scope, to the letter."""
@@ -188,10 +191,11 @@ class Bound:
 
     def params(self, ways: Sequence[Segments]) -> dict[str, str]:
         """Path parameters under the names of the policy's own pattern."""
-        for pattern in self.patterns:
-            for way in ways:
-                if pattern.names and segments_match(pattern.folded, pattern.open, [segment.lower() for segment in way]):
-                    return {name: way[position] for position, name in pattern.names}
+        if any(pattern.names for pattern in self.patterns):
+            for way, folded in zip(ways, fold(ways), strict=True):
+                for pattern in self.patterns:
+                    if segments_match(pattern.folded, pattern.open, folded):
+                        return parameters(pattern, way)
         return {}
 
 
@@ -255,7 +259,7 @@ class Plan:
 
     def _bind(self, service: str, method: str, endpoint: Endpoint | None) -> Rules:
         scope_mode = self._modes.get(service, Mode.DISCOVER)
-        template = _template(endpoint.template) if endpoint is not None else None
+        template = template_segments(endpoint.template) if endpoint is not None else None
         bound: list[Bound] = []
         patterned = False
         for rule in self._rules_of(service):
@@ -272,10 +276,10 @@ class Plan:
                     bound.append(Bound(rule, mode, patterns, always=False, opens=False))
                 continue
             folded = tuple(segment and segment.lower() for segment in template)
-            possible = tuple(p for p in patterns if _may_match(p.folded, p.open, folded))
+            possible = tuple(p for p in patterns if may_match(p.folded, p.open, folded))
             if possible:
-                always = any(_must_match(p.folded, p.open, folded) for p in possible)
-                opens = any(_must_match(p.segments, p.open, template) for p in possible)
+                always = any(must_match(p.folded, p.open, folded) for p in possible)
+                opens = any(must_match(p.segments, p.open, template) for p in possible)
                 bound.append(Bound(rule, mode, possible, always=always, opens=opens))
         return Rules(scope_mode, bound, patterned=patterned)
 
@@ -291,23 +295,6 @@ class Plan:
     def ways(self, operation: Operation) -> tuple[Segments, ...]:
         """The readings of a request's path."""
         return readings(operation.path, operation.segments)
-
-
-def _template(template: str) -> tuple[str | None, ...]:
-    """Segments of an endpoint's template; None where any (part of a) parameter stands."""
-    return tuple(None if "{" in segment else segment for segment in template.split("/") if segment)
-
-
-def _may_match(pattern: Sequence[str | None], is_open: bool, template: Sequence[str | None]) -> bool:
-    if len(template) != len(pattern) and not (is_open and len(template) > len(pattern)):
-        return False
-    return all(want is None or have is None or want == have for want, have in zip(pattern, template, strict=False))
-
-
-def _must_match(pattern: Sequence[str | None], is_open: bool, template: Sequence[str | None]) -> bool:
-    return _may_match(pattern, is_open, template) and all(
-        want is None or have is not None for want, have in zip(pattern, template, strict=False)
-    )
 
 
 def compile_plan(

@@ -1,31 +1,52 @@
-"""CEL conditions (`when:`), compiled once. https://github.com/google/cel-spec
+"""CEL conditions (`when:`): what they may name, compiled once. https://github.com/google/cel-spec
 
-What a condition sees is built by `Context`, and only the variables that it names.
+Most conditions are compiled to closures that read the facts in place (`expression`); the others run in the `cel` package on a
+context built for the call. The author's text is checked by both.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from eastwall.model.facts import Facts
+from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
+from eastwall.policy import expression
+from eastwall.policy.expression import EvaluationError, TypeFault, UnsupportedError
+from eastwall.policy.wording import shown
 
-VARIABLES = ("path", "query", "body", "identity", "request", "call")
 MAX_LENGTH = 2_000
 """Characters of one condition."""
+
+VARIABLES: dict[str, expression.Type] = {
+    "path": "map",
+    "query": "map",
+    "body": "any",
+    "identity": {
+        "actor": "text",
+        "sub": "text",
+        "kind": "text",
+        "class": "text",
+        "roles": "texts",
+        "scopes": "texts",
+        "tenant": "text",
+        "claims": "map",
+        "strength": "text",
+        "verified": "truth",
+        "faults": "texts",
+    },
+    "request": {"method": "text", "path": "text", "host": "text", "scheme": "text", "headers": "map", "size": "number"},
+    "call": {"time": "time", "service": "text", "source": "text"},
+}
+"""What a condition may name. Described for authors in docs/policy.md."""
 
 
 class ConditionError(ValueError):
     """A condition that cannot be compiled or evaluated. The message is one line."""
-
-
-def _fault_text(error: BaseException) -> str:
-    if isinstance(error, KeyError):
-        return f"no such key {error}"
-    text = str(error)
-    at = text.find("Syntax error:")
-    return " ".join((text[at:] if at >= 0 else text).split("\n")[0].split())[:200]
 
 
 def request_operation(facts: Facts) -> Operation:
@@ -34,12 +55,26 @@ def request_operation(facts: Facts) -> Operation:
     return facts.operation if prior is None or facts.call.response is None else prior.facts.operation
 
 
-def _query(operation: Operation) -> dict[str, str]:
+class _Environment:
+    """What one evaluation reads."""
+
+    __slots__ = ("facts", "params")
+
+    def __init__(self, facts: Facts, params: dict[str, str]) -> None:
+        self.facts, self.params = facts, params
+
+
+def _path(env: _Environment) -> dict[str, str]:
+    """The names of the policy's own pattern go before those that the inventory found."""
+    return {**dict(env.facts.match.params), **env.params}
+
+
+def _query(env: _Environment) -> dict[str, str]:
     """A parameter that comes twice with different values is left out: services differ in which one they take, so a condition
     that reads it fails, and `onError` holds."""
     values: dict[str, str] = {}
     torn: set[str] = set()
-    for name, value in operation.query:
+    for name, value in request_operation(env.facts).query:
         if values.setdefault(name, value) != value:
             torn.add(name)
     for name in torn:
@@ -47,70 +82,156 @@ def _query(operation: Operation) -> dict[str, str]:
     return values
 
 
-def variable(name: str, facts: Facts, params: dict[str, str]) -> Any:
-    """The value of one of `VARIABLES`. `params`: path parameters under the names of the policy's own patterns."""
-    call = facts.call
-    if name == "path":
-        return {**dict(facts.match.params), **params}
-    if name == "query":
-        return _query(request_operation(facts))
-    if name == "body":
-        return request_operation(facts).body
-    if name == "request":
-        request = call.request
-        return {
-            "method": request.method,
-            "path": request.path.partition("?")[0],
-            "host": request.authority,
-            "scheme": request.scheme,
-            "headers": request.headers,
-            "size": len(request.body),
-        }
-    if name == "call":
-        return {"time": datetime.fromtimestamp(call.time, UTC), "service": call.service, "source": call.peer.address}
-    if name == "identity":
-        identity = facts.identity
-        return {
-            "actor": identity.actor,
-            "sub": identity.claims.get("sub") or identity.actor.partition(":")[2],
-            "kind": identity.kind,
-            "class": identity.cls,
-            "roles": list(identity.roles),
-            "scopes": list(identity.scopes),
-            "tenant": identity.tenant,
-            "claims": identity.claims,
-            "strength": identity.strength.name.lower(),
-            "verified": identity.strength >= 3,
-            "faults": list(identity.faults),
-        }
-    raise ConditionError(f"unknown variable `{name}`")
+def subject(identity: Identity) -> str:
+    """`identity.sub`: the token's subject, or the name of who really calls."""
+    return identity.claims.get("sub") or identity.actor.partition(":")[2]
+
+
+_IDENTITY: dict[str, Callable[[Identity], Any]] = {
+    "actor": attrgetter("actor"),
+    "sub": subject,
+    "kind": attrgetter("kind"),
+    "class": attrgetter("cls"),
+    "roles": lambda identity: list(identity.roles),
+    "scopes": lambda identity: list(identity.scopes),
+    "tenant": attrgetter("tenant"),
+    "claims": attrgetter("claims"),
+    "strength": lambda identity: identity.strength.name.lower(),
+    "verified": lambda identity: identity.strength is Strength.VERIFIED,
+    "faults": lambda identity: list(identity.faults),
+}
+_GETTERS: dict[tuple[str, ...], Callable[[_Environment], Any]] = {
+    ("path",): _path,
+    ("query",): _query,
+    ("body",): lambda env: request_operation(env.facts).body,
+    ("request", "method"): lambda env: env.facts.call.request.method,
+    ("request", "path"): lambda env: request_operation(env.facts).path,
+    ("request", "host"): lambda env: env.facts.call.request.authority,
+    ("request", "scheme"): lambda env: env.facts.call.request.scheme,
+    ("request", "headers"): lambda env: env.facts.call.request.headers,
+    ("request", "size"): lambda env: len(env.facts.call.request.body),
+    ("call", "time"): lambda env: datetime.fromtimestamp(env.facts.call.time, UTC),
+    ("call", "service"): lambda env: env.facts.call.service,
+    ("call", "source"): lambda env: env.facts.call.peer.address,
+}
+
+
+def _identity_getter(get: Callable[[Identity], Any]) -> Callable[[_Environment], Any]:
+    return lambda env: get(env.facts.identity)
+
+
+_GETTERS |= {("identity", name): _identity_getter(get) for name, get in _IDENTITY.items()}
+
+
+def _path_getter(name: str) -> Callable[[_Environment], str]:
+    def get(env: _Environment) -> str:
+        value = env.params.get(name)
+        if value is not None:
+            return value
+        for known, value in env.facts.match.params:
+            if known == name:
+                return value
+        raise EvaluationError(f"no such key: `{name}`")
+
+    return get
+
+
+def _bind(chain: tuple[str, ...]) -> Callable[[_Environment], Any] | None:
+    return _path_getter(chain[1]) if chain[0] == "path" and len(chain) == 2 else _GETTERS.get(chain)
+
+
+def _context(names: tuple[str, ...], env: _Environment) -> dict[str, Any]:
+    """Values for the `cel` package: only the variables that a condition names, since it copies all it is given."""
+    context: dict[str, Any] = {}
+    for name in names:
+        fields = VARIABLES[name]
+        if isinstance(fields, str):
+            context[name] = _GETTERS[(name,)](env)
+        else:
+            context[name] = {field: _GETTERS[(name, field)](env) for field in fields}
+    return context
 
 
 class Condition:
     """One compiled condition."""
 
-    __slots__ = ("_program", "_variables", "text")
+    __slots__ = ("_evaluate", "text", "uses_path")
 
-    def __init__(self, text: str) -> None:
-        """Raises `ConditionError` when it is no CEL."""
-        import cel  # noqa: PLC0415 - it brings a command line and 30 MB with it; an engine without conditions does without
-
+    def __init__(self, text: str, *, reference: bool = False) -> None:
+        """Raises `ConditionError` when it is no CEL. `reference`: run it in the `cel` package in any case."""
         if len(text) > MAX_LENGTH:
             raise ConditionError(f"longer than {MAX_LENGTH} characters")
         self.text = text
+        self.uses_path = "path" in text
+        """Whether path parameters must be looked up for it (perhaps in vain)."""
         try:
-            self._program = cel.compile(text)
-            known = self._program.variables()
-        except Exception as error:
-            raise ConditionError(_fault_text(error)) from None
-        self._variables = tuple(name for name in known if name in VARIABLES)
+            if reference:
+                raise UnsupportedError
+            self._evaluate = expression.compile_node(expression.parse(text), _bind)
+        except UnsupportedError:
+            self._evaluate = _compile_reference(text)
 
     def holds(self, facts: Facts, params: dict[str, str]) -> bool:
-        """Raises `ConditionError` when it cannot be evaluated or is neither true nor false."""
+        """`params`: path parameters under the names of the policy's own pattern.
+
+        Raises `ConditionError` when it cannot be evaluated or is neither true nor false.
+        """
         try:
-            value = self._program.execute({name: variable(name, facts, params) for name in self._variables})
-        except Exception as error:
-            raise ConditionError(f"`{self.text[:80]}`: {_fault_text(error)}") from None
+            value = self._evaluate(_Environment(facts, params))
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise ConditionError(f"{shown(self.text)}: {error}") from None
         if value is True or value is False:
-            return value
-        raise ConditionError(f"`{self.text[:80]}` gives a {type(value).__name__}, not true or false")
+            return bool(value)
+        raise ConditionError(f"{shown(self.text)} gives a {type(value).__name__}, not true or false")
+
+
+def _compile_reference(text: str) -> expression.Evaluate:
+    # Imported here: it brings a command line and 30 MB with it, and engines whose conditions are all closures do without.
+    import cel
+
+    try:
+        program = cel.compile(text)
+        names = tuple(name for name in program.variables() if name in VARIABLES)
+    except Exception as error:  # noqa: BLE001 - the package documents no closed set
+        raise ConditionError(_fault_text(error)) from None
+
+    def evaluate(env: _Environment) -> Any:
+        try:
+            return program.execute(_context(names, env))
+        except Exception as error:  # noqa: BLE001
+            raise EvaluationError(_fault_text(error)) from None
+
+    return evaluate
+
+
+def faults(text: str) -> list[TypeFault]:
+    """Everything wrong with a condition that can be known before a call. Slow: both implementations look at it."""
+    if len(text) > MAX_LENGTH:
+        return [TypeFault(0, f"longer than {MAX_LENGTH} characters")]
+    try:
+        _compile_reference(text)
+    except ConditionError as error:
+        found = re.match(r"(\d+):(\d+): (.*)", str(error))
+        lines = text.split("\n")[: int(found[1]) - 1] if found else []
+        position = sum(len(line) + 1 for line in lines) + int(found[2]) - 1 if found else 0
+        return [TypeFault(min(position, len(text)), found[3] if found else str(error))]
+    try:
+        return expression.faults(expression.parse(text), VARIABLES)
+    except UnsupportedError:
+        return []
+
+
+def _fault_text(error: BaseException) -> str:
+    """One line of what the `cel` package says: `LINE:COLUMN: what` for syntax."""
+    if isinstance(error, KeyError):
+        return f"no such key: {str(error).replace(chr(39), '`')}"
+    text = str(error)
+    at = text.find("ERROR: <input>:")
+    text = (text[at + len("ERROR: <input>:") :] if at >= 0 else text).split("\n")[0]
+    text = (
+        text.replace("Syntax error: ", "")
+        .partition(" expecting {")[0]
+        .partition(". CEL does not coerce")[0]
+        .partition(". Check ")[0]
+    )
+    return " ".join(text.split())[:200]

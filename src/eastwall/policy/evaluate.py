@@ -10,9 +10,9 @@
 5. detections, then detectors that failed - what is wrong with a call of somebody who may make it
 6. data - last, because it changes the message instead of refusing it, and what is refused needs no change
 
-**Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and `effects`
-come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were enforced too. So a
-monitored policy neither blocks nor *un*-blocks anything.
+**Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
+`effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
+enforced too. So a monitored policy neither blocks nor *un*-blocks anything.
 
 **Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller.
 """
@@ -124,7 +124,7 @@ def _holds(bound: Bound, facts: Facts, ways: Sequence[Segments]) -> bool:
     if rule.exempt is not None and rule.exempt(facts.identity):
         return False
     if rule.conditions:
-        params = bound.params(ways)
+        params = bound.params(ways) if any(condition.uses_path for condition in rule.conditions) else {}
         return all(condition.holds(facts, params) for condition in rule.conditions)
     return True
 
@@ -146,7 +146,7 @@ def _condition_error(bound: Bound, error: ConditionError, outcome: _Outcome) -> 
         )
         return
     mode = min(bound.mode, MODES[rule.on_error])
-    match = _match(rule, mode, "block", f"its condition could not be evaluated: {error}", to_pass="send what the condition reads")
+    match = _match(rule, mode, "block", f"its condition could not be evaluated: {error}", "", "send what the condition reads")
     outcome.matches.append(match)
     outcome.decide(mode, "block", match, _FAILED)
 
@@ -307,7 +307,9 @@ def _acts(rule: CompiledRule, finding: Finding) -> str:
 
 
 def _mend(finding: Finding) -> str:
-    return f"send no {finding.id} in `{finding.where}`; if it is legitimate, a DetectionPolicy with `action: report` for this operation"
+    return (
+        f"send nothing like this in `{finding.where}`; if it is legitimate, write a DetectionPolicy with `action: report` for it"
+    )
 
 
 def _refusal(facts: Facts, rule: CompiledRule) -> Deny:

@@ -40,8 +40,8 @@ class Identities(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     tenants: tuple[str, ...] = ()
     """Globs over the caller's tenant."""
     strength: StrengthName | None = None
-    """How well the identity must be proved, at least. Where a selector loosens (an `allow` policy, `except`) and this is not set, it is
-    `asserted`: what nobody checked opens no door. Network addresses are exempt, they are seen and not claimed."""
+    """How well the identity must be proved, at least. Where a selector loosens (an `allow` policy, `except`) and this is not set,
+    it is `asserted`: what nobody checked opens no door. Network addresses are exempt, they are seen and not claimed."""
 
 
 class Scope(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -50,8 +50,8 @@ class Scope(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     services: tuple[str, ...] = ()
     """Names of services, or globs over them."""
     operations: tuple[str, ...] = ()
-    """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment, `**` at the end for any
-    number (also none), `*` as the method for every method. GET includes HEAD."""
+    """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment or a part of one, `**` at
+    the end for any number (also none), `*` as the method for every method. GET includes HEAD."""
     identities: Identities = Identities()
     """Callers."""
 
@@ -127,7 +127,7 @@ class AccessPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()
@@ -144,13 +144,13 @@ class LimitPolicy(
     rate: str
     """`20/s`, `100/m`, `1000/h`, `5000/d`."""
     burst: int | None = None
-    """Calls that may come at once; not set: one period's worth for rates per second, one second's worth (at least 1) otherwise."""
+    """Calls that may come at once; not set: one second's worth, at least 1."""
     per: tuple[LimitKey, ...] = ("identity",)
     """What is counted apart; several together, e.g. `[identity, operation]`."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()
@@ -162,18 +162,18 @@ class LimitPolicy(
 class DataPolicy(
     Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DataPolicy"
 ):
-    """Which data may pass to whom. Of several that apply to a class the strictest action holds: block, drop, redact, hash, mask."""
+    """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, mask."""
 
     classes: tuple[DataClass, ...]
     """Data classes."""
     action: Literal["redact", "mask", "hash", "drop", "block"]
-    """`redact` (fixed text), `mask` (keep the last four), `hash` (keyed), `drop` (remove the field), `block` (refuse the message)."""
+    """`redact` (fixed text), `mask` (keep the last four), `hash` (keyed), `drop` (remove the field), `block` (refuse it all)."""
     direction: Literal["request", "response"] = "response"
     """Which message."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies; `scope.identities` are the callers it applies to."""
     exempt: Identities | None = msgspec.field(default=None, name="except")
@@ -200,7 +200,7 @@ class DetectionPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets this policy pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from eastwall.policy.conditions import Condition, ConditionError
+from eastwall.policy import conditions
 from eastwall.policy.kinds import (
     AccessPolicy,
     DataPolicy,
@@ -22,6 +22,7 @@ from eastwall.policy.kinds import (
 )
 from eastwall.policy.limits import parse_rate
 from eastwall.policy.patterns import parse_operation
+from eastwall.policy.wording import shown, suggestion
 
 SIZE = re.compile(r"([1-9][0-9]{0,9}) ?(B|KiB|MiB|GiB|KB|MB|GB)?")
 UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -58,10 +59,9 @@ def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Fo
         except ValueError as error:
             yield f"spec.scope.operations[{i}]", str(error), "write e.g. `GET /orders/{order_id}` or `* /admin/**`"
     for i, text in enumerate(spec.when):
-        try:
-            Condition(text)
-        except ConditionError as error:
-            yield f"spec.when[{i}]", f"condition `{text[:80]}` is not CEL: {error}", ""
+        for fault in conditions.faults(text):
+            hint = suggestion(fault.word, fault.known) if fault.word else ""
+            yield f"spec.when[{i}]", f"condition {shown(text)}, character {fault.position + 1}: {fault.message}", hint
     if len(spec.reason) > MAX_REASON or not spec.reason.isprintable():
         yield "spec.reason", f"`spec.reason` must be one line of at most {MAX_REASON} characters", ""
     yield from _identities(spec.scope.identities, "spec.scope.identities")

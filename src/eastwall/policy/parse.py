@@ -7,7 +7,6 @@ fields, and anything over the size limits below.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -20,6 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from eastwall.policy.defaults import builtin_text
 from eastwall.policy.kinds import API_VERSION, BUILTIN, KINDS, Fault, Policy, PolicySet, Spec
 from eastwall.policy.meaning import faults_of
+from eastwall.policy.wording import shown, suggestion
 
 MAX_FILE = 512 * 1024
 """Characters of one file."""
@@ -37,7 +37,7 @@ METADATA = ("name", "labels", "annotations", "namespace")
 LATER = ("TrustZone", "SchemaPolicy", "ToolPolicy", "Quarantine", "Exception", "Playbook")
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, node: Any, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.mark, self.message, self.hint = node.start_mark, message, hint
@@ -52,15 +52,15 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _Refused(event, f"anchors and aliases are not allowed: `{event.anchor}`", "write the value out")
+            raise _RefusedError(event, f"anchors and aliases are not allowed: `{event.anchor}`", "write the value out")
         self.depth += 1
         self.nodes += 1
         if self.depth > MAX_DEPTH:
-            raise _Refused(event, f"nested deeper than {MAX_DEPTH} levels")
+            raise _RefusedError(event, f"nested deeper than {MAX_DEPTH} levels")
         if self.nodes > MAX_NODES:
-            raise _Refused(event, f"more than {MAX_NODES} values in one file", "split the file")
+            raise _RefusedError(event, f"more than {MAX_NODES} values in one file", "split the file")
         try:
-            node: Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            node: Node | None = super().compose_node(parent, index)
             return node
         finally:
             self.depth -= 1
@@ -130,11 +130,11 @@ def _documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
     """The documents' nodes, up to the first that is not YAML."""
     try:
         loader = _Loader(text)
-        while loader.check_node():  # type: ignore[no-untyped-call]
-            node = loader.get_node()  # type: ignore[no-untyped-call]
+        while loader.check_node():
+            node: Any = loader.get_node()
             if not (isinstance(node, ScalarNode) and node.value == "" and node.style is None):  # an empty document, `---` alone
                 yield node
-    except _Refused as refused:
+    except _RefusedError as refused:
         faults.append(Fault(file, refused.mark.line + 1, refused.mark.column + 1, refused.message, refused.hint))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -150,21 +150,6 @@ def _documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
-
-
-def _shown(text: str) -> str:
-    """User input for a message: one line, bounded, printable."""
-    short = text if len(text) <= 60 else text[:57] + "..."
-    return "`" + "".join(char if char.isprintable() else "?" for char in short) + "`"
-
-
-def suggestion(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """`did you mean X?` or the list of what is known, when it is short."""
-    lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{lower[close[0]]}`?"
-    return f"known: {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
 class _Reader:
@@ -189,12 +174,12 @@ class _Reader:
         if "apiVersion" in fields:
             version = self.text(fields["apiVersion"], "apiVersion")
             if version is not None and version != API_VERSION:
-                self.fault(fields["apiVersion"], f"apiVersion {_shown(version)} is not known", f"write `{API_VERSION}`")
+                self.fault(fields["apiVersion"], f"apiVersion {shown(version)} is not known", f"write `{API_VERSION}`")
         name, labels = self.metadata(fields["metadata"]) if "metadata" in fields else (None, {})
         kind = self.text(fields["kind"], "kind") if "kind" in fields else None
         if kind is not None and kind not in KINDS:
             hint = "it comes with a later version" if kind in LATER else suggestion(kind, tuple(KINDS))
-            self.fault(fields["kind"], f"kind {_shown(kind)} is not known", hint)
+            self.fault(fields["kind"], f"kind {shown(kind)} is not known", hint)
             kind = None
         if kind is None or "spec" not in fields:
             return None
@@ -214,9 +199,7 @@ class _Reader:
         name = self.text(fields["name"], "metadata.name")
         self.mark("metadata.name", fields["name"])
         if name is not None and not NAME.fullmatch(name):
-            self.fault(
-                fields["name"], f"name {_shown(name)} is not allowed", "use letters, digits, `-`, `.` and `_`, at most 253"
-            )
+            self.fault(fields["name"], f"name {shown(name)} is not allowed", "use letters, digits, `-`, `.` and `_`, at most 253")
             return None, labels
         return name, labels
 
@@ -233,9 +216,9 @@ class _Reader:
             if not isinstance(key, ScalarNode):
                 self.fault(key, f"a key of {what} must be text")
             elif key.value in fields:
-                self.fault(key, f"duplicate key {_shown(key.value)} in {what}", "keep one of them")
+                self.fault(key, f"duplicate key {shown(key.value)} in {what}", "keep one of them")
             elif known and key.value not in known:
-                self.fault(key, f"unknown field {_shown(key.value)} in {what}", suggestion(key.value, known))
+                self.fault(key, f"unknown field {shown(key.value)} in {what}", suggestion(key.value, known))
             else:
                 fields[key.value] = value
         return fields
@@ -282,7 +265,7 @@ class _Reader:
                 if text is not None and text not in values:
                     known = [str(v) for v in values]
                     self.fault(
-                        node, f"`{place}` cannot be {_shown(text)}", suggestion(text, known) or f"known: {', '.join(known)}"
+                        node, f"`{place}` cannot be {shown(text)}", suggestion(text, known) or f"known: {', '.join(known)}"
                     )
                     return None
                 return text
@@ -344,7 +327,7 @@ def _kind_of(node: Node) -> str:
     if tag == "null" or (tag == "str" and not node.value):
         return "empty"
     words = {"int": "the number ", "float": "the number ", "bool": "the truth value ", "timestamp": "the date ", "str": ""}
-    return f"{words[tag]}{_shown(node.value)}" if tag in words else f"a value tagged {_shown(node.tag)}"
+    return f"{words[tag]}{shown(node.value)}" if tag in words else f"a value tagged {shown(node.tag)}"
 
 
 def _unreachable(place: str) -> NoReturn:

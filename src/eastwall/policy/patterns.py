@@ -1,8 +1,8 @@
 """Patterns of authors: operations (`GET /orders/{order_id}`), names (globs).
 
 An operation pattern is a statement about *paths*, never about what the inventory has learned: the same call gets the same
-verdict before and after its endpoint is known. Services read paths loosely (`//admin`, `/x/../admin`, `/Admin`, `/admin;a=b`), so a
-policy that restricts applies when *any* reading of the path matches, and one that loosens only when *every* reading does.
+verdict before and after its endpoint is known. Services read paths loosely (`//admin`, `/x/../admin`, `/Admin`, `/admin;a=b`),
+so a policy that restricts applies when *any* reading of the path matches, and one that loosens only when *every* reading does.
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 METHOD = re.compile(r"\*|[A-Z][A-Z-]{0,31}")
-SEGMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\*|[^{}*\s?#]+")
+SEGMENT = re.compile(r"(?:[^{}\s?#]|\{[A-Za-z_][A-Za-z0-9_]{0,63}\})+")
+PIECE = re.compile(r"\{([^{}]*)\}|\*")
 ODD = re.compile(r"//|/\.|[;%\\]")
 """Paths that more than one reading is possible of."""
 Segments = tuple[str, ...]
+Want = str | re.Pattern[str] | None
+"""What a segment must be: this text, something of this form (`report-{date}.csv`), or anything (None)."""
 
 
 class OperationPattern(NamedTuple):
-    """A parsed pattern. A segment of None stands for any one segment."""
+    """A parsed pattern."""
 
     text: str
     method: str
     """`*` is every method."""
-    segments: tuple[str | None, ...]
+    segments: tuple[Want, ...]
     open: bool
     """Ends in `**`."""
-    names: tuple[tuple[int, str], ...]
-    """(position, parameter name)."""
-    folded: tuple[str | None, ...]
-    """`segments` in lower case."""
+    names: tuple[tuple[int, int, str], ...]
+    """(segment, group in its form, parameter name)."""
+    folded: tuple[Want, ...]
+    """`segments` without regard to case; compared with lower-case segments."""
 
 
 @lru_cache(maxsize=20_000)
@@ -45,21 +49,38 @@ def parse_operation(text: str) -> OperationPattern:
     is_open = bool(parts) and parts[-1] == "**"
     if is_open:
         parts.pop()
-    segments: list[str | None] = []
-    names: list[tuple[int, str]] = []
+    names: list[tuple[int, int, str]] = []
     for position, part in enumerate(parts):
-        if part == "**":
-            raise ValueError(f"`{text[:80]}`: `**` is allowed at the end only")
+        if "**" in part:
+            raise ValueError(f"`{text[:80]}`: `**` is allowed as the last segment only")
         if not SEGMENT.fullmatch(part):
-            raise ValueError(f"`{text[:80]}`: segment `{part[:40]}` is neither plain text, `{{name}}` nor `*`")
-        if part.startswith("{"):
-            name = part[1:-1]
-            if any(name == other for _, other in names):
+            raise ValueError(f"`{text[:80]}`: segment `{part[:40]}` is neither text nor `{{name}}` nor `*`, nor a mix of them")
+        for group, found in enumerate(PIECE.finditer(part), start=1):
+            name = found[1]
+            if name is not None and any(name == other for _, _, other in names):
                 raise ValueError(f"`{text[:80]}`: parameter `{name}` comes twice")
-            names.append((position, name))
-        segments.append(None if part == "*" or part.startswith("{") else part)
-    folded = tuple(segment and segment.lower() for segment in segments)
-    return OperationPattern(text, method, tuple(segments), is_open, tuple(names), folded)
+            if name is not None:
+                names.append((position, group, name))
+    segments = tuple(_want(part, 0) for part in parts)
+    folded = tuple(_want(part.lower(), re.IGNORECASE) for part in parts)
+    return OperationPattern(text, method, segments, is_open, tuple(names), folded)
+
+
+def _want(part: str, flags: int) -> Want:
+    if PIECE.fullmatch(part):
+        return None
+    if not PIECE.search(part):
+        return unquote(part)
+    texts = [unquote(text) for text in PIECE.sub("\0", part).split("\0")]
+    return _form(texts, "(.+?)", "(.+)", flags)
+
+
+def _form(texts: Sequence[str], inner: str, last: str, flags: int) -> re.Pattern[str]:
+    """Texts with wildcards between them, as a regular expression that takes linear time on any input: each wildcard but the last
+    ends at the first place where the text after it occurs, and that is never reconsidered (an atomic group)."""
+    plain = [re.escape(text) for text in texts]
+    middle = "".join(f"(?>{inner}{text})" for text in plain[1:-1])
+    return re.compile(plain[0] + middle + last + plain[-1], re.DOTALL | flags)
 
 
 def method_matches(pattern: str, method: str) -> bool:
@@ -67,11 +88,53 @@ def method_matches(pattern: str, method: str) -> bool:
     return pattern in ("*", method) or (pattern == "GET" and method == "HEAD")
 
 
-def segments_match(pattern: Sequence[str | None], is_open: bool, segments: Sequence[str]) -> bool:
+def segments_match(pattern: Sequence[Want], is_open: bool, segments: Sequence[str]) -> bool:
     size = len(pattern)
     if len(segments) != size and not (is_open and len(segments) > size):
         return False
-    return all(want is None or want == have for want, have in zip(pattern, segments, strict=False))
+    for want, have in zip(pattern, segments, strict=False):
+        if want is None or want == have:
+            continue
+        if isinstance(want, str) or want.fullmatch(have) is None:
+            return False
+    return True
+
+
+def parameters(pattern: OperationPattern, segments: Segments) -> dict[str, str]:
+    """The values of the pattern's parameters in segments that it matches."""
+    values: dict[str, str] = {}
+    for position, group, name in pattern.names:
+        want = pattern.folded[position]
+        found = want.fullmatch(segments[position]) if isinstance(want, re.Pattern) else None
+        values[name] = found[group] if found is not None else segments[position]
+    return values
+
+
+def fold(ways: Sequence[Segments]) -> tuple[Segments, ...]:
+    """Readings in lower case."""
+    return tuple(tuple(map(str.lower, way)) for way in ways)
+
+
+def may_match(pattern: Sequence[Want], is_open: bool, template: Sequence[str | None]) -> bool:
+    """Whether some path of an endpoint is in the pattern. A template segment of None holds a parameter."""
+    if len(template) != len(pattern) and not (is_open and len(template) > len(pattern)):
+        return False
+    return all(
+        want is None or have is None or (want == have if isinstance(want, str) else want.fullmatch(have) is not None)
+        for want, have in zip(pattern, template, strict=False)
+    )
+
+
+def must_match(pattern: Sequence[Want], is_open: bool, template: Sequence[str | None]) -> bool:
+    """Whether all paths of an endpoint are in the pattern, as far as can be told."""
+    return may_match(pattern, is_open, template) and all(
+        want is None or have is not None for want, have in zip(pattern, template, strict=False)
+    )
+
+
+def template_segments(template: str) -> tuple[str | None, ...]:
+    """Segments of an endpoint's template; None where a parameter or a part of one stands."""
+    return tuple(None if "{" in segment else unquote(segment) for segment in template.split("/") if segment)
 
 
 def is_odd(path: str) -> bool:
@@ -83,7 +146,9 @@ def readings(path: str, segments: Segments) -> tuple[Segments, ...]:
     """The ways in which a service may read a path, the plain one first."""
     if not is_odd(path):
         return (segments,)
-    loose = [piece for segment in segments for piece in segment.replace("\\", "/").split("/")]
+    # Decoded once more: some services sit behind a proxy that decodes and hands on.
+    twice = [unquote(segment) for segment in segments]
+    loose = [piece for segment in twice for piece in segment.replace("\\", "/").split("/")]
     bare = [piece.partition(";")[0] for piece in loose]
     found = dict.fromkeys(
         (segments, tuple(p for p in loose if p), _resolved(loose), tuple(p for p in bare if p), _resolved(bare))
@@ -113,9 +178,8 @@ def compile_globs(globs: Sequence[str]) -> Callable[[str], bool] | None:
         return exact.__contains__
     if "*" in wild:
         return _always
-    pattern = re.compile("|".join(".*".join(re.escape(part) for part in re.split(r"\*+", glob)) for glob in wild), re.DOTALL)
-    full = pattern.fullmatch
-    return lambda text: text in exact or full(text) is not None
+    forms = [_form(re.split(r"\*+", glob), ".*?", ".*", 0).fullmatch for glob in wild]
+    return lambda text: text in exact or any(form(text) is not None for form in forms)
 
 
 def _always(_: str) -> bool:

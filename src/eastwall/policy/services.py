@@ -66,8 +66,8 @@ def referenced_files(policies: PolicySet) -> tuple[str, ...]:
 def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base: TrustConfig | None = None) -> TrustConfig:
     """Whom to believe about identity: the union of what all Service policies say; what none sets is as in `base`.
 
-    `files`: content of `referenced_files`. Raises `ValueError`, one line with file:line, on a missing or unusable key set, and when
-    two services name different headers.
+    `files`: content of `referenced_files`. Raises `ValueError`, one line with file:line, on a missing or unusable key set, and
+    when two services name different headers.
     """
     base = base or TrustConfig()
     jwks: list[tuple[str, bytes]] = list(base.jwks)
@@ -102,7 +102,7 @@ def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base
                 first, where = headers.setdefault(name, (value, policy.location))
                 if first != value:
                     raise ValueError(
-                        f"{policy.location}: `{value}` is not the {name.replace('_', ' ')} that {where} names, `{first}`; name one"
+                        f"{policy.location}: `{value}` is another {name.replace('_', ' ')} than `{first}` at {where}; name one"
                     )
     # Header names are compared in lower case, as calls carry them.
     if "api_key_headers" in lists:

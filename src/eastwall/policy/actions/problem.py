@@ -1,6 +1,6 @@
 """What a refused caller gets: problem details for HTTP APIs (RFC 9457).
 
-The answer says what to do, and the event id to ask about; nothing of the request, of the finding or of the policy's file is in it.
+The answer says what to do, and the event id to ask about; nothing of the request, of the finding or of the policy's file.
 """
 
 from __future__ import annotations
