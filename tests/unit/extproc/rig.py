@@ -323,9 +323,12 @@ class Rig:
 
     def start_engine(self) -> None:
         self._stop.clear()
-        self.engine = threading.Thread(target=server.serve, args=(f"unix:{self.socket}", self.script, self._stop), daemon=True)
+        ready = threading.Event()
+        self.engine = threading.Thread(
+            target=server.serve, args=(f"unix:{self.socket}", self.script, self._stop.is_set, ready.set), daemon=True
+        )
         self.engine.start()
-        wait(lambda: Path(self.socket).exists())
+        assert ready.wait(10)
 
     def stop_engine(self) -> None:
         self._stop.set()

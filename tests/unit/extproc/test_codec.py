@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eastwall.dataplanes.extproc import codec
+from eastwall.dataplanes.extproc import codec, messages
 from eastwall.dataplanes.extproc.codec import Settings, Stream
 from eastwall.dataplanes.extproc.proto import external_processor_pb2 as pb
 from eastwall.dataplanes.extproc.server import ulid
@@ -362,7 +362,7 @@ def test_repeated_fields() -> None:
     message = pb.ProcessingRequest()
     for key, value in [("a", "1"), ("a", "2"), ("cookie", "x=1"), ("cookie", "y=2"), ("set-cookie", "p"), ("set-cookie", "q")]:
         message.request_headers.headers.headers.add(key=key, raw_value=value.encode())
-    assert codec.read_headers(message.request_headers.headers.headers) == (
+    assert messages.read_headers(message.request_headers.headers.headers) == (
         {},
         {"a": "1, 2", "cookie": "x=1; y=2", "set-cookie": "p\nq"},
     )
@@ -373,9 +373,9 @@ def test_header_bytes_survive_the_way_there_and_back(fields: dict[str, bytes]) -
     message = pb.ProcessingRequest()
     for key, value in fields.items():
         message.request_headers.headers.headers.add(key=key, raw_value=value)
-    _, read = codec.read_headers(message.request_headers.headers.headers)
+    _, read = messages.read_headers(message.request_headers.headers.headers)
     mutation = pb.HeaderMutation()
-    codec.set_headers(mutation, read.items())
+    messages.set_headers(mutation, read.items())
     assert {option.header.key: option.header.raw_value for option in mutation.set_headers} == fields
 
 
@@ -390,12 +390,12 @@ def test_header_bytes_survive_the_way_there_and_back(fields: dict[str, bytes]) -
     ],
 )
 def test_peer_addresses(given_text: str, expected: tuple[str, int]) -> None:
-    assert codec.split_address(given_text) == expected
+    assert messages.split_address(given_text) == expected
 
 
 def test_peer_attributes() -> None:
     message = pb.ProcessingRequest()
-    assert codec.peer_of(message.attributes) == Peer()
+    assert messages.peer_of(message.attributes) == Peer()
     message.attributes["envoy.filters.http.ext_proc"].update(
         {
             "source.address": "1.2.3.4:5",
@@ -403,14 +403,14 @@ def test_peer_attributes() -> None:
             "connection.uri_san_peer_certificate": "spiffe://a/b",
         }
     )
-    assert codec.peer_of(message.attributes) == Peer("1.2.3.4", 5, True, ("spiffe://a/b",))
+    assert messages.peer_of(message.attributes) == Peer("1.2.3.4", 5, True, ("spiffe://a/b",))
 
 
 @pytest.mark.parametrize(
     ("authority", "host"), [("Shop:80", "shop"), ("shop", "shop"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
 )
 def test_service_of_a_route_that_says_none(authority: str, host: str) -> None:
-    assert codec.host_of(authority) == host
+    assert messages.host_of(authority) == host
 
 
 def test_event_ids_are_ulids_in_order_of_time() -> None:

@@ -486,13 +486,20 @@ def test_address_that_cannot_be_used_is_one_clear_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        stop = threading.Event()
         with pytest.raises(
             AddressError, match=r"^cannot listen on `127\.0\.0\.1:\d+`: it is in use or not allowed; name another"
         ):
-            serve(f"127.0.0.1:{taken.getsockname()[1]}", rigs.Script(), stop)
+            serve(f"127.0.0.1:{taken.getsockname()[1]}", rigs.Script(), lambda: True)
     with pytest.raises(AddressError, match=r"^cannot listen on `unix:/nonexistent/x\.sock`"):
-        serve("unix:/nonexistent/x.sock", rigs.Script(), stop)
+        serve("unix:/nonexistent/x.sock", rigs.Script(), lambda: True)
+
+
+def test_socket_of_a_living_engine_is_not_stolen(rig: Rig) -> None:
+    from eastwall.dataplanes.extproc.server import AddressError, serve
+
+    with pytest.raises(AddressError, match=r"e\.sock`: another process is; stop it or name another address$"):
+        serve(f"unix:{rig.socket}", rigs.Script(), lambda: True)
+    assert ask(rig, "closed.test", "GET", "/not-stolen")[0] == 200
 
 
 def test_client_certificate_names_reach_the_peer(tmp_path: Any) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
+import threading
 import time
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -35,25 +38,22 @@ _OPTIONS = (
 )
 
 
-class Stop(Protocol):
-    """`threading.Event`, `asyncio.Event` or the like."""
-
-    def is_set(self) -> bool: ...
-
-
 class AddressError(OSError):
     """The address cannot be listened on; the message says so in one line."""
 
 
-def serve(address: str, inspector: Inspector, stop: Stop) -> None:
-    """Serve on `unix:/path` or `host:port` until `stop` is set, then let the calls in flight end. Blocks.
+def serve(
+    address: str, inspector: Inspector, stop: Callable[[], bool] | threading.Event, ready: Callable[[], None] | None = None
+) -> None:
+    """Serve on `unix:/path` or `host:port` until `stop` is true or set (looked at every 50 ms), then let the calls in flight end.
 
-    All calls of the inspector come from this thread. Raises AddressError.
+    All calls of the inspector come from this thread. `ready` is called once the address accepts. Raises AddressError.
     """
-    asyncio.run(_serve(address, inspector, stop))
+    asyncio.run(_serve(address, inspector, stop.is_set if isinstance(stop, threading.Event) else stop, ready))
 
 
-async def _serve(address: str, inspector: Inspector, stop: Stop) -> None:
+async def _serve(address: str, inspector: Inspector, stop: Callable[[], bool], ready: Callable[[], None] | None) -> None:
+    _refuse_taken_socket(address)
     server = grpc.aio.server(options=_OPTIONS)
     processor = Processor(inspector)
     server.add_generic_rpc_handlers((processor.handlers(),))
@@ -64,13 +64,27 @@ async def _serve(address: str, inspector: Inspector, stop: Stop) -> None:
     if not bound:
         raise AddressError(f"cannot listen on `{address}`: it is in use or not allowed; name another address")
     await server.start()
+    if ready is not None:
+        ready()
     try:
-        while not stop.is_set():
+        while not stop():
             inspector.tick(time.time())
             await asyncio.sleep(TICK)
     finally:
         await server.stop(GRACE)
         inspector.tick(time.time())
+
+
+def _refuse_taken_socket(address: str) -> None:
+    """gRPC would silently unlink a Unix socket on which another engine is listening, and leave that one deaf."""
+    if not address.startswith("unix:"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address.removeprefix("unix:"))
+        except OSError:
+            return
+    raise AddressError(f"cannot listen on `{address}`: another process is; stop it or name another address")
 
 
 class Processor:

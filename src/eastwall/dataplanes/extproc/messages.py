@@ -1,0 +1,154 @@
+"""The parts of external processor messages: headers, peer and kinds read out of them, and the replies that hardly ever differ.
+
+Everything is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from eastwall.dataplanes.extproc.envoy_config import NAMESPACE
+from eastwall.dataplanes.extproc.proto.base_pb2 import HeaderValueOption
+from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingResponse
+from eastwall.dataplanes.extproc.proto.processing_mode_pb2 import ProcessingMode
+from eastwall.model.call import Peer
+
+STREAMING_TYPES = (
+    "application/grpc",
+    "text/event-stream",
+    "application/x-ndjson",
+    "application/ndjson",
+    "multipart/x-mixed-replace",
+)
+"""Content types (prefixes) whose messages must flow on: waiting for the end of such a body would hang the call."""
+
+# Answers that hardly ever differ are serialized once. A serialized message may be continued by another one's bytes: parsing
+# merges them (protobuf encoding guide, "Last One Wins"), which is how the event id gets in without building a Struct per call.
+_KINDS = ("request_headers", "response_headers", "request_body", "response_body", "request_trailers", "response_trailers")
+
+
+def continue_with(kind: str) -> Any:
+    reply = ProcessingResponse()
+    getattr(reply, kind).SetInParent()
+    if not kind.endswith("trailers"):
+        getattr(reply, kind).response.SetInParent()
+    return reply
+
+
+def _mode(request_body: int, response_body: int) -> Any:
+    return ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND,
+        request_body_mode=request_body,
+        response_body_mode=response_body,
+        request_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+
+
+def _body_wanted(kind: str, mode: Any) -> bytes:
+    reply = continue_with(kind)
+    reply.mode_override.CopyFrom(mode)
+    serialized: bytes = reply.SerializeToString()
+    return serialized
+
+
+CONTINUE: dict[str, bytes] = {kind: continue_with(kind).SerializeToString() for kind in _KINDS}
+WANT_REQUEST_BODY = _body_wanted("request_headers", _mode(ProcessingMode.BUFFERED_PARTIAL, ProcessingMode.NONE))
+WANT_RESPONSE_BODY = _body_wanted("response_headers", _mode(ProcessingMode.NONE, ProcessingMode.BUFFERED_PARTIAL))
+
+
+@lru_cache(maxsize=1)
+def _event_frame() -> tuple[bytes, bytes]:
+    marker = "?" * 26
+    reply = ProcessingResponse()
+    reply.dynamic_metadata.get_or_create_struct(NAMESPACE).update({"event_id": marker})
+    head, _, tail = reply.SerializeToString().partition(marker.encode())
+    return head, tail
+
+
+def event_metadata(call_id: str) -> bytes:
+    """`dynamic_metadata {eastwall: {event_id: call_id}}`, serialized. `call_id` is a ULID: 26 ASCII characters."""
+    head, tail = _event_frame()
+    return head + call_id.encode() + tail
+
+
+_JOINTS = {"cookie": "; ", "set-cookie": "\n"}
+
+
+def read_headers(fields: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """(pseudo-headers, headers). Bytes are read as Latin-1: every byte has a character, and none is lost (RFC 9110, 5.5).
+
+    Repeated fields are joined as `model.call` says.
+    """
+    pseudo: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for field in fields:
+        name = field.key
+        value = field.raw_value.decode("latin-1") or field.value
+        if name[:1] == ":":
+            pseudo[name] = value
+        elif name in headers:
+            headers[name] += _JOINTS.get(name, ", ") + value
+        else:
+            headers[name] = value
+    return pseudo, headers
+
+
+def set_headers(mutation: Any, headers: Iterable[tuple[str, str]]) -> None:
+    """Put `headers` into a HeaderMutation: the first of a name overwrites, further ones of it are added."""
+    seen: set[str] = set()
+    for name, value in headers:
+        option = mutation.set_headers.add()
+        option.header.key = name
+        option.header.raw_value = value.encode("latin-1", "replace")
+        if name in seen:
+            option.append.value = True
+        else:
+            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+        seen.add(name)
+
+
+def peer_of(attributes: Any) -> Peer:
+    """The peer from Envoy's attributes (`REQUEST_ATTRIBUTES`); absent ones are simply not there."""
+    for struct in attributes.values():
+        fields = struct.fields
+        address, port = split_address(_text(fields, "source.address"))
+        if "connection.tls_version" not in fields:
+            return Peer(address, port)
+        uri = _text(fields, "connection.uri_san_peer_certificate")
+        dns = _text(fields, "connection.dns_san_peer_certificate")
+        subject = _text(fields, "connection.subject_peer_certificate")
+        return Peer(address, port, True, (uri,) if uri else (), (dns,) if dns else (), subject)
+    return Peer()
+
+
+def _text(fields: Any, name: str) -> str:
+    return str(fields[name].string_value) if name in fields else ""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`10.0.0.7:41000` or `[::1]:41000` into address and port; a Unix socket peer is given as it is, with port 0."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal():
+        return text, 0
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def host_of(authority: str) -> str:
+    """The host of `:authority` without port, lower case; the service's name when the route does not say it."""
+    host, colon, port = authority.rpartition(":")
+    return (host if colon and port.isdecimal() else authority).lower()
+
+
+def length_of(headers: dict[str, str]) -> int:
+    """Content-Length, or -1. Envoy has refused malformed and conflicting ones."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+
+
+def is_stream(headers: dict[str, str]) -> bool:
+    """Whether the body of this message may have no end, or belongs to another protocol."""
+    return "upgrade" in headers or headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
