@@ -159,7 +159,7 @@ def _collection(segments: list[str | None]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _parameter_kinds(template: str) -> tuple[str, ...]:
+def parameter_kinds(template: str) -> tuple[str, ...]:
     """Kind of each path parameter, in path order."""
     kinds, collection = [], ""
     for segment in template.strip("/").split("/"):
@@ -214,7 +214,7 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
     endpoint = match.endpoint
     if endpoint is not None:
         collection = collection_of(endpoint.template)
-        kinds = _parameter_kinds(endpoint.template)
+        kinds = parameter_kinds(endpoint.template)
         for at, (name, value) in enumerate(match.params):
             dated = at < len(endpoint.parameters) and endpoint.parameters[at].kind == "date"
             if value and len(value) <= MAX_VALUE and not dated and at < len(kinds):

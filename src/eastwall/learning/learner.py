@@ -1,0 +1,310 @@
+"""Folds call records into what the snapshot holds: endpoints with their profiles, and who holds which objects.
+
+The rules for this file:
+
+- `fold` is the hot function: what can be concluded later is concluded in `endpoints`.
+- Everything learned is a count, a set or a minimum, so that learners of shards `merge` to what one learner would have learned.
+- Records that are not clean (findings, not let through, not 2xx) teach nothing about properties, requests and ownership.
+- Which template a call belongs to is looked up in the templates known at that moment. When they change (siblings merge, a wrong
+  merge is undone), each profile moves to the template that its example paths now belong to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify
+from eastwall.discovery.templates import TemplateTree, split_path
+from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
+from eastwall.learning.profile import LearningWindow, Profile
+from eastwall.learning.publish import Context, identify_declared, publish
+from eastwall.model.endpoint import Endpoint, Parameter
+from eastwall.model.operation import Operation
+from eastwall.model.record import CallRecord
+
+FORMAT = 1
+MAX_SERVICES = 1000
+MAX_PROFILES = 10_000
+"""Endpoints per service; when over, those with the fewest calls leave."""
+MAX_LOOKUPS = 20_000
+"""Paths remembered per service with their endpoint."""
+REASSOCIATE = 256
+"""Paths without template after which the templates are asked for anew."""
+
+_UNKNOWN_TO_SERVICE = frozenset({0, 404, 405, 410, 501})
+
+
+class _Service:
+    """One service's share of the state."""
+
+    __slots__ = (
+        "declared",
+        "declared_inventory",
+        "inventory",
+        "judged",
+        "judged_at",
+        "limit",
+        "lookups",
+        "loose",
+        "objects",
+        "parameters",
+        "profiles",
+        "stale",
+        "tree",
+    )
+
+    def __init__(self) -> None:
+        self.tree = TemplateTree()
+        self.profiles: dict[str, Profile] = {}
+        """By endpoint id."""
+        self.objects = Ownership()
+        self.declared: dict[str, Endpoint] = {}
+        self.declared_inventory: Inventory = compile_inventory(())
+        self.inventory: Inventory = compile_inventory(())
+        self.lookups: dict[tuple[str, str], str] = {}
+        """(method, path) -> endpoint id."""
+        self.loose = 0
+        """Profiles that stand for a path, not for a template, since the last association."""
+        self.limit = REASSOCIATE
+        self.stale = False
+        """Whether anything was learned since the last association."""
+        self.parameters: Mapping[str, tuple[Parameter, ...]] = {}
+        self.judged: dict[str, Judgement] = {}
+        self.judged_at = -1
+        """`folded` when `judged` was concluded."""
+
+    def match(self, name: str, method: str, path: str) -> Endpoint | None:
+        """The endpoint of a path: a declared one before an inferred one."""
+        operation = Operation(protocol="rest", method=method, segments=tuple(split_path(path)), path=path)
+        return (identify(name, operation, self.declared_inventory).endpoint if self.declared else None) or identify(
+            name, operation, self.inventory
+        ).endpoint
+
+
+class Learner:
+    """Mergeable state of everything learned from records. One thread at a time."""
+
+    def __init__(self, hash_key: bytes, window: LearningWindow | None = None, evidence: Evidence | None = None) -> None:
+        self.hash_key = hash_key
+        self.window = window or LearningWindow()
+        self.evidence = evidence or Evidence()
+        self.folded = 0
+        """Records folded, whole life."""
+        self._services: dict[str, _Service] = {}
+
+    def fold(self, records: Iterable[CallRecord]) -> None:
+        """Learn from records, in any order."""
+        services = self._services
+        for record in records:
+            service = services.get(record.service)
+            if service is None:
+                if len(services) >= MAX_SERVICES or not record.service:
+                    continue
+                service = services[record.service] = _Service()
+            self.folded += 1
+            profile = self._profile(service, record)
+            if profile is None:
+                continue
+            clean = profile.fold(record)
+            if clean:
+                _objects(service.objects, record)
+
+    def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
+        """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
+        state = self._services.setdefault(service, _Service())
+        state.declared = identify_declared(service, endpoints)
+        state.declared_inventory = compile_inventory(state.declared.values())
+        state.lookups.clear()
+        state.stale = True
+
+    def merge(self, other: Learner) -> None:
+        """Take in what another learner has learned; `other` is left as it is.
+
+        Its declarations count for services that have none here.
+        """
+        self.folded += other.folded
+        for name, theirs in other._services.items():
+            mine = self._services.setdefault(name, _Service())
+            if theirs.declared and not mine.declared:
+                self.declare(name, theirs.declared.values())
+            mine.tree.merge(theirs.tree)
+            for key, profile in theirs.profiles.items():
+                into = mine.profiles.get(key)
+                if into is None:
+                    into = mine.profiles[key] = Profile(profile.method, profile.template)
+                into.merge(profile)
+            mine.objects.merge(theirs.objects)
+            mine.lookups.clear()
+            mine.stale = True
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Everything known, sorted by service, template and method. Declared endpoints that were never seen have no calls."""
+        found: list[Endpoint] = []
+        for name in sorted(self._services):
+            service = self._services[name]
+            parameters = self._associate(name, service)
+            context = Context(
+                service=name,
+                window=self.window,
+                judgements=self._judgements(service),
+                parameters=parameters,
+                declared=service.declared,
+            )
+            found += publish(service.profiles, context)
+        return tuple(found)
+
+    def ownership(self, limit: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        """(object key, at most 4 actors that hold it, the first first), the most recently given objects, oldest of them first.
+
+        Without public kinds, and without actors of broad classes, who may see everything.
+        """
+        recent: list[tuple[float, int, tuple[str, ...]]] = []
+        for service in self._services.values():
+            judgements = self._judgements(service)
+            for key, (last, kind, holders) in service.objects.held.items():
+                judged = judgements.get(kind, UNKNOWN)
+                if judged.public:
+                    continue
+                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad)[:4]
+                if actors:
+                    recent.append((last, key, actors))
+        recent.sort()
+        return tuple((key, actors) for _, key, actors in recent[-limit:]) if limit > 0 else ()
+
+    def kinds(self, service: str) -> dict[str, Judgement]:
+        """What is concluded about each kind of object of a service."""
+        state = self._services.get(service)
+        return self._judgements(state) if state is not None else {}
+
+    def to_bytes(self) -> bytes:
+        """MessagePack, versioned. The hash key is not in it."""
+        services = {
+            name: [s.tree.to_bytes(), [p.dump() for p in s.profiles.values()], s.objects.dump(), list(s.declared.values())]
+            for name, s in self._services.items()
+        }
+        return msgspec.msgpack.encode([FORMAT, self.folded, services])
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, hash_key: bytes, window: LearningWindow | None = None, evidence: Evidence | None = None
+    ) -> Learner:
+        """The learner of `to_bytes`. Raises `ValueError` when the data is something else or of another version."""
+        learner = cls(hash_key, window, evidence)
+        try:
+            version, learner.folded, services = msgspec.msgpack.decode(data, strict=False)
+            if version != FORMAT:
+                raise ValueError(f"learned state has format {version!r}, expected {FORMAT}")
+            for name, (tree, profiles, objects, declared) in services.items():
+                state = learner._services[name] = _Service()
+                state.tree = TemplateTree.from_bytes(tree)
+                for dumped in profiles:
+                    profile = Profile.load(dumped)
+                    state.profiles[endpoint_id(name, profile.method, profile.template)] = profile
+                state.objects = Ownership.load(objects)
+                learner.declare(name, msgspec.convert(declared, list[Endpoint]))
+                state.stale = True
+        except (msgspec.MsgspecError, TypeError, KeyError, IndexError, AttributeError) as fault:
+            raise ValueError(f"not learned state: {fault}") from fault
+        return learner
+
+    def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
+        """The profile a record belongs to, made when it is the first of its path."""
+        method, path, status = record.method, record.path, record.status
+        service.tree.observe(method, path, status)
+        service.stale = True
+        found = service.lookups.get((method, path))
+        if found is not None:
+            return service.profiles[found]
+        template = self._template(service, record)
+        if template is None:
+            if status in _UNKNOWN_TO_SERVICE:
+                return None
+            service.loose += 1
+            if service.loose > service.limit:
+                self._associate(record.service, service)
+                service.limit = max(REASSOCIATE, len(service.profiles))
+                template = self._template(service, record)
+        if template is None:
+            template = path
+        key = endpoint_id(record.service, method, template)
+        profile = service.profiles.get(key)
+        if profile is None:
+            profile = service.profiles[key] = Profile(method, template)
+        profile.example(path)
+        if len(service.lookups) >= MAX_LOOKUPS:
+            service.lookups.clear()
+        service.lookups[(method, path)] = key
+        return profile
+
+    @staticmethod
+    def _template(service: _Service, record: CallRecord) -> str | None:
+        """The template of a record's path by what is known now: a declared one before an inferred one."""
+        match = service.match(record.service, record.method, record.path)
+        return match.template if match is not None else None
+
+    def _associate(self, name: str, service: _Service) -> Mapping[str, tuple[Parameter, ...]]:
+        """Ask for the templates anew and move every profile to the one its example paths belong to now.
+
+        Returns the parameters of all templates by endpoint id.
+        """
+        if not service.stale:
+            return service.parameters
+        templates = {endpoint_id(name, t.method, t.template): t for t in service.tree.templates()}
+        service.inventory = compile_inventory(
+            Endpoint(id=key, service=name, method=t.method, template=t.template, parameters=t.parameters)
+            for key, t in templates.items()
+        )
+        service.parameters = {key: t.parameters for key, t in templates.items()}
+        moved: dict[str, Profile] = {}
+        for key, profile in service.profiles.items():
+            votes: Counter[tuple[str, str]] = Counter()
+            for path in profile.examples:
+                match = service.match(name, profile.method, path)
+                if match is not None:
+                    votes[(match.id, match.template)] += 1
+            # Most votes; on a draw the lower id, so that the outcome does not hang on the order of records.
+            (new, template), _ = min(votes.items(), key=lambda item: (-item[1], item[0]), default=((key, profile.template), 0))
+            into = moved.get(new)
+            if into is None and new == key:
+                profile.template = template
+                moved[new] = profile
+                continue
+            if into is None:
+                into = moved[new] = Profile(profile.method, template)
+            into.merge(profile)
+        if len(moved) > MAX_PROFILES:
+            kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
+            moved = {key: moved[key] for key in kept}
+        service.profiles = moved
+        service.lookups.clear()
+        service.loose = 0
+        service.stale = False
+        return service.parameters
+
+    def _judgements(self, service: _Service) -> dict[str, Judgement]:
+        if service.judged_at != self.folded:
+            service.judged = {kind: service.objects.judge(kind, self.evidence) for kind in service.objects.kinds}
+            service.judged_at = self.folded
+        return service.judged
+
+
+def _objects(objects: Ownership, record: CallRecord) -> None:
+    """Learn who holds what from a clean call."""
+    actor, cls = record.actor, record.actor_class
+    if not actor or record.strength == 0:
+        # An address stands for nobody in particular. What may be read without any identity belongs to nobody either.
+        if record.method == "GET":
+            for _, kind, key in record.used:
+                objects.use(kind, key, ANONYMOUS, "")
+        return
+    for kind, key in record.given:
+        objects.give(kind, key, actor, cls, record.time)
+    created = record.status == 201 and record.method == "PUT"
+    for place, kind, key in record.used:
+        if created and place.startswith("path."):
+            objects.give(kind, key, actor, cls, record.time)
+        else:
+            objects.use(kind, key, actor, cls)

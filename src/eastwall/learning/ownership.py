@@ -1,0 +1,267 @@
+"""Which kinds of objects belong to one actor each, and who holds which (OWASP API1:2023).
+
+Two tables per service, both independent of the order of calls:
+
+- per kind, a uniform **sample** of objects (the lowest keys: a key is a keyed hash) with everybody who was given or used them.
+  From it `judge` concludes whether the kind is exclusive;
+- the **holders** of the most recently given objects, which go into the snapshot.
+
+Exclusive means: of the sampled objects nearly all have exactly one actor. Two things would hide that and are taken out first:
+
+- **broad classes**, identity classes that see everybody's objects (staff, a reporting service). A class is broad when its median
+  member holds at least half of the objects, or when the kind is exclusive without the class and not with it. Its members do not
+  count as owners, and `Judgement.broad` names them so that they are not judged;
+- **outliers**: up to a tenth of the actors, those who share most. So one actor who reads others' objects while we learn cannot
+  make a private kind look public. They stay owners of what they hold, and are judged like everybody.
+
+A kind whose objects are still shared after that (a catalogue) is public and is never judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from msgspec import Struct
+
+SAMPLE = 512
+"""Objects per kind that are looked at."""
+MAX_SAMPLED_HOLDERS = 64
+"""Actors kept for a sampled object."""
+MAX_KINDS = 128
+"""Kinds per service."""
+MAX_HOLDERS = 8
+"""Actors kept in the table of holders for one object: the earliest."""
+MAX_HELD = 100_000
+"""Objects in the table of holders of one service; the longest unused leave first."""
+ANONYMOUS = ""
+"""Holder of what was read without any identity."""
+
+Holder = tuple[float, str, str]
+"""(first time, actor, identity class)."""
+
+
+class Evidence(Struct, frozen=True):
+    """How much it takes to call a kind exclusive."""
+
+    objects: int = 8
+    """Sampled objects at least."""
+    actors: int = 3
+    """Actors at least, without broad classes and outliers."""
+    share: float = 0.9
+    """Share of objects with exactly one actor at least."""
+
+
+class Judgement(Struct, frozen=True):
+    """What the sample says of one kind."""
+
+    exclusive: bool
+    public: bool
+    """There was enough to judge and the objects are shared."""
+    confidence: float
+    """0..1: the lower end (95 %) of the share of objects with one actor (Wilson, 1927), lowered for few actors."""
+    evidence: str
+    broad: tuple[str, ...] = ()
+    """Broad identity classes, sorted: never judged for this kind."""
+
+
+UNKNOWN = Judgement(
+    exclusive=False, public=False, confidence=0.0, evidence="no object of this kind has been given to anybody yet"
+)
+
+
+class Ownership:
+    """The objects of one service."""
+
+    __slots__ = ("_ceilings", "held", "kinds")
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, dict[int, dict[str, str]]] = {}
+        """kind -> key -> actor -> identity class."""
+        self.held: dict[int, tuple[float, str, tuple[Holder, ...]]] = {}
+        """key -> (last given, kind, holders in order of first time). The least recently given stand first."""
+        self._ceilings: dict[str, int] = {}
+
+    def give(self, kind: str, key: int, actor: str, cls: str, time: float) -> None:
+        """The actor was given the object, or made it."""
+        self.use(kind, key, actor, cls)
+        entry = self.held.pop(key, None)
+        if entry is None:
+            self.held[key] = (time, kind, ((time, actor, cls),))
+            if len(self.held) > MAX_HELD:
+                del self.held[next(iter(self.held))]
+            return
+        last, _, holders = entry
+        for first, holder, _ in holders:
+            if holder == actor:
+                if time < first:
+                    holders = _earliest([*(h for h in holders if h[1] != actor), (time, actor, cls)])
+                break
+        else:
+            holders = _earliest([*holders, (time, actor, cls)])
+        self.held[key] = (max(last, time), kind, holders)
+
+    def use(self, kind: str, key: int, actor: str, cls: str) -> None:
+        """The actor named the object in a call that succeeded."""
+        sample = self.kinds.get(kind)
+        if sample is None:
+            if len(self.kinds) >= MAX_KINDS:
+                return
+            sample = self.kinds[kind] = {}
+        actors = sample.get(key)
+        if actors is None:
+            if len(sample) >= SAMPLE:
+                ceiling = self._ceilings.get(kind)
+                if ceiling is None:
+                    ceiling = self._ceilings[kind] = max(sample)
+                if key >= ceiling:
+                    return
+                del sample[ceiling]
+                sample[key] = {actor: cls}
+                self._ceilings[kind] = max(sample)
+                return
+            actors = sample[key] = {}
+        if actor not in actors:
+            if len(actors) < MAX_SAMPLED_HOLDERS:
+                actors[actor] = cls
+        elif cls > actors[actor]:
+            # An actor seen under two classes (roles changed) is of the later one by name: the same whatever came first.
+            actors[actor] = cls
+
+    def merge(self, other: Ownership) -> None:
+        for kind, sample in other.kinds.items():
+            for key, actors in sample.items():
+                for actor, cls in actors.items():
+                    self.use(kind, key, actor, cls)
+        for key, (last, kind, holders) in other.held.items():
+            mine = self.held.get(key)
+            if mine is None:
+                self.held[key] = (last, kind, holders)
+                continue
+            firsts: dict[str, Holder] = {}
+            for holder in sorted([*mine[2], *holders]):
+                firsts.setdefault(holder[1], holder)
+            self.held[key] = (max(last, mine[0]), max(kind, mine[1]), _earliest(firsts.values()))
+        ordered = sorted(self.held.items(), key=lambda item: (item[1][0], item[0]))
+        self.held = dict(ordered[-MAX_HELD:])
+
+    def judge(self, kind: str, needed: Evidence) -> Judgement:
+        """Whether objects of a kind belong to one actor each."""
+        sample = self.kinds.get(kind)
+        if not sample:
+            return UNKNOWN
+        objects = list(sample.values())
+        broad = _broad(objects, needed)
+        kept = [own for actors in objects if (own := {a for a, cls in actors.items() if cls not in broad})]
+        held = Counter(actor for own in kept for actor in own)
+        kept, outliers = _without_outliers(kept, held, needed)
+        count, actors = len(kept), len(held) - len(outliers)
+        single = sum(len(own) == 1 and ANONYMOUS not in own for own in kept)
+        crowd = max((len({a for own in objects for a, c in own.items() if c == cls}) for cls in broad), default=0)
+        if crowd >= needed.actors and count * 2 < len(objects):
+            # Everybody of a class with many members holds most objects: that is no staff, that is a catalogue.
+            said = f"{_plural(len(objects), 'object')} of kind {kind} are given to everybody ({_plural(crowd, 'actor')} seen)"
+            return Judgement(exclusive=False, public=True, confidence=0.0, evidence=said)
+        if count < needed.objects or actors < needed.actors:
+            said = f"{_plural(count, 'object')} of kind {kind} given to {_plural(actors, 'actor')}: too few to judge"
+            return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=tuple(sorted(broad)))
+        exclusive = single >= needed.share * count
+        confidence = _wilson(single, count) * (1 - 0.5**actors)
+        said = (
+            f"{single} of {_plural(count, 'object')} of kind {kind} are used by one actor only ({_plural(actors, 'actor')} seen)"
+        )
+        if broad:
+            said += f"; {', '.join(sorted(broad))} may see all"
+        return Judgement(
+            exclusive=exclusive,
+            public=not exclusive,
+            confidence=round(confidence, 4) if exclusive else 0.0,
+            evidence=said,
+            broad=tuple(sorted(broad)) if exclusive else (),
+        )
+
+    def dump(self) -> list[Any]:
+        """Plain data for `load`."""
+        return [self.kinds, self.held]
+
+    @classmethod
+    def load(cls, data: Any) -> Ownership:
+        state = cls()
+        state.kinds = data[0]
+        state.held = {
+            key: (last, kind, tuple((first, actor, cls_) for first, actor, cls_ in holders))
+            for key, (last, kind, holders) in data[1].items()
+        }
+        return state
+
+
+def _earliest(holders: Iterable[Holder]) -> tuple[Holder, ...]:
+    return tuple(sorted(holders)[:MAX_HOLDERS])
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _single_share(objects: list[dict[str, str]], without: set[str]) -> tuple[float, int, int]:
+    """(share of objects with one actor, objects, actors) when some classes are left out."""
+    single = count = 0
+    actors: set[str] = set()
+    for holders in objects:
+        own = [actor for actor, cls in holders.items() if cls not in without]
+        if own:
+            count += 1
+            single += len(own) == 1
+            actors.update(own)
+    return (single / count if count else 0.0), count, len(actors)
+
+
+def _broad(objects: list[dict[str, str]], needed: Evidence) -> set[str]:
+    """Classes that see everybody's objects."""
+    if len(objects) < needed.objects:
+        return set()
+    held: dict[str, Counter[str]] = {}
+    for holders in objects:
+        for actor, cls in holders.items():
+            if actor != ANONYMOUS:
+                held.setdefault(cls, Counter())[actor] += 1
+    broad = {cls for cls, counts in held.items() if median(counts.values()) * 2 >= len(objects)}
+    crowd = len({actor for holders in objects for actor in holders})
+    share, _, actors = _single_share(objects, broad)
+    while share < needed.share and actors >= needed.actors:
+        best: tuple[float, str] | None = None
+        for cls in sorted(held.keys() - broad):
+            without, count, others = _single_share(objects, broad | {cls})
+            # What is left must still be most of the objects, and a crowd: else leaving out the owners would do as well.
+            enough = others >= needed.actors and others * 2 >= crowd and count * 2 >= len(objects)
+            if enough and without > share and (best is None or without > best[0]):
+                best = (without, cls)
+        if best is None:
+            break
+        share, cls = best
+        broad.add(cls)
+    return broad
+
+
+def _without_outliers(kept: list[set[str]], held: Counter[str], needed: Evidence) -> tuple[list[set[str]], set[str]]:
+    """Leave out up to a tenth of the actors: those with most shared objects. Nobody with fewer than ten actors."""
+    allowed = min(len(held) // 10, len(held) - needed.actors)
+    if allowed <= 0:
+        return kept, set()
+    shared = Counter(actor for own in kept if len(own) > 1 for actor in own)
+    worst = [actor for actor, _ in sorted(shared.items(), key=lambda item: (-item[1], item[0]))[:allowed]]
+    outliers = {actor for actor in worst if actor != ANONYMOUS}
+    if not outliers:
+        return kept, set()
+    return [rest for own in kept if (rest := own - outliers)], outliers
+
+
+def _wilson(hits: int, of: int) -> float:
+    """Lower end of the 95 % interval of a share (E. B. Wilson, 1927)."""
+    z = 1.96
+    share = hits / of
+    middle = share + z * z / (2 * of)
+    spread = z * ((share * (1 - share) + z * z / (4 * of)) / of) ** 0.5
+    return float((middle - spread) / (1 + z * z / of))

@@ -1,0 +1,340 @@
+"""What is counted for one endpoint, and the `Endpoint` that follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+from msgspec import Struct
+
+from eastwall.discovery.shapes import ABSENT
+from eastwall.learning.schema import SchemaState
+from eastwall.learning.sketch import Distinct, hash64
+from eastwall.model.facts import Field
+from eastwall.model.record import CallRecord
+
+MAX_STATUSES = 40
+MAX_SCHEMAS = 12
+"""Response schemas, one per status."""
+MAX_CLASSES = 32
+"""Identity classes kept apart; the properties of further ones count under `*` only."""
+MAX_PROPERTIES = 500
+"""Property places per identity class."""
+MAX_USES = 64
+"""Places in requests that name objects."""
+MAX_EXAMPLES = 8
+"""Paths kept to find the endpoint again when templates change: those with the lowest checksums."""
+CLASS_ACTORS = 8
+"""Actors of a class that are told apart here."""
+
+_PASSWORDS = frozenset({"password", "passwd", "pwd", "passphrase", "pass", "pin", "passcode", "secret"})
+_NEW_PASSWORDS = ("new", "confirm", "repeat", "again", "old", "current", "verify")
+
+
+class LearningWindow(Struct, frozen=True):
+    """When an endpoint is `learned`. The defaults are reached by a minute of a demo's traffic; raise them for real services."""
+
+    calls: int = 20
+    """Clean calls at least."""
+    actors: int = 2
+    """Distinct actors at least; not asked for when there are `lone_calls` clean calls (a service that one workload calls)."""
+    lone_calls: int = 200
+    seconds: float = 10.0
+    """From the first to the last call at least."""
+
+
+class ClassProperties:
+    """Properties that one identity class sends in clean calls."""
+
+    __slots__ = ("actors", "calls", "places")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.actors: set[int] = set()
+        """Hashes of up to `CLASS_ACTORS` actors: the lowest."""
+        self.places: dict[str, list[int]] = {}
+        """place -> [clean calls, lowest actor hash, another actor's hash or 0]."""
+
+    def fold(self, places: tuple[str, ...], actor: int) -> None:
+        self.calls += 1
+        self._actor(actor)
+        for place in places:
+            entry = self.places.get(place)
+            if entry is None:
+                if len(self.places) < MAX_PROPERTIES:
+                    self.places[place] = [1, actor, 0]
+                continue
+            entry[0] += 1
+            if entry[1] != actor and entry[2] != actor:
+                _second(entry, actor)
+
+    def merge(self, other: ClassProperties) -> None:
+        self.calls += other.calls
+        for actor in other.actors:
+            self._actor(actor)
+        for place, (count, first, second) in other.places.items():
+            entry = self.places.get(place)
+            if entry is None:
+                if len(self.places) < MAX_PROPERTIES:
+                    self.places[place] = [count, first, second]
+                continue
+            entry[0] += count
+            _second(entry, first)
+            if second:
+                _second(entry, second)
+
+    def known(self) -> tuple[str, ...]:
+        """The places this class is known to send, sorted.
+
+        One actor alone teaches a class nothing: a place counts when two actors sent it, or when the class has no two actors here.
+        """
+        alone = len(self.actors) < 2
+        return tuple(sorted(place for place, entry in self.places.items() if alone or entry[2]))
+
+    def _actor(self, actor: int) -> None:
+        if actor not in self.actors:
+            self.actors.add(actor)
+            if len(self.actors) > CLASS_ACTORS:
+                self.actors.remove(max(self.actors))
+
+
+def _second(entry: list[int], actor: int) -> None:
+    """Keep the two lowest distinct actor hashes, 0 standing for none: the same whatever the order."""
+    hashes = sorted({entry[1], entry[2], actor} - {0})
+    entry[1] = hashes[0]
+    entry[2] = hashes[1] if len(hashes) > 1 else 0
+
+
+class Profile:
+    """Counts of one endpoint. `merge` adds; nothing depends on the order of records."""
+
+    __slots__ = (
+        "actors",
+        "authenticated",
+        "bodies",
+        "calls",
+        "classes",
+        "clean",
+        "examples",
+        "first",
+        "last",
+        "method",
+        "passwords",
+        "query",
+        "refused",
+        "request",
+        "responses",
+        "statuses",
+        "succeeded",
+        "template",
+        "uses",
+    )
+
+    def __init__(self, method: str, template: str) -> None:
+        self.method = method
+        self.template = template
+        """The template, or the path itself as long as none is known."""
+        self.examples: dict[str, int] = {}
+        """path -> its checksum."""
+        self.calls = 0
+        self.clean = 0
+        """Calls without findings that were let through and answered 2xx."""
+        self.first = 0.0
+        self.last = 0.0
+        self.statuses: dict[int, int] = {}
+        self.actors = Distinct()
+        self.succeeded = 0
+        self.authenticated = 0
+        """Of `succeeded`, those with an identity."""
+        self.bodies = 0
+        """Calls with properties in the body, whatever came of them."""
+        self.passwords = 0
+        """Of `bodies`, those with a password to sign in with."""
+        self.refused = 0
+        """Of `passwords`, those answered 401 or 403."""
+        self.classes: dict[str, ClassProperties] = {}
+        self.uses: dict[str, dict[str, int]] = {}
+        """place -> object kind -> clean calls."""
+        self.request = SchemaState()
+        self.query = SchemaState()
+        self.responses: dict[int, SchemaState] = {}
+
+    def fold(self, record: CallRecord) -> bool:
+        """Add one call; True when it was clean."""
+        time, status = record.time, record.status
+        if not self.calls or time < self.first:
+            self.first = time
+        if time > self.last:
+            self.last = time
+        self.calls += 1
+        if status in self.statuses or len(self.statuses) < MAX_STATUSES:
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+        success = 200 <= status < 300
+        if success:
+            self.succeeded += 1
+            if record.strength:
+                self.authenticated += 1
+        if record.properties and record.action != "block":
+            self.bodies += 1
+            if _takes_password(record.properties):
+                self.passwords += 1
+                if status in (401, 403):
+                    self.refused += 1
+        unsuspicious = not record.findings and record.action == "allow"
+        if record.actor and unsuspicious:
+            self.actors.add(hash64(record.actor))
+        if unsuspicious and record.response_fields and (status in self.responses or len(self.responses) < MAX_SCHEMAS):
+            schema = self.responses.get(status)
+            if schema is None:
+                schema = self.responses[status] = SchemaState()
+            schema.fold(record.response_fields, time)
+        if not (success and unsuspicious):
+            return False
+        self.clean += 1
+        if record.sampled or record.request_fields:
+            self._request(record.request_fields, time)
+        if record.properties:
+            self._properties(record)
+        for place, kind, _ in record.used:
+            kinds = self.uses.get(place)
+            if kinds is None:
+                if len(self.uses) >= MAX_USES:
+                    continue
+                kinds = self.uses[place] = {}
+            kinds[kind] = kinds.get(kind, 0) + 1
+        return True
+
+    def example(self, path: str) -> None:
+        """Remember the path, if it is one of those to keep."""
+        if path not in self.examples:
+            self.examples[path] = crc32(path.encode("utf-8", "surrogatepass"))
+            if len(self.examples) > MAX_EXAMPLES:
+                del self.examples[max(self.examples, key=lambda p: (self.examples[p], p))]
+
+    def merge(self, other: Profile) -> None:
+        """Add what another profile has counted."""
+        if other.calls:
+            self.first = min(self.first, other.first) if self.calls else other.first
+            self.last = max(self.last, other.last)
+        for path in other.examples:
+            self.example(path)
+        for status, count in other.statuses.items():
+            if status in self.statuses or len(self.statuses) < MAX_STATUSES:
+                self.statuses[status] = self.statuses.get(status, 0) + count
+        self.calls += other.calls
+        self.clean += other.clean
+        self.succeeded += other.succeeded
+        self.authenticated += other.authenticated
+        self.bodies += other.bodies
+        self.passwords += other.passwords
+        self.refused += other.refused
+        self.actors.merge(other.actors)
+        for name, theirs in other.classes.items():
+            mine = self.classes.get(name)
+            if mine is None:
+                if len(self.classes) >= MAX_CLASSES:
+                    continue
+                mine = self.classes[name] = ClassProperties()
+            mine.merge(theirs)
+        for place, kinds in other.uses.items():
+            if place in self.uses or len(self.uses) < MAX_USES:
+                into = self.uses.setdefault(place, {})
+                for kind, count in kinds.items():
+                    into[kind] = into.get(kind, 0) + count
+        self.request.merge(other.request)
+        self.query.merge(other.query)
+        for status, schema in other.responses.items():
+            if status in self.responses or len(self.responses) < MAX_SCHEMAS:
+                self.responses.setdefault(status, SchemaState()).merge(schema)
+
+    def status(self, window: LearningWindow) -> str:
+        """`learned` or `learning`."""
+        enough = self.clean >= window.calls and self.last - self.first >= window.seconds
+        crowd = self.actors.count() >= window.actors or self.clean >= window.lone_calls
+        return "learned" if enough and crowd else "learning"
+
+    def login(self) -> bool:
+        """Whether it takes credentials: most bodies hold a password, and it refuses some with 401/403 or has none to refuse yet.
+
+        A registration holds a password too, but creates something (201).
+        """
+        if self.method not in ("POST", "PUT") or self.passwords * 2 <= self.bodies:
+            return False
+        return self.refused > 0 or (self.succeeded > 0 and not self.statuses.get(201))
+
+    def sample_every(self) -> int:
+        """1 while there are few calls or a schema changed in the last minute (or tenth of the time known); then 8, then 32."""
+        schemas = (self.request, self.query, *self.responses.values())
+        settled = self.last - max(schema.changed for schema in schemas)
+        if self.calls < 200 or settled < max(60.0, (self.last - self.first) / 10):
+            return 1
+        return 8 if self.calls < 5000 else 32
+
+    def _request(self, fields: tuple[Field, ...], time: float) -> None:
+        body = [f for f in fields if not f.place.startswith("query.")]
+        query = [f for f in fields if f.place.startswith("query.") and f.kind != ABSENT]
+        if body:
+            self.request.fold(body, time)
+        self.query.fold(query, time)
+
+    def _properties(self, record: CallRecord) -> None:
+        name = record.actor_class
+        state = self.classes.get(name)
+        if state is None:
+            if len(self.classes) >= MAX_CLASSES:
+                return
+            state = self.classes[name] = ClassProperties()
+        state.fold(record.properties, hash64(record.actor))
+
+    def dump(self) -> list[Any]:
+        """Plain data for `load`."""
+        return [
+            self.method,
+            self.template,
+            list(self.examples),
+            self.calls,
+            self.clean,
+            self.first,
+            self.last,
+            self.statuses,
+            list(self.actors.hashes),
+            self.succeeded,
+            self.authenticated,
+            self.bodies,
+            self.passwords,
+            self.refused,
+            {name: [c.calls, list(c.actors), c.places] for name, c in self.classes.items()},
+            self.uses,
+            self.request.dump(),
+            self.query.dump(),
+            {status: schema.dump() for status, schema in self.responses.items()},
+        ]
+
+    @classmethod
+    def load(cls, data: Any) -> Profile:
+        state = cls(data[0], data[1])
+        for path in data[2]:
+            state.example(path)
+        (state.calls, state.clean, state.first, state.last, state.statuses) = data[3:8]
+        state.actors = Distinct(set(data[8]))
+        (state.succeeded, state.authenticated, state.bodies, state.passwords, state.refused) = data[9:14]
+        for name, (calls, actors, places) in data[14].items():
+            entry = state.classes[name] = ClassProperties()
+            entry.calls, entry.actors, entry.places = calls, set(actors), places
+        state.uses = data[15]
+        state.request, state.query = SchemaState.load(data[16]), SchemaState.load(data[17])
+        state.responses = {status: SchemaState.load(schema) for status, schema in data[18].items()}
+        return state
+
+
+def _takes_password(places: tuple[str, ...]) -> bool:
+    found = False
+    for place in places:
+        leaf = place.rpartition(".")[2].lower()
+        if leaf in _PASSWORDS:
+            found = True
+        elif "passw" in leaf or "pwd" in leaf:
+            if leaf.startswith(_NEW_PASSWORDS) or leaf.endswith(_NEW_PASSWORDS):
+                return False
+            found = True
+    return found

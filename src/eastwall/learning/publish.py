@@ -1,0 +1,165 @@
+"""From counts to `Endpoint`s: what the snapshot says of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from re import compile as regex
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eastwall.discovery.inventory import endpoint_id
+from eastwall.discovery.objects import parameter_kinds
+from eastwall.learning.ownership import UNKNOWN, Judgement
+from eastwall.learning.profile import LearningWindow, Profile
+from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Schema
+
+MIN_USES = 3
+"""Clean calls that must name objects at a place of the query or the body before it is judged."""
+
+_LAST_PARAMETER = regex(r"/\{[^{}/]*\}$")
+_PARAMETER = regex(r"\{[^{}]*\}")
+_WRAPPER = regex(r"^(?:[^.\[\]]+)?(?:\[\]|\.)\.?")
+
+
+class Context(Struct, frozen=True):
+    """What publishing one service needs beside the profiles."""
+
+    service: str
+    window: LearningWindow
+    judgements: Mapping[str, Judgement]
+    parameters: Mapping[str, tuple[Parameter, ...]]
+    """Endpoint id -> parameters, for every template known now; other profiles wait."""
+    declared: Mapping[str, Endpoint]
+
+
+def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]:
+    """Endpoints of one service, sorted by template and method; declared ones that were never seen too."""
+    known = {key: profile for key, profile in profiles.items() if key in context.parameters or key in context.declared}
+    resources = _resources(known.values())
+    found = [_endpoint(key, profile, resources[_resource(profile.template)], context) for key, profile in known.items()]
+    found += [replace(endpoint, origin="declared", calls=0) for key, endpoint in context.declared.items() if key not in known]
+    return sorted(found, key=lambda endpoint: (endpoint.template, endpoint.method))
+
+
+def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Context) -> Endpoint:
+    declared = context.declared.get(key)
+    parameters = declared.parameters if declared is not None else context.parameters.get(key, ())
+    properties = {name: state.known() for name, state in profile.classes.items() if name != "*"}
+    calls = {name: state.calls for name, state in profile.classes.items() if name != "*"}
+    if properties:
+        properties["*"] = tuple(sorted({place for places in properties.values() for place in places}))
+        calls["*"] = sum(calls.values())
+    sent = {place for state in profile.classes.values() for place in state.places}
+    request = profile.request.schema()
+    return Endpoint(
+        id=key,
+        service=context.service,
+        method=profile.method,
+        template=declared.template if declared is not None else profile.template,
+        parameters=parameters,
+        status=profile.status(context.window),
+        origin="both" if declared is not None else "observed",
+        calls=profile.calls,
+        first_seen=profile.first,
+        last_seen=profile.last,
+        actors=profile.actors.count(),
+        authenticated=round(profile.authenticated / profile.succeeded, 4) if profile.succeeded else 0.0,
+        login=profile.login(),
+        statuses=tuple(sorted(profile.statuses.items())),
+        request=_with_declared(request, declared.request.fields) if declared is not None else request,
+        responses=tuple((status, profile.responses[status].schema()) for status in sorted(profile.responses)),
+        query=profile.query.schema(),
+        properties=tuple(sorted(properties.items())),
+        property_calls=tuple(sorted(calls.items())),
+        response_only=tuple(sorted(resource - sent)) if properties else (),
+        objects=_objects(profile, parameters, context.judgements),
+        data_classes=_flows(profile),
+        sample_every=profile.sample_every(),
+    )
+
+
+def _objects(
+    profile: Profile, parameters: tuple[Parameter, ...], judgements: Mapping[str, Judgement]
+) -> tuple[ObjectParameter, ...]:
+    places: list[tuple[str, str]] = []
+    for parameter, kind in zip(parameters, parameter_kinds(profile.template), strict=False):
+        if parameter.kind != "date":
+            places.append((f"path.{parameter.name}", kind))
+    for place in sorted(profile.uses):
+        kinds = profile.uses[place]
+        if not place.startswith("path.") and sum(kinds.values()) >= MIN_USES:
+            places.append((place, min(kinds, key=lambda kind: (-kinds[kind], kind))))
+    found = []
+    for place, kind in places:
+        judged = judgements.get(kind, UNKNOWN)
+        found.append(
+            ObjectParameter(
+                place=place, kind=kind, exclusive=judged.exclusive, confidence=judged.confidence, evidence=judged.evidence
+            )
+        )
+    return tuple(found)
+
+
+def _flows(profile: Profile) -> tuple[tuple[str, str, str], ...]:
+    found = {("request", place, name) for schema in (profile.request, profile.query) for place, name in schema.flows()}
+    for status, schema in profile.responses.items():
+        if 200 <= status < 300:
+            found.update(("response", place, name) for place, name in schema.flows())
+    return tuple(sorted(found))
+
+
+def _with_declared(learned: Schema, declared: tuple[FieldProfile, ...]) -> Schema:
+    """The learned schema and the declared fields that were never seen, these with `seen` 0."""
+    seen = {field.place for field in learned.fields}
+    unseen = [replace(field, seen=0, of=0) for field in declared if field.place not in seen]
+    return Schema(samples=learned.samples, fields=tuple(sorted([*learned.fields, *unseen], key=lambda field: field.place)))
+
+
+def _resource(template: str) -> str:
+    """What a collection and its items have in common: `/orders` and `/orders/{order_id}` are of `/orders`."""
+    return _PARAMETER.sub("{}", _LAST_PARAMETER.sub("", template.rstrip("/")))
+
+
+def _resources(profiles: Iterable[Profile]) -> dict[str, frozenset[str]]:
+    """Per resource, the property places that answers carry and clean requests never sent.
+
+    Answers often wrap what requests send bare (`items[].role`, `data.role`, `user.role`), or the other way round; a place counts
+    with and without its outermost wrapper, on both sides.
+    """
+    answered: dict[str, set[str]] = {}
+    sent: dict[str, set[str]] = {}
+    for profile in profiles:
+        resource = _resource(profile.template)
+        into = answered.setdefault(resource, set())
+        for status, schema in profile.responses.items():
+            if 200 <= status < 300:
+                for place in schema.places:
+                    into.update(_unwrapped(place))
+        requests = sent.setdefault(resource, set())
+        for state in profile.classes.values():
+            for place in state.places:
+                requests.update(_unwrapped(place))
+    found: dict[str, frozenset[str]] = {}
+    for resource, places in answered.items():
+        requests = sent[resource]
+        wrappers = {place.partition(".")[0] for place in requests if "." in place and "[" not in place}
+        candidates = places | {f"{wrapper}.{place}" for wrapper in wrappers for place in places if "." not in place}
+        found[resource] = frozenset(candidates - requests - {f"{wrapper}.id" for wrapper in wrappers} - {"id", ""})
+    return found
+
+
+def _unwrapped(place: str) -> set[str]:
+    """A place with and without its outermost array or object; nothing for the body itself and for map entries."""
+    if place == "$" or "{}" in place or place.endswith("[]"):
+        return set()
+    return {place, _WRAPPER.sub("", place, count=1)}
+
+
+def identify_declared(service: str, endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:
+    """Declared endpoints by their id within a service."""
+    found: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        key = endpoint_id(service, endpoint.method, endpoint.template)
+        found[key] = replace(endpoint, id=key, service=service, origin="declared", calls=0)
+    return found

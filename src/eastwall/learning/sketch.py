@@ -1,0 +1,49 @@
+"""Distinct counts that merge."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+SIZE = 256
+"""Hashes kept: counts are exact below it, above it the standard error is about 1 / sqrt(SIZE - 2), 6 %."""
+
+
+@lru_cache(maxsize=16384)
+def hash64(text: str) -> int:
+    """Unsigned 64-bit BLAKE2b of a text; the same in every process."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+class Distinct:
+    """k minimum values (Bar-Yossef et al., 2002): the lowest hashes seen. The order of additions and merges does not matter."""
+
+    __slots__ = ("hashes", "highest")
+
+    def __init__(self, hashes: set[int] | None = None) -> None:
+        self.hashes = hashes if hashes is not None else set()
+        self.highest = max(self.hashes) if len(self.hashes) >= SIZE else -1
+        """The largest kept hash once full, -1 before."""
+
+    def add(self, value: int) -> None:
+        hashes = self.hashes
+        if value in hashes:
+            return
+        if self.highest < 0:
+            hashes.add(value)
+            if len(hashes) >= SIZE:
+                self.highest = max(hashes)
+        elif value < self.highest:
+            hashes.remove(self.highest)
+            hashes.add(value)
+            self.highest = max(hashes)
+
+    def merge(self, other: Distinct) -> None:
+        for value in other.hashes:
+            self.add(value)
+
+    def count(self) -> int:
+        """Estimate of the distinct values added."""
+        if self.highest < 0:
+            return len(self.hashes)
+        return round((SIZE - 1) * 2.0**64 / self.highest)
