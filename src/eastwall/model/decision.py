@@ -12,11 +12,11 @@ from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity
 
 
-class Allow(Struct, frozen=True, tag=True):
+class Allow(Struct, frozen=True):
     """Let the message pass as it is."""
 
 
-class Deny(Struct, frozen=True, tag=True):
+class Deny(Struct, frozen=True):
     """Answer in the service's place."""
 
     status: int
@@ -27,7 +27,7 @@ class Deny(Struct, frozen=True, tag=True):
     """Problem type, last path element of the RFC 9457 `type` URI, e.g. `access-denied`."""
 
 
-class Throttle(Struct, frozen=True, tag=True):
+class Throttle(Struct, frozen=True):
     """Too much: 429."""
 
     retry_after: float
@@ -37,7 +37,7 @@ class Throttle(Struct, frozen=True, tag=True):
     detail: str
 
 
-class Redact(Struct, frozen=True, tag=True):
+class Redact(Struct, frozen=True):
     """Replace sensitive values in the message body; the body stays valid JSON."""
 
     data_classes: tuple[str, ...]
