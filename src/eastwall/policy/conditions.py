@@ -1,7 +1,7 @@
 """CEL conditions (`when:`): what they may name, compiled once. https://github.com/google/cel-spec
 
-Most conditions are compiled to closures that read the facts in place (`expression`); the others run in the `cel` package on a
-context built for the call. The author's text is checked by both.
+Most conditions are compiled to closures that read the facts in place (`expression_closures`); the others run in the `cel` package
+on a context built for the call. The author's text is checked by both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
-from eastwall.policy import expression
-from eastwall.policy.expression import EvaluationError, TypeFault, UnsupportedError
+from eastwall.policy.expression import UnsupportedError, parse
+from eastwall.policy.expression_closures import Evaluate, EvaluationError, compile_node
+from eastwall.policy.expression_types import Type, TypeFault, type_faults
 from eastwall.policy.wording import shown
 
 MAX_LENGTH = 2_000
 """Characters of one condition."""
 
-VARIABLES: dict[str, expression.Type] = {
+VARIABLES: dict[str, Type] = {
     "path": "map",
     "query": "map",
     "body": "any",
@@ -167,7 +168,7 @@ class Condition:
         try:
             if reference:
                 raise UnsupportedError
-            self._evaluate = expression.compile_node(expression.parse(text), _bind)
+            self._evaluate = compile_node(parse(text), _bind)
         except UnsupportedError:
             self._evaluate = _compile_reference(text)
 
@@ -185,7 +186,7 @@ class Condition:
         raise ConditionError(f"{shown(self.text)} gives a {type(value).__name__}, not true or false")
 
 
-def _compile_reference(text: str) -> expression.Evaluate:
+def _compile_reference(text: str) -> Evaluate:
     # Imported here: it brings a command line and 30 MB with it, and engines whose conditions are all closures do without.
     import cel
 
@@ -216,7 +217,7 @@ def faults(text: str) -> list[TypeFault]:
         position = sum(len(line) + 1 for line in lines) + int(found[2]) - 1 if found else 0
         return [TypeFault(min(position, len(text)), found[3] if found else str(error))]
     try:
-        return expression.faults(expression.parse(text), VARIABLES)
+        return type_faults(parse(text), VARIABLES)
     except UnsupportedError:
         return []
 

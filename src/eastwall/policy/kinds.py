@@ -50,8 +50,8 @@ class Scope(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     services: tuple[str, ...] = ()
     """Names of services, or globs over them."""
     operations: tuple[str, ...] = ()
-    """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment or a part of one, `**` at
-    the end for any number (also none), `*` as the method for every method. GET includes HEAD."""
+    """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment or a part of one, `**`
+    at the end for any number (also none), `*` as the method for every method. GET includes HEAD."""
     identities: Identities = Identities()
     """Callers."""
 
@@ -127,7 +127,7 @@ class AccessPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records what would be, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ class LimitPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records what would be, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()
@@ -173,7 +173,7 @@ class DataPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records what would be, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies; `scope.identities` are the callers it applies to."""
     exempt: Identities | None = msgspec.field(default=None, name="except")
@@ -200,7 +200,7 @@ class DetectionPolicy(
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
-    """When a condition cannot be evaluated: `block` answers 503, `monitor` records that it would have, `allow` lets the call pass."""
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records what would be, `allow` lets the call pass."""
     scope: Scope = Scope()
     """Where it applies."""
     when: tuple[str, ...] = ()

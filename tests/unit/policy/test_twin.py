@@ -1,0 +1,151 @@
+"""The indexed plan and its slow twin give the same verdict, whatever is known of the inventory."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eastwall.discovery.inventory import compile_inventory, identify
+from eastwall.model.call import Mode
+from eastwall.model.decision import Deny, Redact, Throttle, Verdict
+from eastwall.model.finding import CONFIDENCES, SEVERITIES
+from eastwall.model.identity import Identity, Principal, Strength
+from eastwall.model.snapshot import ServiceScope
+from eastwall.policy import LimitTable, compile_plan, encode, evaluate
+
+from .build import DETECTIONS, NOW, document, endpoint, finding, operation, policies, request, response
+from .reference import Twin
+
+SERVICES = ["orders", "billing"]
+TEMPLATES = ["/", "/orders", "/orders/{order_id}", "/orders/{id}/items", "/admin/users", "/users/{user_id}", "/report-{date}.csv", "/orders/search"]
+PATTERNS = [
+    "/", "/**", "/orders", "/orders/{order_id}", "/orders/*", "/orders/**", "/admin/**", "/users/{user_id}", "/report-{day}.csv",
+    "/Orders/{x}/items", "/orders/search", "/{a}/{b}", "/or*/1",
+]  # fmt: skip
+PATHS = [
+    "/", "/orders", "/orders/1", "/orders/1/items", "/orders/search", "/Orders/1", "/admin/users", "//admin//users", "/x/../admin/users",
+    "/orders/%2e%2e/admin/users", "/orders/1;v=2", "/users/alice", "/users/bob?user_id=alice", "/report-1.csv", "/orders/a%2Fb", "/ADMIN/users",
+    "/orders/%252e%252e/admin", "/orders/..%5cadmin",
+]  # fmt: skip
+METHODS = ["GET", "POST", "HEAD", "PURGE"]
+WHEN = [
+    "path.user_id == identity.sub", "'admin' in identity.roles", "request.headers['x-team'] == 'a'", "query.user_id == 'alice'", "identity.verified",
+    "path.order_id != '1'", "call.service == 'orders' || path.nope == '1'", "identity.roles.exists(r, r == 'admin')",
+]  # fmt: skip
+
+selectors = st.fixed_dictionaries(
+    {},
+    optional={
+        "actors": st.lists(st.sampled_from(["user:alice", "user:*", "workload:*", "address:10.*"]), min_size=1, max_size=2),
+        "roles": st.lists(st.sampled_from(["admin", "dev"]), min_size=1, max_size=2),
+        "kinds": st.just(["user"]),
+        "classes": st.just(["user*"]),
+        "strength": st.sampled_from(["none", "guessed", "asserted", "verified"]),
+    },
+)
+scopes = st.fixed_dictionaries(
+    {},
+    optional={
+        "services": st.lists(st.sampled_from([*SERVICES, "b*"]), min_size=1, max_size=2),
+        "operations": st.lists(
+            st.builds("{} {}".format, st.sampled_from(["*", "GET", "POST"]), st.sampled_from(PATTERNS)), min_size=1, max_size=3
+        ),
+        "identities": selectors,
+    },
+)
+shared = {"scope": scopes, "mode": st.sampled_from(["discover", "monitor", "enforce"])}
+more = {"when": st.lists(st.sampled_from(WHEN), min_size=1, max_size=2), "onError": st.sampled_from(["block", "monitor", "allow"])}
+classes = st.lists(st.sampled_from(["pan", "email", "ssn"]), min_size=1, max_size=2, unique=True)
+specs = st.one_of(
+    st.tuples(st.just("AccessPolicy"), st.fixed_dictionaries({"action": st.sampled_from(["allow", "deny"]), **shared}, optional=more)),
+    st.tuples(
+        st.just("LimitPolicy"),
+        st.fixed_dictionaries(
+            {"rate": st.sampled_from(["1/s", "2/m", "1/h"]), **shared},
+            optional={"burst": st.integers(1, 2), "per": st.lists(st.sampled_from(["identity", "service", "operation"]), min_size=1, unique=True), **more},
+        ),
+    ),
+    st.tuples(
+        st.just("DataPolicy"),
+        st.fixed_dictionaries(
+            {"classes": classes, "action": st.sampled_from(["redact", "mask", "hash", "drop", "block"]), **shared},
+            optional={"direction": st.sampled_from(["request", "response"]), "except": selectors.filter(bool), **more},
+        ),
+    ),
+    st.tuples(
+        st.just("DetectionPolicy"),
+        st.fixed_dictionaries(
+            {"detections": st.sampled_from([["*"], ["sql-*"], ["mass-assignment"]]), "action": st.sampled_from(["block", "report", "default"]), **shared},
+            optional={"minSeverity": st.sampled_from(SEVERITIES), "minConfidence": st.sampled_from(CONFIDENCES), **more},
+        ),
+    ),
+)
+strengths = st.sampled_from(list(Strength))
+
+
+@st.composite
+def identities(draw: st.DrawFn) -> Identity:
+    strength = draw(strengths)
+    kind, name = draw(st.sampled_from([("user", "alice"), ("user", "bob"), ("workload", "front"), ("address", "10.0.0.9")]))
+    chain = (Principal(kind, name, strength), Principal("workload", "front", draw(strengths)))
+    roles = draw(st.sampled_from([(), ("admin",), ("dev", "admin")]))
+    return Identity(f"{kind}:{name}", kind, strength, draw(st.sampled_from(["user", "user+admin", "x"])), chain, roles, claims={"sub": name})
+
+
+calls = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(METHODS),
+        "target": st.sampled_from(PATHS),
+        "service": st.sampled_from(SERVICES),
+        "identity": identities(),
+        "step": st.sampled_from([0.0, 0.3, 40.0]),
+        "headers": st.sampled_from([{}, {"x-team": "a"}]),
+        "data": st.lists(st.sampled_from(["pan", "email", "ssn", "iban"]), max_size=2, unique=True),
+        "response": st.booleans(),
+        "findings": st.lists(
+            st.builds(finding, st.sampled_from([d.id for d in DETECTIONS]), st.sampled_from(SEVERITIES), st.sampled_from(CONFIDENCES)), max_size=2
+        ),
+    }
+)
+
+
+def outcome(verdict: Verdict) -> tuple[str, str, str]:
+    words = []
+    for effect in verdict.effects:
+        match effect:
+            case Deny():
+                words.append(str(effect.status))
+            case Throttle():
+                words.append("429")
+            case Redact():
+                words += [f"{name}:{effect.style}" for name in effect.data_classes]
+    return verdict.action, verdict.would, ",".join(sorted(words))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(specs, max_size=5),
+    st.lists(st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(TEMPLATES), st.sampled_from(SERVICES)), unique=True, max_size=6),
+    st.sampled_from(list(Mode)),
+    st.lists(calls, min_size=1, max_size=6),
+)
+def test_plan_agrees_with_the_twin_that_scans_everything(written, known, mode, made) -> None:
+    text = "".join(document(kind, f"p{i}", **spec) for i, (kind, spec) in enumerate(written))
+    own = policies(text)
+    endpoints = [endpoint(*one) for one in known]
+    inventory = compile_inventory(endpoints)
+    scopes_ = [ServiceScope(name, mode) for name in SERVICES]
+    plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS)
+    twin = Twin(own, mode, DETECTIONS)
+    fast_limits, slow_limits = LimitTable(), LimitTable()
+    now = NOW
+    for call in made:
+        now += call["step"]
+        match = identify(call["service"], operation(call["method"], call["target"]), inventory)
+        common = {"service": call["service"], "match": match, "time": now, "headers": call["headers"]}
+        facts = request(call["method"], call["target"], call["identity"], data=() if call["response"] else call["data"], **common)
+        if call["response"]:
+            facts = response(facts, call["data"])
+        verdict = evaluate(plan, facts, call["findings"], (), fast_limits)
+        assert outcome(verdict) == twin.evaluate(facts, call["findings"], slow_limits)
+        assert not (mode is not Mode.ENFORCE and (verdict.action != "allow" or verdict.effects))
