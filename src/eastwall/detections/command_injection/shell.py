@@ -1,0 +1,225 @@
+"""Whether a text, put into a command line, would run a command of its own: POSIX shells, and cmd.exe and PowerShell where they differ.
+
+The text is cut at what separates commands (`;`, `|`, `&`, newline, substitutions), quotes and other noise that a shell removes are
+removed, and each piece is judged as a simple command: a known program, then arguments of the kind it takes. Programs whose names are
+English words (cat, find, more) need such an argument; "Tom & Jerry; cat lovers | friends" has none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+MAX_TEXT = 10_240
+"""Characters analysed (the prefilter hands over pieces of at most 4,096)."""
+MAX_PIECES = 200
+"""Pieces analysed."""
+
+
+def _listed(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+PROGRAMS = _listed(
+    "adduser apt-get arp attrib awk base64 bash bitsadmin busybox cacls cat5 certutil chgrp chmod chown chroot chsh cmd cp "
+    "crontab csh cscript curl dd df dig dmesg dpkg du egrep env fgrep ftp gawk gcc getent getfacl grep gunzip gzip hexdump "
+    "hostname icacls ifconfig insmod ipconfig iptables java kill killall ksh lessecho ln ls lsb_release lscpu lsmod lsof "
+    "lynx mkdir mkfifo mknod mshta msiexec mv mysql mysqldump nbtstat nc ncat netcat netsh netstat nl nmap node nohup "
+    "nslookup od openssl passwd perl php pkill powershell printenv printf psql ps pwd pwsh python python2 python3 rm rmdir "
+    "rsync ruby rundll32 regsvr32 schtasks scp sed sh showmount socat ss ssh sshpass su sudo sysctl systeminfo systemctl "
+    "tac tar taskkill tasklist tcpdump tcsh telnet tftp tracepath traceroute tracert uname unzip uptime useradd usermod vim "
+    "wget whoami wmic wscript xargs xxd zsh iex invoke-expression invoke-webrequest get-childitem get-content "
+)
+"""Names of programs that are no English words."""
+WORDS = _listed(
+    "at bind break cat cd clear command copy cut date del dir echo ed erase eval exec exit export false file find finger "
+    "fold free halt head history host id init install join kill last less link logname look mail man more mount move net "
+    "nid nice paste ping poweroff read reboot reg ren rev route screen set sleep sort source split start stat strings tail "
+    "tee test time timeout top touch tr true type ver vol wait wall watch w which who whereis write yes "
+)
+"""Names of programs that are words too, or too short to tell."""
+_NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
+"""Their argument may be a bare number."""
+_WRAPPERS = _listed("sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
+_SHELLS = _listed("sh bash zsh ksh csh dash tcsh perl python python3 python2 ruby php node powershell pwsh cmd iex ")
+
+_IFS = re.compile(r"\$\{?IFS[^}\s]{0,20}\}|\$IFS(?:\$\d)?|\$\{IFS\}(?:\$\d)?|%09|%20", re.IGNORECASE)
+_BRACES = re.compile(r"\{([\w./~-]+(?:,[^{}\s,]*)+)\}")
+_SEPARATOR = re.compile(r"\|\||&&|[;|&\n\r`]|\$\(|[<>]\(")
+_NOISE = re.compile(r"['\"\\^]|\$[@*]|\$\{[^}]{0,20}\}")
+_PATH = re.compile(r"(?:[a-z]:)?(?:[/\\][\w.?*\[\]-]+)*[/\\]([\w.?*\[\]-]+)", re.IGNORECASE)
+_BIN = re.compile(r"/?(?:usr/|opt/|local/)*s?bin/\S|/[?\w]*[?*][?\w*]*/[\w?*]+|[a-z]:\\windows\\", re.IGNORECASE)
+_ARGUMENT = re.compile(
+    r"--?[A-Za-z][\w-]*(?:=\S*)?$|[/\\](?:[\w.?*-]|$)|~(?:/|$)|\.{1,2}(?:/|\\|$)|\$[\w({]|[<>]|\d?>&|\S*\*|[a-z]:(?:[/\\]|$)|[a-z]{2,6}://|\d{1,3}(?:\.\d{1,3}){3}|[\w./-]+\.(?:txt|sh|php|conf|ini|log|"
+    r"env|pem|key|py|pl|exe|bat|ps1|xml|json|ya?ml|db|sql|bak|cgi|jsp|asp|aspx|dll|so|html?)$|%\w+%",
+    re.IGNORECASE,
+)
+_SEVERE = re.compile(
+    r"/etc/(?:passwd|shadow|hosts|group|issue)|/dev/(?:tcp|udp)/|/bin/(?:ba|z|k|c|da)?sh\b|\|\s*(?:ba|z|da)?sh\b|\$\{?IFS|"
+    r"\b(?:nc|ncat|netcat)\b.*\s-\w*e|/proc/self|win\.ini|rm\s+-\w*[rf]|cmd(?:\.exe)?\s*/c|powershell\S*\s+-",
+    re.IGNORECASE,
+)
+_PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
+_CALL = re.compile(
+    r"(?:\b|[;({=@])(?:system|exec|shell_exec|passthru|popen|proc_open|pcntl_exec|execSync|spawn|spawnSync|os\.system|os\.popen|check_output|getRuntime\(\)\.exec|child_process[.\w()'\"]*)"
+    r"\s*\(\s*\[?\s*(?:\"([^\"]{1,300})|'([^']{1,300})|`([^`]{1,300}))",
+    re.IGNORECASE,
+)
+_INCLUDE = re.compile(r"<!--\s*#\s*exec\s+(?:cmd|cgi)\s*=", re.IGNORECASE)
+_FUNCTION = re.compile(r"\(\)\s*\{[^}]{0,40}\}\s*;")
+
+
+class Piece(Struct, frozen=True):
+    """What stands between two separators."""
+
+    before: str
+    """Separator in front; empty for the first piece."""
+    after: str
+    """Separator behind; empty for the last."""
+    text: str
+    start: int
+
+
+def injection(text: str) -> str | None:
+    """Why `text` would run a command (a clause of a sentence), or None. Never raises; work is bounded by `MAX_TEXT` and `MAX_PIECES`."""
+    text = text[:MAX_TEXT]
+    if _INCLUDE.search(text):
+        return "is a server-side include that runs a command"
+    if _FUNCTION.search(text):
+        return "defines a shell function and goes on behind it (CVE-2014-6271)"
+    for match in _CALL.finditer(text):
+        inner = match[1] or match[2] or match[3]
+        if _command(inner, strict=False) or _bare(inner):
+            return "calls a function that runs a command"
+    if "+" in text and " " not in text:
+        text = text.replace("+", " ")
+    text = _BRACES.sub(lambda match: match[1].replace(",", " "), _IFS.sub(" ", text))
+    pieces = _pieces(text)
+    outside = _prose(pieces)
+    if len(pieces) == 1:
+        return "is a command" if _is_command_line(pieces[0].text) else None
+    severe = _SEVERE.search(text) is not None
+    if outside >= 4 and (not severe or _in_code_span(pieces)):
+        return None
+    for piece in pieces:
+        if piece.before and _command(piece.text, strict=True):
+            return f"runs a command behind {_name(piece.before)}"
+    if _bare_commands(pieces):
+        return "runs a command behind a separator"
+    return "is a command" if _is_command_line(pieces[0].text) else None
+
+
+def _pieces(text: str) -> list[Piece]:
+    pieces, start, before = [], 0, ""
+    for match in _SEPARATOR.finditer(text):
+        pieces.append(Piece(before, match[0], text[start : match.start()], start))
+        start, before = match.end(), match[0]
+        if len(pieces) >= MAX_PIECES:
+            return pieces
+    pieces.append(Piece(before, "", text[start:], start))
+    return pieces
+
+
+def _words(text: str) -> list[str]:
+    """Words of a simple command without wrappers and assignments, noise removed from the first."""
+    words = text.strip(" \t(){}!'\")]\x00").split()
+    while len(words) > 1 and words[0].lower() in _WRAPPERS:
+        del words[0]
+    return words
+
+
+def _program(word: str) -> str:
+    """Name of the program a word runs, lower-case; empty when it is none we know."""
+    plain = _NOISE.sub("", word) if "\\" not in word or not re.match(r"[a-z]:\\", word, re.IGNORECASE) else word
+    plain = plain.strip("(){}<>")
+    path = _PATH.fullmatch(plain)
+    name = (path[1] if path else plain).lower().removesuffix(".exe").rstrip(")}'\"")
+    return name if name in PROGRAMS or name in WORDS else ""
+
+
+def _command(text: str, *, strict: bool) -> bool:
+    """Whether a piece is a known program with arguments of its kind (`strict`), or at least a program that is no word."""
+    words = _words(text)
+    if not words:
+        return False
+    if _BIN.match(words[0].strip("'\"")):
+        return True
+    program = _program(words[0])
+    if not program:
+        return False
+    arguments = words[1:]
+    evidence = sum(1 for word in arguments if _is_argument(word))
+    plain = sum(1 for word in arguments if _PLAIN.fullmatch(word))
+    if not evidence and program in _NUMERIC and arguments and arguments[0].rstrip(")'\"").isdigit():
+        return len(arguments) == 1
+    if program in PROGRAMS:
+        return (evidence > 0 and plain <= evidence + 1) or plain == len(arguments) <= 1 or (not strict and not plain)
+    return evidence > 0 and plain <= evidence
+
+
+def _is_argument(word: str) -> bool:
+    """A word that prose does not have: an option, a path, a variable, an address, a file, a quoted string."""
+    if _ARGUMENT.match(word) or _ARGUMENT.match(_NOISE.sub("", word)):
+        return True
+    return len(word) > 2 and word[0] in "'\"" and word[-1] == word[0]
+
+
+def _bare(text: str) -> bool:
+    words = _words(text)
+    return len(words) == 1 and bool(_program(words[0]))
+
+
+def _bare_commands(pieces: list[Piece]) -> bool:
+    """`;id`, `a)|id|`: pieces behind separators that are nothing but a program's name."""
+    behind = [piece for piece in pieces if piece.before and piece.text.strip()]
+    if not behind or not all(_bare(piece.text) for piece in behind):
+        # A table or a list of fields (`| id | name |`) has cells that are no programs.
+        return False
+    first = pieces[0].text.strip(" '\"")
+    if any(piece.before in ("`", "$(") for piece in behind):
+        return True
+    if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
+        return True
+    # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
+    odd = not first or len(first) == 1 or not first.replace(" ", "").isalpha()
+    closed = bool(pieces[-1].before) and not pieces[-1].text.strip()
+    return len(behind) <= 2 and (odd or (closed and " " not in first))
+
+
+def _is_command_line(text: str) -> bool:
+    """A command at the very start of the value: only with a path, or with arguments and nothing else."""
+    words = _words(text)
+    if not words or len(words) > 12:
+        return False
+    if re.match(r"/(?:usr/|local/)*s?bin/[a-z]", words[0].strip("'\""), re.IGNORECASE):
+        return True
+    if text[:1] in "`$" or not _program(words[0]):
+        return False
+    plain = sum(1 for word in words[1:] if _PLAIN.fullmatch(word))
+    return plain == 0 and len(words) > 1 and _command(text, strict=True)
+
+
+def _prose(pieces: list[Piece]) -> int:
+    """Words of a language in pieces that are no commands."""
+    return sum(
+        sum(1 for word in piece.text.split() if _PLAIN.fullmatch(word))
+        for piece in pieces
+        if not (piece.before and _command(piece.text, strict=False))
+    )
+
+
+def _in_code_span(pieces: list[Piece]) -> bool:
+    """Every command stands inside a pair of backticks: Markdown's code span, in a text that is prose otherwise."""
+    inside, spans = False, 0
+    for piece in pieces:
+        if piece.before == "`":
+            inside = not inside
+            spans += inside
+        if not inside and piece.before and piece.before != "`" and _command(piece.text, strict=True):
+            return False
+    return spans > 0
+
+
+def _name(separator: str) -> str:
+    return {"\n": "a line break", "\r": "a line break", "`": "a backtick"}.get(separator, f"`{separator}`")

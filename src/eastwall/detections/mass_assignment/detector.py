@@ -1,0 +1,66 @@
+"""Mass assignment (OWASP API3:2023): a request sets a property that callers of this class never set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eastwall.model.facts import Facts, Property
+from eastwall.model.finding import Detection, Finding
+
+LEARNED_FROM = 20
+"""Clean calls with a body that must stand behind "never": below it a new property is only a property not seen yet."""
+
+META = Detection(
+    id="mass-assignment",
+    title="Property set that this class of caller never sets",
+    severity="high",
+    confidence="high",
+    audience="both",
+    phases=("request",),
+    owasp=("API3:2023",),
+    cwe=("CWE-915",),
+    attack=("T1190", "T1548"),
+    stage="exploitation",
+    on_error="monitor",
+    default_action="block",
+)
+
+
+def detect(facts: Facts) -> Sequence[Finding]:
+    """High for privileged or read-only properties; low (reported, never blocked by default) for other unknown ones."""
+    if not facts.new_properties:
+        return ()
+    return [finding for entry in facts.new_properties if (finding := _judge(entry, facts)) is not None]
+
+
+def _judge(entry: Property, facts: Facts) -> Finding | None:
+    if entry.learned_from < LEARNED_FROM:
+        return None
+    who = facts.identity.cls or "anonymous"
+    never = f"in {entry.learned_from} clean calls no `{who}` caller ever sent it"
+    # A declared property is legal to send: the schema's owner meant it. It stays of interest when it grants privilege.
+    if entry.response_only and not entry.declared:
+        return _finding(
+            entry, "high", "high", f"the request sets `{entry.place}`, which this service returns but nobody sets; {never}"
+        )
+    if entry.privileged:
+        confidence = "medium" if entry.declared else "high"
+        return _finding(
+            entry, "high", confidence, f"the request sets `{entry.place}`, whose name means privilege or state; {never}"
+        )
+    if entry.declared:
+        return None
+    return _finding(entry, "low", "low", f"the request sets `{entry.place}`, which is not declared; {never}")
+
+
+def _finding(entry: Property, severity: str, confidence: str, message: str) -> Finding:
+    where = entry.place if entry.place.startswith("body") else f"body.{entry.place}"
+    return Finding(
+        id=META.id,
+        severity=severity,
+        confidence=confidence,
+        owasp=META.owasp,
+        where=where,
+        message=message,
+        evidence=entry.place[:120],
+    )

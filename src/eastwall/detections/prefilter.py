@@ -1,0 +1,340 @@
+"""One automaton over all content patterns: the usual call holds none of them, and this says so in a few microseconds.
+
+Two databases of the same patterns would be faster still for nothing: one scan over the raw bytes answers "clean" for calls without
+escapes; otherwise the decoded texts are scanned, and only a hit makes the values be walked one by one with their places. The prefilter
+may be wrong only to one side: whatever a detector would confirm, it must hit (held by a property test).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hyperscan
+import msgspec
+import yaml
+from msgspec import Struct
+
+from eastwall.detections import Detector, LoadError
+from eastwall.detections.decoding import layers, overlong, percent_decoded
+from eastwall.model.call import Request
+from eastwall.model.operation import Operation, Value
+
+ENCODED = "encoded"
+"""Pseudo-family: the text holds a further encoding; looked at under every layer."""
+CHUNK = 4096
+"""Characters of a long value that are judged together."""
+OVERLAP = 512
+"""Characters that neighbouring chunks share, so that a construct on a border is whole in one of them."""
+MAX_SUSPECTS = 128
+"""Suspects per call. More are not judged, and `Prefilter.dropped` says how many."""
+GROUP = 16
+"""Values scanned together when looking for those that hit."""
+
+
+def _listed(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# Sent by clients and proxies in formats of their own, with quotes, `;` and `*` in ordinary use; no service stores or executes them.
+_SKIPPED_HEADERS = _listed(
+    "authorization proxy-authorization accept accept-encoding cache-control connection content-length content-type date "
+    "dpop host if-none-match if-match sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec- "
+    "fetch-site sec-fetch-user sec-websocket-key te traceparent tracestate transfer-encoding upgrade-insecure-requests "
+    "x-forwarded-proto x-request-id "
+)
+_SCANNED_BODIES = frozenset(("json", "form", "multipart", "text"))
+# Base64 of readable ASCII: no byte has its top bit set and each is at least 0x20, so three of four characters are confined. A random
+# token of twelve characters passes once in 3,000. `eyJ` (a JSON object: every JWT) is left out.
+_B64 = r"[C-HS-Xi-nyz0-3]", r"[ABEFIJMNQRUVYZcdghklopstwx014589]", r"[A-Za-z0-9+/_-]"
+_ENCODINGS = (
+    (rf"(?:^|[^A-Za-z0-9+_-])(?:[I-Za-df]{_B64[0]}{_B64[1]}|e[C-HS-Xi-nz0-3]{_B64[1]}|ey[ABEFIMNQRUVYZcdghklopstwx014589]){_B64[2]}(?:[I-Za-f]{''.join(_B64)}){{2}}", 0),
+    (r"%[0-9a-f]{2}|%u[0-9a-f]{4}", hyperscan.HS_FLAG_CASELESS),
+    (r"\\(?:u[0-9a-f{]|x[0-9a-f]{2})", hyperscan.HS_FLAG_CASELESS),
+    (r"&(?:#|[a-z]{2,6};)", hyperscan.HS_FLAG_CASELESS),
+    (r"\xef(?:[\xbc\xbd]|\xb9[\x90-\xab])", 0),
+)  # fmt: skip
+
+
+class Pattern(Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of a `patterns.yaml`."""
+
+    pattern: str
+    """Hyperscan (PCRE subset) expression; caseless, `.` matches newlines, `^` and `$` are line ends (values are joined by newlines)."""
+    family: str
+    """One of the families in the detection's metadata."""
+    detects: str
+    """One sentence: what it is there for."""
+    does_not_detect: str
+    """One sentence: what comes near and stays quiet."""
+
+
+Suspects = tuple[tuple[Value, frozenset[str]], ...]
+
+
+class Prefilter:
+    """Compiled once; holds hyperscan scratch, so one instance belongs to one thread (a second caller gets an error, not garbage)."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        """Raises `LoadError` for a pattern file or pattern that cannot be used."""
+        expressions: list[bytes] = [pattern.encode("latin-1") for pattern, _ in _ENCODINGS]
+        flags = [flag for _, flag in _ENCODINGS]
+        self._families = [ENCODED] * len(_ENCODINGS)
+        sources = ["prefilter.py"] * len(_ENCODINGS)
+        for detector in detectors:
+            if detector.meta.families:
+                path = Path(detector.folder) / "patterns.yaml"
+                for line, entry in read_patterns(path, detector.meta.families):
+                    expressions.append(entry.pattern.encode())
+                    flags.append(hyperscan.HS_FLAG_CASELESS)
+                    self._families.append(entry.family)
+                    sources.append(f"{path}:{line}")
+        common = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        try:
+            self._database.compile(
+                expressions=expressions,
+                ids=list(range(len(expressions))),
+                elements=len(expressions),
+                flags=[flag | common for flag in flags],
+            )
+        except hyperscan.error as error:
+            raise LoadError(_compile_error(error, expressions, flags, common, sources)) from error
+        self._scratch = hyperscan.Scratch(self._database)
+        self._database.scratch = self._scratch
+        self._hits: list[int] = []
+        self._scan = self._database.scan
+        self.dropped = 0
+        """Suspects of the last `scan` beyond `MAX_SUSPECTS`: that call was not wholly inspected."""
+
+    def _on_match(self, pattern: int, start: int, end: int, flags: int, context: Any) -> None:
+        self._hits.append(pattern)
+
+    def families(self, data: bytes) -> frozenset[str]:
+        """Families (with `ENCODED`) that hit `data`."""
+        self._scan(data, match_event_handler=self._on_match)
+        if not self._hits:
+            return frozenset()
+        found = frozenset(self._families[pattern] for pattern in self._hits)
+        self._hits.clear()
+        return found
+
+    def scan(self, request: Request, operation: Operation) -> Suspects:
+        """Values of the request that hit a family, decoded, in order of place; empty for nearly all calls."""
+        self.dropped = 0
+        raw = _raw(request, operation)
+        if raw is not None:
+            self._scan(raw, match_event_handler=self._on_match)
+            if not self._hits:
+                return ()
+            self._hits.clear()
+        if not self.families(_joined(request, operation)):
+            return ()
+        return self._search(list(places(request, operation)))
+
+    def _search(self, values: list[tuple[str, str]]) -> Suspects:
+        suspects: list[tuple[Value, frozenset[str]]] = []
+        for start in range(0, len(values), GROUP):
+            group = values[start : start + GROUP]
+            if len(values) > GROUP and not self.families("\n".join([text for _, text in group]).encode("utf-8", "replace")):
+                continue
+            for place, text in group:
+                for chunk in chunks(text):
+                    suspects += self._judge(place, chunk)
+        if len(suspects) > MAX_SUSPECTS:
+            self.dropped = len(suspects) - MAX_SUSPECTS
+        return tuple(suspects[:MAX_SUSPECTS])
+
+    def _judge(self, place: str, text: str) -> list[tuple[Value, frozenset[str]]]:
+        hit = self.families(text.encode("utf-8", "replace"))
+        if not hit:
+            return []
+        found = []
+        real = _applicable(place, hit)
+        if real:
+            found.append((Value(place, text), real))
+        if ENCODED in hit:
+            for layer in layers(text):
+                real = _applicable(place, self.families(layer.encode("utf-8", "replace")))
+                if real:
+                    found.append((Value(place, layer), real))
+        return found
+
+
+def _applicable(place: str, hit: frozenset[str]) -> frozenset[str]:
+    # The whole path is looked at beside its segments only for what needs several of them.
+    return hit & {"traversal"} if place == "path" else hit - {ENCODED}
+
+
+def _raw(request: Request, operation: Operation) -> bytes | None:
+    """The request as bytes, when they say the same before and after decoding; None when they may not."""
+    path, body = request.path, b""
+    if operation.body_kind in _SCANNED_BODIES:
+        body = operation.raw_body
+        # JSON without a backslash holds no quote but delimiters; as line ends they keep values apart like `_joined` does.
+        if operation.body_kind == "json":
+            body = body.replace(b'"', b"\n")
+        elif b"+" in body and operation.body_kind == "form":
+            return None
+    if "%" in path or "+" in path or b"%" in body or b"\\" in body or operation.faults:
+        return None
+    head = "\n".join([path, *_header_texts(request.headers)])
+    return head.encode("utf-8", "replace") + b"\n" + body
+
+
+def _header_texts(headers: dict[str, str]) -> list[str]:
+    texts = [value for name, value in headers.items() if name not in _SKIPPED_HEADERS]
+    basic = _basic(headers)
+    if basic:
+        texts.append(basic)
+    return texts
+
+
+def _basic(headers: dict[str, str]) -> str:
+    """`user:password` of basic authorization (RFC 7617), else empty."""
+    value = headers.get("authorization", "")
+    if value[:6].lower() != "basic ":
+        return ""
+    decoded = layers(value[6:].strip()[:2048])
+    return decoded[0] if decoded else ""
+
+
+def _joined(request: Request, operation: Operation) -> bytes:
+    """All decoded texts of the request, one per line."""
+    texts = ["/".join(("", *operation.segments)), request.path]
+    for pair in operation.query:
+        texts += pair
+    texts += _header_texts(request.headers)
+    _collect(operation.body, texts)
+    if _lossy(operation):
+        texts.append(operation.raw_body.decode("utf-8", "replace"))
+    return "\n".join(texts).encode("utf-8", "replace")
+
+
+def _collect(tree: Any, texts: list[str]) -> None:
+    # Iterative: depth is bounded by the decoder, but a stack of our own is also faster.
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is str:
+            texts.append(node)
+        elif kind is dict:
+            texts += node
+            stack += node.values()
+        elif kind is list:
+            stack += node
+
+
+def _lossy(operation: Operation) -> bool:
+    """Whether the decoded body may lack something of the raw one: a reader that keeps the first of two equal keys saw another value."""
+    if operation.body_kind not in _SCANNED_BODIES or not operation.raw_body:
+        return False
+    return bool(operation.faults) or (operation.body_kind == "form" and overlong(operation.raw_body.decode("latin-1")))
+
+
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+
+
+def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
+    """Every decoded value of a request with its place."""
+    yield "path", "/".join(("", *operation.segments))
+    for index, segment in enumerate(operation.segments):
+        yield f"path[{index}]", segment
+    for name, value in operation.query:
+        yield f"query.{name[:64]}", value
+        yield f"query.{{{name[:64]}}}", name
+    target, _, query = request.path.partition("?")
+    if overlong(target):
+        yield "path", percent_decoded(target)
+    if overlong(query):
+        yield from _pairs("query", query)
+    for name, value in request.headers.items():
+        if name == "cookie":
+            for part in value.split(";"):
+                key, _, text = part.partition("=")
+                yield f"cookie.{key.strip()[:64]}", text
+        elif name not in _SKIPPED_HEADERS:
+            yield f"header.{name}", value
+    basic = _basic(request.headers)
+    if basic:
+        yield "header.authorization", basic
+    yield from _body_places(operation.body)
+    if _lossy(operation):
+        yield from _raw_places(operation)
+
+
+def _raw_places(operation: Operation) -> Iterator[tuple[str, str]]:
+    text = operation.raw_body.decode("utf-8", "replace")
+    if operation.body_kind == "form":
+        yield from _pairs("body", text)
+    elif operation.body_kind == "json":
+        for match in _JSON_STRING.finditer(text):
+            try:
+                yield "body", msgspec.json.decode(match[0])
+            except msgspec.DecodeError:
+                yield "body", match[1]
+    else:
+        yield "body", text
+
+
+def _pairs(place: str, raw: str) -> Iterator[tuple[str, str]]:
+    for part in raw.split("&", 1000):
+        name, _, value = part.partition("=")
+        yield f"{place}.{name[:64]}", percent_decoded(value.replace("+", " "))
+
+
+def _body_places(body: Any) -> Iterator[tuple[str, str]]:
+    stack: list[tuple[str, Any]] = [("body", body)]
+    while stack:
+        place, node = stack.pop()
+        if isinstance(node, str):
+            yield place, node
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                yield f"{place}.{{{key[:64]}}}", key
+                stack.append((f"{place}.{key[:64]}", value))
+        elif isinstance(node, list):
+            stack += ((f"{place}[{index}]", value) for index, value in enumerate(node))
+
+
+def chunks(text: str) -> Iterable[str]:
+    """A value in pieces of at most `CHUNK` characters that overlap by `OVERLAP`."""
+    if len(text) <= CHUNK:
+        return (text,)
+    return (text[start : start + CHUNK] for start in range(0, len(text) - OVERLAP, CHUNK - OVERLAP))
+
+
+def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pattern]]:
+    """(line, pattern) of a `patterns.yaml`. Raises `LoadError`."""
+    try:
+        text = path.read_text("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        entries = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", -1) + 1
+        raise LoadError(f"{path}:{line}: cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(entries, list) or not entries:
+        raise LoadError(f"{path}:1: must be a list of patterns; write `- pattern: ...`")
+    for entry, part in zip(entries, node.value, strict=True):
+        line = part.start_mark.line + 1
+        try:
+            pattern = msgspec.convert(entry, Pattern)
+        except msgspec.ValidationError as error:
+            raise LoadError(f"{path}:{line}: {error}; a pattern has pattern, family, detects, does_not_detect") from error
+        if pattern.family not in families:
+            raise LoadError(
+                f"{path}:{line}: family `{pattern.family}` is not in the detection's `families` ({', '.join(families)})"
+            )
+        yield line, pattern
+
+
+def _compile_error(error: Exception, expressions: list[bytes], flags: list[int], common: int, sources: list[str]) -> str:
+    for expression, flag, source in zip(expressions, flags, sources, strict=True):
+        try:
+            hyperscan.Database().compile(expressions=[expression], ids=[0], elements=1, flags=[flag | common])
+        except hyperscan.error as reason:
+            return f"{source}: pattern `{expression.decode('latin-1')[:120]}` does not compile: {reason}"
+    return f"{sources[-1]}: patterns do not compile together: {error}"

@@ -1,0 +1,98 @@
+"""Cases of the detections (`cases.yaml`), and how one becomes facts: a call goes the real way, decoder and prefilter included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+from msgspec import Struct, convert
+
+from eastwall import detections
+from eastwall.detections.prefilter import Prefilter
+from eastwall.model.call import BodyState, Call, Peer, Phase, Request
+from eastwall.model.endpoint import Match
+from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
+from eastwall.model.finding import Finding
+from eastwall.model.identity import Identity, Strength
+from eastwall.protocols.rest import Limits, decode_request
+
+ROOT = Path(detections.__file__).parent
+DETECTORS = detections.load()
+PREFILTER = Prefilter(DETECTORS)
+LIMITS = Limits()
+NOBODY = Identity(actor="address:127.0.0.1", kind="address", strength=Strength.NONE, cls="anonymous")
+
+
+class CallPart(Struct, frozen=True, forbid_unknown_fields=True):
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: str = ""
+    body_state: str = ""
+
+
+class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
+    actor: str
+    strength: str
+    cls: str = "user"
+    objects: tuple[ObjectUse, ...] = ()
+    new_properties: tuple[Property, ...] = ()
+    login: LoginWindow | None = None
+
+
+class Case(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    kind: str
+    call: CallPart | None = None
+    facts: FactsPart | None = None
+    where: str = ""
+    severity: str = ""
+    confidence: str = ""
+
+
+def read(folder: Path) -> list[Case]:
+    return convert(yaml.safe_load((folder / "cases.yaml").read_text("utf-8")), list[Case])
+
+
+def request(
+    method: str, url: str, headers: dict[str, str] | None = None, body: str | bytes = "", body_state: str = ""
+) -> Request:
+    data = body.encode() if isinstance(body, str) else body
+    state = BodyState[body_state.upper()] if body_state else BodyState.COMPLETE if data else BodyState.NONE
+    return Request(method=method, path=url, headers=headers or {}, authority="shop.example", body=data, body_state=state)
+
+
+def facts_of(message: Request, identity: Identity = NOBODY, **more: Any) -> Facts:
+    operation = decode_request(message, LIMITS)
+    call = Call(id="0" * 26, service="shop", time=1_700_000_000.0, peer=Peer(address="127.0.0.1"), request=message)
+    return Facts(
+        call=call,
+        phase=Phase.REQUEST,
+        operation=operation,
+        match=Match(endpoint=None),
+        identity=identity,
+        suspects=PREFILTER.scan(message, operation),
+        **more,
+    )
+
+
+def case_facts(case: Case) -> Facts:
+    if case.call is not None:
+        part = case.call
+        return facts_of(request(part.method, part.url, part.headers, part.body, part.body_state))
+    assert case.facts is not None, f"{case.name}: a case has a call or facts"
+    known = case.facts
+    identity = Identity(actor=known.actor, kind=known.actor.partition(":")[0], strength=Strength[known.strength], cls=known.cls)
+    return facts_of(request("POST", "/"), identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
+
+
+def findings(message: Request) -> tuple[Finding, ...]:
+    found, errors = detections.detect(facts_of(message), DETECTORS)
+    assert not errors
+    return found
+
+
+def in_query(value: str) -> Request:
+    return request("GET", "/search?q=" + quote(value, safe=""))
