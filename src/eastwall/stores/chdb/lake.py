@@ -175,6 +175,12 @@ class ChdbLake:
             {"since": int(since * 1e6)},
         )
 
+    def uninspected(self) -> dict[str, int]:
+        """Calls by reason why (a part of) them was not inspected, all time."""
+        sql = "SELECT arrayJoin(uninspected) AS reason, count() AS n FROM calls GROUP BY reason ORDER BY n DESC LIMIT 100"
+        rows = self._read(sql, {})
+        return {str(row["reason"]): int(row["n"]) for row in rows}
+
     def query(
         self, sql: str, *, seconds: float = 10.0, rows: int = 10_000, parameters: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:

@@ -1,0 +1,303 @@
+"""The HTTP API (`/api/v1`, described by itself at `/api/openapi.json`), `/metrics`, `/healthz`, and the console's page.
+
+Every handler is a plain function: FastAPI runs it in a worker thread, so that a slow query does not hold up the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from fastapi import Body, FastAPI, Query, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from eastwall import __version__
+from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
+from eastwall.exports import metrics
+from eastwall.exports.openapi import openapi
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.finding import SEVERITIES
+from eastwall.model.record import CallRecord
+
+SERIES_SECONDS = 120
+_STATIC = {"style.css": "text/css", "app.js": "text/javascript", "views.js": "text/javascript", "logo.svg": "image/svg+xml"}
+
+Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
+Name = Annotated[str, Query(max_length=200)]
+Since = Annotated[float, Query(ge=0, description="Unix seconds; only later ones.")]
+EventId = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$", description="Event id.")]
+
+
+class ControlApi(Protocol):
+    """What the console needs of `runtime.control.Control`."""
+
+    def status(self) -> dict[str, Any]: ...
+    def services(self) -> list[dict[str, Any]]: ...
+    def apis(self, service: str = "") -> list[Endpoint]: ...
+    def api(self, endpoint_id: str) -> Endpoint: ...
+    def findings(self, limit: int = 100, service: str = "", since: float = 0.0) -> list[dict[str, Any]]: ...
+    def calls(self, **conditions: Any) -> list[CallRecord]: ...
+    def why(self, event_id: str) -> dict[str, Any]: ...
+    def series(self, seconds: int) -> list[tuple[int, int, int, int]]: ...
+    def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]: ...
+    def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]: ...
+    def policy(self) -> dict[str, Any]: ...
+    def check_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> Sequence[Any]: ...
+    def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]: ...
+
+
+def create_app(control: ControlApi, *, token: str, host: str = "127.0.0.1") -> FastAPI:
+    """The application; `host` is the name or address it is reached under beside localhost and IP addresses."""
+    sessions = Sessions(token)
+    app = FastAPI(
+        title="Eastwall",
+        version=__version__,
+        summary="The API of Eastwall's control process",
+        description="Authenticate with `Authorization: Bearer TOKEN`. Errors are RFC 9457 problems.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"description": "An RFC 9457 problem", "content": {"application/problem+json": {}}}},
+        separate_input_output_schemas=False,
+    )
+    app.state.sessions = sessions
+    app.add_middleware(Guard, sessions=sessions, host=host)
+    _faults(app)
+    _reading(app, control)
+    _changing(app, control)
+    _session(app, sessions)
+    _page(app, control)
+    return app
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """JSON of anything msgspec can encode; what it cannot (a database's own types) goes as text."""
+    return Response(msgspec.json.encode(value, enc_hook=str), status, media_type="application/json")
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> Response:
+    """RFC 9457."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | more
+    return Response(msgspec.json.encode(body, enc_hook=str), status, media_type="application/problem+json")
+
+
+def _faults(app: FastAPI) -> None:
+    @app.exception_handler(LookupError)
+    def unknown(_: Request, error: LookupError) -> Response:
+        return problem(404, "Not Found", str(error))
+
+    @app.exception_handler(ValueError)
+    def refused(_: Request, error: ValueError) -> Response:
+        faults = getattr(error, "faults", None)
+        if faults is None:
+            return problem(400, "Bad Request", str(error))
+        return problem(422, "The policy has faults", str(error), faults=[_fault(f) for f in faults])
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(422, "Unprocessable Content", f"`{where}`: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, "Not Found" if error.status_code == 404 else "Refused", str(error.detail))
+
+    @app.exception_handler(RuntimeError)
+    def broken(_: Request, error: RuntimeError) -> Response:
+        return problem(503, "Not available now", str(error))
+
+    @app.exception_handler(OSError)
+    def no_disk(_: Request, error: OSError) -> Response:
+        return problem(503, "Not available now", f"cannot write: {error.strerror}")
+
+
+def _reading(app: FastAPI, control: ControlApi) -> None:
+    @app.get("/api/v1/status", tags=["status"], summary="Everything about Eastwall itself")
+    def status() -> Response:
+        return answer(control.status())
+
+    @app.get("/api/v1/services", tags=["services"], summary="Protected services with mode and counts")
+    def services() -> Response:
+        return answer(control.services())
+
+    @app.get("/api/v1/apis", tags=["apis"], summary="Known APIs, in short; `full=1` gives everything learned")
+    def apis(service: Name = "", full: bool = False) -> Response:
+        found = control.apis(service)
+        return answer(found if full else [short(e) for e in found])
+
+    @app.get("/api/v1/apis/{endpoint_id}", tags=["apis"], summary="Everything learned about one API")
+    def api(endpoint_id: EventId) -> Response:
+        return answer(control.api(endpoint_id))
+
+    @app.get("/api/v1/openapi/{service}", tags=["apis"], summary="OpenAPI 3.1 document of a service, from what was learned")
+    def document(service: Annotated[str, InPath(max_length=200)]) -> Response:
+        found = control.apis(service)
+        if not found:
+            return problem(404, "Not Found", f"no API of a service `{service}` is known")
+        return answer(openapi(service, found))
+
+    @app.get("/api/v1/findings", tags=["findings"], summary="Findings, newest first")
+    def findings(limit: Limit = 100, service: Name = "", since: Since = 0.0) -> Response:
+        return answer(control.findings(limit, service, since))
+
+    @app.get(
+        "/api/v1/calls", tags=["calls"], summary="Calls, newest first; `flagged=1`: with a finding, or not let pass as they are"
+    )
+    def calls(
+        limit: Limit = 100, service: Name = "", actor: Name = "", endpoint: Name = "", since: Since = 0.0, flagged: bool = False
+    ) -> Response:
+        found = control.calls(limit=limit, service=service, actor=actor, endpoint=endpoint, since=since, only_flagged=flagged)
+        return answer([short_call(r) for r in found])
+
+    @app.get("/api/v1/calls/{event_id}", tags=["calls"], summary="Why: everything about one call")
+    def why(event_id: EventId) -> Response:
+        return answer(control.why(event_id))
+
+    @app.get("/api/v1/live", tags=["status"], summary="What the console shows, in one answer")
+    def live() -> Response:
+        status = control.status()
+        events = [short_call(r) for r in control.calls(limit=200, only_flagged=True)]
+        return answer(status | {"series": control.series(SERIES_SECONDS), "events": events})
+
+    @app.post("/api/v1/query", tags=["query"], summary="Read-only SQL over `calls` and `findings`")
+    def query(
+        sql: Annotated[str, Body(embed=True, max_length=20_000)],
+        seconds: Annotated[float, Body(gt=0, le=60)] = 10.0,
+        rows: Annotated[int, Body(ge=1, le=100_000)] = 10_000,
+    ) -> Response:
+        return answer(control.query(sql, seconds, rows))
+
+    @app.get("/metrics", tags=["status"], summary="Prometheus metrics")
+    def prometheus() -> Response:
+        text = metrics.exposition(metrics.families(control.status()))
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+
+
+def _changing(app: FastAPI, control: ControlApi) -> None:
+    @app.put("/api/v1/services/{name}/mode", tags=["services"], summary="Set the mode of a service, or of `all`")
+    def set_mode(
+        name: Annotated[str, InPath(max_length=200)], mode: Annotated[Literal["discover", "monitor", "enforce"], Body(embed=True)]
+    ) -> Response:
+        return answer(control.set_mode(name, mode))
+
+    @app.get("/api/v1/policy", tags=["policy"], summary="The applied policies")
+    def policy() -> Response:
+        return answer(control.policy())
+
+    files_type = Annotated[dict[str, str], Body(description="File name -> YAML text.")]
+    attached_type = Annotated[dict[str, str], Body(description="Path of a file the policies refer to -> its text.")]
+
+    @app.put("/api/v1/policy", tags=["policy"], summary="Apply policies in place of those applied before")
+    def apply(files: files_type, attachments: attached_type = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
+        return answer(control.apply_policy(files, attachments))
+
+    @app.post("/api/v1/policy/check", tags=["policy"], summary="All faults of policies; nothing is applied")
+    def check(files: files_type, attachments: attached_type = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
+        faults = [_fault(f) for f in control.check_policy(files, attachments)]
+        return answer({"ok": all(f["warning"] for f in faults), "faults": faults})
+
+
+def _session(app: FastAPI, sessions: Sessions) -> None:
+    @app.post(LOGIN_PATH, tags=["session"], summary="Sign in with the token; gives a cookie for the console")
+    def sign_in(request: Request, token: Annotated[str, Body(embed=True, max_length=500)]) -> Response:
+        if not sessions.token_is(token.strip()):
+            return problem(401, "Unauthorized", "that is not the token; `eastwall up` prints it, and DIR/secrets/token holds it")
+        response = Response(status_code=204)
+        name = cookie_name(request.scope)
+        response.set_cookie(name, sessions.new(), max_age=SESSION_SECONDS, httponly=True, samesite="strict", path="/")
+        return response
+
+    @app.get(LOGIN_PATH, tags=["session"], summary="Whether this session is signed in")
+    def session() -> Response:
+        return answer({"signed_in": True})
+
+    @app.delete(LOGIN_PATH, tags=["session"], summary="Sign out")
+    def sign_out(request: Request) -> Response:
+        sessions.end(session_cookie(request.headers.get("cookie", ""), request.scope))
+        response = Response(status_code=204)
+        response.delete_cookie(cookie_name(request.scope), path="/", httponly=True, samesite="strict")
+        return response
+
+
+def _page(app: FastAPI, control: ControlApi) -> None:
+    folder = resources.files("eastwall.console").joinpath("static")
+    page = folder.joinpath("index.html").read_bytes()
+    files = {name: folder.joinpath(name).read_bytes() for name in _STATIC}
+
+    @app.get("/", include_in_schema=False)
+    def index() -> Response:
+        return Response(page, media_type="text/html")
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        if name not in files:
+            return problem(404, "Not Found", "there is no such file")
+        return Response(files[name], media_type=_STATIC[name])
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> Response:
+        return Response(files["logo.svg"], media_type="image/svg+xml")
+
+    @app.get("/healthz", tags=["status"], summary="200 when control answers; no token needed")
+    def healthz() -> Response:
+        return answer({"status": "ok"})
+
+
+def short(e: Endpoint) -> dict[str, Any]:
+    """An API as lists show it."""
+    return {
+        "id": e.id,
+        "service": e.service,
+        "method": e.method,
+        "template": e.template,
+        "parameters": [{"name": p.name, "kind": p.kind} for p in e.parameters],
+        "status": e.status,
+        "origin": e.origin,
+        "calls": e.calls,
+        "actors": e.actors,
+        "authenticated": round(e.authenticated, 4),
+        "login": e.login,
+        "first_seen": e.first_seen,
+        "last_seen": e.last_seen,
+        "statuses": e.statuses,
+        "data_classes": sorted({data_class for _, _, data_class in e.data_classes}),
+        "objects": [{"place": o.place, "kind": o.kind, "exclusive": o.exclusive} for o in e.objects],
+    }
+
+
+def short_call(r: CallRecord) -> dict[str, Any]:
+    """A call as lists show it."""
+    worst = max(r.findings, key=lambda f: SEVERITIES.index(f.severity) if f.severity in SEVERITIES else -1, default=None)
+    return {
+        "id": r.id,
+        "time": r.time,
+        "service": r.service,
+        "method": r.method,
+        "path": r.path,
+        "template": r.template,
+        "endpoint": r.endpoint,
+        "status": r.status,
+        "actor": r.actor,
+        "source": r.source,
+        "action": r.action,
+        "would": r.would,
+        "duration_us": r.duration_us,
+        "severity": worst.severity if worst is not None else "",
+        "findings": [
+            {"id": f.id, "severity": f.severity, "confidence": f.confidence, "where": f.where, "message": f.message}
+            for f in r.findings
+        ],
+        "policies": [{"policy": m.policy, "action": m.action, "reason": m.reason} for m in r.matches],
+        "uninspected": r.uninspected,
+    }
+
+
+def _fault(fault: Any) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(fault)
+    return found | {"text": str(fault)}

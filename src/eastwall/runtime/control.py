@@ -1,0 +1,497 @@
+"""The control process's inside: recorder, learner, publisher, policies and what the API asks.
+
+Two threads beside the server's:
+- the recorder takes a batch from the spool, stores it, folds it, saves the learner, acknowledges it, in this order: killed at any
+  point, the batch comes again, and neither lake nor learner takes it twice;
+- the publisher builds a snapshot when something that engines act on has changed.
+
+Nothing here is on a call's way. When the lake stalls or the disk is full, the spool keeps the records, and `status` says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from eastwall import __version__, detections, policy
+from eastwall.learning.learner import Learner
+from eastwall.model.call import Mode
+from eastwall.model.decision import Verdict
+from eastwall.model.endpoint import Endpoint, Schema
+from eastwall.model.record import CallRecord
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
+from eastwall.runtime import learner_state
+from eastwall.runtime.layout import DataDir
+from eastwall.runtime.policy_store import PolicyFaultsError, PolicyStore
+from eastwall.stores.chdb.lake import ChdbLake, LakeError
+from eastwall.stores.snapshots import FileSnapshotStore
+from eastwall.stores.spool import SpoolReader
+
+log = logging.getLogger("eastwall.control")
+
+BATCH_RECORDS = 5_000
+BATCH_SECONDS = 1.0
+PUBLISH_SECONDS = 1.0
+"""At most one snapshot in so many seconds for what was learned; modes and policies are published at once."""
+REFRESH_SECONDS = 30.0
+"""Counters and ownership alone are published this often: every snapshot costs each engine a compile."""
+OWNERSHIP_LIMIT = 200_000
+"""Objects whose owners engines get; the most recently used ones."""
+RELEARN_LIMIT = 200_000
+"""Newest stored calls that are folded when the learner's state is lost."""
+ENGINE_DEAD = 5.0
+"""Seconds without a heartbeat after which an engine is shown as dead."""
+CACHE_SECONDS = 1.0
+"""Totals are asked from the lake this often at most, however many pages are open."""
+
+
+class UnknownError(LookupError):
+    """The thing asked for is not there; one clear line."""
+
+
+class Control:
+    """One per data directory. `start`, then answer questions, then `stop`."""
+
+    def __init__(self, data: DataDir, *, retention_days: int = 0) -> None:
+        """Opens lake, spool and learner. Raises LakeError, SpoolBusyError, SpoolCorruptError, ValueError: one clear line each."""
+        self.data = data
+        self._retention_days = retention_days
+        self.started = time.time()
+        self._hash_key = (data.secrets / "hash.key").read_bytes()
+        self._policies = PolicyStore(data.policy)
+        self._spool = SpoolReader(data.spool)
+        self._lake = ChdbLake(data.lake)
+        self._snapshots = FileSnapshotStore(data.snapshots)
+        self._version = self._snapshots.latest_version()
+        self._learner_file = data.root / "learner" / "state"
+        self._learner_lock = threading.Lock()
+        self._publish_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._changed = threading.Event()
+        """Set when batches were folded."""
+        self._threads: list[threading.Thread] = []
+        self._faults: dict[str, str] = {}
+        """What does not work right now, by part: shown in `status`, gone when it works again."""
+        self._cache: dict[str, tuple[float, Any]] = {}
+        self._last_batch_at = 0.0
+        self._save_seconds = 0.0
+        self._last_token = ""
+        self._endpoints: tuple[Endpoint, ...] = ()
+        self._essence: object = None
+        self._published_at = 0.0
+        self._learner = self._load_learner()
+        self._endpoints = self._learner.endpoints()
+        self._detections = {d.meta.id: d.meta for d in detections.load()}
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Publish the first snapshot and start recording."""
+        self.publish()
+        self._apply_to_data_plane()
+        for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Drain the spool as far as it goes, publish what was learned, close everything."""
+        self._stop.set()
+        self._changed.set()
+        for thread in self._threads:
+            thread.join()
+        with contextlib.suppress(OSError):
+            self.publish()
+        self._lake.close()
+        self._spool.close()
+
+    # -- recorder -------------------------------------------------------------------------------------------------
+
+    def _record_loop(self) -> None:
+        while True:
+            stopping = self._stop.is_set()
+            taken = 0
+            try:
+                taken = self.record_batch()
+                self._faults.pop("recorder", None)
+            except (LakeError, OSError) as error:
+                if self._faults.get("recorder") != str(error):
+                    log.error("records wait in the spool: %s", error)
+                self._faults["recorder"] = str(error)
+                if stopping:
+                    return
+            except Exception as error:
+                # An unforeseen fault must not end recording for good: it is shown, and tried again.
+                log.exception("recording a batch failed")
+                self._faults["recorder"] = f"{type(error).__name__}: {error}"
+                if stopping:
+                    return
+            if stopping and not taken:
+                return
+            if taken < BATCH_RECORDS and not stopping:
+                # Saving a big learner state takes its time; it may take a tenth of ours.
+                self._stop.wait(max(BATCH_SECONDS, 10 * self._save_seconds))
+
+    def record_batch(self) -> int:
+        """Move one batch from the spool to lake and learner; the number of its records, 0 when there was nothing."""
+        batch = self._spool.read(BATCH_RECORDS)
+        if batch is None:
+            self._expire()
+            return 0
+        self._lake.insert(batch.records, batch.token)
+        if batch.token != self._last_token:
+            with self._learner_lock:
+                self._learner.fold(batch.records)
+                started = time.monotonic()
+                learner_state.save(self._learner_file, self._learner.to_bytes(), batch.token)
+                self._save_seconds = time.monotonic() - started
+            self._last_token = batch.token
+        self._spool.acknowledge(batch)
+        self._last_batch_at = time.time()
+        self._changed.set()
+        return len(batch.records)
+
+    def _load_learner(self) -> Learner:
+        try:
+            found = learner_state.load(self._learner_file)
+            if found is None:
+                return Learner(self._hash_key)
+            self._last_token = found.token
+            return Learner.from_bytes(found.state, self._hash_key)
+        except ValueError as error:
+            log.error("%s; learning again from the newest %d calls in the lake", error, RELEARN_LIMIT)
+            self._faults["learner"] = (
+                f"{error}; learned again from the lake at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
+            )
+            with contextlib.suppress(OSError):
+                self._learner_file.rename(self._learner_file.with_suffix(".corrupt"))
+            learner = Learner(self._hash_key)
+            learner.fold(reversed(self._lake.calls(limit=RELEARN_LIMIT)))
+            return learner
+
+    def _expire(self) -> None:
+        if self._retention_days and time.time() - self._cache.get("expired", (0.0, None))[0] > 3600:
+            self._cache["expired"] = (time.time(), None)
+            for day in self._lake.expire(time.time() - self._retention_days * 86_400):
+                log.info("dropped the calls of %s: older than %d days", day, self._retention_days)
+
+    # -- publisher ------------------------------------------------------------------------------------------------
+
+    def _publish_loop(self) -> None:
+        while not self._stop.is_set():
+            self._changed.wait()
+            self._changed.clear()
+            if self._stop.is_set():
+                return
+            try:
+                cost = self._publish_learned()
+                self._faults.pop("publisher", None)
+            except OSError as error:
+                cost = 0.0
+                log.error("the snapshot cannot be published: %s", error)
+                self._faults["publisher"] = f"the snapshot cannot be published: {error.strerror}"
+                self._changed.set()
+            except Exception as error:
+                cost = 0.0
+                log.exception("building a snapshot failed")
+                self._faults["publisher"] = f"{type(error).__name__}: {error}"
+            self._stop.wait(max(PUBLISH_SECONDS, 10 * cost))
+
+    def _publish_learned(self) -> float:
+        """Publish when engines would act differently, or counters are old; the seconds that asking the learner took."""
+        started = time.monotonic()
+        with self._learner_lock:
+            endpoints = self._learner.endpoints()
+        cost = time.monotonic() - started
+        self._endpoints = endpoints
+        if essence(endpoints) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
+            self.publish()
+        return cost
+
+    def publish(self) -> int:
+        """Build and publish a snapshot now; its version. Raises OSError."""
+        with self._publish_lock:
+            with self._learner_lock:
+                endpoints = self._learner.endpoints()
+                ownership = self._learner.ownership(OWNERSHIP_LIMIT)
+            self._snapshots.publish(
+                Snapshot(
+                    format=SNAPSHOT_FORMAT,
+                    version=self._version + 1,
+                    created=time.time(),
+                    hash_key=self._hash_key,
+                    services=self.scopes(),
+                    trust=self._policies.state.trust,
+                    endpoints=endpoints,
+                    policy=self._policies.state.encoded,
+                    ownership=ownership,
+                )
+            )
+            self._version += 1
+            self._endpoints = endpoints
+            self._essence = essence(endpoints)
+            self._published_at = time.time()
+            return self._version
+
+    def _apply_to_data_plane(self) -> None:
+        try:
+            from eastwall.runtime.dataplane import apply_scopes
+
+            apply_scopes(self.data.root, self.scopes())
+            self._faults.pop("data plane", None)
+        except (ImportError, OSError, ValueError) as error:
+            log.error("the data plane's configuration cannot be changed: %s", error)
+            self._faults["data plane"] = f"its configuration cannot be changed: {error}"
+
+    # -- services, modes, policies --------------------------------------------------------------------------------
+
+    def scopes(self) -> tuple[ServiceScope, ...]:
+        """Every known service: of the command line, of policies, and seen in traffic."""
+        defaults = {scope.name: scope for scope in self._command_line_scopes()}
+        for endpoint in self._endpoints:
+            defaults.setdefault(endpoint.service, ServiceScope(endpoint.service))
+        return self._policies.scopes(defaults.values())
+
+    def _command_line_scopes(self) -> list[ServiceScope]:
+        with contextlib.suppress(ImportError, OSError, msgspec.DecodeError):
+            from eastwall.runtime.dataplane import load_proxy
+
+            proxy = load_proxy(self.data)
+            if proxy is not None:
+                return [upstream.scope for upstream in proxy.upstreams]
+        return []
+
+    def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]:
+        """Set the mode of one service, or of `all`. Raises UnknownError, ValueError; returns the services afterwards."""
+        try:
+            level = Mode[mode.upper()]
+        except KeyError:
+            raise ValueError(f"`{mode}` is not a mode: write discover, monitor or enforce") from None
+        names = [scope.name for scope in self.scopes()]
+        if service != "all" and service not in names:
+            raise UnknownError(f"there is no service `{service}`; known are {', '.join(f'`{n}`' for n in names) or 'none yet'}")
+        self._policies.set_modes(names if service == "all" else [service], level)
+        self.publish()
+        self._apply_to_data_plane()
+        return self.services()
+
+    def check_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> list[policy.Fault]:
+        """All faults of policy files against what is known; nothing is applied."""
+        return self._check(files, attachments or {})[1]
+
+    def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Apply, publish at once. Raises PolicyFaultsError when there are faults that are more than warnings."""
+        state, faults = self._check(files, attachments or {})
+        if state is None:
+            raise PolicyFaultsError(faults)
+        self._policies.apply(state, time.time())
+        self.publish()
+        self._apply_to_data_plane()
+        return {**self.policy(), "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults]}
+
+    def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> Any:
+        return self._policies.check(
+            files, attachments, services=self.scopes(), endpoints=self._endpoints, detections=list(self._detections.values())
+        )
+
+    def policy(self) -> dict[str, Any]:
+        """What is applied."""
+        state = self._policies.state
+        listed = [{"name": p.name, "kind": type(p.spec).__name__, "location": p.location} for p in state.policies.policies]
+        applied = state.applied
+        return {
+            "digest": applied.digest,
+            "applied": applied.time,
+            "files": applied.files,
+            "attachments": sorted(applied.attachments),
+            "policies": listed,
+            "snapshot": self._version,
+        }
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def services(self) -> list[dict[str, Any]]:
+        """Scopes with their counts."""
+        counts: Counter[str] = Counter()
+        calls: Counter[str] = Counter()
+        for endpoint in self._endpoints:
+            counts[endpoint.service] += 1
+            calls[endpoint.service] += endpoint.calls
+        return [
+            {
+                **msgspec.to_builtins(scope),
+                "mode": scope.mode.name.lower(),
+                "endpoints": counts[scope.name],
+                "calls": calls[scope.name],
+            }
+            for scope in self.scopes()
+        ]
+
+    def apis(self, service: str = "") -> list[Endpoint]:
+        """Learned and declared endpoints, by service, template and method."""
+        found = [e for e in self._endpoints if not service or e.service == service]
+        return sorted(found, key=lambda e: (e.service, e.template, e.method))
+
+    def api(self, endpoint_id: str) -> Endpoint:
+        """Raises UnknownError."""
+        for endpoint in self._endpoints:
+            if endpoint.id == endpoint_id:
+                return endpoint
+        raise UnknownError(f"there is no API `{endpoint_id}`")
+
+    def findings(self, limit: int = 100, service: str = "", since: float = 0.0) -> list[dict[str, Any]]:
+        return self._lake.findings(service=service, since=since, limit=limit)
+
+    def calls(self, **conditions: Any) -> list[CallRecord]:
+        """See `ChdbLake.calls`."""
+        return self._lake.calls(**conditions)
+
+    def call(self, event_id: str) -> CallRecord | None:
+        """From the lake, or from the spool when it is not there yet."""
+        fault: LakeError | None = None
+        try:
+            found = self._lake.call(event_id)
+        except LakeError as error:
+            found, fault = None, error
+        # The lake once more at the end: the record may have moved between the two looks.
+        found = found or self._spool.find(event_id)
+        if found is None and fault is not None:
+            raise fault
+        return found or self._lake.call(event_id)
+
+    def why(self, event_id: str) -> dict[str, Any]:
+        """Everything known about one call, for people and machines. Raises UnknownError."""
+        record = self.call(event_id)
+        if record is None:
+            raise UnknownError(f"there is no call `{event_id}`; calls appear about a second after they end")
+        endpoint = next((e for e in self._endpoints if e.id == record.endpoint), None)
+        whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_named(record)))
+        for finding in whole["findings"]:
+            meta = self._detections.get(finding["id"])
+            if meta is not None:
+                finding |= {
+                    "title": meta.title,
+                    "cwe": meta.cwe,
+                    "attack": meta.attack,
+                    "stage": meta.stage,
+                    "audience": meta.audience,
+                }
+        for match, original in zip(whole["matches"], record.matches, strict=True):
+            match["mode"] = Mode(original.mode).name.lower()
+        verdict = Verdict(action=record.action, would=record.would, matches=record.matches)
+        return whole | {
+            "explanation": policy.explain(verdict),
+            "to_pass": list(dict.fromkeys(match.to_pass for match in record.matches if match.to_pass)),
+            "endpoint_now": None if endpoint is None else msgspec.to_builtins(endpoint),
+            "snapshot_now": self._version,
+        }
+
+    def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]:
+        """Analyst SQL; raises ValueError."""
+        return self._lake.query(sql, seconds=seconds, rows=rows)
+
+    def series(self, seconds: int) -> list[tuple[int, int, int, int]]:
+        """(second, calls, with findings, blocked), the last two seconds left out: they are still on their way."""
+        return self._cached(f"series {seconds}", lambda: self._lake.series(seconds, time.time() - 2))  # type: ignore[no-any-return]
+
+    def status(self) -> dict[str, Any]:
+        """Everything about Eastwall itself."""
+        engines = self._engines()
+        envoy = self._envoy()
+        totals = self._cached("totals", self._lake.totals)
+        learned = sum(1 for e in self._endpoints if e.status == "learned")
+        return {
+            "version": __version__,
+            "time": time.time(),
+            "started": self.started,
+            "snapshot": {"version": self._version, "created": self._published_at},
+            "engines": engines,
+            "envoy": envoy,
+            "spool": {
+                "pending_bytes": self._spool.pending(),
+                "lost_records": max(self._spool.lost(), sum(int(e.get("lost_records", 0)) for e in engines)),
+                "corrupt_bytes": self._spool.corrupt_bytes,
+                "undecodable": self._spool.undecodable,
+            },
+            "lake": {**totals, "bytes": self._cached("bytes", self._lake.disk_bytes), "last_batch": self._last_batch_at},
+            "learner": {
+                "endpoints": len(self._endpoints),
+                "learned": learned,
+                "learning": len(self._endpoints) - learned,
+                "save_seconds": round(self._save_seconds, 4),
+            },
+            "uninspected": self._uninspected(engines, envoy),
+            "policy": {k: v for k, v in self.policy().items() if k in ("digest", "applied")}
+            | {"count": len(self.policy()["policies"])},
+            "services": self.services(),
+            "faults": dict(self._faults),
+        }
+
+    def _engines(self) -> list[dict[str, Any]]:
+        """Heartbeats; `alive` by the file's age."""
+        beats = []
+        for path in sorted(self.data.run.glob("engine-*.json")):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                beat = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+                age = max(0.0, time.time() - path.stat().st_mtime)
+                beats.append({**beat, "age": round(age, 1), "alive": age < ENGINE_DEAD})
+        return beats
+
+    def _envoy(self) -> dict[str, Any]:
+        def ask() -> dict[str, Any]:
+            try:
+                from eastwall.runtime.dataplane import envoy_stats
+
+                return envoy_stats(self.data.root)
+            except (ImportError, OSError, ValueError) as error:
+                return {"fault": str(error)}
+
+        return self._cached("envoy", ask)  # type: ignore[no-any-return]
+
+    def _uninspected(self, engines: Sequence[Mapping[str, Any]], envoy: Mapping[str, Any]) -> dict[str, Any]:
+        """Calls of which something was not inspected: by reason as recorded, as engines count, and as Envoy counts."""
+        recorded = self._cached("uninspected", self._lake.uninspected)
+        counted: Counter[str] = Counter()
+        for engine in engines:
+            counted.update({str(k): int(v) for k, v in dict(engine.get("uninspected") or {}).items()})
+        return {"recorded": recorded, "engines": dict(counted), "envoy": envoy.get("uninspected") or {}}
+
+    def _cached(self, name: str, ask: Any) -> Any:
+        at, value = self._cache.get(name, (0.0, None))
+        if time.monotonic() - at > CACHE_SECONDS or value is None:
+            value = ask()
+            self._cache[name] = (time.monotonic(), value)
+        return value
+
+
+def essence(endpoints: Sequence[Endpoint]) -> object:
+    """What engines act on, without mere counters: two equal ones need no new snapshot."""
+    return hash(tuple(_essence(e) for e in endpoints))
+
+
+def _essence(e: Endpoint) -> object:
+    def fields(schema: Schema) -> object:
+        return tuple((f.place, f.kinds, f.format, f.data_class, f.seen == f.of) for f in schema.fields)
+
+    return (
+        (e.id, e.service, e.method, e.template, e.parameters, e.status, e.origin, e.login, e.sample_every, e.actors > 1),
+        (fields(e.request), fields(e.query), tuple((status, fields(schema)) for status, schema in e.responses)),
+        (e.properties, e.response_only, e.gives, e.data_classes),
+        tuple((o.place, o.kind, o.exclusive, round(o.confidence, 1)) for o in e.objects),
+        tuple((cls, calls.bit_length()) for cls, calls in e.property_calls),
+    )
+
+
+def _named(record: CallRecord) -> dict[str, Any]:
+    """A record with its field names: its wire form is an array."""
+    named = {name: getattr(record, name) for name in record.__struct_fields__}
+    for name in ("request_fields", "response_fields"):
+        named[name] = [{key: getattr(field, key) for key in field.__struct_fields__} for field in named[name]]
+    return named
