@@ -1,0 +1,218 @@
+"""The evidence that templates rest on: a bounded tree of the path segments that were called.
+
+Under every node at most so many children of a kind are kept one by one; they are the ones with the lowest hashes (a bottom-k
+sample: Cohen and Kaplan 2007), the others are pooled. Which ones these are does not depend on the order of calls, and a kept
+child has all of its calls, so trees that learned apart merge to what one tree would have learned. Only when the whole tree is
+over its limit and keeps half as much from then on does the order begin to matter a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+from eastwall.discovery.value_kinds import CLEAR, kind_of
+
+MAX_NODES = 150_000
+"""Nodes of a whole tree, some 500 bytes each."""
+MAX_SEGMENT = 200
+"""Characters of a segment that are kept; a longer one is told from others by its checksum."""
+MAX_METHODS = 16
+KEEP_CLEAR = 48
+"""Children of one clear kind (uuid, integer, ...) that are kept one by one under a node."""
+KEEP_WORDS = 1024
+"""Children of the other kinds, together, that are kept one by one under a node."""
+_LEAST = 8
+_TOP = 1 << 32
+
+SUFFIX = "\0"
+"""First character of a step that is the end of the segment before it: `\\0:archive`, `\\0.json`."""
+
+
+class Node:
+    """A segment in the tree."""
+
+    __slots__ = ("calls", "children", "group", "kept", "methods", "rest", "threshold")
+
+    def __init__(self, group: str = "word") -> None:
+        self.group = group
+        """The clear kind, or `word`."""
+        self.calls = 0
+        """Calls that came through here."""
+        self.methods: dict[str, list[int]] = {}
+        """Method -> calls that end here: [answered by the service, maybe by somebody before it, with a trailing slash]."""
+        self.children: dict[str, Node] = {}
+        self.rest: dict[str, Node] = {}
+        """Group -> the children that are not kept one by one, pooled."""
+        self.kept: dict[str, int] = {}
+        """Group -> how many children are kept one by one."""
+        self.threshold = _TOP
+        """In a pooled node: children of the group with this rank or a higher one are pooled."""
+
+
+class Evidence:
+    """The tree of one service."""
+
+    __slots__ = ("nodes", "root", "tightened")
+
+    def __init__(self) -> None:
+        self.root = Node()
+        self.nodes = 1
+        """Nodes in the tree, pooled ones too."""
+        self.tightened = 0
+        """How often the tree was over its limit; each time it keeps half as much from then on."""
+
+    def add(self, steps: Sequence[str], method: str, outcome: int, slash: bool) -> None:
+        """One call. `outcome` is 0 when the service answered, 1 when it may have been somebody before it."""
+        node = self.root
+        node.calls += 1
+        for step in steps:
+            node = node.children.get(step) or self._step(node, step)
+            node.calls += 1
+        counts = node.methods.get(method)
+        if counts is None:
+            if len(node.methods) >= MAX_METHODS:
+                return
+            counts = node.methods[method] = [0, 0, 0]
+        counts[outcome] += 1
+        if slash:
+            counts[2] += 1
+        if self.nodes > MAX_NODES:
+            self._tighten()
+
+    def merge(self, other: Evidence) -> None:
+        """Take in another tree, which is left as it is."""
+        while self.tightened < other.tightened:
+            self.tightened += 1
+            self._prune(self.root)
+        self._merge(self.root, other.root)
+        if self.nodes > MAX_NODES:
+            self._tighten()
+
+    def dump(self) -> list[Any]:
+        """Plain lists and dictionaries; equal trees give equal ones, in equal order."""
+        return [self.tightened, _dump(self.root)]
+
+    @classmethod
+    def load(cls, data: Any) -> Evidence:
+        """What `dump` gave. Raises `TypeError`, `ValueError`, `KeyError` or `AttributeError` on anything else."""
+        evidence = cls()
+        evidence.tightened = int(data[0])
+        evidence.nodes = 0
+        evidence.root = evidence._load(data[1])
+        return evidence
+
+    def _step(self, node: Node, step: str) -> Node:
+        child = node.children.get(step)
+        if child is not None:
+            return child
+        if len(step) > MAX_SEGMENT:
+            step = f"{step[:MAX_SEGMENT]}~{crc32(step.encode('utf-8', 'surrogatepass')):08x}"
+            child = node.children.get(step)
+            if child is not None:
+                return child
+        kind = kind_of(step)
+        group = kind if kind in CLEAR else "word"
+        rest = node.rest.get(group)
+        if rest is not None and rank(step) >= rest.threshold:
+            return rest
+        child = node.children[step] = Node(group)
+        self.nodes += 1
+        count = node.kept[group] = node.kept.get(group, 0) + 1
+        if count > self._keep(group):
+            self._evict(node, group)
+            return node.children.get(step) or node.rest[group]
+        return child
+
+    def _keep(self, group: str) -> int:
+        return max(_LEAST, (KEEP_WORDS if group == "word" else KEEP_CLEAR) >> self.tightened)
+
+    def _evict(self, node: Node, group: str) -> None:
+        """Pool the child of this group with the highest rank."""
+        worst = max((s for s, child in node.children.items() if child.group == group), key=rank)
+        rest = node.rest.get(group)
+        if rest is None:
+            rest = node.rest[group] = Node(group)
+            self.nodes += 1
+        rest.threshold = rank(worst)
+        self._pool(node, worst, rest)
+
+    def _pool(self, node: Node, step: str, rest: Node) -> None:
+        child = node.children.pop(step)
+        node.kept[child.group] -= 1
+        self.nodes -= _size(child)
+        self._merge(rest, child)
+
+    def _merge(self, into: Node, node: Node) -> None:
+        into.calls += node.calls
+        for method, counts in node.methods.items():
+            if method in into.methods or len(into.methods) < MAX_METHODS:
+                mine = into.methods.setdefault(method, [0, 0, 0])
+                for at in range(3):
+                    mine[at] += counts[at]
+        for group, theirs in node.rest.items():
+            rest = into.rest.get(group)
+            if rest is None:
+                rest = into.rest[group] = Node(group)
+                self.nodes += 1
+            if theirs.threshold < rest.threshold:
+                rest.threshold = theirs.threshold
+                for step in [s for s, c in into.children.items() if c.group == group and rank(s) >= theirs.threshold]:
+                    self._pool(into, step, rest)
+            self._merge(rest, theirs)
+        for step, child in node.children.items():
+            self._merge(self._step(into, step), child)
+
+    def _tighten(self) -> None:
+        while self.nodes > MAX_NODES * 3 // 4 and self.tightened < 10:
+            self.tightened += 1
+            self._prune(self.root)
+
+    def _prune(self, node: Node) -> None:
+        for group in sorted(node.kept):
+            keep = self._keep(group)
+            if node.kept[group] > keep:
+                ranked = sorted((s for s, child in node.children.items() if child.group == group), key=rank)
+                rest = node.rest.get(group)
+                if rest is None:
+                    rest = node.rest[group] = Node(group)
+                    self.nodes += 1
+                rest.threshold = rank(ranked[keep])
+                for step in ranked[keep:]:
+                    self._pool(node, step, rest)
+        for child in [*node.children.values(), *node.rest.values()]:
+            self._prune(child)
+
+    def _load(self, data: Any) -> Node:
+        group, calls, methods, children, rest, threshold = data
+        node = Node(str(group))
+        self.nodes += 1
+        node.calls, node.threshold = int(calls), int(threshold)
+        node.methods = {str(m): [int(c[0]), int(c[1]), int(c[2])] for m, c in methods.items()}
+        for step, child in children.items():
+            node.children[str(step)] = loaded = self._load(child)
+            node.kept[loaded.group] = node.kept.get(loaded.group, 0) + 1
+        node.rest = {str(name): self._load(child) for name, child in rest.items()}
+        return node
+
+
+def rank(step: str) -> int:
+    """A 32-bit hash that is the same in every process (`hash` is not). CRC-32 is mixed, as near texts have near CRCs."""
+    mixed = crc32(step.encode("utf-8", "surrogatepass")) * 0x9E3779B1 & 0xFFFFFFFF
+    return (mixed ^ mixed >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+
+
+def _dump(node: Node) -> list[Any]:
+    return [
+        node.group,
+        node.calls,
+        {m: node.methods[m] for m in sorted(node.methods)},
+        {s: _dump(node.children[s]) for s in sorted(node.children)},
+        {g: _dump(node.rest[g]) for g in sorted(node.rest)},
+        node.threshold,
+    ]
+
+
+def _size(node: Node) -> int:
+    return 1 + sum(map(_size, node.children.values())) + sum(map(_size, node.rest.values()))

@@ -1,0 +1,226 @@
+"""Name or value: the judgement of the segments that follow one another's place.
+
+Clear ids (`value_kinds.CLEAR`) are values. Every other child is judged by the natural logarithm of the odds that it is a value, a
+weighted sum (`template_weights`) of
+
+* its look, against the looks of the other values, and whether published APIs use such words as route names;
+* what follows it, against what follows the others: values of one parameter share their methods and what comes below, names
+  have their own (description length under the pool against on its own; Rissanen 1978);
+* traffic: as one parameter the candidates together carry about what an operation of this API carries, as names each of them
+  does. That rare means value, or frequent means name, is not assumed: pools of values have heavy heads;
+* the place: below a collection that answers itself, at the root, after another parameter.
+
+What follows a child is read through a quick reading of the whole level, by looks alone, so that ids further down do not make two
+values look different. The judgement is repeated with the better pool a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import exp, log2
+from typing import Protocol
+
+from eastwall.discovery.api_words import share_of_api_words
+from eastwall.discovery.template_evidence import Node
+from eastwall.discovery.template_weights import BIAS, FIRST_BIAS, FIRST_WEIGHTS, WEIGHTS
+from eastwall.discovery.value_kinds import look_of
+
+ROUNDS = 4
+_REST = 4.0
+"""How many values a pool of values that are not kept one by one counts for."""
+
+Step = tuple[str, str]
+"""How a place was reached: (`name` | `pattern` | `parameter`, text)."""
+Key = tuple[int, str]
+"""An operation below: (place number, method)."""
+
+
+class Steps(Protocol):
+    """What tails are read through: a `template_inference.Place`."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def parameter(self) -> Steps | None: ...
+    def next(self, step: str) -> Steps | None: ...
+
+
+class Candidate:
+    """A child that may be a name or a value."""
+
+    __slots__ = ("calls", "features", "leaf", "lexical", "look", "nodes", "odds", "operations", "step", "tails", "total")
+
+    def __init__(self, step: str, nodes: list[Node]) -> None:
+        self.step = step
+        self.nodes = nodes
+        self.calls = sum(node.calls for node in nodes)
+        self.look = look_of(step)
+        self.leaf = not any(node.children or node.rest for node in nodes)
+        self.tails: dict[Key, float] = {}
+        """Operation below -> 1 + log2(calls)."""
+        self.total = 0.0
+        """Sum of `tails`."""
+        self.operations = 1
+        self.features: dict[str, float] = {}
+        """Those of look and place."""
+        self.lexical = 0.0
+        """Odds by look and place alone."""
+        self.odds = 20.0
+        """Logarithm of the odds that this is a value."""
+
+    @property
+    def weight(self) -> float:
+        return 1 / (1 + exp(-max(-30.0, min(30.0, self.odds))))
+
+    def count_tails(self, place: Steps, cost: dict[Key, float]) -> None:
+        counts: dict[Key, float] = {}
+        for node in self.nodes:
+            _tails(node, place, 0.0, counts, cost)
+        self.operations = max(1, len(counts))
+        self.tails = {key: 1 + log2(n) for key, n in counts.items()}
+        self.total = sum(self.tails.values())
+
+
+class Level:
+    """All that is known at one position while its children are judged."""
+
+    def __init__(self, nodes: Sequence[Node], path: tuple[Step, ...], rest: list[Node]) -> None:
+        self.nodes = nodes
+        self.path = path
+        self.rest = rest
+        self.candidates: list[Candidate] = []
+        self.clear: list[Candidate] = []
+        self.cost: dict[Key, float] = {}
+        """Operation below -> bits it takes to spell it."""
+        self.rest_tails: dict[Key, float] = {}
+        self.last = False
+        """Whether this is the last round."""
+
+    def count_rest(self, place: Steps) -> None:
+        counts: dict[Key, float] = {}
+        for node in self.rest:
+            _tails(node, place, 0.0, counts, self.cost)
+        self.rest_tails = {key: _REST * (1 + log2(n)) for key, n in counts.items()}
+
+
+Judge = Callable[[Level, Candidate, dict[str, float]], float]
+
+
+def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
+    """Odds from looks and place alone."""
+    known = len(level.clear) + _REST * len(level.rest)
+    place = _place(level, known / max(1.0, known + len(level.candidates)))
+    before = next((text for how, text in reversed(level.path) if how == "name"), "")
+    for c in level.candidates:
+        ends = {method for node in c.nodes for method in node.methods}
+        c.features = {
+            **place,
+            f"look_{c.look.style}": 1.0,
+            "api_words": share_of_api_words(c.step),
+            "elsewhere": log2(1 + len(contexts.get(c.step, set()) - {before, ""})),
+            "plural_itself": float(c.step[-1:] == "s" and c.step[-2:] != "ss"),
+            "writes_item": float(bool(ends & {"DELETE", "PUT", "PATCH"})),
+            "posts_only": float(ends == {"POST"}),
+        }
+        c.lexical = c.odds = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in c.features.items())
+
+
+def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) -> None:
+    """Odds from everything. `per_operation` is how many calls an operation of this API has in the mean."""
+    for number in range(ROUNDS):
+        level.last = number == ROUNDS - 1
+        _round(level, per_operation, judge)
+
+
+def _place(level: Level, clear_share: float) -> dict[str, float]:
+    last = level.path[-1] if level.path else ("root", "")
+    ends = {method for node in level.nodes for method in node.methods}
+    return {
+        "root": float(not level.path),
+        "second": float(len(level.path) == 1),
+        "after_parameter": float(last[0] == "parameter"),
+        "parent_get": float("GET" in ends),
+        "parent_post": float("POST" in ends),
+        "plural": float(last[0] == "name" and last[1].endswith("s")),
+        "clear_share": clear_share,
+        "parameters": float(min(3, sum(how == "parameter" for how, _ in level.path))),
+    }
+
+
+def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
+    everyone = level.clear + level.candidates
+    pool = dict(level.rest_tails)
+    count, calls = _REST * len(level.rest), float(sum(node.calls for node in level.rest))
+    singles = lexical = 0.0
+    styles: dict[str, float] = {}
+    for c in everyone:
+        w = c.weight
+        count += w
+        calls += w * c.calls
+        singles += w * (c.calls == 1)
+        lexical += w * max(-6.0, min(6.0, c.lexical)) if c.lexical else w * 6.0
+        styles[c.look.style] = styles.get(c.look.style, 0.0) + w
+        for key, amount in c.tails.items():
+            pool[key] = pool.get(key, 0.0) + w * amount
+    total = sum(pool.values())
+    shared = sum(amount > 0.4 for amount in pool.values())
+    among = len(everyone) + _REST * len(level.rest)
+    results = []
+    for c in level.candidates:
+        w = c.weight
+        others = count - w
+        own_pool = sum(pool[key] > 0.4 and pool[key] - w * amount <= 0.4 for key, amount in c.tails.items())
+        operations = max(1, shared - own_pool, c.operations)
+        own_rate = max(-8.0, min(4.0, log2(c.calls / (c.operations * per_operation))))
+        pool_rate = max(-6.0, min(8.0, log2((calls + (1 - w) * c.calls) / (operations * per_operation))))
+        tail = max(-12.0, min(12.0, _tail_bits(c, w, pool, total, level.cost))) / 4
+        leaf = float(c.leaf)
+        features = {
+            **c.features,
+            "tail": tail,
+            "own_rate": own_rate,
+            "pool_rate": pool_rate,
+            "others": log2(1 + others),
+            "other_share": others / max(1.0, among - 1),
+            "singles": (singles - w * (c.calls == 1)) / max(1.0, others),
+            "alike": log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2,
+            "others_lexical": (lexical - w * max(-6.0, min(6.0, c.lexical))) / max(1.0, others),
+            "leaf": leaf,
+            "leaf_pool_rate": leaf * pool_rate,
+            "leaf_own_rate": leaf * own_rate,
+            "leaf_tail": leaf * tail,
+            "siblings": log2(among),
+        }
+        if judge is not None:
+            results.append(judge(level, c, features))
+        else:
+            results.append(BIAS + sum(WEIGHTS.get(name, 0.0) * value for name, value in features.items()))
+    for c, odds in zip(level.candidates, results, strict=True):
+        c.odds = odds
+
+
+def _tail_bits(c: Candidate, weight: float, pool: dict[Key, float], total: float, cost: dict[Key, float]) -> float:
+    """Bits saved when what follows this child is told by the pool of the others instead of on its own."""
+    left = total - weight * c.total + 1
+    bits = 0.0
+    for key, amount in c.tails.items():
+        spelled = cost[key]
+        share = (max(0.0, pool[key] - weight * amount) + 2.0**-spelled) / left
+        bits += spelled + amount * (log2(share) - log2(amount / c.total))
+    return bits
+
+
+def _tails(node: Node, place: Steps, cost: float, into: dict[Key, float], costs: dict[Key, float]) -> None:
+    """Count the operations below a node, as a reading names them, with the bits it takes to spell each."""
+    for method, counts in node.methods.items():
+        key = (place.number, method)
+        into[key] = into.get(key, 0) + counts[0] + counts[1]
+        costs[key] = cost + 1.5
+    parameter = place.parameter
+    for step, child in node.children.items():
+        after = place.next(step)
+        if after is not None:
+            _tails(child, after, cost + (1.5 if after is parameter else 6.0), into, costs)
+    if parameter is not None:
+        for child in node.rest.values():
+            _tails(child, parameter, cost + 1.5, into, costs)
