@@ -192,6 +192,15 @@ def static(name: str, port: int, *, http2: bool = False) -> dict[str, Any]:
     return cluster
 
 
+def metadata(key: str, value: str) -> dict[str, Any]:
+    matcher = {"filter": envoy_config.NAMESPACE, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
+
+
+def at_least(status: int) -> dict[str, Any]:
+    return {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": status, "runtime_key": "unused"}}}}
+
+
 def bootstrap(
     port: int,
     admin: int,
@@ -215,6 +224,17 @@ def bootstrap(
                     "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}],
                 }
                 for domain, (cluster, filters) in hosts.items()
+            ]
+        },
+        # As render.py does it: answers of ours are left alone, Envoy's own carry the event id.
+        "local_reply_config": {
+            "mappers": [
+                {"filter": metadata("answered", "1")},
+                {
+                    "filter": at_least(500),
+                    "body_format_override": {"text_format_source": {"inline_string": "%DYNAMIC_METADATA(eastwall:event_id)%"}},
+                },
+                {"filter": at_least(400), "body_format_override": {"text_format_source": {"inline_string": "overwritten"}}},
             ]
         },
         "http_filters": [

@@ -69,6 +69,7 @@ def text(reply: Any) -> str:
 
 EVENT_FIELD = f'fields {{ key: "event_id" value {{ string_value: "{ID}" }} }}'
 EVENT = f'dynamic_metadata {{ fields {{ key: "eastwall" value {{ struct_value {{ {EVENT_FIELD} }} }} }} }}'
+ANSWERED = EVENT.replace("struct_value { ", 'struct_value { fields { key: "answered" value { string_value: "1" } } ')
 NO_OTHERS = "request_header_mode: SEND response_header_mode: SEND"
 NO_TRAILERS = "request_trailer_mode: SKIP response_trailer_mode: SKIP"
 
@@ -107,7 +108,7 @@ def test_refusal() -> None:
     assert text(reply) == (
         "immediate_response { status { code: 403 } "
         'headers { set_headers { header { key: "content-type" raw_value: "application/problem+json" } '
-        f'append_action: OVERWRITE_IF_EXISTS_OR_ADD }} }} body: "{{}}" details: "eastwall_denied" }} {EVENT}'
+        f'append_action: OVERWRITE_IF_EXISTS_OR_ADD }} }} body: "{{}}" details: "eastwall_denied" }} {ANSWERED}'
     )
 
 

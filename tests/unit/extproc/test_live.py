@@ -366,9 +366,12 @@ def test_http2_requests_without_a_declared_length(rig: Rig) -> None:
 @pytest.mark.parametrize("host", ["dead.test", "dead-observe.test"])
 def test_upstream_down(rig: Rig, host: str) -> None:
     path = f"/down/{host}"
-    status, _, _ = ask(rig, host, "POST", path, b'{"a":1}')
+    status, _, body = ask(rig, host, "POST", path, b'{"a":1}')
     assert status == 503
-    assert rig.script.completion(path).status == 503
+    done = rig.script.completion(path)
+    assert done.status == 503
+    # Envoy's own answer can carry the id; where it only observes, it was told none.
+    assert body.decode() == (done.id if host == "dead.test" else "-")
 
 
 def test_upstream_that_breaks_off_its_response(rig: Rig) -> None:

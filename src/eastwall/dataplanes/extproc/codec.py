@@ -299,7 +299,9 @@ class Stream:
             return None
         answer = self._answer
         if answer is not None and answer is not PASS:
-            self._reply = self._deny(answer) if answer.deny else self._change(answer)
+            if answer.deny:
+                return self._deny(answer)
+            self._reply = self._change(answer)
         if self._reply is not None and self._kind == "request_headers":
             # With the first reply, so that every line Envoy itself writes about the call can carry the id.
             return self._reply + event_metadata(self.call_id)
@@ -313,7 +315,7 @@ class Stream:
         immediate.body = answer.body or b""
         immediate.details = "eastwall_denied"
         serialized: bytes = reply.SerializeToString()
-        return serialized + event_metadata(self.call_id)
+        return serialized + event_metadata(self.call_id, answered=True)
 
     def _change(self, answer: Answer) -> bytes:
         if not answer.headers and not answer.remove_headers and answer.body is None:

@@ -6,7 +6,6 @@ Everything is pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from eastwall.dataplanes.extproc.envoy_config import NAMESPACE
@@ -60,18 +59,24 @@ WANT_REQUEST_BODY = _body_wanted("request_headers", _mode(ProcessingMode.BUFFERE
 WANT_RESPONSE_BODY = _body_wanted("response_headers", _mode(ProcessingMode.NONE, ProcessingMode.BUFFERED_PARTIAL))
 
 
-@lru_cache(maxsize=1)
-def _event_frame() -> tuple[bytes, bytes]:
+def _frame(**more: str) -> tuple[bytes, bytes]:
     marker = "?" * 26
     reply = ProcessingResponse()
-    reply.dynamic_metadata.get_or_create_struct(NAMESPACE).update({"event_id": marker})
+    reply.dynamic_metadata.get_or_create_struct(NAMESPACE).update({"event_id": marker, **more})
     head, _, tail = reply.SerializeToString().partition(marker.encode())
     return head, tail
 
 
-def event_metadata(call_id: str) -> bytes:
-    """`dynamic_metadata {eastwall: {event_id: call_id}}`, serialized. `call_id` is a ULID: 26 ASCII characters."""
-    head, tail = _event_frame()
+_EVENT = _frame()
+_ANSWERED = _frame(answered="1")
+
+
+def event_metadata(call_id: str, *, answered: bool = False) -> bytes:
+    """`dynamic_metadata {eastwall: {event_id: call_id}}`, serialized; with `answered: "1"` when the answer is ours.
+
+    `call_id` is a ULID: 26 ASCII characters.
+    """
+    head, tail = _ANSWERED if answered else _EVENT
     return head + call_id.encode() + tail
 
 
