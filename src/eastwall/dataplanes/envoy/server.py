@@ -29,7 +29,7 @@ PENDING_LIMIT: Final = 64 << 20
 """Bytes of verdicts that may wait for a peer that does not read; beyond it the connection is dropped."""
 
 
-class SocketInUse(OSError):
+class SocketInUse(OSError):  # noqa: N818
     """Another engine is listening on this socket."""
 
 
@@ -51,7 +51,8 @@ class _Connection:
 def serve(socket_path: str, inspector: Inspector, stop: Callable[[], bool], ready: Callable[[], None] | None = None) -> None:
     """Answer shims on a Unix socket until `stop()` is true (looked at every 50 ms), then finish what has arrived and return.
 
-    `ready` is called once the socket accepts. Raises `SocketInUse` when another process serves it, `OSError` when it cannot be bound.
+    `ready` is called once the socket accepts. Raises `SocketInUse` when another process serves it, `OSError` when it
+    cannot be bound.
     """
     listener = _listen(socket_path)
     inode = os.stat(socket_path).st_ino

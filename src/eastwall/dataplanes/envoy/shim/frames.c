@@ -177,7 +177,10 @@ bool ew_read_verdict(const uint8_t *data, size_t size, struct ew_verdict *verdic
   if (verdict->body_size && !verdict->has_body) return false;
   /* Exactly the announced number of fields, the last one terminated: ew_next_field then stays inside. */
   size_t fields = 0;
-  for (size_t i = 0; i < text_size; i++) fields += verdict->text[i] == 0;
+  for (size_t i = 0; i < text_size; i++) {
+    fields += verdict->text[i] == 0;
+    if (verdict->text[i] == '\r' || verdict->text[i] == '\n') return false; /* would split a header */
+  }
   if (fields != 2u * verdict->set_count + verdict->remove_count) return false;
   return !text_size || verdict->text[text_size - 1] == 0;
 }
