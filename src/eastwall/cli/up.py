@@ -11,9 +11,8 @@ from rich.console import Console
 
 from eastwall.cli.client import json_option
 from eastwall.cli.failure import USAGE, Failure
-from eastwall.dataplanes.envoy.process import DataPlaneError
-from eastwall.dataplanes.envoy.proxy import Proxy, Tls, Upstream
-from eastwall.dataplanes.envoy.shim import shim_path
+from eastwall.dataplanes.envoy.process import EnvoyError, shim_library
+from eastwall.dataplanes.envoy.proxy import Adapter, Proxy, ProxyError, Tls, Upstream, check
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import ServiceScope
 from eastwall.runtime.layout import DataDirError, default_data_dir, open_data_dir
@@ -99,17 +98,20 @@ def build_options(  # noqa: PLR0913 - one parameter per option of the command
         directory = open_data_dir(data)
     except DataDirError as error:
         raise Failure(str(error), USAGE) from None
-    if adapter == "auto":
-        adapter = "shim" if shim_path() is not None else "extproc"
+    chosen: Adapter = "extproc" if adapter == "extproc" or (adapter == "auto" and shim_library() is None) else "shim"
     proxy = Proxy(
         upstreams=tuple(parsed),
         listen=(host, port),
         tls=tls,
-        adapter=adapter,
-        engine_sockets=tuple(directory.run / f"engine-{index}.sock" for index in range(engines)),
-        run_dir=directory.run,
+        adapter=chosen,
+        engine_sockets=tuple(str(directory.run / f"engine-{index}.sock") for index in range(engines)),
+        run_dir=directory.run / "envoy",
         deadline_ms=deadline_ms,
     )
+    try:
+        check(proxy)
+    except ProxyError as error:
+        raise Failure(str(error), USAGE) from None
     return Options(data=directory, proxy=proxy, console=parse_address(console, "--console"), policy=policy, mode=mode)
 
 
@@ -159,7 +161,7 @@ def up(  # noqa: PLR0913
     supervisor.install_signals()
     try:
         supervisor.start()
-    except (StartError, DataPlaneError) as error:
+    except (StartError, EnvoyError, ProxyError) as error:
         raise Failure(str(error)) from None
     banner(supervisor, out, as_json=as_json)
     try:
@@ -193,7 +195,7 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
 
 
 def client_address(proxy: Proxy, upstream: Upstream) -> str:
-    host, port = upstream.listen or proxy.listen
+    host, port = upstream.listen or proxy.listen or ("", 0)
     scheme = "https" if proxy.tls else "http"
     where = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     return where if not upstream.hosts else f"{where} (Host: {upstream.hosts[0]})"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
-from eastwall.discovery.objects import given, object_key, used
+from eastwall.discovery.objects import object_key
 from eastwall.discovery.privilege import privileged
-from eastwall.discovery.shapes import properties, shape
+from eastwall.discovery.shapes import shape
+from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Match
@@ -41,7 +42,8 @@ def _request_facts(
     call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> Facts:
     endpoint = match.endpoint
-    places = properties(operation) if operation.body is not None else ()
+    places, named = read_request(operation, match, snapshot.hash_key, call.service)
+    data = find(operation) if operation.raw_body or operation.query else ()
     login = sign_in(operation, call, snapshot)
     return Facts(
         call=call,
@@ -50,13 +52,13 @@ def _request_facts(
         match=match,
         identity=identity,
         suspects=snapshot.prefilter.scan(call.request, operation),
-        objects=_objects(call, operation, match, identity, snapshot, state),
+        objects=_objects(named, match, identity, snapshot, state) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
         if login is not None
         else None,
-        data=find(operation) if operation.raw_body or operation.query else (),
-        fields=shape(operation) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
+        data=data,
+        fields=shape(operation, data) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
         properties=places,
         uninspected=not_inspected(Phase.REQUEST, call.request.body_state, operation),
     )
@@ -69,15 +71,16 @@ def _response_facts(
     prior = call.prior
     success = 200 <= call.response.status < 300
     sampled = prior is None or match.endpoint is None or bool(prior.facts.fields) or match.endpoint.sample_every <= 1
+    data = find(operation) if operation.raw_body else ()
     return Facts(
         call=call,
         phase=Phase.RESPONSE,
         operation=operation,
         match=match,
         identity=identity,
-        data=find(operation) if operation.raw_body else (),
-        fields=shape(operation) if sampled and operation.body is not None else (),
-        given=given(operation, match, snapshot.hash_key, call.service)
+        data=data,
+        fields=shape(operation, data) if sampled and operation.body is not None else (),
+        given=read_response(operation, match, snapshot.hash_key, call.service)
         if success and operation.body is not None and identity.strength > Strength.NONE
         else (),
         uninspected=not_inspected(Phase.RESPONSE, call.response.body_state, operation),
@@ -85,12 +88,9 @@ def _response_facts(
 
 
 def _objects(
-    call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+    named: tuple[tuple[str, str, int, str], ...], match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> tuple[ObjectUse, ...]:
     if match.endpoint is None:
-        return ()
-    named = used(operation, match, snapshot.hash_key, call.service)
-    if not named:
         return ()
     learned = snapshot.profiles[match.endpoint.id].objects
     uses = []

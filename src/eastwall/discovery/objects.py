@@ -61,7 +61,7 @@ _WRAPPERS = (
     "data items item results result content contents rows records record list entries entry values elements nodes node edges "
     "edge hits objects object payload response page body attributes member members value embedded _embedded collection output"
 )
-_ENVELOPES = frozenset(_WRAPPERS.split())
+ENVELOPES = frozenset(_WRAPPERS.split())
 """Properties that wrap the resource of the URL rather than hold another one."""
 _IRREGULAR = {
     "people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse", "data": "data", "media": "media",
@@ -175,6 +175,7 @@ def _keyed(hash_key: bytes, service: str, kind: str) -> Any:
     return blake2b(f"{service}\0{kind}\0".encode("utf-8", "surrogatepass"), digest_size=8, key=hash_key)
 
 
+@lru_cache(maxsize=65_536)
 def object_key(hash_key: bytes, service: str, kind: str, value: str) -> int:
     """Keyed signed 64-bit hash of an object: BLAKE2b-64 of `service NUL kind NUL value`, little-endian.
 
@@ -187,6 +188,7 @@ def object_key(hash_key: bytes, service: str, kind: str, value: str) -> int:
     return int.from_bytes(state.digest(), "little", signed=True)
 
 
+@lru_cache(maxsize=65_536)
 def shown(value: str) -> str:
     """The value for an explanation: whole when it is a plain number or UUID, else its ends."""
     if value.isdecimal() or _UUID.fullmatch(value):
@@ -209,11 +211,22 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
     Every path parameter (dates excepted), and the query parameters and body properties whose names look like references.
     At most `USED_LIMIT`.
     """
+    found = named_in_target(operation, match)
+    if isinstance(operation.body, (dict, list)):
+        _references(operation.body, holder(operation, match), False, "body", found, USED_LIMIT, 0)
+    return keyed(found[:USED_LIMIT], hash_key, service)
+
+
+def holder(operation: Operation, match: Match) -> str:
+    """The collection that a message is about."""
+    return collection_of(match.endpoint.template) if match.endpoint is not None else _guess(operation)
+
+
+def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, str]]:
+    """(place, kind, value) of the objects named in path and query."""
     found: list[tuple[str, str, str]] = []
-    collection = ""
     endpoint = match.endpoint
-    if endpoint is not None:
-        collection = collection_of(endpoint.template)
+    if endpoint is not None and match.params:
         kinds = parameter_kinds(endpoint.template)
         for at, (name, value) in enumerate(match.params):
             dated = at < len(endpoint.parameters) and endpoint.parameters[at].kind == "date"
@@ -222,12 +235,13 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
     for name, value in operation.query:
         named = reference(name)
         if named is not None and (value := identifier(value)):
-            found.append(("query." + name, named or kind_of("id", collection or _guess(operation)), value))
-    if isinstance(operation.body, (dict, list)):
-        _references(operation.body, collection or _guess(operation), False, "body", found, USED_LIMIT, 0)
-    return tuple(
-        (place, kind, object_key(hash_key, service, kind, value), shown(value)) for place, kind, value in found[:USED_LIMIT]
-    )
+            found.append(("query." + name, named or kind_of("id", holder(operation, match)), value))
+    return found
+
+
+def keyed(found: list[tuple[str, str, str]], hash_key: bytes, service: str) -> tuple[tuple[str, str, int, str], ...]:
+    """(place, kind, value) -> (place, kind, key, value fit to show)."""
+    return tuple([(place, kind, object_key(hash_key, service, kind, value), shown(value)) for place, kind, value in found])
 
 
 def given(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, int], ...]:
@@ -238,15 +252,25 @@ def given(operation: Operation, match: Match, hash_key: bytes, service: str) -> 
     if not isinstance(operation.body, (dict, list)):
         return ()
     found: list[tuple[str, str, str]] = []
+    if not planned_gifts(operation, match, found):
+        _references(operation.body, holder(operation, match), False, "", found, GIVEN_LIMIT, 0)
+    return keyed_gifts(found, hash_key, service)
+
+
+def planned_gifts(operation: Operation, match: Match, found: list[tuple[str, str, str]]) -> bool:
+    """Collect by the endpoint's learned plan; False when there is none."""
     endpoint = match.endpoint
-    if endpoint is not None and endpoint.gives:
-        for place, kind in endpoint.gives:
-            _planned(operation.body, _steps(place), 0, kind, found)
-    else:
-        collection = collection_of(endpoint.template) if endpoint is not None else _guess(operation)
-        _references(operation.body, collection, False, "", found, GIVEN_LIMIT, 0)
-    distinct = dict.fromkeys((kind, value) for _, kind, value in found)
-    return tuple((kind, object_key(hash_key, service, kind, value)) for kind, value in distinct)
+    if endpoint is None or not endpoint.gives:
+        return False
+    for place, kind in endpoint.gives:
+        _planned(operation.body, _steps(place), 0, kind, found)
+    return True
+
+
+def keyed_gifts(found: list[tuple[str, str, str]], hash_key: bytes, service: str) -> tuple[tuple[str, int], ...]:
+    """Distinct (kind, key)."""
+    distinct = {(kind, value): None for _, kind, value in found}
+    return tuple([(kind, object_key(hash_key, service, kind, value)) for kind, value in distinct])
 
 
 def _guess(operation: Operation) -> str:
@@ -277,13 +301,14 @@ def _references(
     for key, value in node.items():
         if type(value) is dict or type(value) is list:
             if type(value) is list and value and type(value[0]) in (str, int):
-                listed = _list_reference(key)
+                listed = list_reference(key)
                 if listed:
                     inner = f"{place}.{key}[]" if place else key + "[]"
                     found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
-                continue
-            inner = holder if not owned and key in _ENVELOPES else key
-            _references(value, inner, owned, f"{place}.{key}" if place else key, found, limit, depth + 1)
+            name = "{}" if generated(key[:128]) else key[:128]
+            # An entry of a map is what the map holds; in an envelope stands what the envelope is about.
+            inner = holder if name == "{}" or (not owned and key in ENVELOPES) else key
+            _references(value, inner, owned, f"{place}.{name}" if place else name, found, limit, depth + 1)
             continue
         kind = reference(key)
         if kind is not None:
@@ -293,7 +318,7 @@ def _references(
 
 
 @lru_cache(maxsize=4096)
-def _list_reference(name: str) -> str:
+def list_reference(name: str) -> str:
     """Kind of the ids in a list property: `order_ids`, `productIds`."""
     return (reference(name) or "") if words(name)[-1:] in (["ids"], ["uuids"]) else ""
 

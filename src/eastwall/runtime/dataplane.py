@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from eastwall.dataplanes.envoy.process import envoy_stats as read_stats
-from eastwall.dataplanes.envoy.process import write_files
+from eastwall.dataplanes.envoy.process import EnvoyError, EnvoyProcess
 from eastwall.dataplanes.envoy.proxy import Proxy
 from eastwall.dataplanes.envoy.render import render
 from eastwall.model.snapshot import ServiceScope
@@ -32,7 +32,10 @@ def load_proxy(data: DataDir) -> Proxy | None:
 
 
 def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
-    """Bring modes, fail modes and limits of services to the running Envoy: it reloads the changed files, connections stay."""
+    """Bring modes, fail modes and limits of services to the running Envoy: it reloads the changed files, connections stay.
+
+    Raises `ProxyError` for scopes that cannot be rendered, OSError when the files cannot be written.
+    """
     data = DataDir(data_dir.resolve())
     proxy = load_proxy(data)
     if proxy is None:
@@ -42,14 +45,31 @@ def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
     if upstreams == proxy.upstreams:
         return
     proxy = msgspec.structs.replace(proxy, upstreams=upstreams)
+    files = render(proxy)
     save_proxy(data, proxy)
-    write_files(proxy, render(proxy))
+    # Clusters before the routes that name them, listeners last; what did not change is not touched, or Envoy would reload it.
+    order = {"bootstrap.json": 0, "cds.json": 1, "lds.json": 3}
+    for name in sorted(files, key=lambda name: (order.get(name, 2), name)):
+        path = proxy.run_dir / name
+        if path.exists() and path.read_bytes() == files[name]:
+            continue
+        part = proxy.run_dir / f".{name}.part"
+        part.write_bytes(files[name])
+        part.replace(path)
 
 
 def envoy_stats(data_dir: Path) -> dict[str, Any]:
-    """Envoy's counters, and ours inside it (calls, uninspected by service and reason); empty when no Envoy answers."""
+    """What Envoy counts: {"calls": {service: n}, "uninspected": {service: {reason: n}}}; empty when no Envoy answers."""
     proxy = load_proxy(DataDir(data_dir.resolve()))
-    return read_stats(proxy) if proxy is not None else {}
+    if proxy is None:
+        return {}
+    envoy = EnvoyProcess(proxy)
+    with contextlib.suppress(EnvoyError):
+        uninspected: dict[str, dict[str, int]] = {}
+        for (service, reason), count in envoy.uninspected().items():
+            uninspected.setdefault(service, {})[reason] = count
+        return {"calls": envoy.calls(), "uninspected": uninspected}
+    return {}
 
 
 def _encode(value: Any) -> Any:

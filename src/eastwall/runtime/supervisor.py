@@ -20,9 +20,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eastwall.dataplanes.envoy.process import EnvoyProcess
+from eastwall.dataplanes.envoy.process import EnvoyError, EnvoyProcess
 from eastwall.dataplanes.envoy.proxy import Proxy
-from eastwall.runtime.dataplane import save_proxy
+from eastwall.runtime.dataplane import load_proxy, save_proxy
 from eastwall.runtime.layout import DataDir
 
 START_TIMEOUT = 60.0
@@ -101,8 +101,7 @@ class Supervisor:
         self.stop = threading.Event()
         self.restarts: dict[str, int] = {}
         self._tell = tell
-        data = options.data
-        self.envoy = EnvoyProcess(options.proxy, log=data.logs / "envoy.log")
+        self.envoy = EnvoyProcess(options.proxy)
         self._children = [self._control(), *self._engines()]
         self._envoy_deaths = 0
         self._envoy_started = 0.0
@@ -140,6 +139,8 @@ class Supervisor:
                 engine.start()
             for engine, socket in zip(engines, self.options.proxy.engine_sockets, strict=True):
                 self._await(engine, Path(socket).exists)
+            # Control has applied the modes that were set before.
+            self.envoy = EnvoyProcess(load_proxy(data) or self.options.proxy)
             self.envoy.start()
             self._envoy_started = time.monotonic()
         except BaseException:
@@ -202,12 +203,14 @@ class Supervisor:
         pause = RESTART_PAUSES[min(self._envoy_deaths, len(RESTART_PAUSES) - 1)]
         self._envoy_deaths += 1
         self.restarts["envoy"] = self.restarts.get("envoy", 0) + 1
-        self._tell(f"envoy ended ({_how(code)}); starting it again (log: {self.options.data.logs / 'envoy.log'})")
+        self._tell(f"envoy ended ({_how(code)}); starting it again (log: {self.options.proxy.run_dir / 'envoy.log'})")
         if self.stop.wait(pause):
             return
         try:
+            # Control may have changed modes since: the description on disk is the one in force.
+            self.envoy = EnvoyProcess(load_proxy(self.options.data) or self.options.proxy)
             self.envoy.start()
-        except Exception as error:  # noqa: BLE001 - whatever keeps Envoy from starting, the next round tries again
+        except (EnvoyError, OSError) as error:  # the next round tries again
             self._tell(f"envoy did not start: {error}")
         self._envoy_started = time.monotonic()
 
