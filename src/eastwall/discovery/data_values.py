@@ -6,6 +6,7 @@ The classes themselves are described in `data_classes`.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 from functools import lru_cache
 from re import Match as TextMatch
@@ -57,7 +58,11 @@ _PAN = regex(
 )
 _SSN = regex(r"(?<![0-9A-Za-z.+/_-])([0-8][0-9]{2})([- ])([0-9]{2})\2([0-9]{4})(?![0-9A-Za-z/_-]|\.[0-9])")
 _SSN_BARE = regex(r"(?<![0-9A-Za-z.+/_-])([0-8][0-9]{2})([- ]?)([0-9]{2})\2([0-9]{4})(?![0-9A-Za-z/_-]|\.[0-9])")
-_IBAN = regex(r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[0-9A-Z]{11,30}|(?: [0-9A-Z]{4}){2,7}(?: [0-9A-Z]{1,3})?)(?![0-9A-Za-z])")
+_IBAN = regex(
+    r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}"
+    r"(?:[0-9A-Z]{11,30}|(?: [0-9A-Z]{4}){2} [0-9A-Z]{3}|(?: [0-9A-Z]{4}){3,7}(?: [0-9A-Z]{1,3})?)"
+    r"(?![0-9A-Za-z])"
+)
 _EMAIL = regex(
     r"(?<![0-9A-Za-z._%+@/:-])[0-9A-Za-z_](?:[0-9A-Za-z._%+'-]{0,62}[0-9A-Za-z_+-])?@(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.){1,8}"
     r"[A-Za-z]{2,24}(?![0-9A-Za-z@-])"
@@ -309,7 +314,7 @@ class Search:
             whole = _NAMED[named].pattern.fullmatch(text.strip())
             if whole is not None and _NAMED[named].valid(whole):
                 _claim(spans, at + whole.start(), at + whole.end(), named)
-        return sorted(spans) if len(spans) > 1 else spans
+        return spans
 
     def value(self, value: Any, place: str, name: str, found: dict[tuple[str, str], str]) -> None:
         """Add the hits of one value."""
@@ -365,5 +370,7 @@ def _classes_of_name(name: str) -> str:
 
 
 def _claim(spans: list[tuple[int, int, str]], start: int, end: int, name: str) -> None:
-    if all(end <= s or start >= e for s, e, _ in spans):
-        spans.append((start, end, name))
+    """Add a span to those in order, unless it overlaps one that is there."""
+    at = bisect_left(spans, (start,))
+    if (at == 0 or spans[at - 1][1] <= start) and (at == len(spans) or spans[at][0] >= end):
+        spans.insert(at, (start, end, name))
