@@ -144,17 +144,15 @@ def collection_of(template: str) -> str:
 
 def _collection(segments: list[str | None]) -> str:
     """Of segments with None for parameters."""
-    last, before = "", ""
+    last = plural = ""
     for segment in segments:
-        if segment is None:
-            before = ""
-            continue
-        name = segment.partition(":")[0]
-        if not name or _VERSION.fullmatch(name):
-            continue
-        last, before = name, last if before is not None else ""
-        if before and singular(before.lower()) != before.lower() and singular(last.lower()) == last.lower():
-            last = before
+        name = segment.partition(":")[0] if segment is not None else ""
+        if not name:
+            plural = ""
+        elif not _VERSION.fullmatch(name):
+            many = singular(name.lower()) != name.lower()
+            last = plural if plural and not many else name
+            plural = last if many else plural
     return last
 
 

@@ -22,6 +22,8 @@ MAX_ITEMS = 20
 MAX_PROPERTIES = 500
 MAX_NAME = 128
 """Characters of a property name that are kept."""
+NO_NAME = '""'
+"""How an empty property name is written."""
 ABSENT = "absent"
 """Kind of a Field that says: some object of an array did not have this place, which others of the same array had."""
 
@@ -114,7 +116,7 @@ class _Walk:
         prefix = place + "." if place else ""
         keyed = 0
         for key, item in node.items():
-            name = key if len(key) <= MAX_NAME else key[:MAX_NAME]
+            name = key if 0 < len(key) <= MAX_NAME else key[:MAX_NAME] or NO_NAME
             if generated(name):
                 # Of a map's entries a few show what all are like; names beside them are still looked at, each.
                 keyed += 1
@@ -187,8 +189,8 @@ def _properties(node: dict[str, Any], prefix: str, found: dict[str, None], depth
     if depth >= MAX_DEPTH:
         return
     for key, value in node.items():
-        if len(key) > MAX_NAME:
-            key = key[:MAX_NAME]
+        if not 0 < len(key) <= MAX_NAME:
+            key = key[:MAX_NAME] or NO_NAME
         place = prefix + "{}" if generated(key) else prefix + key
         if place not in found:
             if len(found) >= MAX_PROPERTIES:
