@@ -189,6 +189,8 @@ def _among(value: Any, holder: Any) -> bool:
     if isinstance(holder, dict):
         if isinstance(value, str):
             return value in holder
+        if isinstance(value, int):
+            return False  # a key in CEL's eyes, but JSON has none but texts
         raise EvaluationError(f"{_kind(value)} cannot be a key")
     if isinstance(holder, list):
         return any(equal(value, item) for item in holder)

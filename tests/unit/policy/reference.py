@@ -165,7 +165,7 @@ class Twin:
                 "identity": facts.identity.actor,
                 "source": facts.call.peer.address,
                 "tenant": facts.identity.tenant,
-                "operation": facts.match.endpoint.id if facts.match.endpoint else "?",
+                "operation": facts.match.endpoint.id if facts.match.endpoint else f"{facts.call.service} ?",
                 "service": facts.call.service,
             }
             key = (policy.name, *(parts[name] for name in sorted(spec.per)))
