@@ -127,6 +127,7 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
 
 def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) -> None:
     """Odds from everything. `per_operation` is how many calls an operation of this API has in the mean."""
+    _together(level, per_operation)
     for number in range(ROUNDS):
         level.last = number == ROUNDS - 1
         _round(level, per_operation, judge)
@@ -145,6 +146,30 @@ def _place(level: Level, clear_share: float) -> dict[str, float]:
         "clear_share": clear_share,
         "parameters": float(min(3, sum(how == "parameter" for how, _ in level.path))),
     }
+
+
+def _together(level: Level, per_operation: float) -> None:
+    """What candidates of one look and one depth are as a group: traffic as one operation, and as one operation each."""
+    groups: dict[tuple[bool, str], list[Candidate]] = {}
+    for c in level.candidates:
+        groups.setdefault((c.leaf, c.look.style), []).append(c)
+    for (leaf, _), group in groups.items():
+        operations = len({key for c in group for key in c.tails}) or 1
+        calls = sum(c.calls for c in group)
+        own = sum(log2(c.calls / (c.operations * per_operation)) for c in group) / len(group)
+        rate = log2(calls / (operations * per_operation))
+        features = {
+            "group_size": log2(len(group)),
+            "group_rate": rate,
+            "group_own_rate": own,
+            "group_singles": sum(c.calls == 1 for c in group) / len(group),
+            "group_lexical": sum(max(-6.0, min(6.0, c.lexical)) for c in group) / len(group),
+            "leaf_group_rate": leaf * rate,
+            "leaf_group_own_rate": leaf * own,
+            "leaf_group_size": leaf * log2(len(group)),
+        }
+        for c in group:
+            c.features = {**c.features, **features}
 
 
 def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
