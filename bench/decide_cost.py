@@ -34,12 +34,27 @@ HEADERS = {
 def bodies(size: int) -> tuple[bytes, bytes]:
     """An order as JSON of about `size` bytes, and the answer, about twice that (at most 64 KB)."""
     items: list[dict[str, Any]] = []
-    order = {"customer": "c-20417", "currency": "EUR", "express": False, "note": "Please ring twice; leave it with O'Brien at no. 5", "items": items}
+    order = {
+        "customer": "c-20417",
+        "currency": "EUR",
+        "express": False,
+        "note": "Please ring twice; leave it with O'Brien at no. 5",
+        "items": items,
+    }
     while len(json.dumps(order)) < size - 40:
-        items.append({"sku": f"AX-{len(items):04d}-B", "quantity": 1 + len(items) % 3, "price": 19.95 + len(items), "gift": len(items) % 2 == 0})
+        items.append(
+            {
+                "sku": f"AX-{len(items):04d}-B",
+                "quantity": 1 + len(items) % 3,
+                "price": 19.95 + len(items),
+                "gift": len(items) % 2 == 0,
+            }
+        )
     order["reference"] = "r" * max(0, size + 7 - len(json.dumps({**order, "reference": ""})))
     answer = {**order, "id": 917, "status": "accepted", "created": "2026-03-01T12:00:00Z"}
-    answer["history"] = [{"at": f"2026-03-01T12:00:{n:02d}Z", "event": "item checked", "line": n} for n in range(min(500, max(1, size // 75)))]
+    answer["history"] = [
+        {"at": f"2026-03-01T12:00:{n:02d}Z", "event": "item checked", "line": n} for n in range(min(500, max(1, size // 75)))
+    ]
     return json.dumps(order).encode(), json.dumps(answer).encode()
 
 
@@ -51,13 +66,26 @@ def snapshot() -> Snapshot:
             endpoints.append(_endpoint(method, template))
     endpoints.append(_endpoint("POST", "/orders"))
     scope = ServiceScope(name="orders", mode=Mode.ENFORCE)
-    return Snapshot(format=SNAPSHOT_FORMAT, version=1, created=0.0, hash_key=b"k" * 32, services=(scope,), endpoints=tuple(endpoints))
+    return Snapshot(
+        format=SNAPSHOT_FORMAT, version=1, created=0.0, hash_key=b"k" * 32, services=(scope,), endpoints=tuple(endpoints)
+    )
 
 
 def _endpoint(method: str, template: str) -> Endpoint:
     parameters = (Parameter("id", "integer"),) if "{" in template else ()
     objects = (ObjectParameter("path.id", template.split("/")[1], True, 0.99),) if parameters else ()
-    places = ("customer", "currency", "express", "note", "items", "items[].sku", "items[].quantity", "items[].price", "items[].gift", "reference")
+    places = (
+        "customer",
+        "currency",
+        "express",
+        "note",
+        "items",
+        "items[].sku",
+        "items[].quantity",
+        "items[].price",
+        "items[].gift",
+        "reference",
+    )
     return Endpoint(
         id=endpoint_id("orders", method, template),
         service="orders",
@@ -75,8 +103,16 @@ def _endpoint(method: str, template: str) -> Endpoint:
 
 def call(body: bytes, number: int) -> Call:
     headers = {**HEADERS, "content-length": str(len(body))}
-    request = Request(method="POST", path="/orders", headers=headers, authority="orders", body=body, body_state=BodyState.COMPLETE)
-    return Call(id=f"{number:026d}", service="orders", time=1_800_000_000.0 + number / 1000, peer=Peer(address="127.0.0.1"), request=request)
+    request = Request(
+        method="POST", path="/orders", headers=headers, authority="orders", body=body, body_state=BodyState.COMPLETE
+    )
+    return Call(
+        id=f"{number:026d}",
+        service="orders",
+        time=1_800_000_000.0 + number / 1000,
+        peer=Peer(address="127.0.0.1"),
+        request=request,
+    )
 
 
 def decide_times(size: int, calls: int) -> list[float]:
@@ -111,7 +147,9 @@ def measure() -> dict[str, Any]:
             if peer is None:
                 continue
             body, answer = bodies(size)
-            headers = [(k.encode(), v.encode()) for k, v in {"host": "orders", **HEADERS, "content-length": str(len(body))}.items()]
+            headers = [
+                (k.encode(), v.encode()) for k, v in {"host": "orders", **HEADERS, "content-length": str(len(body))}.items()
+            ]
             times = peer.time(40 if size < 10_000 else 5, b"POST", b"/orders", headers, body, answer)
             figures[f"modsecurity_us_{name}"] = statistics.median(times) * 1e6
             figures[f"times_cheaper_{name}"] = figures[f"modsecurity_us_{name}"] / figures[f"decide_us_{name}"]
@@ -124,7 +162,12 @@ def table(figures: dict[str, Any]) -> Table:
     shown = Table("one call in process, request + response", "decide us", "libmodsecurity + CRS PL1 us", "times", box=None)
     for name in SIZES:
         peer, times = figures.get(f"modsecurity_us_{name}"), figures.get(f"times_cheaper_{name}")
-        shown.add_row(f"{name} KB body", f"{figures[f'decide_us_{name}']:,.0f}", f"{peer:,.0f}" if peer else "-", f"{times:,.0f}" if times else "-")
+        shown.add_row(
+            f"{name} KB body",
+            f"{figures[f'decide_us_{name}']:,.0f}",
+            f"{peer:,.0f}" if peer else "-",
+            f"{times:,.0f}" if times else "-",
+        )
     return shown
 
 

@@ -87,8 +87,14 @@ def plain_envoy(directory: Path, port: int, upstream: int) -> list[str]:
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "plain",
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]}]},
-        "http_filters": [{"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        "route_config": {
+            "virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]}
+            ]
+        },
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}
+        ],
     }
     listener = {"name": "l", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
                 "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}]}  # fmt: skip
@@ -99,7 +105,17 @@ def plain_envoy(directory: Path, port: int, upstream: int) -> list[str]:
 
 def eastwall_up(directory: Path, port: int, upstream: int, adapter: str) -> list[str]:
     command = [str(Path(sys.executable).with_name("eastwall")), "up", "--upstream", f"orders=http://127.0.0.1:{upstream}@{port}"]
-    return [*command, "--mode", "enforce", "--adapter", adapter, "--data", str(directory / adapter), "--console", f"127.0.0.1:{free_port()}"]
+    return [
+        *command,
+        "--mode",
+        "enforce",
+        "--adapter",
+        adapter,
+        "--data",
+        str(directory / adapter),
+        "--console",
+        f"127.0.0.1:{free_port()}",
+    ]
 
 
 def family(pid: int) -> list[int]:
@@ -151,11 +167,16 @@ def measure(rounds: int, seconds: float) -> tuple[dict[str, Any], list[str]]:
         subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(loader), str(HERE / "http_load.c")], check=True)
         request, response = messages(directory)
         upstream = free_port()
-        stack.enter_context(running([str(loader), "serve", str(upstream), str(response)], upstream, "the upstream", directory / "up.log"))
+        stack.enter_context(
+            running([str(loader), "serve", str(upstream), str(response)], upstream, "the upstream", directory / "up.log")
+        )
         variants: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
 
         def add(name: str, command: list[str], port: int) -> None:
-            variants[name] = (port, stack.enter_context(running(command, port, name, directory / f"{name.replace(' ', '-')}.log")))
+            variants[name] = (
+                port,
+                stack.enter_context(running(command, port, name, directory / f"{name.replace(' ', '-')}.log")),
+            )
 
         port = free_port()
         add("plain Envoy", plain_envoy(directory, port, upstream), port)
@@ -183,7 +204,9 @@ def measure(rounds: int, seconds: float) -> tuple[dict[str, Any], list[str]]:
                 runs[name].append(result)
         figures: dict[str, Any] = {}
         for name, (port, process) in variants.items():
-            middle = {key: statistics.median(run[key] for run in runs[name]) for key in ("per_second", "p50_us", "p99_us", "cpu_us")}
+            middle = {
+                key: statistics.median(run[key] for run in runs[name]) for key in ("per_second", "p50_us", "p99_us", "cpu_us")
+            }
             if name != "nginx + ModSecurity + CRS":  # it does not reach 1,000 requests/s
                 steady = load(loader, port, request, 32, seconds, rate=1_000)
                 middle |= {"p50_us_at_1000": steady["p50_us"], "p99_us_at_1000": steady["p99_us"]}
@@ -212,10 +235,14 @@ def main() -> None:
         report.target("shim / plain Envoy, requests/s", ">= 0.35", share, share >= 0.35),
         report.target("shim / nginx + ModSecurity + CRS, requests/s", ">= 20", times, times >= 20 if times else None),
         report.target("decide, warm, 0.5 KB, p50 us", "<= 60", cost["decide_us_0.5"], cost["decide_us_0.5"] <= 60),
-        report.target("decide against libmodsecurity + CRS in process", ">= 50 x cheaper", cheaper, cheaper >= 50 if cheaper else None),
+        report.target(
+            "decide against libmodsecurity + CRS in process", ">= 50 x cheaper", cheaper, cheaper >= 50 if cheaper else None
+        ),
         report.target("p50 added at 1,000 requests/s, ms", "<= 0.4", added_p50, added_p50 <= 0.4),
         report.target("p99 added at 1,000 requests/s, ms", "<= 5", added_p99, added_p99 <= 5),
-        report.target("engine RSS at start, MB", "<= 150", figures["engine_rss_mb_at_start"], figures["engine_rss_mb_at_start"] <= 150),
+        report.target(
+            "engine RSS at start, MB", "<= 150", figures["engine_rss_mb_at_start"], figures["engine_rss_mb_at_start"] <= 150
+        ),
     ]
     show(figures, targets, absent)
     print(f"\nwritten: {report.write('inline', figures, targets)}")
@@ -223,11 +250,15 @@ def main() -> None:
 
 def show(figures: dict[str, Any], targets: list[dict[str, Any]], absent: list[str]) -> None:
     out = Console(width=130, highlight=False)
-    table = Table("variant", "requests/s", "of plain", "p50 / p99 ms", "CPU us/request", "RSS MB", "at 1,000/s: p50 / p99 ms", box=None)
+    table = Table(
+        "variant", "requests/s", "of plain", "p50 / p99 ms", "CPU us/request", "RSS MB", "at 1,000/s: p50 / p99 ms", box=None
+    )
     plain = figures["plain Envoy"]["per_second"]
     for name, row in figures.items():
         if isinstance(row, dict) and "per_second" in row:
-            steady = f"{row['p50_us_at_1000'] / 1000:.2f} / {row['p99_us_at_1000'] / 1000:.2f}" if "p50_us_at_1000" in row else "-"
+            steady = (
+                f"{row['p50_us_at_1000'] / 1000:.2f} / {row['p99_us_at_1000'] / 1000:.2f}" if "p50_us_at_1000" in row else "-"
+            )
             table.add_row(name, f"{row['per_second']:,.0f}", f"{row['per_second'] / plain:.3f}", f"{row['p50_us'] / 1000:.1f} / {row['p99_us'] / 1000:.1f}",
                           f"{row['cpu_us']:,.0f}", f"{row['rss_mb']:.0f}", steady)  # fmt: skip
     out.print(table)

@@ -44,11 +44,22 @@ def eventually(check: Callable[[], Any], timeout: float = 15.0, what: str = "") 
         time.sleep(0.1)
 
 
-def run_cli(*arguments: str, stdin: str | bytes | None = None, timeout: float = 60.0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    *arguments: str, stdin: str | bytes | None = None, timeout: float = 60.0, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """`eastwall ARGUMENTS` to its end."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run([EASTWALL, *arguments], input=data if data is not None else b"", capture_output=True, timeout=timeout, check=False, cwd=cwd)
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    done = subprocess.run(
+        [EASTWALL, *arguments],
+        input=data if data is not None else b"",
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    )
 
 
 class Upstream(ThreadingHTTPServer):
@@ -108,7 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/echo":
             self._answer(200, body, self.headers.get("content-type", "application/octet-stream"))
         elif path.startswith("/orders/"):
-            self._answer(200, json.dumps({"id": path.rsplit("/", 1)[1], "note": "ok", "items": [{"sku": "a", "qty": 1}]}).encode())
+            self._answer(
+                200, json.dumps({"id": path.rsplit("/", 1)[1], "note": "ok", "items": [{"sku": "a", "qty": 1}]}).encode()
+            )
         elif path == "/orders":
             self._answer(201 if self.command == "POST" else 200, b'{"id":17,"ok":true}')
         elif path == "/search":
@@ -147,7 +160,9 @@ class Running:
                 raise AssertionError(f"eastwall up ended: {(directory / 'up.log').read_text()}")
             text += line
         self.info: dict[str, Any] = json.loads(text)
-        self.api = httpx.Client(base_url=self.info["console"].rstrip("/") + "/api/v1", headers={"authorization": f"Bearer {self.info['token']}"})
+        self.api = httpx.Client(
+            base_url=self.info["console"].rstrip("/") + "/api/v1", headers={"authorization": f"Bearer {self.info['token']}"}
+        )
 
     def address(self, service: str) -> str:
         listen = next(s["listen"] for s in self.info["services"] if s["name"] == service)

@@ -78,13 +78,16 @@ def running(upstream: Upstream, short_dir: Path, adapter: str) -> Iterator[Runni
     )  # fmt: skip
     with httpx.Client(timeout=20) as client:
         for service in ("orders", "closed"):
-            eventually(lambda s=service: client.get(up.address(s) + "/search", params={"q": "' OR 1=1 --"}).status_code == 403, what="enforcing")
+            eventually(
+                lambda s=service: client.get(up.address(s) + "/search", params={"q": "' OR 1=1 --"}).status_code == 403,
+                what="enforcing",
+            )
     yield up
     assert up.stop() == 0
 
 
 def uninspected(running: Running) -> int:
-    return sum(count for reasons in running.status()["uninspected"].values() for count in reasons.values())
+    return int(running.status()["uninspected"]["total"])
 
 
 def blocks(address: str) -> bool:
@@ -131,24 +134,26 @@ def test_engine_hung_is_ejected_and_readmitted(running: Running) -> None:
 
 
 def test_control_killed_loses_nothing(running: Running) -> None:
-    recorded = running.status()["calls_stored"]
+    recorded = running.status()["lake"]["calls"]
     with Load(running.address("orders")) as load:
         eventually(lambda: load.total > 50)
         os.kill(running.pid_of("control_main"), signal.SIGKILL)
         sent = load.total
         eventually(lambda: load.total > sent + 200, what="traffic goes on")
     assert set(load.statuses) == {201}
-    eventually(lambda: running.status()["spool_pending"] == 0, timeout=60, what="control is back and has read the spool")
-    stored = eventually(lambda: running.status()["calls_stored"], timeout=30)
+    eventually(lambda: running.status()["spool"]["pending_bytes"] == 0, timeout=60, what="control is back and has read the spool")
+    stored = eventually(lambda: running.status()["lake"]["calls"], timeout=30)
     assert stored - recorded >= load.total
-    counted = running.api.post("/query", json={"sql": "SELECT count() AS n, uniqExact(id) AS u FROM calls"}).json()["rows"][0]
+    counted = running.api.post("/query", json={"sql": "SELECT count() AS n, uniqExact(id) AS u FROM calls"}).json()[0]
     assert counted["n"] == counted["u"], "stored once"
 
 
 def test_upstream_down_is_a_502_with_our_id(upstream: Upstream, short_dir: Path, adapter: str) -> None:
     directory = short_dir / f"down-{adapter}"
     directory.mkdir()
-    up = Running(directory, "--upstream", f"gone=http://127.0.0.1:{free_port()}@{free_port()}", "--adapter", adapter, "--mode", "enforce")
+    up = Running(
+        directory, "--upstream", f"gone=http://127.0.0.1:{free_port()}@{free_port()}", "--adapter", adapter, "--mode", "enforce"
+    )
     try:
         answer = httpx.get(up.address("gone") + "/anything")
         assert answer.status_code in (502, 503)

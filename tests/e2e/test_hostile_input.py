@@ -45,15 +45,24 @@ def rss_megabytes(running: Running) -> float:
 
 
 def finding_of(running: Running, detection: str) -> dict[str, object]:
-    return dict(eventually(lambda: [f for f in running.api.get("/findings", params={"limit": 200}).json()["findings"] if f["id"] == detection], what=detection)[0])
+    return dict(
+        eventually(
+            lambda: [f for f in running.api.get("/findings", params={"limit": 200}).json() if f["id"] == detection],
+            what=detection,
+        )[0]
+    )
 
 
-def test_fifty_megabytes_pass_with_bounded_memory_and_are_counted(running: Running, client: httpx.Client, upstream: Upstream) -> None:
+def test_fifty_megabytes_pass_with_bounded_memory_and_are_counted(
+    running: Running, client: httpx.Client, upstream: Upstream
+) -> None:
     body = b"x" * (50 << 20)
     answer = client.post("/orders", content=body, headers={"content-type": "application/octet-stream"})
     assert answer.status_code in (201, 413)
     assert rss_megabytes(running) < 400
-    eventually(lambda: any("truncated" in reason for reason in json.dumps(running.status()["uninspected"]).split('"')), what="counted")
+    eventually(
+        lambda: any("truncated" in reason for reason in json.dumps(running.status()["uninspected"]).split('"')), what="counted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_an_injection_inside_gzip_is_read(client: httpx.Client) -> None:
 def test_duplicate_keys_are_a_finding(running: Running, client: httpx.Client) -> None:
     client.post("/orders", content=b'{"role":"user","role":"admin"}', headers=JSON)
     assert "duplicate" in str(finding_of(running, "parser-differential")["message"]) or eventually(
-        lambda: any("duplicate" in f["message"] for f in running.api.get("/findings", params={"limit": 200}).json()["findings"])
+        lambda: any("duplicate" in f["message"] for f in running.api.get("/findings", params={"limit": 200}).json())
     )
 
 

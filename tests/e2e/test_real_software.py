@@ -58,20 +58,26 @@ def same(direct: httpx.Response, through: httpx.Response) -> None:
 
 
 def templates(up: Running) -> set[str]:
-    return {f"{a['method']} {a['template']}" for a in up.api.get("/apis").json()["apis"]}
+    return {f"{a['method']} {a['template']}" for a in up.api.get("/apis").json()}
 
 
 @pytest.fixture(scope="module")
 def datasette(short_dir: Path) -> Iterator[str]:
     path = short_dir / "library.db"
     db = sqlite3.connect(path)
-    db.executescript("CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, author TEXT); CREATE TABLE loans (id INTEGER PRIMARY KEY, book INTEGER, day TEXT);")
+    db.executescript(
+        "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, author TEXT); CREATE TABLE loans (id INTEGER PRIMARY KEY, book INTEGER, day TEXT);"
+    )
     db.executemany("INSERT INTO books VALUES (?, ?, ?)", [(n, f"The {n}th O'Reilly book", "A. Writer") for n in range(1, 200)])
     db.executemany("INSERT INTO loans VALUES (?, ?, ?)", [(n, n, "2026-01-01") for n in range(1, 200)])
     db.commit()
     db.close()
     port = free_port()
-    process = started([sys.executable, "-m", "datasette", str(path), "--port", str(port), "--setting", "default_page_size", "5"], port, short_dir / "datasette.log")
+    process = started(
+        [sys.executable, "-m", "datasette", str(path), "--port", str(port), "--setting", "default_page_size", "5"],
+        port,
+        short_dir / "datasette.log",
+    )
     yield f"http://127.0.0.1:{port}"
     stop(process)
 
@@ -81,13 +87,24 @@ def test_datasette(datasette: str, short_dir: Path, adapter: str) -> None:
     directory.mkdir()
     up = Running(directory, "--upstream", f"library={datasette}@{free_port()}", "--adapter", adapter)
     try:
-        with httpx.Client(base_url=up.address("library"), timeout=30) as through, httpx.Client(base_url=datasette, timeout=30) as direct:
+        with (
+            httpx.Client(base_url=up.address("library"), timeout=30) as through,
+            httpx.Client(base_url=datasette, timeout=30) as direct,
+        ):
             calls = [f"/library/{table}/{n}.json?_shape=array" for table in ("books", "loans") for n in range(1, 40)]
-            calls += ["/-/versions.json", "/library/books.json?_shape=array&_size=3", "/library/books?_search=the+union+of+tables", "/-/static/app.css"]
+            calls += [
+                "/-/versions.json",
+                "/library/books.json?_shape=array&_size=3",
+                "/library/books?_search=the+union+of+tables",
+                "/-/static/app.css",
+            ]
             for path in calls:
                 same(direct.get(path), through.get(path))
             found = eventually(lambda: (t := templates(up)) and any("{" in x for x in t) and t, what="templates")
-            assert {t for t in found if t.endswith(".json") and "{" in t} >= {"GET /library/books/{book_id}.json", "GET /library/loans/{loan_id}.json"}
+            assert {t for t in found if t.endswith(".json") and "{" in t} >= {
+                "GET /library/books/{book_id}.json",
+                "GET /library/loans/{loan_id}.json",
+            }
 
             assert up.cli("mode", "enforce").returncode == 0
             attack = {"_shape": "array", "author": "x' UNION SELECT 1, sql, 3 FROM sqlite_master --"}
@@ -110,7 +127,9 @@ def prism() -> Path:
         BUILD.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(NODE / name, BUILD / name)
-        done = subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=BUILD, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=BUILD, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             pytest.skip(f"Prism cannot be installed with npm: {done.stderr.strip().splitlines()[-1:]}")
     return command
@@ -152,14 +171,22 @@ def test_prism_with_schemathesis(prism: Path, short_dir: Path, adapter: str) -> 
         )  # fmt: skip
         assert "Test cases:" in run.stdout or "generated" in run.stdout, run.stdout[-2000:] + run.stderr[-2000:]
         declared = {blank(op.split(" ")[0] + " " + (base.rstrip("/") + op.split(" ")[1])) for op in operations(document)}
-        found = eventually(lambda: (t := {blank(x) for x in templates(up)}) and len(t & declared) >= len(declared) * 0.8 and t, timeout=30, what="templates")
+        found = eventually(
+            lambda: (t := {blank(x) for x in templates(up)}) and len(t & declared) >= len(declared) * 0.8 and t,
+            timeout=30,
+            what="templates",
+        )
         assert len(found & declared) / len(declared) >= 0.8, sorted(declared - found)
 
-        calls = [f"{base.rstrip('/')}/pet/{n}" for n in range(1, 10)] + [f"{base.rstrip('/')}/store/order/{n}" for n in range(1, 5)]
+        calls = [f"{base.rstrip('/')}/pet/{n}" for n in range(1, 10)] + [
+            f"{base.rstrip('/')}/store/order/{n}" for n in range(1, 5)
+        ]
         with httpx.Client(base_url=up.address("petstore"), timeout=30) as through:
             assert up.cli("mode", "enforce").returncode == 0
             attack = {"id": 1, "name": "x'; DROP TABLE pets; --", "photoUrls": ["u"]}
-            eventually(lambda: through.post(f"{base.rstrip('/')}/pet", json=attack).status_code == 403, what="the injection is blocked")
+            eventually(
+                lambda: through.post(f"{base.rstrip('/')}/pet", json=attack).status_code == 403, what="the injection is blocked"
+            )
             for path in calls:
                 assert through.get(path, headers={"accept": "application/json"}).status_code == 200
     finally:

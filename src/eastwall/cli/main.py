@@ -63,7 +63,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("EASTWALL_DEBUG") == "1":
             raise
-        click.echo(f"eastwall: internal error: {type(error).__name__}: {error} (EASTWALL_DEBUG=1 shows where; please report it)", err=True)
+        click.echo(
+            f"eastwall: internal error: {type(error).__name__}: {error} (EASTWALL_DEBUG=1 shows where; please report it)",
+            err=True,
+        )
         sys.exit(1)
 
 

@@ -63,10 +63,16 @@ def lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
 
 @click.command(short_help="Judge recorded calls (JSON lines).")
 @click.argument("file", type=click.Path(allow_dash=True))
-@click.option("--policy", type=click.Path(path_type=Path, exists=True), help="Policy file or directory [default: the built-in policies].")
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Use what was learned in this data directory.")
+@click.option(
+    "--policy", type=click.Path(path_type=Path, exists=True), help="Policy file or directory [default: the built-in policies]."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Use what was learned in this data directory."
+)
 @click.option("--service", default="", help="Service of calls that name none.")
-@click.option("--mode", type=click.Choice([m.name.lower() for m in Mode]), default="enforce", show_default=True, help="Mode to judge in.")
+@click.option(
+    "--mode", type=click.Choice([m.name.lower() for m in Mode]), default="enforce", show_default=True, help="Mode to judge in."
+)
 def inspect(file: str, policy: Path | None, data: Path | None, service: str, mode: str) -> None:
     """Judge the calls in FILE (or `-`), one JSON object per line, by the same `decide` that judges live traffic.
 

@@ -63,10 +63,15 @@ def parse_tls(certificate: Path | None, key: Path | None, client_ca: Path | None
         return None
     if certificate is None or key is None:
         raise Failure("--certificate and --key belong together", USAGE)
-    return Tls(certificate=certificate.resolve(), key=key.resolve(), client_ca=client_ca and client_ca.resolve(), require_client=client_ca is not None)
+    return Tls(
+        certificate=certificate.resolve(),
+        key=key.resolve(),
+        client_ca=client_ca and client_ca.resolve(),
+        require_client=client_ca is not None,
+    )
 
 
-def build_options(  # noqa: PLR0913 - one parameter per option of the command
+def build_options(
     upstreams: tuple[str, ...],
     listen: str,
     console: str,
@@ -93,7 +98,10 @@ def build_options(  # noqa: PLR0913 - one parameter per option of the command
         hosted = {u.name: Upstream(name=u.name, url=u.url, scope=u.scope, hosts=(u.name, f"{u.name}.localhost")) for u in shared}
         parsed = [hosted.get(u.name, u) for u in parsed]
     if upstream_ca is not None:
-        parsed = [Upstream(name=u.name, url=u.url, scope=u.scope, listen=u.listen, hosts=u.hosts, ca=upstream_ca.resolve()) for u in parsed]
+        parsed = [
+            Upstream(name=u.name, url=u.url, scope=u.scope, listen=u.listen, hosts=u.hosts, ca=upstream_ca.resolve())
+            for u in parsed
+        ]
     try:
         directory = open_data_dir(data)
     except DataDirError as error:
@@ -121,19 +129,45 @@ def build_options(  # noqa: PLR0913 - one parameter per option of the command
               " (several: by Host header NAME or NAME.localhost).")  # fmt: skip
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where clients connect.")
 @click.option("--policy", type=click.Path(path_type=Path, exists=True), help="Policy file or directory to apply at start.")
-@click.option("--mode", type=click.Choice([m.name.lower() for m in Mode]), help="Mode of all services [default: as last set, at first discover].")
+@click.option(
+    "--mode",
+    type=click.Choice([m.name.lower() for m in Mode]),
+    help="Mode of all services [default: as last set, at first discover].",
+)
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=default_data_dir,
               show_default="$EASTWALL_DATA or .eastwall", help="Where Eastwall keeps what it learns.")  # fmt: skip
 @click.option("--console", default="127.0.0.1:9440", show_default=True, metavar="HOST:PORT", help="Where console and API listen.")
-@click.option("--adapter", type=click.Choice(["auto", "shim", "extproc"]), default="auto", show_default=True, help="How Envoy asks the engine.")
+@click.option(
+    "--adapter",
+    type=click.Choice(["auto", "shim", "extproc"]),
+    default="auto",
+    show_default=True,
+    help="How Envoy asks the engine.",
+)
 @click.option("--engines", type=click.IntRange(1, 64), default=1, show_default=True, help="Engine processes.")
-@click.option("--deadline-ms", type=click.IntRange(10, 60_000), default=1_000, show_default=True, help="What an engine may take before the fail mode applies.")
-@click.option("--certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS certificate (PEM) for the listeners.")
+@click.option(
+    "--deadline-ms",
+    type=click.IntRange(10, 60_000),
+    default=1_000,
+    show_default=True,
+    help="What an engine may take before the fail mode applies.",
+)
+@click.option(
+    "--certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS certificate (PEM) for the listeners."
+)
 @click.option("--key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its private key (PEM).")
-@click.option("--client-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Require client certificates of this CA (mTLS).")
-@click.option("--upstream-ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="CA of https upstreams [default: the system's].")
+@click.option(
+    "--client-ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Require client certificates of this CA (mTLS).",
+)
+@click.option(
+    "--upstream-ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CA of https upstreams [default: the system's].",
+)
 @json_option
-def up(  # noqa: PLR0913
+def up(
     upstreams: tuple[str, ...],
     listen: str,
     policy: Path | None,
@@ -181,7 +215,15 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
     rows = [(u.name, client_address(options.proxy, u), u.url) for u in options.proxy.upstreams]
     if as_json:
         services = [{"name": name, "listen": address, "upstream": url_} for name, address, url_ in rows]
-        print_json({"services": services, "console": url, "token": token, "adapter": options.proxy.adapter, "data": str(options.data.root)})
+        print_json(
+            {
+                "services": services,
+                "console": url,
+                "token": token,
+                "adapter": options.proxy.adapter,
+                "data": str(options.data.root),
+            }
+        )
         return
     out.print("[bold]Eastwall is up.[/] Point clients here:")
     for name, address, upstream in rows:

@@ -51,7 +51,19 @@ class Profile:
 class LiveSnapshot:
     """An immutable world for `decide`. Swapped whole; a call that began under one may end under the next."""
 
-    __slots__ = ("detectors", "hash_key", "inventory", "limits", "ownership", "plan", "prefilter", "profiles", "scopes", "trust", "version")
+    __slots__ = (
+        "detectors",
+        "hash_key",
+        "inventory",
+        "limits",
+        "ownership",
+        "plan",
+        "prefilter",
+        "profiles",
+        "scopes",
+        "trust",
+        "version",
+    )
 
     def __init__(self, snapshot: Snapshot, detectors: Sequence[Detector], prefilter: Prefilter) -> None:
         """Raises what `compile_trust` and `compile_plan` raise on content that control should not have published."""

@@ -19,7 +19,7 @@ from eastwall.model.operation import Operation
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
 
-_UNINSPECTED = {
+_UNINSPECTED: dict[tuple[Phase, BodyState], tuple[str, ...]] = {
     (Phase.REQUEST, BodyState.TRUNCATED): ("request-body-truncated",),
     (Phase.REQUEST, BodyState.STREAMED): ("request-streamed",),
     (Phase.REQUEST, BodyState.SKIPPED): ("request-body-skipped",),
@@ -28,10 +28,14 @@ _UNINSPECTED = {
     (Phase.RESPONSE, BodyState.SKIPPED): ("response-body-skipped",),
 }
 # These mean that there was something in the body that nobody read. A duplicate key or a big integer was read, and is a finding.
-_UNREADABLE = frozenset({"too-deep", "too-many-values", "decompression-limit", "unknown-encoding", "invalid-json", "bad-multipart"})
+_UNREADABLE = frozenset(
+    {"too-deep", "too-many-values", "decompression-limit", "unknown-encoding", "invalid-json", "bad-multipart"}
+)
 
 
-def extract(call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState) -> Facts:
+def extract(
+    call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+) -> Facts:
     """Gather all that detections and policies may ask about this message."""
     if call.response is None:
         return _request_facts(call, operation, match, identity, snapshot, state)
@@ -119,7 +123,9 @@ def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: 
     unknown, calls = profile.unknown_properties(cls, places)
     if not unknown:
         return ()
-    declared = frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
+    declared = (
+        frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
+    )
     return tuple(
         Property(
             place=place,

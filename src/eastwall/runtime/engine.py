@@ -58,7 +58,13 @@ class Engine:
     """Implements `ports.Inspector`."""
 
     def __init__(
-        self, name: str, snapshots: SnapshotStore, spool: RecordWriter, *, beat: Path | None = None, clock: Callable[[], float] = time.time
+        self,
+        name: str,
+        snapshots: SnapshotStore,
+        spool: RecordWriter,
+        *,
+        beat: Path | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.state = LiveState()
@@ -116,7 +122,11 @@ class Engine:
         self.calls += 1
         entry = self._open.pop(completion.id, None)
         try:
-            record = self._bare(completion) if entry is None or entry.request is None else self._record(completion, entry, entry.request)
+            record = (
+                self._bare(completion)
+                if entry is None or entry.request is None
+                else self._record(completion, entry, entry.request)
+            )
             self._spool.append(record)
             if entry is not None and entry.request is not None:
                 self._note_sign_in(entry, entry.request, completion.status)

@@ -90,7 +90,9 @@ def open_data_dir(root: Path) -> DataDir:
         _generate(data.token_file, lambda: secrets.token_urlsafe(24).encode())
         _generate(data.secrets / "hash.key", lambda: secrets.token_bytes(32))
     except OSError as error:
-        raise DataDirError(f"the data directory `{root}` cannot be used: {error.strerror}; name another one with --data") from None
+        raise DataDirError(
+            f"the data directory `{root}` cannot be used: {error.strerror}; name another one with --data"
+        ) from None
     return data
 
 

@@ -20,7 +20,7 @@ from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Mode, Peer, Request, Response
 from eastwall.model.decision import Decision, Deny, Throttle
 from eastwall.model.event_id import event_id
-from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
 
 ISSUER = "urn:eastwall:inspect"
 
@@ -42,7 +42,9 @@ class Inspection:
         scopes = {scope.name: msgspec.structs.replace(scope, mode=mode) for scope in base.services}
         scopes.setdefault(self.service, ServiceScope(name=self.service, mode=mode))
         # The `identity` of a recorded call becomes a token that this run alone has signed: it takes the road that live identities take.
-        trust = msgspec.structs.replace(base.trust, jwks=(*base.trust.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]}))))
+        trust = msgspec.structs.replace(
+            base.trust, jwks=(*base.trust.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]})))
+        )
         self._snapshot = msgspec.structs.replace(base, services=tuple(scopes.values()), trust=trust, policy=policy or base.policy)
         self._mode = mode
         self._live = self._compile()
@@ -163,7 +165,14 @@ def _result(call: Call, decisions: list[Decision], response: Response | None) ->
         "verdict": verdict,
         "status": status,
         "findings": [
-            {"id": f.id, "severity": f.severity, "confidence": f.confidence, "owasp": list(f.owasp), "where": f.where, "message": f.message}
+            {
+                "id": f.id,
+                "severity": f.severity,
+                "confidence": f.confidence,
+                "owasp": list(f.owasp),
+                "where": f.where,
+                "message": f.message,
+            }
             for f in findings
         ],
         "event_id": call.id,

@@ -70,7 +70,7 @@ class _Child:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - only this thread forks, and it calls prctl alone
+                preexec_fn=_die_with_parent,
             )
         self.started = time.monotonic()
 
@@ -191,7 +191,9 @@ class Supervisor:
         child.process = None
         child.restart_at = now + pause
         self.restarts[child.name] = self.restarts.get(child.name, 0) + 1
-        self._tell(f"{child.name} ended ({_how(code)}); starting it again{f' in {pause:g} s' if pause else ''} (log: {child.log})")
+        self._tell(
+            f"{child.name} ended ({_how(code)}); starting it again{f' in {pause:g} s' if pause else ''} (log: {child.log})"
+        )
 
     def _watch_envoy(self) -> None:
         code = self.envoy.poll()

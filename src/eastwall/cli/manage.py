@@ -1,0 +1,121 @@
+"""What is changed by hand: `mode` and `policy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
+from eastwall.cli.failure import NOT_RUNNING, USAGE, Failure
+from eastwall.cli.policies import policy_texts
+from eastwall.model.call import Mode
+from eastwall.policy import check as check_policies
+from eastwall.policy import parse_files, referenced_files
+
+
+@click.command(short_help="Set the mode of services.")
+@click.argument("mode", type=click.Choice([m.name.lower() for m in Mode]))
+@click.option("--service", default="all", show_default=True, help="Of one service.")
+@data_option
+@json_option
+def mode(mode: str, service: str, data: Path, as_json: bool) -> None:
+    """Set MODE at once, without a lost connection.
+
+    discover: learn and record. monitor: also record what enforce would do. enforce: verdicts are carried out.
+    """
+    found = Client(data).send("PUT", f"/services/{service}/mode", {"mode": mode})
+    if as_json:
+        print_json(found)
+        return
+    out = Console(highlight=False)
+    for s in found:
+        out.print(f"{s['name']}: {s['mode']}")
+
+
+@click.group(short_help="Check and apply policies.")
+def policy() -> None:
+    """Check and apply policies."""
+
+
+def _texts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Policy files, and the files that they refer to (key sets)."""
+    texts = policy_texts(path)
+    policies, _ = parse_files(texts)
+    attachments = {}
+    for name in referenced_files(policies):
+        try:
+            attachments[name] = Path(name).read_text("utf-8")
+        except OSError as error:
+            raise Failure(f"`{name}`, which a policy refers to, cannot be read: {error.strerror}", USAGE) from None
+        except UnicodeDecodeError:
+            raise Failure(f"`{name}`, which a policy refers to, is not text", USAGE) from None
+    return texts, attachments
+
+
+def _show(faults: list[dict[str, Any]]) -> None:
+    for fault in faults:
+        click.echo(fault["text"], err=True)
+
+
+@policy.command(name="check", short_help="All faults, nothing applied.")
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@data_option
+@json_option
+def check(path: Path, data: Path, as_json: bool) -> None:
+    """Check the policies at PATH (a file or a directory): all faults at once, with file and line.
+
+    Against a running Eastwall also services and endpoints are checked, else only what the files themselves say.
+    """
+    texts, attachments = _texts(path)
+    try:
+        result = Client(data).send("POST", "/policy/check", {"files": texts, "attachments": attachments})
+    except Failure as failure:
+        if failure.exit_code != NOT_RUNNING:
+            raise
+        result = _check_offline(texts)
+    if as_json:
+        print_json(result)
+    else:
+        _show(result["faults"])
+    if not result["ok"]:
+        raise SystemExit(1)
+    if not as_json:
+        click.echo(f"{len(texts)} file{'s' if len(texts) != 1 else ''}, no faults{' but warnings' if result['faults'] else ''}")
+
+
+def _check_offline(texts: dict[str, str]) -> dict[str, Any]:
+    from eastwall import detections
+
+    policies, faults = parse_files(texts)
+    # Services and endpoints are known to a running Eastwall only; that they are unknown here is no news.
+    known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()])
+    faults = faults + [fault for fault in known if not fault.warning]
+    listed = [{"file": f.file, "line": f.line, "column": f.column, "text": str(f), "warning": f.warning} for f in sorted(faults)]
+    return {"ok": all(f["warning"] for f in listed), "faults": listed}
+
+
+@policy.command(name="apply", short_help="Apply in place of what was applied before.")
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@data_option
+@json_option
+def apply(path: Path, data: Path, as_json: bool) -> None:
+    """Apply the policies at PATH in place of those applied before: all or nothing, on every engine within a second."""
+    texts, attachments = _texts(path)
+    try:
+        result = Client(data).send("PUT", "/policy", {"files": texts, "attachments": attachments})
+    except Refused as refused:
+        if "faults" not in refused.problem:
+            raise
+        if as_json:
+            print_json({"ok": False, "faults": refused.problem["faults"]})
+        else:
+            _show(refused.problem["faults"])
+        raise SystemExit(1) from None
+    if as_json:
+        print_json(result)
+        return
+    _show(result.get("warnings", []))
+    click.echo(f"applied {len(result['policies'])} policies, digest {result['digest']}, snapshot {result['snapshot']}")

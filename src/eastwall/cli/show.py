@@ -1,0 +1,181 @@
+"""What runs and what was found: `status`, `apis`, `findings`, `why`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from eastwall.cli.client import Client, data_option, json_option, print_json
+from eastwall.cli.failure import NOT_FOUND, Failure
+
+SEVERITY_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
+ACTION_STYLE = {"block": "bold red", "limit": "magenta", "redact": "yellow", "allow": "green"}
+
+
+def when(seconds: float) -> str:
+    """Local time of a Unix time, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clean(text: object) -> Text:
+    """Text from traffic: control characters (terminal escapes) made visible, markup not interpreted."""
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)))
+
+
+def table(*columns: str) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold")
+    return shown
+
+
+@click.command(short_help="What runs, what was seen, what was not inspected.")
+@data_option
+@json_option
+def status(data: Path, as_json: bool) -> None:
+    """What runs, what was seen, and, loudly, what was not inspected."""
+    found = Client(data).get("/status")
+    if as_json:
+        print_json(found)
+        return
+    out = Console(highlight=False)
+    services = table("service", "mode", "fail", "endpoints", "calls")
+    for s in found["services"]:
+        services.add_row(s["name"], s["mode"], s["fail"], str(s["endpoints"]), f"{s['calls']:,}")
+    out.print(services)
+    lake, learner, spool = found["lake"], found["learner"], found["spool"]
+    out.print(
+        f"\nrecorded   {lake['calls']:,} calls, {lake['findings']:,} findings, {lake['blocked']:,} blocked, {lake['redacted']:,} redacted"
+    )
+    out.print(
+        f"learned    {learner['learned']} endpoints, {learner['learning']} still learning; snapshot {found['snapshot']['version']}"
+    )
+    out.print(f"spool      {spool['pending_bytes']:,} bytes waiting, {spool['lost_records']:,} records lost")
+    for engine in found["engines"]:
+        alive = "[green]alive[/]" if engine["alive"] else f"[bold red]silent for {engine['age']} s[/]"
+        out.print(f"engine {engine['name']}   {alive}, {engine['calls']:,} calls, snapshot {engine['snapshot']}")
+    uninspected = found["uninspected"]
+    if uninspected["total"]:
+        out.print("\n[bold yellow]NOT INSPECTED (wholly)[/]")
+        for reason, count in uninspected["by_reason"].items():
+            out.print(f"  {count:>8,}  {escape(reason)}")
+    else:
+        out.print("\nnot inspected: 0")
+    for part, fault in found["faults"].items():
+        out.print(f"[bold red]{part}:[/] {escape(fault)}")
+
+
+@click.command(short_help="Endpoints found.")
+@click.argument("name", required=False, default="")
+@data_option
+@json_option
+def apis(name: str, data: Path, as_json: bool) -> None:
+    """Endpoints found, of all services or of service NAME."""
+    client = Client(data)
+    found = client.get("/apis", service=name)
+    if not found and name and name not in {s["name"] for s in client.get("/services")}:
+        raise Failure(f"there is no service `{name}`", NOT_FOUND)
+    if as_json:
+        print_json(found)
+        return
+    out = Console(highlight=False)
+    if not found:
+        out.print("no API seen yet; send some calls through Eastwall")
+        return
+    shown = table("service", "method", "template", "calls", "callers", "identified", "data", "state")
+    for api in found:
+        state = api["status"] if api["origin"] == "both" else f"{api['status']}, {api['origin']}"
+        shown.add_row(api["service"], clean(api["method"]), clean(api["template"]), f"{api['calls']:,}", str(api["actors"]),
+                      f"{api['authenticated']:.0%}", ", ".join(api["data_classes"]), state)  # fmt: skip
+    out.print(shown)
+
+
+@click.command(short_help="What is wrong, newest first.")
+@click.option("--service", default="", help="Of one service.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@data_option
+@json_option
+def findings(service: str, limit: int, data: Path, as_json: bool) -> None:
+    """What is wrong, newest first."""
+    found = Client(data).get("/findings", service=service, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    out = Console(highlight=False)
+    if not found:
+        out.print("no findings")
+        return
+    shown = table("time", "severity", "finding", "operation", "actor", "done", "event")
+    for f in found:
+        done = f["action"] if f["action"] == f["would"] else f"{f['action']} (would {f['would']})"
+        shown.add_row(when(f["time"]), Text(f["severity"], SEVERITY_STYLE.get(f["severity"], "")), f["id"],
+                      clean(f"{f['service']} {f['method']} {f['template'] or f['path']}"), clean(f["actor"]),
+                      Text(done, ACTION_STYLE.get(f["action"], "")), f["call"])  # fmt: skip
+    out.print(shown)
+
+
+@click.command(short_help="Everything about one call.")
+@click.argument("event_id")
+@data_option
+@json_option
+def why(event_id: str, data: Path, as_json: bool) -> None:
+    """Everything about the call EVENT_ID: who, what, which facts, which policy at which line, what would have made it pass."""
+    if not event_id.isalnum() or len(event_id) > 64:
+        raise Failure(f"`{event_id}` is no event id; they are 26 letters and digits, e.g. in the block response", NOT_FOUND)
+    found = Client(data).get(f"/calls/{event_id}")
+    if as_json:
+        print_json(found)
+        return
+    print_why(found, Console(highlight=False))
+
+
+def print_why(call: dict[str, Any], out: Console) -> None:
+    """The story of one call."""
+    action, would = call["action"], call["would"]
+    out.print(
+        Text.assemble((f"{action.upper()} ", ACTION_STYLE.get(action, "")), (call["id"], "bold"), f"  {when(call['time'])}")
+    )
+    if would != action:
+        out.print(f"  enforce would have done: [bold]{would}[/]")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row("call", clean(f"{call['method']} {call['path']} of {call['service']} -> {call['status'] or 'no answer'}"))
+    grid.add_row("endpoint", clean(call["template"] or "not known at that time"))
+    strength = ("nobody said who", "guessed", "asserted", "verified")[call["strength"]]
+    grid.add_row(
+        "who", clean(f"{call['actor'] or 'unknown'} ({strength}; class {call['actor_class'] or '-'}) from {call['source']}")
+    )
+    for principal in call["principals"][1:]:
+        grid.add_row("", clean(f"and {principal}"))
+    for fault in call["identity_faults"]:
+        grid.add_row("credentials", clean(fault))
+    grid.add_row(
+        "took", f"{call['duration_us'] / 1000:.1f} ms, of which deciding {call['decide_us']} us; snapshot {call['snapshot']}"
+    )
+    out.print(grid)
+    for f in call["findings"]:
+        out.print(Text.assemble("\nfinding   ", (f["id"], SEVERITY_STYLE.get(f["severity"], "")),
+                                f"  {f['severity']}, {f['confidence']} confidence, {', '.join(f['owasp'])}"))  # fmt: skip
+        out.print(Text.assemble("  ", clean(f["message"])))
+        if f["evidence"]:
+            out.print(Text.assemble("  evidence at ", (f["where"], "cyan"), ": ", clean(f["evidence"])))
+    for m in call["matches"]:
+        out.print(Text.assemble("\npolicy    ", (m["policy"], "bold"), f"  {m['kind']}, {m['mode']}, at {m['location']}"))
+        out.print(Text.assemble(f"  {m['action']}: ", clean(m["reason"])))
+        if m["to_pass"]:
+            out.print(Text.assemble("  to pass: ", clean(m["to_pass"])))
+    if call["data"]:
+        classes = ", ".join(sorted({f"{d['data_class']} at {d['place']} ({d['masked']})" for d in call["data"]}))
+        out.print(Text.assemble("\ndata      ", clean(classes)))
+    if call["uninspected"]:
+        out.print(f"\n[bold yellow]not inspected[/] {escape(', '.join(call['uninspected']))}")
+    if not call["matches"] and not call["findings"]:
+        out.print("\nno policy and no detection had anything to say about it")
