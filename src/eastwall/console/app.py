@@ -214,8 +214,8 @@ def _session(app: FastAPI, sessions: Sessions) -> None:
         return response
 
     @app.get(LOGIN_PATH, tags=["session"], summary="Whether this session is signed in")
-    def session() -> Response:
-        return answer({"signed_in": True})
+    def session(request: Request) -> Response:
+        return answer({"signed_in": sessions.valid(session_cookie(request.headers.get("cookie", ""), request.scope))})
 
     @app.delete(LOGIN_PATH, tags=["session"], summary="Sign out")
     def sign_out(request: Request) -> Response:

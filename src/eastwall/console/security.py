@@ -28,9 +28,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SESSION_SECONDS = 12 * 3600
 MAX_BODY = 20 << 20
-OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", "/api/openapi.json"})
-"""Answered without a token: they hold nothing of this installation. `/static/` and the login itself too."""
 LOGIN_PATH = "/api/v1/session"
+OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", "/api/openapi.json", LOGIN_PATH})
+"""Read without a token: they hold nothing of this installation. `/static/` too."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = [
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -47,7 +47,11 @@ def families(status: Mapping[str, Any]) -> list[Family]:
     snapshot = _map(status.get("snapshot"))
     modes = [({"service": s["name"]}, MODES.index(s["mode"])) for s in services]
     tables = [({"engine": e.get("name"), "table": table}, size) for e in engines for table, size in _map(e.get("tables")).items()]
-    reasons = [({"counted_by": by, "reason": reason}, n) for by, counts in uninspected.items() for reason, n in _flat(counts)]
+    reasons = [
+        ({"counted_by": by, "reason": reason}, n)
+        for by, counts in _map(uninspected.get("counted_by")).items()
+        for reason, n in _flat(counts)
+    ]
     faults = [({"part": part}, 1) for part in _map(status.get("faults"))]
     found = [
         _one("eastwall_info", "gauge", "Version of control.", 1, version=status.get("version", "")),

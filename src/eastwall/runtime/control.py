@@ -29,7 +29,7 @@ from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
 from eastwall.runtime import learner_state
 from eastwall.runtime.layout import DataDir
-from eastwall.runtime.policy_store import PolicyFaultsError, PolicyStore
+from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolReader
@@ -85,6 +85,8 @@ class Control:
         self._last_token = ""
         self._endpoints: tuple[Endpoint, ...] = ()
         self._essence: object = None
+        self._revision = 0
+        """Counts up with each new list of endpoints, so that pages fetch it only then."""
         self._published_at = 0.0
         self._learner = self._load_learner()
         self._endpoints = self._learner.endpoints()
@@ -211,6 +213,7 @@ class Control:
             endpoints = self._learner.endpoints()
         cost = time.monotonic() - started
         self._endpoints = endpoints
+        self._revision += 1
         if essence(endpoints) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
             self.publish()
         return cost
@@ -236,6 +239,7 @@ class Control:
             )
             self._version += 1
             self._endpoints = endpoints
+            self._revision += 1
             self._essence = essence(endpoints)
             self._published_at = time.time()
             return self._version
@@ -260,13 +264,16 @@ class Control:
         return self._policies.scopes(defaults.values())
 
     def _command_line_scopes(self) -> list[ServiceScope]:
+        proxy = self._proxy()
+        return [] if proxy is None else [upstream.scope for upstream in proxy.upstreams]
+
+    def _proxy(self) -> Any:
+        """The data plane's description as `eastwall up` wrote it; None when nothing runs."""
         with contextlib.suppress(ImportError, OSError, msgspec.DecodeError):
             from eastwall.runtime.dataplane import load_proxy
 
-            proxy = load_proxy(self.data)
-            if proxy is not None:
-                return [upstream.scope for upstream in proxy.upstreams]
-        return []
+            return load_proxy(self.data)
+        return None
 
     def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]:
         """Set the mode of one service, or of `all`. Raises UnknownError, ValueError; returns the services afterwards."""
@@ -296,7 +303,7 @@ class Control:
         self._apply_to_data_plane()
         return {**self.policy(), "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults]}
 
-    def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> Any:
+    def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> tuple[PolicyState | None, list[policy.Fault]]:
         return self._policies.check(
             files, attachments, services=self.scopes(), endpoints=self._endpoints, detections=list(self._detections.values())
         )
@@ -432,6 +439,7 @@ class Control:
             | {"count": len(self.policy()["policies"])},
             "services": self.services(),
             "faults": dict(self._faults),
+            "revision": f"{self.started:.3f}-{self._revision}",
         }
 
     def _engines(self) -> list[dict[str, Any]]:
@@ -461,7 +469,14 @@ class Control:
         counted: Counter[str] = Counter()
         for engine in engines:
             counted.update({str(k): int(v) for k, v in dict(engine.get("uninspected") or {}).items()})
-        return {"recorded": recorded, "engines": dict(counted), "envoy": envoy.get("uninspected") or {}}
+        by_envoy = _by_reason(envoy.get("uninspected"))
+        # The same call may be counted by Envoy, by an engine and in its record; any of the three may also be the only one.
+        reasons = {r: max(recorded.get(r, 0), counted[r], by_envoy[r]) for r in {*recorded, *counted, *by_envoy}}
+        return {
+            "total": sum(reasons.values()),
+            "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1])),
+            "counted_by": {"records": recorded, "engines": dict(counted), "envoy": dict(by_envoy)},
+        }
 
     def _cached(self, name: str, ask: Any) -> Any:
         at, value = self._cache.get(name, (0.0, None))
@@ -469,6 +484,17 @@ class Control:
             value = ask()
             self._cache[name] = (time.monotonic(), value)
         return value
+
+
+def _by_reason(counts: Any) -> Counter[str]:
+    """Counts by reason out of `{reason: n}` or `{service: {reason: n}}`."""
+    found: Counter[str] = Counter()
+    for name, value in dict(counts or {}).items():
+        if isinstance(value, Mapping):
+            found.update(_by_reason(value))
+        else:
+            found[str(name)] += int(value)
+    return +found
 
 
 def essence(endpoints: Sequence[Endpoint]) -> object:

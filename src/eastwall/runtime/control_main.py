@@ -146,7 +146,7 @@ def apply_options(control: Control, policy: Path | None, mode: str | None) -> No
 
 
 def read_policies(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The texts of the policy files at `path` (a file or a folder), and of the files they refer to. Raises StartFault, OSError."""
+    """The texts of the policy files at `path` (file or folder), and of the files they refer to. Raises StartFault, OSError."""
     from eastwall import policy
 
     files = (

@@ -196,12 +196,12 @@ class SpoolWriter:
                 self._lost_written = lost
 
 
-class SpoolBatch(msgspec.Struct, frozen=True):
+class SpoolBatch(msgspec.Struct):
     """Ranges of segments that left the spool together."""
 
     token: str
     """SHA-256 of the ranges, 32 hex digits."""
-    records: tuple[CallRecord, ...]
+    records: Sequence[CallRecord]
     ranges: tuple[tuple[str, int, int], ...]
     """(segment as `engine/name`, first byte, byte after the last)."""
 

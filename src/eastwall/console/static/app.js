@@ -1,1 +1,217 @@
+// State, requests, polling. What is drawn is in views.js.
+import * as views from "/static/views.js";
 
+const POLL = 1000;
+const POLL_HIDDEN = 15000;
+const MOST_ROWS = 400;
+const $ = (id) => document.getElementById(id);
+const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "" };
+
+class Refused extends Error {
+  constructor(status, text) { super(text); this.status = status; }
+}
+
+async function request(method, path, body) {
+  const headers = { "x-eastwall": "console", accept: "application/json" };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  const answer = await fetch(`/api/v1${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin", cache: "no-store" });
+  if (answer.status === 204) return null;
+  let value = null;
+  try { value = await answer.json(); } catch { value = null; }
+  if (!answer.ok) throw new Refused(answer.status, value?.detail ?? `the server answered ${answer.status}`);
+  return value;
+}
+
+// -- signing in --------------------------------------------------------------------------------------------------
+
+function showSignIn() {
+  clearTimeout(state.timer);
+  $("console").hidden = true;
+  $("signin").hidden = false;
+  $("token").focus();
+}
+
+$("signin-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const fault = $("signin-fault");
+  fault.hidden = true;
+  try {
+    await request("POST", "/session", { token: $("token").value });
+    $("token").value = "";
+    start();
+  } catch (error) {
+    fault.textContent = error instanceof Refused ? error.message : "Eastwall does not answer; is it running?";
+    fault.hidden = false;
+    $("token").select();
+  }
+});
+
+$("signout").addEventListener("click", async () => {
+  try { await request("DELETE", "/session"); } finally { showSignIn(); }
+});
+
+// -- polling -----------------------------------------------------------------------------------------------------
+
+function start() {
+  $("signin").hidden = true;
+  $("console").hidden = false;
+  poll();
+  openFromHash();
+}
+
+async function poll() {
+  clearTimeout(state.timer);
+  try {
+    state.live = await request("GET", "/live");
+    const revision = `${state.live.revision}`;
+    if (revision !== state.revision) {
+      state.apis = await request("GET", "/apis");
+      state.revision = revision;
+    }
+    draw();
+    const text = views.banner(state.live);
+    showBanner(text);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) return showSignIn();
+    const last = state.live ? ` Last answer ${new Date(state.live.time * 1000).toLocaleTimeString()}.` : "";
+    showBanner(error instanceof Refused ? error.message : `Control does not answer. Calls go on under the last snapshot.${last}`);
+  }
+  state.timer = setTimeout(poll, document.hidden ? POLL_HIDDEN : POLL);
+  return undefined;
+}
+
+document.addEventListener("visibilitychange", () => { if (!document.hidden && !$("console").hidden) poll(); });
+
+function showBanner(text) {
+  const banner = $("banner");
+  if (banner.textContent !== text) banner.textContent = text;
+  banner.hidden = !text;
+}
+
+// -- drawing -----------------------------------------------------------------------------------------------------
+
+// Redraws a list only where an item changed, so that focus, hover and scroll position stay.
+function keyed(parent, name, items, key, make) {
+  const before = state.drawn[name] ?? new Map();
+  const after = new Map();
+  const nodes = items.map((item) => {
+    const id = key(item);
+    const text = JSON.stringify(item);
+    const old = before.get(id);
+    const entry = old && old.text === text ? old : { text, node: make(item) };
+    if (old && entry !== old && old.node.contains(document.activeElement)) {
+      // The focused item itself changed: put the focus on the same place of the new one.
+      const focusable = [...old.node.querySelectorAll("button, input")].indexOf(document.activeElement);
+      queueMicrotask(() => entry.node.querySelectorAll("button, input")[focusable]?.focus({ preventScroll: true }));
+    }
+    after.set(id, entry);
+    return entry.node;
+  });
+  state.drawn[name] = after;
+  const same = parent.children.length === nodes.length && nodes.every((node, index) => parent.children[index] === node);
+  if (!same) parent.replaceChildren(...nodes);
+}
+
+function draw() {
+  const { live } = state;
+  const rate = live.series.slice(-5);
+  $("rate").textContent = views.count(Math.round(rate.reduce((sum, point) => sum + point[1], 0) / Math.max(1, rate.length)));
+  views.spark($("spark"), live.series);
+  $("health").replaceChildren(...views.health(live));
+  $("tiles").replaceChildren(...views.tiles(live));
+  keyed($("services"), "services", live.services, (service) => service.name, (service) => views.serviceRow(service, changeMode));
+  drawApis();
+  drawEvents();
+}
+
+function drawApis() {
+  const { live, apis } = state;
+  const filter = $("filter").value.trim();
+  const found = filter ? apis.filter((api) => views.apiMatches(api, filter)) : apis;
+  const declared = new Set(apis.filter((api) => api.origin !== "observed").map((api) => api.service));
+  const shown = found.slice(0, MOST_ROWS);
+  keyed($("apis").tBodies[0], "apis", shown, (api) => api.id, (api) => views.apiRow(api, live.time, declared, (a) => { location.hash = `api/${a.id}`; }));
+  $("apis").hidden = !found.length;
+  $("apis-empty").hidden = found.length > 0;
+  if (!found.length) $("apis-empty").replaceChildren(...views.noApis(live.services, apis.length > 0));
+  $("apis-count").textContent = found.length > shown.length ? `${views.count(shown.length)} of ${views.count(found.length)}; filter to see others` : views.count(found.length);
+}
+
+function drawEvents() {
+  const { live } = state;
+  const choice = $("severity").value;
+  const found = live.events.filter((event) => (choice === "blocked" ? event.action === "block" || event.action === "limit" : views.SEVERITIES.indexOf(event.severity) + 1 >= Number(choice)));
+  // The age is part of the drawn row: rows of the last hour are drawn again as it changes.
+  const rows = found.map((event) => ({ ...event, age: views.ago(event.time, live.time) }));
+  keyed($("events"), "events", rows, (event) => event.id, (event) => views.eventRow(event, live.time, (e) => { location.hash = `event/${e.id}`; }));
+  $("events-empty").hidden = found.length > 0;
+  if (!found.length) $("events-empty").replaceChildren(...views.noEvents(live, live.events.length > 0));
+  $("events-count").textContent = views.count(found.length) + (live.events.length >= 200 ? " newest" : "");
+}
+
+$("filter").addEventListener("input", () => state.live && drawApis());
+$("severity").addEventListener("change", () => state.live && drawEvents());
+
+// -- modes -------------------------------------------------------------------------------------------------------
+
+async function changeMode(service, mode) {
+  if (mode === "enforce" && !(await confirm(`Enforce on ${service.name}?`, "From now on calls that a policy stops are answered by Eastwall instead of the service.", "Enforce"))) {
+    delete state.drawn.services;
+    draw();
+    return;
+  }
+  try {
+    await request("PUT", `/services/${encodeURIComponent(service.name)}/mode`, { mode });
+    await poll();
+  } catch (error) {
+    showBanner(error.message);
+    delete state.drawn.services;
+    draw();
+  }
+}
+
+function confirm(title, text, yes) {
+  const dialog = $("confirm");
+  $("confirm-title").textContent = title;
+  $("confirm-text").textContent = text;
+  $("confirm-yes").textContent = yes;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
+
+// -- the detail panel: #event/ID and #api/ID, so that it can be linked to ----------------------------------------
+
+async function openFromHash() {
+  const [kind, id] = location.hash.slice(1).split("/");
+  const panel = $("panel");
+  if (!id || !["event", "api"].includes(kind)) { if (panel.open) panel.close(); return; }
+  const wanted = location.hash;
+  state.openHash = wanted;
+  let title = kind === "event" ? `Why: ${id}` : "API";
+  let body;
+  try {
+    if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`));
+    else body = views.apiDetail(await request("GET", `/apis/${encodeURIComponent(id)}`));
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) { showSignIn(); return; }
+    title = "Not found";
+    body = [views.h("p", {}, error.message)];
+  }
+  if (state.openHash !== wanted) return;
+  $("panel-title").textContent = title;
+  $("panel-body").replaceChildren(...body);
+  if (!panel.open) panel.showModal();
+}
+
+$("panel-close").addEventListener("click", () => $("panel").close());
+$("panel").addEventListener("click", (event) => { if (event.target === $("panel")) $("panel").close(); });
+$("panel").addEventListener("close", () => { state.openHash = ""; if (location.hash) history.replaceState(null, "", location.pathname); });
+window.addEventListener("hashchange", openFromHash);
+
+try {
+  if ((await request("GET", "/session")).signed_in) start();
+  else showSignIn();
+} catch (error) {
+  showSignIn();
+}
