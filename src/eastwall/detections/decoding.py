@@ -12,6 +12,7 @@ import binascii
 import html
 import re
 import unicodedata
+from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 DEPTH = 4
@@ -48,6 +49,26 @@ def layers(text: str) -> tuple[str, ...]:
             break
         generation = following
     return tuple(found[1:])
+
+
+_BASE64_LINE = re.compile(_BASE64.pattern.join(("^[ ]*", "[ ]*$")), re.MULTILINE)
+
+
+def unwrapped(text: str) -> Iterator[str]:
+    """Many values, one per line, under the same layers as `layers`, all at once: every state on the way, without `text` itself."""
+    for _ in range(DEPTH):
+        before = text
+        for step in (percent_decoded, _unescaped, html.unescape, _lines_from_base64, _folded):
+            after = step(text)
+            if after != text:
+                text = after
+                yield text
+        if text == before:
+            return
+
+
+def _lines_from_base64(text: str) -> str:
+    return _BASE64_LINE.sub(lambda match: _from_base64(match[0]), text)
 
 
 def overlong(text: str) -> bool:

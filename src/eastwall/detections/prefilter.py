@@ -8,7 +8,7 @@ may be wrong only to one side: whatever a detector would confirm, it must hit (h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,22 @@ import yaml
 from msgspec import Struct
 
 from eastwall.detections import Detector, LoadError
-from eastwall.detections.decoding import layers, overlong, percent_decoded
+from eastwall.detections.decoding import layers, overlong, percent_decoded, unwrapped
 from eastwall.model.call import Request
 from eastwall.model.operation import Operation, Value
 
+_NONE: frozenset[str] = frozenset()
 ENCODED = "encoded"
 """Pseudo-family: the text holds a further encoding; looked at under every layer."""
+_ENCODED_ONLY = frozenset((ENCODED,))
 CHUNK = 4096
 """Characters of a long value that are judged together."""
 OVERLAP = 512
 """Characters that neighbouring chunks share, so that a construct on a border is whole in one of them."""
 MAX_SUSPECTS = 128
 """Suspects per call. More are not judged, and `Prefilter.dropped` says how many."""
+_REMEMBERED, _REMEMBERED_LENGTH = 1024, 2048
+"""Sets of header values known to be clean, and the characters of the longest one kept."""
 GROUP = 16
 """Values scanned together when looking for those that hit."""
 
@@ -49,6 +53,7 @@ _SCANNED_BODIES = frozenset(("json", "form", "multipart", "text"))
 # Base64 of readable ASCII: no byte has its top bit set and each is at least 0x20, so three of four characters are confined. A random
 # token of twelve characters passes once in 3,000. `eyJ` (a JSON object: every JWT) is left out.
 _B64 = r"[C-HS-Xi-nyz0-3]", r"[ABEFIJMNQRUVYZcdghklopstwx014589]", r"[A-Za-z0-9+/_-]"
+# The first is compiled on its own: it has no literal to skip by, and together with the others it slows them more than a second scan costs.
 _ENCODINGS = (
     (rf"(?:^|[^A-Za-z0-9+_-])(?:[I-Za-df]{_B64[0]}{_B64[1]}|e[C-HS-Xi-nz0-3]{_B64[1]}|ey[ABEFIMNQRUVYZcdghklopstwx014589]){_B64[2]}(?:[I-Za-f]{''.join(_B64)}){{2}}", 0),
     (r"%[0-9a-f]{2}|%u[0-9a-f]{4}", hyperscan.HS_FLAG_CASELESS),
@@ -71,6 +76,15 @@ class Pattern(Struct, frozen=True, forbid_unknown_fields=True):
     """One sentence: what comes near and stays quiet."""
 
 
+class _Entry(Struct, frozen=True):
+    expression: bytes
+    flags: int
+    family: str
+    source: str
+    """`file:line`, for messages."""
+
+
+_FLAGS = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
 Suspects = tuple[tuple[Value, frozenset[str]], ...]
 
 
@@ -79,33 +93,18 @@ class Prefilter:
 
     def __init__(self, detectors: Sequence[Detector]) -> None:
         """Raises `LoadError` for a pattern file or pattern that cannot be used."""
-        expressions: list[bytes] = [pattern.encode("latin-1") for pattern, _ in _ENCODINGS]
-        flags = [flag for _, flag in _ENCODINGS]
-        self._families = [ENCODED] * len(_ENCODINGS)
-        sources = ["prefilter.py"] * len(_ENCODINGS)
+        entries = [_Entry(pattern.encode("latin-1"), flag, ENCODED, "prefilter.py") for pattern, flag in _ENCODINGS]
         for detector in detectors:
             if detector.meta.families:
                 path = Path(detector.folder) / "patterns.yaml"
-                for line, entry in read_patterns(path, detector.meta.families):
-                    expressions.append(entry.pattern.encode())
-                    flags.append(hyperscan.HS_FLAG_CASELESS)
-                    self._families.append(entry.family)
-                    sources.append(f"{path}:{line}")
-        common = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        try:
-            self._database.compile(
-                expressions=expressions,
-                ids=list(range(len(expressions))),
-                elements=len(expressions),
-                flags=[flag | common for flag in flags],
-            )
-        except hyperscan.error as error:
-            raise LoadError(_compile_error(error, expressions, flags, common, sources)) from error
-        self._scratch = hyperscan.Scratch(self._database)
-        self._database.scratch = self._scratch
+                entries += [
+                    _Entry(found.pattern.encode(), hyperscan.HS_FLAG_CASELESS, found.family, f"{path}:{line}")
+                    for line, found in read_patterns(path, detector.meta.families)
+                ]
+        self._families = [entry.family for entry in entries]
+        self._scans = (_compile(entries, 0, 1), _compile(entries, 1, len(entries)))
         self._hits: list[int] = []
-        self._scan = self._database.scan
+        self._clean: set[str] = set()
         self.dropped = 0
         """Suspects of the last `scan` beyond `MAX_SUSPECTS`: that call was not wholly inspected."""
 
@@ -114,9 +113,10 @@ class Prefilter:
 
     def families(self, data: bytes) -> frozenset[str]:
         """Families (with `ENCODED`) that hit `data`."""
-        self._scan(data, match_event_handler=self._on_match)
+        for scan in self._scans:
+            scan(data, match_event_handler=self._on_match)
         if not self._hits:
-            return frozenset()
+            return _NONE
         found = frozenset(self._families[pattern] for pattern in self._hits)
         self._hits.clear()
         return found
@@ -125,14 +125,33 @@ class Prefilter:
         """Values of the request that hit a family, decoded, in order of place; empty for nearly all calls."""
         self.dropped = 0
         raw = _raw(request, operation)
-        if raw is not None:
-            self._scan(raw, match_event_handler=self._on_match)
-            if not self._hits:
-                return ()
-            self._hits.clear()
-        if not self.families(_joined(request, operation)):
+        if raw is not None and self._clean_headers(request.headers) and not self.families(raw):
+            return ()
+        text = _joined(request, operation)
+        hit = self.families(text.encode("utf-8", "replace"))
+        if not hit or (hit == _ENCODED_ONLY and not self._hidden(text)):
             return ()
         return self._search(list(places(request, operation)))
+
+    def _clean_headers(self, headers: dict[str, str]) -> bool:
+        """Whether no header hits. A client sends the same ones again and again, so clean sets of them are remembered."""
+        text = "\n".join(_header_texts(headers))
+        if text in self._clean:
+            return True
+        if self.families(text.encode("utf-8", "replace")):
+            return False
+        if len(text) <= _REMEMBERED_LENGTH:
+            if len(self._clean) >= _REMEMBERED:
+                self._clean.clear()
+            self._clean.add(text)
+        return True
+
+    def _hidden(self, text: str) -> bool:
+        """Whether a family hits under a further layer of the joined texts. Spares the walk for a `%20` in a link."""
+        for layer in unwrapped(text):
+            if self.families(layer.encode("utf-8", "replace")) - _ENCODED_ONLY:
+                return True
+        return False
 
     def _search(self, values: list[tuple[str, str]]) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
@@ -163,31 +182,35 @@ class Prefilter:
         return found
 
 
+_TRAVERSAL = frozenset(("traversal",))
+
+
 def _applicable(place: str, hit: frozenset[str]) -> frozenset[str]:
     # The whole path is looked at beside its segments only for what needs several of them.
-    return hit & {"traversal"} if place == "path" else hit - {ENCODED}
+    return hit & _TRAVERSAL if place == "path" else hit - _ENCODED_ONLY
 
 
 def _raw(request: Request, operation: Operation) -> bytes | None:
-    """The request as bytes, when they say the same before and after decoding; None when they may not."""
-    path, body = request.path, b""
-    if operation.body_kind in _SCANNED_BODIES:
-        body = operation.raw_body
-        # JSON without a backslash holds no quote but delimiters; as line ends they keep values apart like `_joined` does.
-        if operation.body_kind == "json":
-            body = body.replace(b'"', b"\n")
-        elif b"+" in body and operation.body_kind == "form":
-            return None
-    if "%" in path or "+" in path or b"%" in body or b"\\" in body or operation.faults:
+    """Path and body as bytes, when they say the same before and after decoding; None when they may not."""
+    path, kind = request.path, operation.body_kind
+    if "%" in path or "+" in path or operation.faults:
         return None
-    head = "\n".join([path, *_header_texts(request.headers)])
-    return head.encode("utf-8", "replace") + b"\n" + body
+    if kind not in _SCANNED_BODIES:
+        return path.encode("utf-8", "replace")
+    body = operation.raw_body
+    if b"\\" in body or b"%" in body:
+        return None
+    if kind == "json":
+        # JSON without a backslash holds no quote but delimiters; as line ends they keep values apart like `_joined` does.
+        body = body.replace(b'"', b"\n")
+    elif kind != "text" and b"+" in body:
+        return None
+    return path.encode("utf-8", "replace") + b"\n" + body
 
 
 def _header_texts(headers: dict[str, str]) -> list[str]:
-    texts = [value for name, value in headers.items() if name not in _SKIPPED_HEADERS]
-    basic = _basic(headers)
-    if basic:
+    texts = [headers[name] for name in headers if name not in _SKIPPED_HEADERS]
+    if "authorization" in headers and (basic := _basic(headers)):
         texts.append(basic)
     return texts
 
@@ -201,16 +224,18 @@ def _basic(headers: dict[str, str]) -> str:
     return decoded[0] if decoded else ""
 
 
-def _joined(request: Request, operation: Operation) -> bytes:
+def _joined(request: Request, operation: Operation) -> str:
     """All decoded texts of the request, one per line."""
-    texts = ["/".join(("", *operation.segments)), request.path]
+    texts = ["/".join(("", *operation.segments))]
     for pair in operation.query:
         texts += pair
     texts += _header_texts(request.headers)
     _collect(operation.body, texts)
+    if overlong(request.path):
+        texts.append(percent_decoded(request.path.replace("+", " ")))
     if _lossy(operation):
-        texts.append(operation.raw_body.decode("utf-8", "replace"))
-    return "\n".join(texts).encode("utf-8", "replace")
+        texts += [text for _, text in _raw_places(operation)]
+    return "\n".join(texts)
 
 
 def _collect(tree: Any, texts: list[str]) -> None:
@@ -316,7 +341,7 @@ def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pa
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", -1) + 1
         raise LoadError(f"{path}:{line}: cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(entries, list) or not entries:
+    if node is None or not isinstance(entries, list) or not entries:
         raise LoadError(f"{path}:1: must be a list of patterns; write `- pattern: ...`")
     for entry, part in zip(entries, node.value, strict=True):
         line = part.start_mark.line + 1
@@ -331,10 +356,23 @@ def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pa
         yield line, pattern
 
 
-def _compile_error(error: Exception, expressions: list[bytes], flags: list[int], common: int, sources: list[str]) -> str:
-    for expression, flag, source in zip(expressions, flags, sources, strict=True):
-        try:
-            hyperscan.Database().compile(expressions=[expression], ids=[0], elements=1, flags=[flag | common])
-        except hyperscan.error as reason:
-            return f"{source}: pattern `{expression.decode('latin-1')[:120]}` does not compile: {reason}"
-    return f"{sources[-1]}: patterns do not compile together: {error}"
+def _compile(entries: Sequence[_Entry], start: int, end: int) -> Callable[..., Any]:
+    """The scan function of a database of `entries[start:end]`, with ids counted over all. Raises `LoadError`."""
+    part = entries[start:end]
+    flags = [entry.flags | _FLAGS for entry in part]
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    try:
+        database.compile(
+            expressions=[entry.expression for entry in part], ids=list(range(start, end)), elements=len(part), flags=flags
+        )
+    except hyperscan.error as error:
+        for entry, flag in zip(part, flags, strict=True):
+            try:
+                hyperscan.Database().compile(expressions=[entry.expression], ids=[0], elements=1, flags=[flag])
+            except hyperscan.error as reason:
+                text = entry.expression.decode("latin-1")[:120]
+                raise LoadError(f"{entry.source}: pattern `{text}` does not compile: {reason}") from reason
+        raise LoadError(f"{part[-1].source}: patterns do not compile together: {error}") from error
+    database.scratch = hyperscan.Scratch(database)
+    scan: Callable[..., Any] = database.scan
+    return scan

@@ -39,6 +39,11 @@ WORDS = _listed(
     "tee test time timeout top touch tr true type ver vol wait wall watch w which who whereis write yes "
 )
 """Names of programs that are words too, or too short to tell."""
+FIRST = _listed(
+    "awk bash cat chmod chown cmd curl dir dig echo grep head host id ifconfig ipconfig kill less ls more nc ncat net netstat nmap nslookup perl php ping "
+    "powershell ps python python3 rm ruby sed sh sleep ssh sudo tail telnet touch tftp type uname wget whoami"
+)
+"""Those taken for a command when a value begins with them: with an argument that no prose has, and nothing else."""
 _NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
 """Their argument may be a bare number."""
 _WRAPPERS = _listed("sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
@@ -194,7 +199,7 @@ def _is_command_line(text: str) -> bool:
         return False
     if re.match(r"/(?:usr/|local/)*s?bin/[a-z]", words[0].strip("'\""), re.IGNORECASE):
         return True
-    if text[:1] in "`$" or not _program(words[0]):
+    if text[:1] in "`$" or _program(words[0]) not in FIRST:
         return False
     plain = sum(1 for word in words[1:] if _PLAIN.fullmatch(word))
     return plain == 0 and len(words) > 1 and _command(text, strict=True)
