@@ -358,8 +358,7 @@ class Search:
 
 
 def _inner(place: str, key: str) -> str:
-    if generated(key):
-        key = "{}"
+    key = "{}" if generated(key) else key[:128] or '""'  # as in `shapes`
     return f"{place}.{key}" if place else key
 
 

@@ -1,7 +1,7 @@
 """The learned inventory as an OpenAPI document, and an OpenAPI document as declared endpoints.
 
-Export is OpenAPI 3.1 (JSON Schema 2020-12). Import takes 3.0 and 3.1 in their common part: paths, methods, parameters, and the places
-of request properties. `$ref` is followed inside the document only.
+Export is OpenAPI 3.1 (JSON Schema 2020-12). Import takes 3.0 and 3.1 in their common part: paths, methods, parameters, and the
+places of request properties. `$ref` is followed inside the document only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ MAX_DEPTH = 12
 """Levels of a declared request schema that are read; recursive schemas end here."""
 MAX_PLACES = 500
 """Property places of one declared request."""
+MAX_SCHEMAS = 5000
+"""Schemas visited for one declared request: alternatives that name each other multiply at every level."""
 
 _PARAMETER = regex(r"\{([^{}]*)\}")
 _UNSAFE = regex(r"[^A-Za-z0-9]+")
@@ -32,7 +34,7 @@ _PARAMETER_SCHEMAS: dict[str, dict[str, Any]] = {
 _KIND_OF_SCHEMA = {"uuid": "uuid", "date": "date", "email": "email"}
 
 
-# --- export ------------------------------------------------------------------------------------------------------------------
+# --- export
 
 
 def openapi(endpoints: Iterable[Endpoint], service: str) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def _finish(node: dict[str, Any]) -> None:
             _finish(node[key])
 
 
-# --- import ------------------------------------------------------------------------------------------------------------------
+# --- import
 
 
 class SpecError(ValueError):
@@ -171,8 +173,8 @@ class SpecError(ValueError):
 def declared(document: dict[str, Any], service: str = "") -> tuple[Endpoint, ...]:
     """Endpoints of an OpenAPI 3.0 or 3.1 document, origin `declared`, sorted by template and method.
 
-    Request schemas hold the declared property places, query schemas the query parameters, both with `seen` 0. The path of the first
-    server is put before every template. Raises `SpecError` with one clear line.
+    Request schemas hold the declared property places, query schemas the query parameters, both with `seen` 0. The path of the
+    first server is put before every template. Raises `SpecError` with one clear line.
     """
     version = document.get("openapi") if isinstance(document, dict) else None
     if not isinstance(version, str) or not version.startswith("3."):
@@ -233,36 +235,39 @@ def _request_fields(document: dict[str, Any], operation: dict[str, Any]) -> tupl
     body = _resolve(document, operation.get("requestBody"))
     content = body.get("content") if isinstance(body, dict) else None
     fields: dict[str, FieldProfile] = {}
+    budget = [MAX_SCHEMAS]
     for media in content.values() if isinstance(content, dict) else ():
         if isinstance(media, dict):
-            for place, schema in _places(document, media.get("schema"), "", 0):
-                if len(fields) >= MAX_PLACES:
-                    break
-                fields.setdefault(place, FieldProfile(place=place, kinds=_kinds(schema), format=_format(schema)))
+            for place, schema in _places(document, media.get("schema"), "", budget, 0):
+                if len(fields) < MAX_PLACES:
+                    fields.setdefault(place, FieldProfile(place=place, kinds=_kinds(schema), format=_format(schema)))
     return tuple(fields[place] for place in sorted(fields))
 
 
-def _places(document: dict[str, Any], schema: Any, prefix: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _places(
+    document: dict[str, Any], schema: Any, prefix: str, budget: list[int], depth: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, schema) of every property below a schema."""
     schema = _resolve(document, schema)
-    if not isinstance(schema, dict) or depth > MAX_DEPTH:
+    budget[0] -= 1
+    if not isinstance(schema, dict) or depth > MAX_DEPTH or budget[0] < 0:
         return
     for word in ("allOf", "anyOf", "oneOf"):
         for part in schema.get(word) or ():
-            yield from _places(document, part, prefix, depth + 1)
+            yield from _places(document, part, prefix, budget, depth + 1)
     properties = schema.get("properties")
     for name, child in properties.items() if isinstance(properties, dict) else ():
         child = _resolve(document, child)
         if isinstance(child, dict):
             place = f"{prefix}.{name}" if prefix else str(name)
             yield place, child
-            yield from _places(document, child, place, depth + 1)
+            yield from _places(document, child, place, budget, depth + 1)
     if "items" in schema:
-        yield from _places(document, schema["items"], prefix + "[]", depth + 1)
+        yield from _places(document, schema["items"], prefix + "[]", budget, depth + 1)
     if isinstance(schema.get("additionalProperties"), dict):
         place = prefix + ".{}" if prefix else "{}"
         yield place, schema["additionalProperties"]
-        yield from _places(document, schema["additionalProperties"], place, depth + 1)
+        yield from _places(document, schema["additionalProperties"], place, budget, depth + 1)
 
 
 def _base(document: dict[str, Any]) -> str:

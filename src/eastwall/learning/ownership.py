@@ -31,7 +31,7 @@ SAMPLE = 512
 MAX_SAMPLED_HOLDERS = 64
 """Actors kept for a sampled object."""
 MAX_KINDS = 128
-"""Kinds per service."""
+"""Kinds per service. When there are more, the quarter with the fewest objects leaves."""
 MAX_HOLDERS = 8
 """Actors kept in the table of holders for one object: the earliest."""
 MAX_HELD = 100_000
@@ -108,7 +108,9 @@ class Ownership:
         sample = self.kinds.get(kind)
         if sample is None:
             if len(self.kinds) >= MAX_KINDS:
-                return
+                kept = sorted(self.kinds, key=lambda name: (-len(self.kinds[name]), name))[: MAX_KINDS * 3 // 4]
+                self.kinds = {name: self.kinds[name] for name in kept}
+                self._ceilings.clear()
             sample = self.kinds[kind] = {}
         actors = sample.get(key)
         if actors is None:

@@ -19,9 +19,9 @@ MAX_SCHEMAS = 12
 MAX_CLASSES = 32
 """Identity classes kept apart; the properties of further ones count under `*` only."""
 MAX_PROPERTIES = 500
-"""Property places per identity class."""
+"""Property places per identity class. When there are more, the quarter sent least leaves."""
 MAX_USES = 64
-"""Places in requests that name objects."""
+"""Places in query and body that name objects. When there are more, the quarter used least leaves."""
 MAX_EXAMPLES = 8
 """Paths kept to find the endpoint again when templates change: those with the lowest checksums."""
 CLASS_ACTORS = 8
@@ -61,8 +61,9 @@ class ClassProperties:
         for place in places:
             entry = self.places.get(place)
             if entry is None:
-                if len(self.places) < MAX_PROPERTIES:
-                    self.places[place] = [1, actor, 0]
+                if len(self.places) >= MAX_PROPERTIES:
+                    self._prune()
+                self.places[place] = [1, actor, 0]
                 continue
             entry[0] += 1
             if entry[1] != actor and entry[2] != actor:
@@ -75,8 +76,9 @@ class ClassProperties:
         for place, (count, first, second) in other.places.items():
             entry = self.places.get(place)
             if entry is None:
-                if len(self.places) < MAX_PROPERTIES:
-                    self.places[place] = [count, first, second]
+                if len(self.places) >= MAX_PROPERTIES:
+                    self._prune()
+                self.places[place] = [count, first, second]
                 continue
             entry[0] += count
             _second(entry, first)
@@ -90,6 +92,10 @@ class ClassProperties:
         """
         alone = len(self.actors) < 2
         return tuple(sorted(place for place, entry in self.places.items() if alone or entry[2]))
+
+    def _prune(self) -> None:
+        kept = sorted(self.places, key=lambda place: (-self.places[place][0], place))[: MAX_PROPERTIES * 3 // 4]
+        self.places = {place: self.places[place] for place in kept}
 
     def _actor(self, actor: int) -> None:
         if actor not in self.actors:
@@ -196,12 +202,8 @@ class Profile:
         if record.properties:
             self._properties(record)
         for place, kind, _ in record.used:
-            kinds = self.uses.get(place)
-            if kinds is None:
-                if len(self.uses) >= MAX_USES:
-                    continue
-                kinds = self.uses[place] = {}
-            kinds[kind] = kinds.get(kind, 0) + 1
+            if not place.startswith("path."):
+                self._use(place, kind, 1)
         return True
 
     def example(self, path: str) -> None:
@@ -237,10 +239,8 @@ class Profile:
                 mine = self.classes[name] = ClassProperties()
             mine.merge(theirs)
         for place, kinds in other.uses.items():
-            if place in self.uses or len(self.uses) < MAX_USES:
-                into = self.uses.setdefault(place, {})
-                for kind, count in kinds.items():
-                    into[kind] = into.get(kind, 0) + count
+            for kind, count in kinds.items():
+                self._use(place, kind, count)
         self.request.merge(other.request)
         self.query.merge(other.query)
         for status, schema in other.responses.items():
@@ -269,6 +269,15 @@ class Profile:
         if self.calls < 200 or settled < max(60.0, (self.last - self.first) / 10):
             return 1
         return 8 if self.calls < 5000 else 32
+
+    def _use(self, place: str, kind: str, count: int) -> None:
+        kinds = self.uses.get(place)
+        if kinds is None:
+            if len(self.uses) >= MAX_USES:
+                kept = sorted(self.uses, key=lambda p: (-sum(self.uses[p].values()), p))[: MAX_USES * 3 // 4]
+                self.uses = {p: self.uses[p] for p in kept}
+            kinds = self.uses[place] = {}
+        kinds[kind] = kinds.get(kind, 0) + count
 
     def _request(self, fields: tuple[Field, ...], time: float) -> None:
         body = [f for f in fields if not f.place.startswith("query.")]

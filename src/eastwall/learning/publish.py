@@ -88,7 +88,7 @@ def _objects(
             places.append((f"path.{parameter.name}", kind))
     for place in sorted(profile.uses):
         kinds = profile.uses[place]
-        if not place.startswith("path.") and sum(kinds.values()) >= MIN_USES:
+        if sum(kinds.values()) >= MIN_USES:
             places.append((place, min(kinds, key=lambda kind: (-kinds[kind], kind))))
     found = []
     for place, kind in places:

@@ -10,7 +10,7 @@ from eastwall.model.endpoint import FieldProfile, Schema
 from eastwall.model.facts import Field
 
 MAX_PLACES = 1000
-"""Places of one schema; further ones are not learned (a body that uses data as property names)."""
+"""Places of one schema. When there are more (a body that uses data as property names), the quarter seen least leaves."""
 CLASS_SHARE = 0.5
 """Share of the samples of a place that must hold a data class for the place to be of that class."""
 FLOW_SHARE = 0.2
@@ -56,7 +56,8 @@ class SchemaState:
             place = places.get(name)
             if place is None:
                 if len(places) >= MAX_PLACES:
-                    continue
+                    self._prune()
+                    places = self.places
                 place = places[name] = _Place(time)
             elif time < place.first:
                 place.first = time
@@ -90,7 +91,7 @@ class SchemaState:
             mine = self.places.get(name)
             if mine is None:
                 if len(self.places) >= MAX_PLACES:
-                    continue
+                    self._prune()
                 mine = self.places[name] = _Place(theirs.first)
             mine.seen += theirs.seen
             mine.absent += theirs.absent
@@ -101,6 +102,11 @@ class SchemaState:
             mine.maximum = _most(mine.maximum, theirs.maximum)
             mine.width = max(mine.width, theirs.width)
             mine.first = min(mine.first, theirs.first)
+
+    def _prune(self) -> None:
+        """Make room: otherwise who sends much junk would keep what is real from being learned."""
+        kept = sorted(self.places, key=lambda name: (-self.places[name].seen, name))[: MAX_PLACES * 3 // 4]
+        self.places = {name: self.places[name] for name in kept}
 
     @property
     def changed(self) -> float:

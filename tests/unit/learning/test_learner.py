@@ -1,0 +1,312 @@
+"""The learner: what it concludes from records, whom it does not believe, and that shards merge to one stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from shop_traffic import FINDING, KEY, record, shop
+
+from eastwall.discovery.objects import object_key
+from eastwall.learning.learner import MAX_SERVICES, Learner
+from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
+from eastwall.model.endpoint import Endpoint, FieldProfile, Parameter, Schema
+from eastwall.model.record import CallRecord
+
+
+def learned(records: list[CallRecord], window: LearningWindow | None = None) -> Learner:
+    learner = Learner(KEY, window)
+    learner.fold(records)
+    return learner
+
+
+def endpoint(learner: Learner, method: str, template: str) -> Endpoint:
+    return {(e.method, e.template): e for e in learner.endpoints()}[(method, template)]
+
+
+def test_a_minute_of_a_shop_is_learned() -> None:
+    records = shop(600)
+    learner = learned(records)
+    found = {(e.method, e.template): e for e in learner.endpoints()}
+    assert set(found) == {("GET", "/orders"), ("POST", "/orders"), ("GET", "/orders/{order_id}"), ("GET", "/products")}
+    assert {e.status for e in found.values()} == {"learned"}
+    assert sum(e.calls for e in found.values()) == 600
+    for (method, _), e in found.items():
+        assert e.authenticated == 1.0
+        assert e.statuses == ((201 if method == "POST" else 200, e.calls),)
+        assert e.first_seen >= 1000.0
+        assert e.last_seen < 1060.0
+    order = found[("POST", "/orders")]
+    assert order.actors == 20
+    assert dict(order.properties)["user"] == ("items", "items[].product_id", "items[].quantity", "note")
+    assert dict(order.property_calls) == {"user": order.calls, "*": order.calls}
+    assert {"status", "total", "customer"} <= set(order.response_only)
+    assert "note" not in order.response_only
+    fields = {f.place: f for f in order.request.fields}
+    assert fields["items[].product_id"].kinds == ("integer",)
+    assert fields["items[].quantity"].seen == fields["items[].quantity"].of == order.calls
+    assert (fields["items[].quantity"].minimum, fields["items[].quantity"].maximum) == (1.0, 3.0)
+
+
+def test_orders_belong_to_one_actor_each_and_products_to_all() -> None:
+    learner = learned(shop(600))
+    (order,) = endpoint(learner, "GET", "/orders/{order_id}").objects
+    assert (order.place, order.kind, order.exclusive) == ("path.order_id", "order", True)
+    assert order.confidence > 0.9
+    assert "user+admin may see all" in order.evidence
+    (product,) = endpoint(learner, "POST", "/orders").objects
+    assert (product.place, product.kind, product.exclusive) == ("body.items[].product_id", "product", False)
+    assert learner.kinds("shop")["order"].broad == ("user+admin",)
+    assert learner.kinds("shop")["product"].public
+
+
+def test_ownership_names_the_customers_and_not_the_staff() -> None:
+    records = shop(600)
+    learner = learned(records)
+    table = dict(learner.ownership(10_000))
+    made = {r.given[0][1]: r.actor for r in records if r.method == "POST"}
+    assert {key: actors for key, actors in table.items() if key in made} == {key: (actor,) for key, actor in made.items()}
+    assert all("user:root" not in actors for actors in table.values())
+    assert not any(key in table for key in (object_key(KEY, "shop", "product", str(n)) for n in range(30)))
+    last = [key for key, _ in learner.ownership(3)]
+    assert last == [key for key, _ in learner.ownership(10_000)][-3:]
+    assert learner.ownership(0) == ()
+
+
+@given(st.integers(0, 3), st.lists(st.integers(0, 2), min_size=150, max_size=150), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_merged_shards_are_one_stream(seed: int, shards: list[int], through_bytes: bool) -> None:
+    records = shop(150, seed=seed, users=6)
+    whole = learned(records)
+    parts = [Learner(KEY) for _ in range(3)]
+    for shard, entry in zip(shards, records, strict=True):
+        parts[shard].fold([entry])
+    if through_bytes:
+        parts = [Learner.from_bytes(part.to_bytes(), KEY) for part in parts]
+    merged = Learner(KEY)
+    for part in parts:
+        merged.merge(part)
+    assert merged.endpoints() == whole.endpoints()
+    assert merged.ownership(10_000) == whole.ownership(10_000)
+    assert merged.kinds("shop") == whole.kinds("shop")
+    assert merged.folded == whole.folded == 150
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_the_order_of_records_does_not_matter(rng: Any) -> None:
+    records = shop(200, users=6)
+    whole = learned(records)
+    rng.shuffle(records)
+    again = learned(records)
+    assert again.endpoints() == whole.endpoints()
+    assert sorted(again.ownership(10_000)) == sorted(whole.ownership(10_000))
+
+
+def test_state_survives_bytes_and_learns_on() -> None:
+    records = shop(400)
+    whole, first = learned(records), learned(records[:200])
+    again = Learner.from_bytes(first.to_bytes(), KEY)
+    assert again.endpoints() == first.endpoints()
+    again.fold(records[200:])
+    assert again.endpoints() == whole.endpoints()
+    assert again.ownership(10_000) == whole.ownership(10_000)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"\xc1", b"\x93\x01\x02", b"\x93\x63\x00\x80", b"\x93\x01\x00\x81\xa1a\x94\xc0\xc0\xc0\xc0"]
+)
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"learned state|template tree"):
+        Learner.from_bytes(data, KEY)
+
+
+def test_profiles_move_when_their_paths_become_a_template() -> None:
+    learner = Learner(KEY)
+    heads, tails = ["an", "ber", "car", "do", "emi", "fre", "gi", "han"], ["na", "tha", "lo", "ra", "lia", "do", "rik", "sel"]
+    names = [f"{head}{tail}-{tail}" for head in heads for tail in tails]
+    seen: set[str] = set()
+    for at, name in enumerate(names):
+        for n in range(3):
+            learner.fold([record("GET", f"/users/{name}/settings", user=f"u{n}", answer={"theme": "dark"}, time=1000.0 + at)])
+            learner.fold([record("PUT", f"/users/{name}/settings", user=f"u{n}", body={"theme": "x"}, time=1000.0 + at)])
+        seen.update(e.template for e in learner.endpoints())  # a publication after each name
+    assert "/users/anna-na/settings" in seen, "the first names were names as far as anybody could know"
+    get, put = sorted(learner.endpoints(), key=lambda e: e.method)
+    assert get.template == put.template
+    assert [p.name for p in get.parameters] == [p.name for p in put.parameters] != []
+    assert get.calls == put.calls == 3 * len(names)
+    assert dict(put.property_calls)["user"] == put.request.samples == 3 * len(names)
+    assert dict(get.responses)[200].samples == 3 * len(names)
+
+
+def test_calls_that_are_not_clean_teach_nothing() -> None:
+    clean = shop(300)
+    bad: list[CallRecord] = []
+    for n, (status, rest) in enumerate(
+        [(200, {"findings": (FINDING,)}), (403, {"action": "block"}), (500, {}), (200, {"action": "redact"})]
+    ):
+        for user in ("eve", "mallory"):
+            attack = {"items": [], "is_admin": True, "discount": 99}
+            bad.append(
+                record(
+                    "POST",
+                    "/orders",
+                    status=status,
+                    user=user,
+                    body=attack,
+                    answer={"id": 1, "secret_field": 1},
+                    time=1010.0 + n,
+                    **rest,
+                )
+            )
+    before, after = learned(clean), learned(clean + bad)
+    mine, theirs = endpoint(before, "POST", "/orders"), endpoint(after, "POST", "/orders")
+    assert theirs.calls == mine.calls + len(bad)
+    assert theirs.properties == mine.properties
+    assert theirs.property_calls == mine.property_calls
+    assert theirs.request == mine.request
+    assert after.ownership(10_000) == before.ownership(10_000)
+
+
+def test_one_actor_alone_teaches_a_class_no_property() -> None:
+    records = shop(300)
+    for n in range(50):
+        records.append(record("POST", "/orders", status=201, user="u3", body={"items": [], "role": "x"}, time=1030.0 + n))
+    learner = learned(records)
+    assert "role" not in dict(endpoint(learner, "POST", "/orders").properties)["user"]
+    learner.fold([record("POST", "/orders", status=201, user="u4", body={"items": [], "role": "x"}, time=1090.0)])
+    assert "role" in dict(endpoint(learner, "POST", "/orders").properties)["user"]
+
+
+def test_a_workload_that_is_alone_in_its_class_does() -> None:
+    records = [
+        record("POST", "/charges", status=201, user="front", cls="workload:front", body={"amount": n}, time=1000.0 + n)
+        for n in range(250)
+    ]
+    found = endpoint(learned(records), "POST", "/charges")
+    assert dict(found.properties)["workload:front"] == ("amount",)
+    assert found.status == "learned"
+
+
+def test_one_reader_of_everything_does_not_make_orders_public() -> None:
+    records = shop(600, admin=False)
+    made = [r.given[0] for r in records if r.method == "POST"]
+    stolen = [
+        replace(record("GET", "/orders/1", user="eve", answer={"status": "x"}, time=1050.0), given=(entry,))
+        for entry in made[::2]
+    ]
+    assert endpoint(learned(records), "GET", "/orders/{order_id}").objects[0].exclusive
+    assert endpoint(learned(records + stolen), "GET", "/orders/{order_id}").objects[0].exclusive
+
+
+def test_sign_in_and_registration_are_told_apart() -> None:
+    records = []
+    for n in range(12):
+        user = f"u{n}"
+        name = {"username": user, "password": "x"}
+        records.append(record("POST", "/login", user=user, strength=0, body=name, answer={"token": "t"}, time=1000.0 + n))
+        records.append(record("POST", "/users", status=201, strength=0, body={**name, "email": "a@example.com"}, time=1000.0 + n))
+        change = {"current_password": "x", "new_password": "y"}
+        records.append(record("PUT", "/password", user=user, body=change, time=1000.0 + n))
+    assert {e.template: e.login for e in learned(records).endpoints()} == {"/login": True, "/users": False, "/password": False}
+    records.append(record("POST", "/login", status=401, strength=0, body={"username": "a", "password": "b"}))
+    assert endpoint(learned(records), "POST", "/login").login
+    assert endpoint(learned(records), "POST", "/login").authenticated == 0.0
+
+
+def test_data_classes_by_direction() -> None:
+    records = [
+        record(
+            "POST",
+            "/payments",
+            status=201,
+            user=f"u{n}",
+            body={"card": "4111111111111111"},
+            answer={"receipt": f"r{n}@example.com"},
+        )
+        for n in range(5)
+    ]
+    found = endpoint(learned(records), "POST", "/payments")
+    assert found.data_classes == (("request", "card", "pan"), ("response", "receipt", "email"))
+    assert {f.place: f.data_class for f in found.request.fields}["card"] == "pan"
+
+
+def test_an_odd_value_is_no_flow() -> None:
+    records = [record("POST", "/notes", user=f"u{n}", body={"text": "hello"}) for n in range(30)]
+    records.append(record("POST", "/notes", user="u1", body={"text": "mail a@example.com"}))
+    assert endpoint(learned(records), "POST", "/notes").data_classes == ()
+
+
+def test_paths_the_service_does_not_have_are_not_listed() -> None:
+    records = [record("GET", f"/wp-admin/{n}", status=404) for n in range(50)] + [record("GET", "/health")]
+    assert [e.template for e in learned(records).endpoints()] == ["/health"]
+
+
+def test_sampling_slows_down_when_nothing_changes() -> None:
+    def calls(count: int, extra: bool = False) -> int:
+        records = [record("GET", "/health", user=f"u{n % 9}", answer={"ok": True}, time=1000.0 + n) for n in range(count)]
+        if extra:
+            records.append(record("GET", "/health", answer={"ok": True, "version": 2}, time=1000.0 + count))
+        return endpoint(learned(records), "GET", "/health").sample_every
+
+    assert calls(150) == 1
+    assert calls(400) == 8
+    assert calls(400, extra=True) == 1
+    assert calls(5200) == 32
+
+
+def test_declared_ghost_shadow_and_both() -> None:
+    learner = learned(shop(300))
+    declared = (
+        Endpoint(id="", service="", method="GET", template="/orders/{id}", parameters=(Parameter("id", "integer"),)),
+        Endpoint(
+            id="", service="", method="POST", template="/orders",
+            request=Schema(fields=(FieldProfile("items", ("array",)), FieldProfile("gift", ("boolean",)))),
+        ),
+        Endpoint(id="", service="", method="DELETE", template="/orders/{id}", parameters=(Parameter("id", "integer"),)),
+    )  # fmt: skip
+    learner.declare("shop", declared)
+    found = {(e.method, e.template): e for e in learner.endpoints()}
+    assert {key: e.origin for key, e in found.items()} == {
+        ("GET", "/orders/{id}"): "both", ("POST", "/orders"): "both", ("DELETE", "/orders/{id}"): "declared",
+        ("GET", "/orders"): "observed", ("GET", "/products"): "observed",
+    }  # fmt: skip
+    assert found[("DELETE", "/orders/{id}")].calls == 0
+    assert found[("GET", "/orders/{id}")].objects[0].place == "path.id"
+    assert found[("GET", "/orders/{id}")].objects[0].kind == "order"
+    assert found[("GET", "/orders/{id}")].objects[0].exclusive
+    fields = {f.place: f.seen for f in found[("POST", "/orders")].request.fields}
+    assert fields["gift"] == 0
+    assert fields["items"] > 0
+    again = Learner.from_bytes(learner.to_bytes(), KEY)
+    assert again.endpoints() == learner.endpoints()
+
+
+def test_a_declared_template_overrides_what_was_inferred() -> None:
+    learner = Learner(KEY)
+    learner.fold([record("GET", f"/reports/{name}", user=f"u{n}") for n in range(4) for name in ("daily", "weekly")])
+    assert {e.template for e in learner.endpoints()} == {"/reports/daily", "/reports/weekly"}
+    learner.declare("shop", [Endpoint(id="", service="", method="GET", template="/reports/{name}")])
+    (found,) = learner.endpoints()
+    assert (found.template, found.origin, found.calls) == ("/reports/{name}", "both", 8)
+
+
+def test_state_is_bounded() -> None:
+    learner = Learner(KEY)
+    learner.fold(record("GET", "/x", service=f"s{n}") for n in range(MAX_SERVICES + 50))
+    assert len({e.service for e in learner.endpoints()}) == MAX_SERVICES
+    learner = learned([record("POST", "/x", user=f"u{n}", body={"real": 1}) for n in range(10)])
+    for n in range(20):
+        junk = {f"junk_{chr(97 + n)}{chr(97 + m % 26)}{chr(97 + m // 26)}_id": m for m in range(400)}
+        learner.fold([record("POST", "/x", user="eve", body=junk)])
+    found = endpoint(learner, "POST", "/x")
+    assert dict(found.properties)["user"] == ("real",)
+    assert len(found.request.fields) <= 1000
+    assert len(found.objects) <= 64
+    state = learner._services["shop"].profiles[found.id]
+    assert len(state.classes["user"].places) <= MAX_PROPERTIES
+    assert len(learner._services["shop"].objects.kinds) <= 128

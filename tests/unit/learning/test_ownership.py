@@ -1,0 +1,147 @@
+"""Which kinds of objects are private: constructs, one by one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, SAMPLE, Evidence, Ownership
+
+NEEDED = Evidence()
+
+
+def keys(count: int, seed: int = 1) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.getrandbits(64) - 2**63 for _ in range(count)]
+
+
+def private(actors: int, each: int, seed: int = 1) -> tuple[Ownership, list[list[int]]]:
+    state = Ownership()
+    drawn = keys(actors * each, seed)
+    owned = [drawn[a * each : (a + 1) * each] for a in range(actors)]
+    for a, own in enumerate(owned):
+        for at, key in enumerate(own):
+            state.give("order", key, f"user:{a}", "user", float(at))
+    return state, owned
+
+
+def test_objects_of_one_actor_each_are_exclusive() -> None:
+    state, _ = private(5, 4)
+    judged = state.judge("order", NEEDED)
+    assert judged.exclusive
+    assert not judged.public
+    assert 0.6 < judged.confidence < 1
+    assert judged.evidence == "20 of 20 objects of kind order are used by one actor only (5 actors seen)"
+
+
+@pytest.mark.parametrize(("actors", "each"), [(1, 50), (2, 30), (3, 2), (7, 1)])
+def test_too_little_is_not_judged(actors: int, each: int) -> None:
+    state, _ = private(actors, each)
+    judged = state.judge("order", NEEDED)
+    assert not judged.exclusive
+    assert not judged.public
+    assert "too few" in judged.evidence
+
+
+def test_unknown_kinds_are_not_judged() -> None:
+    assert not Ownership().judge("order", NEEDED).exclusive
+
+
+def test_a_catalogue_is_public() -> None:
+    state = Ownership()
+    for actor in range(10):
+        for key in keys(30):
+            state.give("product", key, f"user:{actor}", "user", 1.0)
+    judged = state.judge("product", NEEDED)
+    assert judged.public
+    assert not judged.exclusive
+    assert judged.broad == ()
+
+
+def test_a_catalogue_seen_in_parts_is_public() -> None:
+    state, rng = Ownership(), random.Random(1)
+    catalogue = keys(200)
+    for actor in range(20):
+        for key in rng.sample(catalogue, 25):
+            state.give("product", key, f"user:{actor}", "user", 1.0)
+    judged = state.judge("product", NEEDED)
+    assert judged.public
+    assert not judged.exclusive
+
+
+def test_a_catalogue_is_public_when_every_caller_is_a_class_of_its_own() -> None:
+    state, rng = Ownership(), random.Random(1)
+    catalogue = keys(200)
+    for actor in range(12):
+        for key in rng.sample(catalogue, 25):
+            state.give("product", key, f"workload:{actor}", f"workload:{actor}", 1.0)
+    assert not state.judge("product", NEEDED).exclusive
+
+
+def test_teams_that_share_are_not_exclusive() -> None:
+    state = Ownership()
+    drawn = keys(60)
+    for actor in range(12):
+        for key in drawn[(actor // 2) * 10 : (actor // 2) * 10 + 10]:
+            state.give("document", key, f"user:{actor}", "user", 1.0)
+    assert not state.judge("document", NEEDED).exclusive
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("staff", [1, 4])
+def test_staff_that_sees_all_or_much_is_broad(staff: int, share: float) -> None:
+    state, owned = private(15, 5)
+    rng = random.Random(2)
+    every = [key for own in owned for key in own]
+    for member in range(staff):
+        for key in rng.sample(every, int(len(every) * share)):
+            state.give("order", key, f"user:admin{member}", "user+admin", 9.0)
+    judged = state.judge("order", NEEDED)
+    assert judged.exclusive
+    assert judged.broad == ("user+admin",)
+
+
+def test_one_nosy_actor_is_an_outlier_and_two_of_ten_are_not() -> None:
+    state, owned = private(19, 4)
+    every = [key for own in owned for key in own]
+    for key in every[::3]:
+        state.give("order", key, "user:eve", "user", 9.0)
+    assert state.judge("order", NEEDED).exclusive
+    state, owned = private(8, 4)
+    every = [key for own in owned for key in own]
+    for eve in ("user:eve", "user:mallory"):
+        for key in every[::2]:
+            state.give("order", key, eve, "user", 9.0)
+    assert not state.judge("order", NEEDED).exclusive
+
+
+def test_what_anybody_may_read_is_not_exclusive() -> None:
+    state, owned = private(15, 4)
+    for own in owned:
+        for key in own:
+            state.use("order", key, ANONYMOUS, "")
+    assert not state.judge("order", NEEDED).exclusive
+
+
+def test_holders_are_the_earliest_and_bounded() -> None:
+    state = Ownership()
+    for n in range(30):
+        state.give("order", 7, f"user:{n:02}", "user", 100.0 - n)
+    last, kind, holders = state.held[7]
+    assert (last, kind, len(holders)) == (100.0, "order", MAX_HOLDERS)
+    assert holders[0] == (71.0, "user:29", "user")
+    assert list(holders) == sorted(holders)
+
+
+def test_a_sample_of_each_kind_is_kept_and_merges() -> None:
+    drawn = keys(4 * SAMPLE)
+    whole, parts = Ownership(), [Ownership(), Ownership()]
+    for at, key in enumerate(drawn):
+        for state in (whole, parts[at % 2]):
+            state.give("order", key, f"user:{at % 50}", "user", float(at))
+    parts[0].merge(parts[1])
+    assert sorted(whole.kinds["order"]) == sorted(drawn)[:SAMPLE]
+    assert parts[0].kinds == whole.kinds
+    assert parts[0].held == whole.held
+    assert Ownership.load(whole.dump()).judge("order", NEEDED) == whole.judge("order", NEEDED)
