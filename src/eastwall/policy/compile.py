@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from eastwall.model.call import Mode
+from eastwall.model.decision import PolicyMatch
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection
 from eastwall.model.identity import Identity, Strength
@@ -32,17 +33,18 @@ from eastwall.policy.kinds import (
 from eastwall.policy.limits import parse_rate
 from eastwall.policy.parse import builtin_policies
 from eastwall.policy.patterns import (
+    HEAD,
     OperationPattern,
-    Segments,
+    Paths,
     compile_globs,
-    fold,
+    head,
+    head_may_match,
     is_odd,
     may_match,
     method_matches,
     must_match,
     parameters,
     parse_operation,
-    readings,
     segments_match,
     template_segments,
 )
@@ -100,9 +102,9 @@ class CompiledRule:
     """One policy, ready to be asked."""
 
     __slots__ = (
-        "builtin", "burst", "conditions", "default_actions", "detects", "exempt", "interval", "kind",
+        "builtin", "burst", "classes", "conditions", "default_actions", "detects", "exempt", "interval", "kind",
         "least_confidence", "least_severity", "limit", "location", "mode", "name", "on_error", "patterns", "per",
-        "period", "reason", "selects", "services", "spec", "to_pass",
+        "period", "rate", "reason", "selects", "services", "spec", "style", "to_pass", "uses_path",
     )  # fmt: skip
 
     def __init__(self, policy: Policy, default_actions: Mapping[str, str]) -> None:
@@ -113,17 +115,21 @@ class CompiledRule:
         self.services = compile_globs(spec.scope.services)
         self.patterns = tuple(parse_operation(text) for text in spec.scope.operations)
         self.conditions = tuple(Condition(text) for text in spec.when)
+        self.uses_path = any(condition.uses_path for condition in self.conditions)
         loosens = isinstance(spec, AccessPolicy) and spec.action == "allow"
         self.selects = compile_selector(spec.scope.identities, loosens=loosens)
         self.exempt: Selector | None = None
         self.to_pass = _to_pass(spec)
         match spec:
             case LimitPolicy():
+                self.rate = spec.rate
                 self.limit, self.period = parse_rate(spec.rate)
                 self.interval = self.period / self.limit
                 self.burst = spec.burst or max(1, round(1.0 / self.interval))
                 self.per = frozenset(spec.per)
             case DataPolicy():
+                self.classes: frozenset[str] = frozenset(spec.classes)
+                self.style: str = spec.action
                 if spec.exempt is not None:
                     self.exempt = compile_selector(spec.exempt, loosens=True)
             case DetectionPolicy():
@@ -167,32 +173,35 @@ def _selector_words(identities: Identities) -> str:
 class Bound:
     """A rule as it stands for one operation: with its effective mode, and what must still be looked at in each call's path."""
 
-    __slots__ = ("always", "mode", "opens", "patterns", "rule")
+    __slots__ = ("allowing", "always", "mode", "opens", "patterns", "rule")
 
     def __init__(
         self, rule: CompiledRule, mode: Mode, patterns: tuple[OperationPattern, ...], *, always: bool, opens: bool
     ) -> None:
         self.rule, self.mode, self.patterns = rule, mode, patterns
+        self.allowing = PolicyMatch(
+            rule.name, rule.kind, rule.location, mode, "allow", rule.reason or "the policy allows this caller"
+        )
+        """What is recorded when an `allow` lets a call in."""
         self.always = always
         """Every path of this operation is in scope."""
         self.opens = opens
         """Every path of this operation is in scope when read to the letter: what an `allow` needs to let a call in."""
 
-    def covers(self, ways: Sequence[Segments]) -> bool:
+    def covers(self, paths: Paths) -> bool:
         """Whether some reading of the path is in scope; services may ignore case, so this does."""
         if self.always:
             return True
-        folded = fold(ways)
-        return any(segments_match(pattern.folded, pattern.open, way) for pattern in self.patterns for way in folded)
+        return any(segments_match(p.folded, p.open, way) for p in self.patterns for way in paths.folded)
 
-    def admits(self, ways: Sequence[Segments]) -> bool:
+    def admits(self, paths: Paths) -> bool:
         """Whether every reading of the path is in scope, to the letter."""
-        return self.opens or all(any(segments_match(p.segments, p.open, way) for p in self.patterns) for way in ways)
+        return self.opens or all(any(segments_match(p.segments, p.open, way) for p in self.patterns) for way in paths.plain)
 
-    def params(self, ways: Sequence[Segments]) -> dict[str, str]:
+    def params(self, paths: Paths) -> dict[str, str]:
         """Path parameters under the names of the policy's own pattern."""
         if any(pattern.names for pattern in self.patterns):
-            for way, folded in zip(ways, fold(ways), strict=True):
+            for way, folded in zip(paths.plain, paths.folded, strict=True):
                 for pattern in self.patterns:
                     if segments_match(pattern.folded, pattern.open, folded):
                         return parameters(pattern, way)
@@ -224,42 +233,65 @@ class Rules:
         """Some rule of this service looks at paths, so an odd path must be looked at."""
 
 
+Key = tuple[str, str, str | None, tuple[tuple[str | None, ...], ...]]
+"""(service, method, endpoint id or None, for paths without an endpoint: the heads of their readings)."""
+
+
 class Plan:
     """The compiled policies of one snapshot."""
 
-    __slots__ = ("_by_service", "_cache", "_endpoints", "_methods", "_modes", "rules")
+    __slots__ = ("_by_path", "_by_service", "_cache", "_heads", "_methods", "_modes", "rules")
 
-    def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope], endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope]) -> None:
         self.rules = tuple(rules)
+        patterns = [pattern for rule in rules for pattern in rule.patterns]
         self._modes = {scope.name: scope.mode for scope in services}
-        self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
-        self._methods = {"GET", "HEAD"} | {pattern.method for rule in rules for pattern in rule.patterns}
+        self._methods = {"GET", "HEAD"} | {pattern.method for pattern in patterns}
+        self._heads = tuple(
+            frozenset(want for p in patterns for want in p.folded[place : place + 1] if isinstance(want, str))
+            for place in range(HEAD)
+        )
         self._by_service: dict[str, tuple[CompiledRule, ...]] = {}
-        self._cache: dict[tuple[str, str, str | None], Rules] = {}
+        self._cache: dict[tuple[str, str, str], Rules] = {}
+        self._by_path: dict[Key, Rules] = {}
 
     def rules_for(self, service: str, method: str, endpoint: Endpoint | None, operation: Operation) -> Rules:
         """The rules of an operation. `operation` is the request's."""
-        found = self._cache.get((service, method, endpoint.id if endpoint is not None else None))
+        if endpoint is None:
+            return self._unknown(service, method, operation)
+        found = self._cache.get((service, method, endpoint.id))
         if found is None:
-            found = self._find(service, method, endpoint)
-        if found.patterned and endpoint is not None and is_odd(operation.path):
-            return self.rules_for(service, method, None, operation)
+            found = self._known(service, method, endpoint)
+        # What an odd path is to its service, the inventory cannot know: it is judged by its readings.
+        if found.patterned and is_odd(operation.path):
+            return self._unknown(service, method, operation)
         return found
 
-    def _find(self, service: str, method: str, endpoint: Endpoint | None) -> Rules:
+    def _known(self, service: str, method: str, endpoint: Endpoint) -> Rules:
         # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.
         known = method if method in self._methods else "?"
-        key = (service, known, endpoint.id if endpoint is not None else None)
-        found = self._cache.get(key)
+        found = self._cache.get((service, known, endpoint.id))
         if found is None:
             if len(self._cache) >= MAX_CACHED:
                 self._cache.clear()
-            found = self._cache[key] = self._bind(service, known, endpoint)
+            found = self._bind(service, known, _template_test(endpoint))
+            self._cache[service, known, endpoint.id] = found
         return found
 
-    def _bind(self, service: str, method: str, endpoint: Endpoint | None) -> Rules:
+    def _unknown(self, service: str, method: str, operation: Operation) -> Rules:
+        known = method if method in self._methods else "?"
+        paths = Paths(operation.path, operation.segments)
+        heads = tuple(dict.fromkeys(head(way, self._heads) for way in paths.folded))
+        key = (service, known, None, heads)
+        found = self._by_path.get(key)
+        if found is None:
+            if len(self._by_path) >= MAX_CACHED:
+                self._by_path.clear()
+            found = self._by_path[key] = self._bind(service, known, _head_test(heads))
+        return found
+
+    def _bind(self, service: str, method: str, test: PathTest) -> Rules:
         scope_mode = self._modes.get(service, Mode.DISCOVER)
-        template = template_segments(endpoint.template) if endpoint is not None else None
         bound: list[Bound] = []
         patterned = False
         for rule in self._rules_of(service):
@@ -270,16 +302,11 @@ class Plan:
                 bound.append(Bound(rule, mode, (), always=True, opens=True))
                 continue
             patterned = True
-            patterns = tuple(pattern for pattern in rule.patterns if method_matches(pattern.method, method))
-            if template is None:
-                if patterns:
-                    bound.append(Bound(rule, mode, patterns, always=False, opens=False))
-                continue
-            folded = tuple(segment and segment.lower() for segment in template)
-            possible = tuple(p for p in patterns if may_match(p.folded, p.open, folded))
+            tested = [(p, *test(p)) for p in rule.patterns if method_matches(p.method, method)]
+            possible = tuple(pattern for pattern, may, _, _ in tested if may)
             if possible:
-                always = any(must_match(p.folded, p.open, folded) for p in possible)
-                opens = any(must_match(p.segments, p.open, template) for p in possible)
+                always = any(always for _, _, always, _ in tested)
+                opens = any(opens for _, _, _, opens in tested)
                 bound.append(Bound(rule, mode, possible, always=always, opens=opens))
         return Rules(scope_mode, bound, patterned=patterned)
 
@@ -292,9 +319,23 @@ class Plan:
             self._by_service[service] = found
         return found
 
-    def ways(self, operation: Operation) -> tuple[Segments, ...]:
-        """The readings of a request's path."""
-        return readings(operation.path, operation.segments)
+
+PathTest = Callable[[OperationPattern], tuple[bool, bool, bool]]
+"""Of a pattern, for a group of paths: some may be in it; all are; all are to the letter."""
+
+
+def _template_test(endpoint: Endpoint) -> PathTest:
+    template = template_segments(endpoint.template)
+    folded = template_segments(endpoint.template.lower())
+    return lambda p: (
+        may_match(p.folded, p.open, folded),
+        must_match(p.folded, p.open, folded),
+        must_match(p.segments, p.open, template),
+    )
+
+
+def _head_test(heads: Sequence[Sequence[str | None]]) -> PathTest:
+    return lambda p: (any(head_may_match(p.folded, p.open, start) for start in heads), False, False)
 
 
 def compile_plan(
@@ -304,6 +345,8 @@ def compile_plan(
 
     Raises `ValueError` with one line, naming the policy's file and line, on content that `parse_files` would not have let pass.
     """
+    # Rules are bound to operations when these are first called; what `endpoints` are there now makes no difference to a verdict.
+    del endpoints
     policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
     default_actions = {detection.id: detection.default_action for detection in detections}
     rules: list[CompiledRule] = []
@@ -314,4 +357,4 @@ def compile_plan(
             rules.append(CompiledRule(policy, default_actions))
         except (ConditionError, ValueError) as error:
             raise ValueError(f"{policy.location}: policy `{policy.name}`: {error}") from None
-    return Plan(rules, services, endpoints)
+    return Plan(rules, services)

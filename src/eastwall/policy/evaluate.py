@@ -28,9 +28,10 @@ from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Finding
 from eastwall.policy.compile import Bound, CompiledRule, Plan, Rules
 from eastwall.policy.conditions import ConditionError, request_operation
-from eastwall.policy.kinds import DataPolicy, DetectionPolicy
+from eastwall.policy.kinds import DetectionPolicy
 from eastwall.policy.limits import LimitTable
-from eastwall.policy.patterns import Segments
+from eastwall.policy.patterns import Paths
+from eastwall.policy.wording import shown
 
 SEVERITY = {name: rank for rank, name in enumerate(SEVERITIES)}
 CONFIDENCE = {name: rank for rank, name in enumerate(CONFIDENCES)}
@@ -96,43 +97,43 @@ def evaluate(
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         return ALLOWED
-    ways = plan.ways(operation) if rules.patterned else (operation.segments,)
+    paths = Paths(operation.path, operation.segments)
     outcome = _Outcome()
     if call.response is None:
         if rules.denies:
-            _denies(rules, facts, ways, outcome)
+            _denies(rules, facts, paths, outcome)
         if rules.allows:
-            _allows(rules, facts, ways, outcome)
+            _allows(rules, facts, paths, outcome)
         if rules.limits and outcome.action == "allow":
-            _limits(rules, facts, ways, limits, outcome)
+            _limits(rules, facts, paths, limits, outcome)
     if findings:
-        _detections(rules, facts, ways, findings, outcome)
+        _detections(rules, facts, paths, findings, outcome)
     for error in errors:
         _detector_error(rules, error, outcome)
     if facts.data:
-        _data(rules, facts, ways, outcome)
+        _data(rules, facts, paths, outcome)
     return outcome.verdict()
 
 
-def _holds(bound: Bound, facts: Facts, ways: Sequence[Segments]) -> bool:
-    """Scope, callers and conditions. Raises `ConditionError`."""
+def _meets(bound: Bound, facts: Facts, paths: Paths) -> bool:
+    """Callers and conditions, of a call in scope. Raises `ConditionError`."""
     rule = bound.rule
-    if not (bound.always or bound.covers(ways)):
-        return False
     if rule.selects is not None and not rule.selects(facts.identity):
         return False
     if rule.exempt is not None and rule.exempt(facts.identity):
         return False
     if rule.conditions:
-        params = bound.params(ways) if any(condition.uses_path for condition in rule.conditions) else {}
+        params = bound.params(paths) if rule.uses_path else {}
         return all(condition.holds(facts, params) for condition in rule.conditions)
     return True
 
 
-def _applies(bound: Bound, facts: Facts, ways: Sequence[Segments], outcome: _Outcome) -> bool:
-    """`_holds`, with errors carried out as `onError` says. For policies that restrict."""
+def _applies(bound: Bound, facts: Facts, paths: Paths, outcome: _Outcome) -> bool:
+    """Scope, callers and conditions, with errors carried out as `onError` says. For policies that restrict."""
+    if not (bound.always or bound.covers(paths)):
+        return False
     try:
-        return _holds(bound, facts, ways)
+        return _meets(bound, facts, paths)
     except ConditionError as error:
         _condition_error(bound, error, outcome)
         return False
@@ -158,86 +159,79 @@ def _match(rule: CompiledRule, mode: Mode, action: str, reason: str, finding: st
 _FAILED = Deny(503, "Inspection failed", "The call could not be checked, so it was not let through.", "inspection-failed")
 
 
-def _denies(rules: Rules, facts: Facts, ways: Sequence[Segments], outcome: _Outcome) -> None:
+def _denies(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
     for bound in rules.denies:
-        if _applies(bound, facts, ways, outcome):
+        if _applies(bound, facts, paths, outcome):
             rule = bound.rule
-            match = _match(
-                rule,
-                bound.mode,
-                "block",
-                rule.reason or f"the policy denies this to `{facts.identity.actor}`",
-                to_pass=rule.to_pass,
-            )
+            reason = rule.reason or f"the policy denies this to {shown(facts.identity.actor)}"
+            match = _match(rule, bound.mode, "block", reason, "", rule.to_pass)
             outcome.matches.append(match)
-            outcome.decide(
-                bound.mode,
-                "block",
-                match,
-                Deny(403, "Access denied", rule.reason or "You may not call this operation.", "access-denied"),
-            )
+            outcome.decide(bound.mode, "block", match, _denial(rule))
 
 
-def _allows(rules: Rules, facts: Facts, ways: Sequence[Segments], outcome: _Outcome) -> None:
-    """Policies that allow: each closes what it covers and opens it to those it selects.
+def _allows(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
+    """Policies that allow: each closes what it covers and opens it to those whom it selects.
 
-    Worked out once for the enforced ones and once with the monitored ones.
+    Worked out twice: for the enforced ones alone, and for all.
     """
-    closing: dict[Mode, Bound] = {}
-    failed: dict[Mode, ConditionError] = {}
-    opened = {Mode.ENFORCE: False, Mode.MONITOR: False}
+    closing: list[Bound] = []
+    opened = opened_all = False
+    failed: list[Mode] = []
     for bound in rules.allows:
-        if not bound.covers(ways):
+        if not (bound.always or bound.covers(paths)):
             continue
+        closing.append(bound)
         rule = bound.rule
-        views = (Mode.ENFORCE, Mode.MONITOR) if bound.mode is Mode.ENFORCE else (Mode.MONITOR,)
-        for view in views:
-            closing.setdefault(view, bound)
+        enforced = bound.mode is Mode.ENFORCE
         try:
-            if bound.admits(ways) and _holds(bound, facts, ways):
-                outcome.matches.append(_match(rule, bound.mode, "allow", rule.reason or "the policy allows this caller"))
-                for view in views:
-                    opened[view] = True
+            if (bound.opens or bound.admits(paths)) and _meets(bound, facts, paths):
+                outcome.matches.append(bound.allowing)
+                opened_all = True
+                opened = opened or enforced
         except ConditionError as error:
-            words = f"its condition could not be evaluated: {error}"
-            action = "allow" if rule.on_error == "allow" else "block"
-            outcome.matches.append(_match(rule, min(bound.mode, MODES.get(rule.on_error, Mode.ENFORCE)), action, words))
-            for view in views:
-                # `monitor` does not block the call, but it would have.
-                if rule.on_error == "allow" or (rule.on_error == "monitor" and view is Mode.ENFORCE):
-                    opened[view] = True
-                else:
-                    failed[view] = error
-    for view in (Mode.ENFORCE, Mode.MONITOR):
-        if view in closing and not opened[view]:
-            _default_deny(closing[view], view, facts, outcome, failed=view in failed)
+            reason = f"its condition could not be evaluated: {error}"
+            outcome.matches.append(_match(rule, bound.mode, "report", reason))
+            if rule.on_error == "allow":
+                opened_all = True
+            else:
+                failed.append(bound.mode)
+            # `monitor` does not block the call, but it would have.
+            opened = opened or (enforced and rule.on_error != "block")
+    if not opened:
+        first = next((bound for bound in closing if bound.mode is Mode.ENFORCE), None)
+        if first is not None:
+            _default_deny(first, Mode.ENFORCE, facts, outcome, failed=Mode.ENFORCE in failed)
+    if closing and not opened_all and outcome.would == "allow":
+        _default_deny(closing[0], Mode.MONITOR, facts, outcome, failed=bool(failed))
 
 
 def _default_deny(bound: Bound, view: Mode, facts: Facts, outcome: _Outcome, *, failed: bool) -> None:
-    if view is Mode.MONITOR and outcome.would != "allow":
-        return  # enforcing what is enforced already stops it
     rule = bound.rule
-    reason = f"the operation is open to those only whom a policy allows, and none allows `{facts.identity.actor}`"
-    match = _match(rule, view, "block", reason, to_pass=rule.to_pass)
+    because = "a condition could not be evaluated" if failed else f"none allows {shown(facts.identity.actor)}"
+    reason = f"the operation is open to those only whom a policy allows, and {because}"
+    match = _match(rule, view, "block", reason, "", rule.to_pass)
     outcome.matches.append(match)
-    effect = _FAILED if failed else Deny(403, "Access denied", rule.reason or "You may not call this operation.", "access-denied")
-    outcome.decide(view, "block", match, effect)
+    outcome.decide(view, "block", match, _FAILED if failed else _denial(rule))
 
 
-def _limits(rules: Rules, facts: Facts, ways: Sequence[Segments], limits: LimitTable, outcome: _Outcome) -> None:
+def _denial(rule: CompiledRule) -> Deny:
+    return Deny(403, "Access denied", rule.reason or "You may not call this operation.", "access-denied")
+
+
+def _limits(rules: Rules, facts: Facts, paths: Paths, limits: LimitTable, outcome: _Outcome) -> None:
     call = facts.call
     for bound in rules.limits:
-        if not _applies(bound, facts, ways, outcome):
+        if not _applies(bound, facts, paths, outcome):
             continue
         rule = bound.rule
         key = _limit_key(rule, facts)
         allowed, retry, remaining = limits.take(key, call.time, rule.interval, rule.burst)
         if allowed:
             continue
-        words = f"more than {rule.spec.rate} ({rule.burst} at once) per {' and '.join(rule.spec.per)}"  # type: ignore[union-attr]
-        match = _match(rule, bound.mode, "limit", rule.reason or words, to_pass=f"wait {retry:.3g} s")
+        words = f"more than {rule.rate} ({rule.burst} at once) per {' and '.join(sorted(rule.per))}"
+        match = _match(rule, bound.mode, "limit", rule.reason or words, "", f"wait {retry:.3g} s")
         outcome.matches.append(match)
-        detail = rule.reason or f"The limit of {rule.spec.rate} is reached."  # type: ignore[union-attr]
+        detail = rule.reason or f"The limit of {rule.rate} is reached."
         outcome.decide(bound.mode, "limit", match, Throttle(retry, rule.limit, remaining, detail))
         if outcome.action != "allow":
             return  # a call that is turned away uses up no further limit
@@ -261,9 +255,9 @@ def _limit_key(rule: CompiledRule, facts: Facts) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _detections(rules: Rules, facts: Facts, ways: Sequence[Segments], findings: Sequence[Finding], outcome: _Outcome) -> None:
-    own = [bound for bound in rules.detections if _applies(bound, facts, ways, outcome)]
-    builtin = [bound for bound in rules.builtin_detections if _applies(bound, facts, ways, outcome)]
+def _detections(rules: Rules, facts: Facts, paths: Paths, findings: Sequence[Finding], outcome: _Outcome) -> None:
+    own = [bound for bound in rules.detections if _applies(bound, facts, paths, outcome)]
+    builtin = [bound for bound in rules.builtin_detections if _applies(bound, facts, paths, outcome)]
     for finding in findings:
         speaking = [(bound, _acts(bound.rule, finding)) for bound in own if _concerns(bound.rule, finding)]
         fallback = [(bound, _acts(bound.rule, finding)) for bound in builtin if _concerns(bound.rule, finding)]
@@ -331,43 +325,46 @@ def _detector_error(rules: Rules, error: DetectorFailure, outcome: _Outcome) -> 
         outcome.decide(mode, "block", match, _FAILED)
 
 
-def _data(rules: Rules, facts: Facts, ways: Sequence[Segments], outcome: _Outcome) -> None:
+def _data(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
     direction = "request" if facts.call.response is None else "response"
-    found = dict.fromkeys(hit.data_class for hit in facts.data)
-    styles: dict[Mode, dict[str, str]] = {Mode.ENFORCE: {}, Mode.MONITOR: {}}
-    first: dict[Mode, PolicyMatch] = {}
+    found = dict.fromkeys([hit.data_class for hit in facts.data])
+    changing: list[tuple[Bound, list[str], PolicyMatch]] = []
     for bound in rules.data[direction]:
         rule = bound.rule
-        spec = rule.spec
-        assert isinstance(spec, DataPolicy)
-        classes = [name for name in found if name in spec.classes]
-        if not classes or not _applies(bound, facts, ways, outcome):
+        classes: list[str] = [name for name in found if name in rule.classes]
+        if not classes or not _applies(bound, facts, paths, outcome):
             continue
-        action = "block" if spec.action == "block" else "redact"
-        reason = rule.reason or f"{', '.join(classes)} in the {direction}, for `{facts.identity.actor}`: {spec.action}"
-        match = _match(rule, bound.mode, action, reason, to_pass=rule.to_pass)
+        blocks = rule.style == "block"
+        reason = rule.reason or f"{', '.join(classes)} in the {direction}, for {shown(facts.identity.actor)}: {rule.style}"
+        match = _match(rule, bound.mode, "block" if blocks else "redact", reason, "", rule.to_pass)
         outcome.matches.append(match)
-        if action == "block":
+        if blocks:
             title = "Request refused" if direction == "request" else "Response withheld"
             detail = rule.reason or f"The {direction} holds data that may not pass."
             outcome.decide(bound.mode, "block", match, Deny(403, title, detail, "data-blocked"))
-            continue
-        for view in (Mode.ENFORCE, Mode.MONITOR) if bound.mode is Mode.ENFORCE else (Mode.MONITOR,):
-            first.setdefault(view, match)
-            for name in classes:
-                held = styles[view].get(name)
-                if held is None or STRICTNESS[spec.action] > STRICTNESS[held]:
-                    styles[view][name] = spec.action
+        else:
+            changing.append((bound, classes, match))
     # After all of them: a policy that blocks goes before those that change, wherever it stands.
-    for view in (Mode.ENFORCE, Mode.MONITOR):
-        if view in first:
-            outcome.decide(view, "redact", first[view], Redact((), "redact"))
-            if view is Mode.ENFORCE and outcome.action == "redact":
-                outcome.effects = _redactions(styles[view])
+    for bound, _, match in changing:
+        outcome.decide(bound.mode, "redact", match, _UNCHANGED)
+    if outcome.action == "redact":
+        outcome.effects = _redactions(changing)
 
 
-def _redactions(styles: dict[str, str]) -> tuple[Effect, ...]:
+_UNCHANGED = Redact((), "redact")
+"""Stands in until all data policies are known."""
+
+
+def _redactions(changing: Sequence[tuple[Bound, list[str], PolicyMatch]]) -> tuple[Effect, ...]:
+    """One effect per style, strictest first; each class is under the strictest style of the enforced policies that name it."""
+    styles: dict[str, str] = {}
+    for bound, classes, _ in changing:
+        if bound.mode is Mode.ENFORCE:
+            style = bound.rule.style
+            for name in classes:
+                if name not in styles or STRICTNESS[style] > STRICTNESS[styles[name]]:
+                    styles[name] = style
     by_style: dict[str, list[str]] = {}
     for name, style in styles.items():
         by_style.setdefault(style, []).append(name)
-    return tuple(Redact(tuple(by_style[style]), style) for style in sorted(by_style, key=lambda style: -STRICTNESS[style]))
+    return tuple(Redact(tuple(by_style[style]), style) for style in sorted(by_style, key=STRICTNESS.__getitem__, reverse=True))

@@ -24,7 +24,7 @@ class TypeFault(NamedTuple):
 
 
 Type = str | Mapping[str, Any]
-"""`text`, `number`, `truth`, `time`, `null`, `list`, `texts` (a list of text), `map` (of text), `any`; or a record: its fields."""
+"""`text`, `number`, `truth`, `time`, `null`, `list`, `texts` (a list of text), `map` (of text), `any`; a record: its fields."""
 FUNCTIONS = (
     "has",
     "size",

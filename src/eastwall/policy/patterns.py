@@ -110,9 +110,41 @@ def parameters(pattern: OperationPattern, segments: Segments) -> dict[str, str]:
     return values
 
 
-def fold(ways: Sequence[Segments]) -> tuple[Segments, ...]:
-    """Readings in lower case."""
-    return tuple(tuple(map(str.lower, way)) for way in ways)
+class Paths:
+    """The readings of one request's path, the plain one first."""
+
+    __slots__ = ("_folded", "plain")
+
+    def __init__(self, path: str, segments: Segments) -> None:
+        """`path`: undecoded, without query; `segments`: decoded once."""
+        self.plain = readings(path, segments)
+        self._folded: tuple[Segments, ...] | None = None
+
+    @property
+    def folded(self) -> tuple[Segments, ...]:
+        """The same in lower case."""
+        if self._folded is None:
+            self._folded = tuple(tuple(map(str.lower, way)) for way in self.plain)
+        return self._folded
+
+
+HEAD = 2
+"""Segments by which rules are indexed for paths that the inventory does not know."""
+
+
+def head(segments: Segments, known: Sequence[frozenset[str]]) -> tuple[str | None, ...]:
+    """The first segments of a path as far as patterns tell them apart; None is any text that none names."""
+    return tuple(segment if segment in names else None for segment, names in zip(segments, known, strict=False))
+
+
+def head_may_match(pattern: Sequence[Want], is_open: bool, start: Sequence[str | None]) -> bool:
+    """Whether a path that begins with `start` (and ends with it, when shorter than HEAD) may be in the pattern."""
+    size = len(pattern)
+    if size > len(start) if len(start) < HEAD else size < HEAD and not is_open:
+        return False
+    if len(start) < HEAD and size < len(start) and not is_open:
+        return False
+    return all(not isinstance(want, str) or want == have for want, have in zip(pattern, start, strict=False))
 
 
 def may_match(pattern: Sequence[Want], is_open: bool, template: Sequence[str | None]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -41,7 +42,11 @@ def _document(kind: str, cls: type[kinds.Spec]) -> dict[str, Any]:
             "metadata": {
                 "type": "object",
                 "properties": {
-                    name: {"type": "string", "pattern": f"^{NAME.pattern}$"} if name == "name" else {"type": "string"} if name == "namespace" else label
+                    name: {"type": "string", "pattern": f"^{NAME.pattern}$"}
+                    if name == "name"
+                    else {"type": "string"}
+                    if name == "namespace"
+                    else label
                     for name in METADATA
                 },
                 "required": ["name"],
@@ -91,7 +96,7 @@ def _field_docs(name: str) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(kinds))
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name).body
     docs: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             value = text.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):

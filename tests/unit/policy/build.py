@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, unquote
 
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.model.call import Call, Mode, Peer, Phase, Request, Response
@@ -14,7 +15,6 @@ from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope
 from eastwall.policy import LimitTable, Plan, PolicySet, compile_plan, encode, evaluate, parse_files
-from urllib.parse import parse_qsl, unquote
 
 NOW = 1_700_000_000.0
 
@@ -78,7 +78,9 @@ def request(
     data: Sequence[str] = (),
     source: str = "10.0.0.9",
 ) -> Facts:
-    call = Call("01HF0000000000000000000000", service, time, Peer(source), Request(method, target, dict(headers or {}), "orders.shop"))
+    call = Call(
+        "01HF0000000000000000000000", service, time, Peer(source), Request(method, target, dict(headers or {}), "orders.shop")
+    )
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
     return Facts(call, Phase.REQUEST, operation(method, target, body), match or Match(None), identity or user(), data=hits)
 
@@ -86,7 +88,9 @@ def request(
 def response(asked: Facts, data: Sequence[str] = (), status: int = 200) -> Facts:
     """The response to a request, as `decide` sees it."""
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, asked.identity, asked, (), ALLOWED)
-    call = Call(asked.call.id, asked.call.service, asked.call.time, asked.call.peer, asked.call.request, Response(status, {}), prior)
+    call = Call(
+        asked.call.id, asked.call.service, asked.call.time, asked.call.peer, asked.call.request, Response(status, {}), prior
+    )
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
     return Facts(call, Phase.RESPONSE, asked.operation, asked.match, asked.identity, data=hits)
 

@@ -13,7 +13,7 @@ from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection, Finding
 from eastwall.model.identity import Identity, Strength
 from eastwall.policy.conditions import Condition, ConditionError, request_operation
-from eastwall.policy.kinds import AccessPolicy, DataPolicy, DetectionPolicy, Identities, LimitPolicy, PolicySet, Policy, Service
+from eastwall.policy.kinds import AccessPolicy, DataPolicy, DetectionPolicy, Identities, LimitPolicy, Policy, PolicySet, Service
 from eastwall.policy.limits import LimitTable, parse_rate
 from eastwall.policy.patterns import readings
 
@@ -206,7 +206,11 @@ class Twin:
         order = ["mask", "hash", "redact", "drop"]
         for view in (Mode.ENFORCE, Mode.MONITOR):
             styles = {
-                name: max((s.action for s, mode in applying if mode >= view and s.action in order and name in s.classes), key=order.index, default="")
+                name: max(
+                    (s.action for s, mode in applying if mode >= view and s.action in order and name in s.classes),
+                    key=order.index,
+                    default="",
+                )
                 for name in classes
             }
             if any(styles.values()):

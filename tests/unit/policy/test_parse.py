@@ -69,7 +69,9 @@ def test_values_are_read() -> None:
 
 
 def test_built_in_policies_come_first_and_give_way_to_their_name() -> None:
-    text = document("AccessPolicy", "mine", action="deny") + document("DetectionPolicy", "builtin/detections", detections=["*"], action="report")
+    text = document("AccessPolicy", "mine", action="deny") + document(
+        "DetectionPolicy", "builtin/detections", detections=["*"], action="report"
+    )
     own = policies(text)
     assert [policy.name for policy in own.policies] == ["builtin/detections", "mine"]
     assert own.policies[0].location == "p.yaml:4"
@@ -79,13 +81,21 @@ def test_built_in_policies_come_first_and_give_way_to_their_name() -> None:
 def test_a_set_survives_encoding() -> None:
     own = policies(next(path for path in GOLDEN if path.stem == "ok-all-kinds").read_text())
     again = decode(encode(own))
-    assert [(p.name, p.spec, p.location, p.labels) for p in again.policies] == [(p.name, p.spec, p.location, p.labels) for p in own.policies]
+    assert [(p.name, p.spec, p.location, p.labels) for p in again.policies] == [
+        (p.name, p.spec, p.location, p.labels) for p in own.policies
+    ]
     with pytest.raises(ValueError, match="cannot be read"):
         decode(b"\x81nonsense")
 
 
 def test_faults_of_all_files_come_together_and_sorted() -> None:
-    own, faults = parse_files({"b.yaml": "nonsense", "a.yaml": document("AccessPolicy", action="dney"), "c.yaml": document("AccessPolicy", action="deny")})
+    own, faults = parse_files(
+        {
+            "b.yaml": "nonsense",
+            "a.yaml": document("AccessPolicy", action="dney"),
+            "c.yaml": document("AccessPolicy", action="deny"),
+        }
+    )
     assert [fault.file for fault in faults] == ["a.yaml", "b.yaml"]
     assert [policy.location for policy in own.policies] == ["builtin", "c.yaml:2"]
 
