@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from shop_traffic import FINDING, KEY, record, shop
+from tests.unit.learning.shop_traffic import FINDING, KEY, record, shop
 
 from eastwall.discovery.objects import object_key
 from eastwall.learning.learner import MAX_SERVICES, Learner

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
-from shop_traffic import KEY, record, shop
+from tests.unit.learning.shop_traffic import KEY, record, shop
 
 from eastwall.learning.learner import Learner
 from eastwall.learning.openapi import SpecError, declared, openapi

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shop_traffic import message
+from tests.unit.learning.shop_traffic import message
 
 from eastwall.discovery.shapes import shape
 from eastwall.learning.schema import MAX_PLACES, SchemaState
