@@ -12,8 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-from .conftest import Running, Upstream, eventually, free_port
+from tests.e2e.harness import Running, Upstream, eventually, free_port
 
 pytestmark = pytest.mark.e2e
 

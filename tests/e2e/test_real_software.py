@@ -16,8 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-
-from .conftest import Running, eventually, free_port
+from tests.e2e.harness import Running, eventually, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -29,10 +29,16 @@ def clean(text: object) -> Text:
     return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)))
 
 
+def printer() -> Console:
+    """A console as wide as the terminal; into a file or a pipe, as wide as it needs."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=400)
+
+
 def table(*columns: str) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold")
+        shown.add_column(column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold", no_wrap=column != "template")
     return shown
 
 
@@ -45,7 +51,7 @@ def status(data: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    out = Console(highlight=False)
+    out = printer()
     services = table("service", "mode", "fail", "endpoints", "calls")
     for s in found["services"]:
         services.add_row(s["name"], s["mode"], s["fail"], str(s["endpoints"]), f"{s['calls']:,}")
@@ -85,7 +91,7 @@ def apis(name: str, data: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    out = Console(highlight=False)
+    out = printer()
     if not found:
         out.print("no API seen yet; send some calls through Eastwall")
         return
@@ -108,7 +114,7 @@ def findings(service: str, limit: int, data: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    out = Console(highlight=False)
+    out = printer()
     if not found:
         out.print("no findings")
         return
@@ -133,7 +139,7 @@ def why(event_id: str, data: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    print_why(found, Console(highlight=False))
+    print_why(found, printer())
 
 
 def print_why(call: dict[str, Any], out: Console) -> None:
