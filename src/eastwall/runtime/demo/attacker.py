@@ -158,10 +158,10 @@ def _sql_injection(me: Attacker) -> str:
 
 def _path_traversal(me: Attacker) -> str:
     climbs = (
-        "../secrets/billing.key",
-        "..%2fsecrets%2fbilling.key",
-        "statement-2026-01.csv/../../secrets/billing.key",
-        "x/../../secrets/billing.key",
+        "../../secrets/billing.key",
+        "..%2f..%2fsecrets%2fbilling.key",
+        "statement-2026-01.csv/../../../secrets/billing.key",
+        ".././../secrets/billing.key",
     )
     got = [_got(me.attack("billing", "GET", "/invoices/export?file=" + (c if "%" in c else quote(c, safe="")))) for c in climbs]
     got.append(_got(me.attack("billing", "GET", "/invoices/export?file=" + quote("../../../../etc/passwd", safe=""))))

@@ -26,11 +26,12 @@ class Billing:
 
     def __init__(self, sandbox: Path) -> None:
         self._sandbox = sandbox.resolve()
-        (self._sandbox / "exports").mkdir(parents=True, exist_ok=True)
+        self._exports = self._sandbox / "exports" / "csv"
+        self._exports.mkdir(parents=True, exist_ok=True)
         (self._sandbox / "secrets").mkdir(exist_ok=True)
         (self._sandbox / "secrets" / "billing.key").write_text(BILLING_SECRET + "\n")
         for name in STATEMENTS:
-            (self._sandbox / "exports" / name).write_text(
+            (self._exports / name).write_text(
                 f"date,text,amount\n{name[10:17]}-03,subscription,4.90\n{name[10:17]}-19,refund,-12.50\n"
             )
         self._db = Database(_SCHEMA)
@@ -108,7 +109,7 @@ class Billing:
     def export(self, request: Incoming) -> Any:
         request.user()
         # Hole: path traversal, `../` climbs out of the exports.
-        path = os.path.join(self._sandbox, "exports", request.query.get("file", "").lstrip("/"))
+        path = os.path.join(self._exports, request.query.get("file", "").lstrip("/"))
         return Reply(200, self._content(Path(path)), "text/csv")
 
     def report(self, request: Incoming) -> Any:

@@ -61,6 +61,17 @@ def openapi(name: str) -> str:
     return (resources.files("eastwall.runtime.demo") / "openapi" / f"{name}.yaml").read_text("utf-8")
 
 
+def write_policies(directory: Path, state: Path) -> Path:
+    """The policies of the demo as files in `directory`, with the keys of `state` beside them, ready for `--policy`."""
+    Keys(state).prepare()
+    directory.mkdir(parents=True, exist_ok=True)
+    for entry in (resources.files("eastwall.runtime.demo") / "policies").iterdir():
+        if entry.name.endswith(".yaml"):
+            (directory / entry.name).write_text(entry.read_text("utf-8"), "utf-8")
+    (directory / Keys(state).jwks.name).write_bytes(Keys(state).jwks.read_bytes())
+    return directory
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="shop", description="one service of the demo shop (deliberately vulnerable, loopback only)"
