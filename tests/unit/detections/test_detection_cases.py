@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import detection_cases as cases
 import pytest
 
 from eastwall import detections
+from tests.unit.detections import detection_cases as cases
 
 CASES = [(detector, case) for detector in cases.DETECTORS for case in cases.read(cases.ROOT / detector.meta.id.replace("-", "_"))]
 

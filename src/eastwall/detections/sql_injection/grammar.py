@@ -10,28 +10,43 @@ from __future__ import annotations
 
 import re
 
-from eastwall.detections.sql_injection.lexer import Tokens, lex
+from eastwall.detections.sql_injection.lexer import MAX_TEXT, lex
 
 FOLDS = 8
 """Levels of brackets that are folded into one operand."""
 
-_CALL_D = re.compile(r"d\([^()]*\)")
-_CALL_F = re.compile(r"f\([^()]*\)")
-_CALL_G = re.compile(r"g\([^()]*\)")
-_QUERY = re.compile(r"(?<![dfg])\([^()]*\)")
+_CALL = re.compile(r"([dfg])\(([^()]*)\)")
+_BRACKET = re.compile(r"(?<![dfg])\(([^()]*)\)")
 # A select list as SQL has it: `*`, constants, calls, several columns, or a column FROM a table. "(select all that apply)" has none.
-_SELECT = r"E[!+(]*(?:[1svzoqkhdfgKM]|\+(?:F|$|\)|,|c)|[nm],|[nm]F[nmM]|m)"
+_SELECT = r"E[!+(]*(?:[1svzoqkpwhdfgKM]|\+(?:F|$|\)|,|c)|[nm],|[nm]F[nmM]|[nm]W[!(]*[1szvkqpw][=~]|m)"
 _LIST = re.compile(_SELECT)
-_ARITHMETIC = re.compile(r"([1sozvkq])(?:\+[+!]*[1sozvkq])+")
+_CASE = re.compile(r"K.*T")
+_CONSTANTS_COMPARED = re.compile(r"(?:^|[&,!KW(])[!]*[1sz][=~][=~!]*[1sz]")
+_OR_SIGNS = re.compile(r"\|(?=[!(]*[1szvkqpow][=~])")
+_ARITHMETIC = re.compile(r"[1sozvkqwp](?:\+[+!]*[1sozvkqwp])+")
 _ADJACENT = re.compile(r"s+(?=[so])")
 
 
+def _fold_call(match: re.Match[str]) -> str:
+    kind, inner = match[1], match[2]
+    if "E" in inner and _LIST.search(inner):
+        return "q"
+    if kind == "d" or "w" in inner or (kind == "f" and _CONSTANTS_COMPARED.search(inner)):
+        return "w"
+    if "q" in inner:
+        return "q"
+    return "k" if kind == "f" else "h"
+
+
 def _fold_bracket(match: re.Match[str]) -> str:
-    inner = match[0][1:-1]
+    inner = match[1]
     if "E" in inner:
         return "q" if _LIST.search(inner) else "n"
-    if "d" in inner or "q" in inner or "k" in inner:
-        return "k"
+    if _CASE.search(inner):
+        return "w" if _CONSTANTS_COMPARED.search(inner) else "k"
+    for strongest in "wqk":
+        if strongest in inner:
+            return strongest
     if "=" in inner or "~" in inner:
         return "p" if not inner.strip("1sovzkqp=~&!+,") else "h"
     if not inner.strip("1svzop+,!&"):
@@ -42,33 +57,40 @@ def _fold_bracket(match: re.Match[str]) -> str:
 def fold(shape: str) -> str:
     """Brackets, calls and arithmetic folded into single operands.
 
-    Adds the letters `k` (call of a known function), `D` stays delete, `w` (call made for its effect), `h` (other call or bracket with
-    names), `q` (sub-query with a select list), `p` (bracketed comparison of constants).
+    Adds the letters `q` (sub-query with a select list, or what holds one), `w` (call made for its effect, or that compares constants),
+    `k` (other call of a known function), `h` (other call or bracket with names), `p` (bracketed comparison of constants).
     """
     for _ in range(FOLDS):
         before = shape
-        shape = _CALL_D.sub("w", shape)
-        shape = _CALL_F.sub("k", shape)
-        shape = _CALL_G.sub("h", shape)
-        shape = _QUERY.sub(_fold_bracket, shape)
+        shape = _CALL.sub(_fold_call, shape)
+        shape = _BRACKET.sub(_fold_bracket, shape)
         if shape == before:
             break
-    shape = _ADJACENT.sub("", shape)
-    return _ARITHMETIC.sub(r"\1", shape)
+    # `||` joins texts, but before a comparison MySQL's "or" is the reading that injects.
+    shape = _OR_SIGNS.sub("&", _ADJACENT.sub("", shape)).replace("|", "+")
+    return _ARITHMETIC.sub(lambda match: _strongest(match[0]), shape)
+
+
+def _strongest(operands: str) -> str:
+    """What an expression of several operands is: the one that gives most away, else how it begins or is left open."""
+    for letter in "wqkpo":
+        if letter in operands:
+            return letter
+    return operands[0]
 
 
 _C = "[1svzkqpow]"
 """Constant operand (a call or sub-query counts: only its place matters)."""
 _V = "[1svzkqpowhnmM]"
 """Any operand."""
-_N = "[nmM]"
+_N = "[nmMt]"
 _Q = r"[!+(]*"
 _CMP = "[=~][=~!+(]*"
 _END = r"(?:[c;]|\)*c|$)"
 
 _STATEMENT = (
-    rf"(?:{_SELECT}|Ii?{_N}(?:\(|e|E|S|h|1|n)|RiM?{_N}|DF{_N}(?:W|c|;|$)|P{_N}S{_N}=|Xt(?:L|!|k|f|x)*{_N}(?:[;c,(h]|$|{_N}{_N}h)|X{_N}?t{_N}[;c]|G{_N}(?:t|,|{_N}{_N})"
-    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[kwpq](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkmd;]|Sv|{_N}?c)"
+    rf"(?:{_SELECT}|Ii?{_N}(?:\(|e|E|S|h|1|n)|RiM?{_N}|DF{_N}(?:W|c|;|$)|P{_N}S{_N}=|X(?:&R)?t(?:L|!|k|f|x)*{_N}(?:[;c,(h]|$|{_N}{_N}h)|X{_N}?t{_N}[;c]|G{_N}(?:t|,|{_N}{_N})"
+    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[wq]|X&Rt|[kp](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkhmdfg;]|Sv|{_N}?c)"
 )
 """A statement after `;`, with enough of its grammar that prose cannot be it."""
 
@@ -80,7 +102,7 @@ def _rules(*rules: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
 BREAK_RULES = _rules(
     ("adds a condition that compares", rf"&{_Q}(?:{_C}{_CMP}{_V}|{_V}(?:=[=!+(]*{_V}|~[=~!+(]*{_C}))"),
     ("adds a condition with a function or sub-query", rf"&{_Q}(?:[kqpwd]|f\()"),
-    ("adds a constant condition", rf"&{_Q}[1szvM](?:\)*c|o|$|&)"),
+    ("adds a constant condition", rf"&{_Q}[1szvM](?:\)*c|o|$|[&BU;])"),
     ("adds a constant condition", rf"&{_Q}(?:o|{_N}\)*c)"),
     ("adds a second query", r"U[(]*(?:E|$|c)"),
     ("ends the statement and starts another", rf";+[(]*{_STATEMENT}"),
@@ -89,12 +111,12 @@ BREAK_RULES = _rules(
     ("compares the literal", rf"=[=!+(]*{_C}"),
     ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&]))"),
     ("adds a clause", rf"W{_Q}{_V}?(?:{_CMP}{_V}|[kqpw1])"),
-    ("adds a sort or limit clause", rf"Bb?[(]*{_V}(?:,{_V})*\)*(?:c|,[(]*[kqpw]|{_CMP}{_V})"),
+    ("adds a sort or limit clause", rf"Bb?[(]*{_V}(?:,{_V})*\)*(?:c|W|,[(]*[kqpw]|{_CMP}{_V})"),
     ("goes on with the list of values", rf",{_Q}(?:[qkw]|(?:{_V},?)+\)+(?:c|;|,))"),
     ("closes the list of values", rf"(?:,{_V})+[)]*c"),
     (
         "starts a statement",
-        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K|[kw][c&=]|E[1so+kq])",
+        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|k[c&=]|E[1so+kq])",
     ),
 )
 """What follows the end of the literal, brackets closed."""
@@ -103,28 +125,35 @@ _LEFT = rf"^[!+(]*{_V}?[)]*"
 OPEN_RULES = _rules(
     ("compares constants after a logical operator", rf"{_LEFT}&{_Q}{_C}{_CMP}{_C}"),
     ("compares constants after a logical operator", rf"(?:^|[1szvpkq)])[)]*&{_Q}[1skqpwz]=[=!+(]*[1skqpwo]"),
-    ("compares constants after a logical operator", rf"^[!+(]*1[)]*&{_Q}(?:w|q|{_N}=[=!+(]*(?:s|o|1c|{_N}c)|[1z]c|{_N}~z|1$)"),
+    (
+        "adds a condition after a number",
+        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1c|{_N}c)|[1z]c|{_N}~z|1(?:Bb|W))",
+    ),
+    ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
     ("adds a second query", rf"(?:^|[1zso)])[!+(]*[)]*U[(]*E{_Q}(?:{_V}(?:,{_V})*(?:F|c)|\+)"),
     ("ends the statement and starts another", rf"^[!+(]*{_V}?{_V}?[)]*;+[(]*{_STATEMENT}"),
     (
         "ends the statement and starts another",
-        rf";[(]*(?:Xt{_N}c|DF{_N}(?:W{_V}=|c)|Iim|Ii{_N}h?(?:e|E)|P{_N}S{_N}=|Y[mM]|Jv|Q{_N}?[so]|E\+F|E{_Q}[kqw])",
+        rf";[(]*(?:Xt{_N}c|X&Rt|DF{_N}(?:W{_V}=|c)|Iim|Ii{_N}h?(?:e|E)|P{_N}S{_N}=|Y[mM]|Jv|Q{_N}?[so]|E\+F|E{_Q}[kqw])",
     ),
-    ("calls a function for its effect", rf"(?:^[!+(]*|[&,;EW][!+(]*|{_C}[=+][!+(]*)w(?:$|[)]*[c;&=+,a)F])"),
-    ("holds a sub-query", rf"(?:^[!+(]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)q(?:$|[)]*[c;&=+,)aK]|[)]*$)"),
+    ("calls a function for its effect", rf"(?:^[!+(]*|[&,;EW][!+(]*|{_C}[)]*[=+][=!+(]*)w(?:$|[)]*[c;&=+,a)F])"),
+    ("holds a sub-query", rf"(?:^[!+(]*|^[!+(]*1[)]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)q(?:$|[)]*[c;&=+,)aK]|[)]*$)"),
+    ("compares constants", r"^[!+(]*p(?:$|c)"),
     ("adds a clause that compares constants", rf"{_LEFT}a?{_N}?W{_Q}{_C}{_CMP}{_C}"),
     ("adds a sort clause and comments out the rest", rf"^[!+(]*[1zs]?[)]*(?:Bb|Bb?1)[(]*{_V}?(?:,{_V})*[)]*c"),
     ("adds a sort clause", r"^[!+(]*1[)]+Bb1|^[!+]*1Bb1(?:,1)*$"),
     ("reads the catalog of the database", rf"E.*F{_N}?M"),
     (
         "is a whole statement",
-        rf"^(?:E[1svkqw,+nmM()]*(?<![EF])F{_N}[a]?{_N}?(?:W{_Q}{_V}{_CMP}|c|;)|E[+(]*F[nmM]{_N}?(?:$|B|W)|E(?:[1svkwm],?)+F{_N}|E{_Q}[kw](?:$|[,c]))",
+        rf"^(?:E[1svkqw,+nmM()]*(?<![EF])F{_N}[a]?{_N}?(?:W{_Q}{_V}{_CMP}|c|;)|E[+(]*F[nmM]{_N}?(?:$|B|W)"
+        rf"|E(?:[1svkwm],?)+F{_N}|E{_Q}[kwq](?:$|[,ac]))",
     ),
     (
         "is a whole statement",
-        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Q{_N}?[so]|Jvn|Ym)",
+        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jvn|Ym)",
     ),
+    ("waits or analyses", rf"Q{_N}?[sov]|tA(?:[^nm]|$)"),
     ("writes a file", r"iO[so]"),
     ("comments out the rest of a bracket", r"^1[)]+c"),
 )
@@ -133,6 +162,7 @@ OPEN_RULES = _rules(
 
 def injection(text: str) -> str | None:
     """Why `text` is an injection (a clause of a sentence), or None."""
+    text = text[:MAX_TEXT]
     tokens = lex(text)
     if tokens.executable_comment:
         return "hides SQL in an executable comment"
@@ -169,6 +199,11 @@ def breaks(text: str, quote: str) -> list[str]:
     return tails
 
 
+_FULL_TEXT = re.compile(r"^~n{1,3}\)+")
+"""`in boolean mode)`: the end of MATCH ... AGAINST."""
+_ALIAS = re.compile(r"^a?[nm](?=[W&UB])")
+
+
 def _break(tail: str) -> str | None:
     tokens = lex(tail)
     shape = tokens.shape.lstrip(")")
@@ -179,9 +214,10 @@ def _break(tail: str) -> str | None:
         # "the boys' -- they said": a dash in prose has a space before it and words after it.
         prose = tokens.comment_words > 1 or (tokens.comment_gap and tokens.comment_words > 0)
         return None if prose else "comments out the rest of the statement"
+    shape = _FULL_TEXT.sub("", shape)
     shape = fold(shape)
     if closed:
-        shape = re.sub(r"^a?[nm](?=[W&UB])", "", shape)
+        shape = _ALIAS.sub("", shape)
     reason = _first(BREAK_RULES, shape, search=False)
     return f"breaks out of a literal and {reason}" if reason else None
 

@@ -7,11 +7,11 @@ Letters (see `grammar.py` for how they combine):
   operands    `1` number, `s` string, `o` string left open, `v` variable, `z` NULL/TRUE/..., `n` plain word, `m` word no prose has
               (underscore, dot, digits, quoted), `M` name of a catalog (information_schema, ...)
   calls       `f` known SQL function before `(`, `d` function injected for its effect (sleep, benchmark, ...), `g` other word before `(`
-  operators   `&` and/or/xor, `!` not, `=` comparison, `~` comparison that is also an English word (like, in, is), `+` arithmetic
+  operators   `&` and/or/xor, `!` not, `=` comparison, `~` comparison that is also an English word (like, in, is), `+` arithmetic, `|` the sign ||
   punctuation `(` `)` `,` `;`, `c` comment to the end, `x` anything else
   verbs       `E` select, `U` union and kin, `F` from, `W` where/having/on, `B` order by and kin, `I` insert, `R` replace, `D` delete,
               `P` update, `X` drop/alter/create/truncate, `G` grant/revoke, `Y` exec/call, `J` declare, `Q` waitfor, `H` shutdown, `L` if,
-              `N` begin, `K` case, `i` into, `e` values, `S` set, `t` table/database/..., `a` as, `b` by, `O` outfile/dumpfile, `A` procedure
+              `N` begin, `K` case/when, `T` then, `i` into, `e` values, `S` set, `t` table/database/..., `a` as, `b` by, `O` outfile/dumpfile, `A` procedure
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ _WORDS = _table(
     H="shutdown",
     L="if",
     N="begin",
-    K="case",
+    K="case when",
+    T="then",
     i="into",
     e="values",
     S="set",
@@ -99,7 +100,7 @@ _EFFECT = _listed(
     "st_latfromgeohash "
 )
 _FUNCTIONS = _listed(
-    "abs ascii avg bin bit_length cast ceil char char_length character_length chr coalesce concat concat_ws connection_id "
+    "abs ascii avg bin bit_length exp  cast ceil char char_length character_length chr coalesce concat concat_ws connection_id "
     "conv convert count current_database current_setting database db_name dbms_random.value decode floor format greatest "
     "group_concat hex host_name if ifnull iif instr int isnull json_array json_object lcase least left len length like "
     "listagg locate log lower lpad ltrim max md5 mid min mod now nullif nvl object_id ord password position pow quote "
@@ -118,6 +119,7 @@ _GLUED = re.compile(
     r"(?:or|and|xor|union|having|where|order|group|like|between|in|is|not|rlike|regexp|div|mod|as|limit|into)(?![a-z0-9_])",
     re.IGNORECASE,
 )
+_REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
 _WORDY = re.compile(r"[A-Za-z\x80-\U0010ffff]{2,}")
 
@@ -160,7 +162,17 @@ def lex(text: str) -> Tokens:
         elif kind == "string":
             letter = _string(token)
         elif kind == "operator":
-            letter = "&" if token in ("&&",) else "=" if token[0] in "=<>!" and token != "!" else "!" if token in "!~" else "+"
+            letter = (
+                "|"
+                if token == "||"
+                else "&"
+                if token == "&&"
+                else "="
+                if token[0] in "=<>!" and token != "!"
+                else "!"
+                if token in "!~"
+                else "+"
+            )
         elif kind == "mark":
             letter = token
         elif kind == "variable":
@@ -212,7 +224,7 @@ def _number(text: str, start: int, end: int) -> tuple[str, int]:
         return "1", end
     if text[start : start + 2].lower() == "0x" or "." in text[start:end] or "e" in text[start:end].lower():
         return "1", end
-    word = re.compile(r"[\w$]+(?:\.[\w$]+)*").match(text, end)
+    word = _REST.match(text, end)
     return "m", word.end() if word else end
 
 
