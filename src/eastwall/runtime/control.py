@@ -457,9 +457,9 @@ class Control:
             try:
                 from eastwall.runtime.dataplane import envoy_stats
 
-                return envoy_stats(self.data.root)
-            except (ImportError, OSError, ValueError) as error:
-                return {"fault": str(error)}
+                return _text_keys(envoy_stats(self.data.root))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with Envoy's counters, the rest of the status is still true
+                return {"fault": str(error) or type(error).__name__}
 
         return self._cached("envoy", ask)  # type: ignore[no-any-return]
 
@@ -484,6 +484,20 @@ class Control:
             value = ask()
             self._cache[name] = (time.monotonic(), value)
         return value
+
+
+def _text_keys(value: Any) -> Any:
+    """Dictionary keys as text, so that JSON can hold them: `("orders", "engine-timeout")` becomes two levels."""
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        node = found
+        for part in (first, *rest[:-1]) if rest else ():
+            node = node.setdefault(str(part), {})
+        node[str(rest[-1] if rest else first)] = _text_keys(inner)
+    return found
 
 
 def _by_reason(counts: Any) -> Counter[str]:

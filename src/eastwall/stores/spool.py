@@ -289,6 +289,9 @@ class SpoolReader:
                 records += found
                 budget -= end - start
         if not ranges:
+            # Segments that were still open when their last record was acknowledged may be closed by now; a writer that refuses
+            # because too much waits looks at these files.
+            self._delete_read()
             return None
         self._state.intent = ranges
         self._save()
