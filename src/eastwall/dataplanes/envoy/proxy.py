@@ -1,4 +1,4 @@
-"""What the data plane is to do, in our terms: which services, where, how treated. `render.py` makes Envoy's configuration of it."""
+"""What the data plane is to do, in our terms: which services, where, how treated. `render.py` writes Envoy's configuration."""
 
 from __future__ import annotations
 

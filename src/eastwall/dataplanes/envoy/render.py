@@ -256,7 +256,8 @@ def _cluster(proxy: Proxy, upstream: Upstream) -> dict[str, Any]:
         ipaddress.ip_address(target.host)
         kind = "STATIC"
     except ValueError:
-        kind = "STRICT_DNS"
+        # `localhost` is one service at 127.0.0.1 or ::1: try both in turn. Of other names every address is an instance.
+        kind = "LOGICAL_DNS" if target.host == "localhost" else "STRICT_DNS"
     most = 1_000_000  # the service's own limits are what counts
     cluster: dict[str, Any] = {
         "name": upstream.name,
@@ -276,8 +277,8 @@ def _cluster(proxy: Proxy, upstream: Upstream) -> dict[str, Any]:
             }
         },
     }
-    if kind == "STRICT_DNS":
-        cluster["dns_lookup_family"] = "ALL"
+    if kind != "STATIC":
+        cluster["dns_lookup_family"] = "ALL" if kind == "LOGICAL_DNS" else "V4_PREFERRED"
     if target.tls:
         cluster["transport_socket"] = _upstream_tls(proxy, upstream, target)
     return cluster

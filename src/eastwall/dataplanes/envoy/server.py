@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,12 +49,15 @@ class _Connection:
         self.dead = False
 
 
-def serve(socket_path: str, inspector: Inspector, stop: Callable[[], bool], ready: Callable[[], None] | None = None) -> None:
-    """Answer shims on a Unix socket until `stop()` is true (looked at every 50 ms), then finish what has arrived and return.
+def serve(
+    socket_path: str, inspector: Inspector, stop: Callable[[], bool] | threading.Event, ready: Callable[[], None] | None = None
+) -> None:
+    """Answer shims on a Unix socket until `stop` is true or set (looked at every 50 ms), then finish what has arrived and return.
 
     `ready` is called once the socket accepts. Raises `SocketInUse` when another process serves it, `OSError` when it
     cannot be bound.
     """
+    stopped = stop.is_set if isinstance(stop, threading.Event) else stop
     listener = _listen(socket_path)
     inode = os.stat(socket_path).st_ino
     poll = select.epoll()
@@ -63,7 +67,7 @@ def serve(socket_path: str, inspector: Inspector, stop: Callable[[], bool], read
     try:
         if ready is not None:
             ready()
-        while not stop():
+        while not stopped():
             server.turn(listener, TICK)
         # What the shims have sent is judged and recorded before the door closes.
         server.turn(listener, 0.0)

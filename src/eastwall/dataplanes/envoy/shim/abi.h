@@ -58,6 +58,7 @@ size_t envoy_dynamic_module_callback_http_get_headers_size(abi_filter, int which
 bool envoy_dynamic_module_callback_http_get_headers(abi_filter, int which, abi_header *result);
 bool envoy_dynamic_module_callback_http_set_header(abi_filter, int which, abi_bytes key, abi_bytes value);
 void envoy_dynamic_module_callback_http_send_response(abi_filter, uint32_t status, abi_header *headers, size_t count, abi_bytes body, abi_bytes details);
+void envoy_dynamic_module_callback_http_send_response_headers(abi_filter, abi_header *headers, size_t count, bool end);
 size_t envoy_dynamic_module_callback_http_get_body_size(abi_filter, int which);
 size_t envoy_dynamic_module_callback_http_get_body_chunks_size(abi_filter, int which);
 bool envoy_dynamic_module_callback_http_get_body_chunks(abi_filter, int which, abi_bytes *result);

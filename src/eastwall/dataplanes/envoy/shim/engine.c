@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TICK_MS = 20, READ_SIZE = 1 << 17, BACKLOG_LIMIT = 4 << 20, STOP_EVENT = EW_ENGINES };
+enum { TICK_MS = 20, FIRST_WAIT_MS = 250, READ_SIZE = 1 << 17, BACKLOG_LIMIT = 4 << 20, STOP_EVENT = EW_ENGINES };
 
 enum state { DOWN, PROBED, UP };
 
@@ -537,6 +537,19 @@ static struct ew_pool *create(const char *text, size_t size, const struct ew_opt
   return NULL;
 }
 
+/* Gives engines that are there the time to say so, so that the first calls of a new listener find them. Envoy's main thread waits
+ * here, its workers do not; engines that are not there cost it FIRST_WAIT_MS once. */
+static void wait_for_engines(struct ew_pool *pool) {
+  for (int waited = 0; waited < FIRST_WAIT_MS; waited++) {
+    size_t up = 0;
+    pthread_mutex_lock(&pool->lock);
+    for (size_t i = 0; i < pool->options.engine_count; i++) up += pool->engines[i].state == UP;
+    pthread_mutex_unlock(&pool->lock);
+    if (up == pool->options.engine_count) return;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  }
+}
+
 struct ew_pool *ew_pool_acquire(const char *text, size_t size, const struct ew_options *options, bool start) {
   pthread_mutex_lock(&registry_lock);
   struct ew_pool *pool = registry;
@@ -546,6 +559,7 @@ struct ew_pool *ew_pool_acquire(const char *text, size_t size, const struct ew_o
   } else if ((pool = create(text, size, options, start))) {
     pool->next = registry;
     registry = pool;
+    if (start) wait_for_engines(pool);
   }
   pthread_mutex_unlock(&registry_lock);
   return pool;

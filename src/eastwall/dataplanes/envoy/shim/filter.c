@@ -93,7 +93,8 @@ static enum step submit_request(struct ew_filter *f, abi_filter envoy, uint8_t b
 
 static enum step submit_response(struct ew_filter *f, abi_filter envoy, uint8_t body_state) {
   struct ew_pool *pool = f->config->pool;
-  bool ask = enforcing(f) && body_state != EW_BODY_STREAMED; /* of a stream nothing can be changed: do not delay it */
+  /* Of a stream nothing can be changed: do not delay it. */
+  bool ask = enforcing(f) && body_state != EW_BODY_STREAMED && !f->grpc;
   f->response = ask ? WAIT : PASS;
   f->body_state = body_state;
   enum ew_sent result;
@@ -127,6 +128,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
 
   struct ew_shape shape;
   ew_describe(f, envoy, REQUEST_MESSAGE, &shape);
+  f->grpc = shape.grpc;
   f->upgrade = shape.upgrade && (shape.get || end || !shape.has_length);
   if (end) return submit_request(f, envoy, EW_BODY_NONE) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f)) make_room(f, envoy);

@@ -30,7 +30,7 @@ struct ew_filter {
   struct ew_filter_config *config;
   struct ew_route *route; /* NULL: not a call of a protected service */
   enum phase request, response;
-  bool request_ended, local_reply, answered, upgrade, waiting;
+  bool request_ended, local_reply, answered, upgrade, grpc, waiting;
   bool *destroyed; /* set by destroy while a hook that may be re-entered is running */
   int engine;      /* that judged the request; -1: none did */
   uint64_t epoch;

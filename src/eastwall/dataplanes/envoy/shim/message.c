@@ -217,12 +217,46 @@ static abi_header header(const char *key, size_t key_size, const char *value, si
   return (abi_header){key, key_size, value, value_size};
 }
 
+/* https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md, but 429, which is ours to word: RESOURCE_EXHAUSTED. */
+static const char *grpc_status(unsigned status) {
+  switch (status) {
+    case 400: return "13";
+    case 401: return "16";
+    case 403: return "7";
+    case 404: return "12";
+    case 413: case 429: return "8";
+    case 502: case 503: case 504: return "14";
+    default: return "2";
+  }
+}
+
+/* Envoy's send_response would give every gRPC caller status 0, that is success. So the refusal is written here: trailers only. */
+static void answer_grpc(struct ew_filter *f, abi_filter envoy, unsigned status) {
+  char id[EW_ULID_SIZE], message[96];
+  memcpy(id, f->id, sizeof id);
+  int size = snprintf(message, sizeof message, "refused with HTTP status %u; event %.*s", status, EW_ULID_SIZE, id);
+  const char *code = grpc_status(status);
+  abi_header headers[] = {
+      header(":status", 7, "200", 3),
+      header("content-type", 12, "application/grpc", 16),
+      header("grpc-status", 11, code, strlen(code)),
+      header("grpc-message", 12, message, (size_t)size),
+      header("x-eastwall-event-id", 19, id, sizeof id),
+  };
+  envoy_dynamic_module_callback_http_send_response_headers(envoy, headers, sizeof headers / sizeof *headers, true);
+}
+
 /* The last thing done with a filter: Envoy may destroy it before this returns. */
 static void answer(struct ew_filter *f, abi_filter envoy, unsigned status, abi_header *headers, size_t count, abi_bytes body, abi_bytes details) {
   f->answered = true;
   f->request = f->response = PASS;
   f->status = (uint16_t)status;
   f->response_bytes = body.size;
+  if (f->grpc) {
+    f->response_bytes = 0;
+    answer_grpc(f, envoy, status);
+    return;
+  }
   /* The details' prefix `eastwall_` tells the listener's local_reply_config to leave this answer alone. */
   envoy_dynamic_module_callback_http_send_response(envoy, status, headers, count, body, details);
 }
