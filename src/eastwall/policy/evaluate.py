@@ -12,7 +12,7 @@
 
 **Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
 `effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
-enforced too. So a monitored policy neither blocks nor *un*-blocks anything.
+enforced too. So a monitored policy neither blocks nor *un*-blocks anything, and `would` may be milder than `action`.
 
 **Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller.
 """
@@ -64,10 +64,19 @@ class _Outcome:
         self.would = "allow"
         self.deciding: PolicyMatch | None = None
 
-    def decide(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> None:
-        """A policy stops the call; only the first counts, for either of the two outcomes."""
-        if mode is Mode.ENFORCE and self.action == "allow":
+    def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> None:
+        """A policy of this effective mode stops the call."""
+        if mode is Mode.ENFORCE:
+            self.stop_now(action, match, effect)
+        self.stop_then(action, match)
+
+    def stop_now(self, action: str, match: PolicyMatch, effect: Effect) -> None:
+        """The enforced policies alone stop the call; only the first that does counts."""
+        if self.action == "allow":
             self.action, self.effects, self.deciding = action, (effect,), match
+
+    def stop_then(self, action: str, match: PolicyMatch) -> None:
+        """The enforced and the monitored policies together would stop the call; only the first that does counts."""
         if self.would == "allow":
             self.would = action
             if self.deciding is None:
@@ -149,7 +158,7 @@ def _condition_error(bound: Bound, error: ConditionError, outcome: _Outcome) -> 
     mode = min(bound.mode, MODES[rule.on_error])
     match = _match(rule, mode, "block", f"its condition could not be evaluated: {error}", "", "send what the condition reads")
     outcome.matches.append(match)
-    outcome.decide(mode, "block", match, _FAILED)
+    outcome.stop(mode, "block", match, _FAILED)
 
 
 def _match(rule: CompiledRule, mode: Mode, action: str, reason: str, finding: str = "", to_pass: str = "") -> PolicyMatch:
@@ -166,7 +175,7 @@ def _denies(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None
             reason = rule.reason or f"the policy denies this to {shown(facts.identity.actor)}"
             match = _match(rule, bound.mode, "block", reason, "", rule.to_pass)
             outcome.matches.append(match)
-            outcome.decide(bound.mode, "block", match, _denial(rule))
+            outcome.stop(bound.mode, "block", match, _denial(rule))
 
 
 def _allows(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
@@ -197,21 +206,25 @@ def _allows(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None
                 failed.append(bound.mode)
             # `monitor` does not block the call, but it would have.
             opened = opened or (enforced and rule.on_error != "block")
-    if not opened:
-        first = next((bound for bound in closing if bound.mode is Mode.ENFORCE), None)
-        if first is not None:
-            _default_deny(first, Mode.ENFORCE, facts, outcome, failed=Mode.ENFORCE in failed)
-    if closing and not opened_all and outcome.would == "allow":
-        _default_deny(closing[0], Mode.MONITOR, facts, outcome, failed=bool(failed))
+    now = None if opened else next((bound for bound in closing if bound.mode is Mode.ENFORCE), None)
+    then = None if opened_all or not closing else closing[0]
+    if now is not None:
+        match, effect = _default_deny(now, Mode.ENFORCE, facts, failed=Mode.ENFORCE in failed)
+        outcome.matches.append(match)
+        outcome.stop_now("block", match, effect)
+        if then is not None:
+            outcome.stop_then("block", match)
+    elif then is not None:
+        match, _ = _default_deny(then, Mode.MONITOR, facts, failed=bool(failed))
+        outcome.matches.append(match)
+        outcome.stop_then("block", match)
 
 
-def _default_deny(bound: Bound, view: Mode, facts: Facts, outcome: _Outcome, *, failed: bool) -> None:
+def _default_deny(bound: Bound, view: Mode, facts: Facts, *, failed: bool) -> tuple[PolicyMatch, Effect]:
     rule = bound.rule
     because = "a condition could not be evaluated" if failed else f"none allows {shown(facts.identity.actor)}"
     reason = f"the operation is open to those only whom a policy allows, and {because}"
-    match = _match(rule, view, "block", reason, "", rule.to_pass)
-    outcome.matches.append(match)
-    outcome.decide(view, "block", match, _FAILED if failed else _denial(rule))
+    return _match(rule, view, "block", reason, "", rule.to_pass), _FAILED if failed else _denial(rule)
 
 
 def _denial(rule: CompiledRule) -> Deny:
@@ -232,7 +245,7 @@ def _limits(rules: Rules, facts: Facts, paths: Paths, limits: LimitTable, outcom
         match = _match(rule, bound.mode, "limit", rule.reason or words, "", f"wait {retry:.3g} s")
         outcome.matches.append(match)
         detail = rule.reason or f"The limit of {rule.rate} is reached."
-        outcome.decide(bound.mode, "limit", match, Throttle(retry, rule.limit, remaining, detail))
+        outcome.stop(bound.mode, "limit", match, Throttle(retry, rule.limit, remaining, detail))
         if outcome.action != "allow":
             return  # a call that is turned away uses up no further limit
 
@@ -279,11 +292,10 @@ def _detections(rules: Rules, facts: Facts, paths: Paths, findings: Sequence[Fin
             outcome.matches.append(match)
             if acts != "block":
                 continue
-            effect = _refusal(facts, rule)
             if (bound, acts) in enforced:
-                outcome.decide(Mode.ENFORCE, "block", match, effect)
+                outcome.stop_now("block", match, _refusal(facts, rule))
             if (bound, acts) in watched:
-                outcome.decide(Mode.MONITOR, "block", match, effect)
+                outcome.stop_then("block", match)
 
 
 def _concerns(rule: CompiledRule, finding: Finding) -> bool:
@@ -322,7 +334,7 @@ def _detector_error(rules: Rules, error: DetectorFailure, outcome: _Outcome) -> 
     )
     outcome.matches.append(match)
     if blocks:
-        outcome.decide(mode, "block", match, _FAILED)
+        outcome.stop(mode, "block", match, _FAILED)
 
 
 def _data(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
@@ -341,12 +353,12 @@ def _data(rules: Rules, facts: Facts, paths: Paths, outcome: _Outcome) -> None:
         if blocks:
             title = "Request refused" if direction == "request" else "Response withheld"
             detail = rule.reason or f"The {direction} holds data that may not pass."
-            outcome.decide(bound.mode, "block", match, Deny(403, title, detail, "data-blocked"))
+            outcome.stop(bound.mode, "block", match, Deny(403, title, detail, "data-blocked"))
         else:
             changing.append((bound, classes, match))
     # After all of them: a policy that blocks goes before those that change, wherever it stands.
     for bound, _, match in changing:
-        outcome.decide(bound.mode, "redact", match, _UNCHANGED)
+        outcome.stop(bound.mode, "redact", match, _UNCHANGED)
     if outcome.action == "redact":
         outcome.effects = _redactions(changing)
 

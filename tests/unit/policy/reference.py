@@ -18,7 +18,14 @@ from eastwall.policy.limits import LimitTable, parse_rate
 from eastwall.policy.patterns import readings
 
 MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
+Stops = list[tuple[frozenset[str], str, str]]
+"""(for which of the two outcomes: `now`, `then`; action; effect), in order of evaluation."""
 LEVEL = {"none": Strength.NONE, "guessed": Strength.GUESSED, "asserted": Strength.ASSERTED, "verified": Strength.VERIFIED}
+
+
+def views_of(mode: Mode) -> frozenset[str]:
+    """An enforced policy counts for what is done and for what would be; a monitored one for the latter."""
+    return frozenset(["now", "then"] if mode is Mode.ENFORCE else ["then"])
 
 
 def glob(pattern: str, text: str) -> bool:
@@ -75,15 +82,15 @@ class Twin:
         self.defaults = {d.id: d.default_action for d in detections}
 
     def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: LimitTable) -> tuple[str, str, str]:
-        stops: list[tuple[Mode, str, str]] = []
+        stops: Stops = []
         if facts.call.response is None:
             self.access(facts, stops)
-            if not any(mode is Mode.ENFORCE for mode, _, _ in stops):
+            if not any("now" in views for views, _, _ in stops):
                 self.limits(facts, limits, stops)
         self.detections(facts, findings, stops)
         self.data(facts, stops)
-        done = next(((action, effect) for mode, action, effect in stops if mode is Mode.ENFORCE), ("allow", ""))
-        return done[0], next((action for _, action, _ in stops), "allow"), done[1]
+        done = next(((action, effect) for views, action, effect in stops if "now" in views), ("allow", ""))
+        return done[0], next((action for views, action, _ in stops if "then" in views), "allow"), done[1]
 
     def all(self, kind: type, **fields: str) -> list[tuple[Policy, object, Mode]]:
         found = []
@@ -118,7 +125,7 @@ class Twin:
             for way in readings(asked.path, asked.segments)
         )
 
-    def applies(self, spec: object, mode: Mode, facts: Facts, stops: list[tuple[Mode, str, str]]) -> bool:
+    def applies(self, spec: object, mode: Mode, facts: Facts, stops: Stops) -> bool:
         params = self.covers(spec, facts)
         if params is None or not selected(spec.scope.identities, facts.identity, False):  # type: ignore[attr-defined]
             return False
@@ -129,13 +136,14 @@ class Twin:
             return all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
         except ConditionError:
             if spec.on_error != "allow":  # type: ignore[attr-defined]
-                stops.append((min(mode, Mode.MONITOR if spec.on_error == "monitor" else mode), "block", "503"))  # type: ignore[attr-defined]
+                held = Mode.MONITOR if spec.on_error == "monitor" else mode  # type: ignore[attr-defined]
+                stops.append((views_of(min(mode, held)), "block", "503"))
             return False
 
-    def access(self, facts: Facts, stops: list[tuple[Mode, str, str]]) -> None:
+    def access(self, facts: Facts, stops: Stops) -> None:
         for _, spec, mode in self.all(AccessPolicy, action="deny"):
             if self.applies(spec, mode, facts, stops):
-                stops.append((mode, "block", "403"))
+                stops.append((views_of(mode), "block", "403"))
         for view in (Mode.ENFORCE, Mode.MONITOR):
             closed, opened, failed = False, False, False
             for _, spec, mode in self.all(AccessPolicy, action="allow"):
@@ -153,9 +161,9 @@ class Twin:
                     lets = spec.on_error == "allow" or (spec.on_error == "monitor" and view is Mode.ENFORCE)  # type: ignore[attr-defined]
                     opened, failed = opened or lets, failed or not lets
             if closed and not opened:
-                stops.append((view, "block", "503" if failed else "403"))
+                stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "503" if failed else "403"))
 
-    def limits(self, facts: Facts, table: LimitTable, stops: list[tuple[Mode, str, str]]) -> None:
+    def limits(self, facts: Facts, table: LimitTable, stops: Stops) -> None:
         for policy, spec, mode in self.all(LimitPolicy):
             assert isinstance(spec, LimitPolicy)
             if not self.applies(spec, mode, facts, stops):
@@ -171,11 +179,11 @@ class Twin:
             key = (policy.name, *(parts[name] for name in sorted(spec.per)))
             burst = spec.burst or max(1, round(count / seconds))
             if not table.take(key, facts.call.time, seconds / count, burst)[0]:
-                stops.append((mode, "limit", "429"))
+                stops.append((views_of(mode), "limit", "429"))
                 if mode is Mode.ENFORCE:
                     return
 
-    def detections(self, facts: Facts, findings: Sequence[Finding], stops: list[tuple[Mode, str, str]]) -> None:
+    def detections(self, facts: Facts, findings: Sequence[Finding], stops: Stops) -> None:
         if not findings:
             return
         speaking = [(p, s, m) for p, s, m in self.all(DetectionPolicy) if self.applies(s, m, facts, stops)]
@@ -192,9 +200,9 @@ class Twin:
                 ]
                 own = [spec for builtin, spec in about if not builtin] or [spec for _, spec in about]
                 if any((self.defaults[found.id] if s.action == "default" else s.action) == "block" for s in own):
-                    stops.append((view, "block", "403"))
+                    stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "403"))
 
-    def data(self, facts: Facts, stops: list[tuple[Mode, str, str]]) -> None:
+    def data(self, facts: Facts, stops: Stops) -> None:
         classes = {hit.data_class for hit in facts.data}
         direction = "request" if facts.call.response is None else "response"
         applying = [
@@ -202,7 +210,7 @@ class Twin:
             for _, spec, mode in self.all(DataPolicy, direction=direction)
             if isinstance(spec, DataPolicy) and classes & set(spec.classes) and self.applies(spec, mode, facts, stops)
         ]
-        stops += [(mode, "block", "403") for spec, mode in applying if spec.action == "block"]
+        stops += [(views_of(mode), "block", "403") for spec, mode in applying if spec.action == "block"]
         order = ["mask", "hash", "redact", "drop"]
         for view in (Mode.ENFORCE, Mode.MONITOR):
             styles = {
@@ -214,4 +222,5 @@ class Twin:
                 for name in classes
             }
             if any(styles.values()):
-                stops.append((view, "redact", ",".join(sorted(f"{name}:{style}" for name, style in styles.items() if style))))
+                shown = ",".join(sorted(f"{name}:{style}" for name, style in styles.items() if style))
+                stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "redact", shown))
