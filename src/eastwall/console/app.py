@@ -32,6 +32,9 @@ Name = Annotated[str, Query(max_length=200)]
 Since = Annotated[float, Query(ge=0, description="Unix seconds; only later ones.")]
 EventId = Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$", description="Event id.")]
 
+Files = Annotated[dict[str, str], Body(description="File name -> YAML text.")]
+Attachments = Annotated[dict[str, str], Body(description="Path of a file the policies refer to -> its text.")]
+
 
 class ControlApi(Protocol):
     """What the console needs of `runtime.control.Control`."""
@@ -51,8 +54,14 @@ class ControlApi(Protocol):
     def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]: ...
 
 
-def create_app(control: ControlApi, *, token: str, host: str = "127.0.0.1") -> FastAPI:
-    """The application; `host` is the name or address it is reached under beside localhost and IP addresses."""
+def create_app(
+    control: ControlApi, *, token: str, host: str = "127.0.0.1", unavailable: tuple[type[Exception], ...] = ()
+) -> FastAPI:
+    """The application.
+
+    `host`: the name or address it is reached under beside localhost and IP addresses. `unavailable`: what `control` raises when
+    something it needs does not work right now; answered with 503 and the error's text.
+    """
     sessions = Sessions(token)
     app = FastAPI(
         title="Eastwall",
@@ -67,7 +76,7 @@ def create_app(control: ControlApi, *, token: str, host: str = "127.0.0.1") -> F
     )
     app.state.sessions = sessions
     app.add_middleware(Guard, sessions=sessions, host=host)
-    _faults(app)
+    _faults(app, unavailable)
     _reading(app, control)
     _changing(app, control)
     _session(app, sessions)
@@ -86,7 +95,7 @@ def problem(status: int, title: str, detail: str, **more: Any) -> Response:
     return Response(msgspec.json.encode(body, enc_hook=str), status, media_type="application/problem+json")
 
 
-def _faults(app: FastAPI) -> None:
+def _faults(app: FastAPI, unavailable: tuple[type[Exception], ...]) -> None:
     @app.exception_handler(LookupError)
     def unknown(_: Request, error: LookupError) -> Response:
         return problem(404, "Not Found", str(error))
@@ -108,9 +117,16 @@ def _faults(app: FastAPI) -> None:
     def http(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, "Not Found" if error.status_code == 404 else "Refused", str(error.detail))
 
-    @app.exception_handler(RuntimeError)
-    def broken(_: Request, error: RuntimeError) -> Response:
+    def not_now(_: Request, error: Exception) -> Response:
         return problem(503, "Not available now", str(error))
+
+    for kind in unavailable:
+        app.add_exception_handler(kind, not_now)
+
+    @app.exception_handler(Exception)
+    def unforeseen(_: Request, error: Exception) -> Response:
+        # The server logs it with its traceback; the caller gets none of it.
+        return problem(500, "Internal Server Error", f"{type(error).__name__}; control's log holds more")
 
     @app.exception_handler(OSError)
     def no_disk(_: Request, error: OSError) -> Response:
@@ -190,15 +206,12 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
     def policy() -> Response:
         return answer(control.policy())
 
-    files_type = Annotated[dict[str, str], Body(description="File name -> YAML text.")]
-    attached_type = Annotated[dict[str, str], Body(description="Path of a file the policies refer to -> its text.")]
-
     @app.put("/api/v1/policy", tags=["policy"], summary="Apply policies in place of those applied before")
-    def apply(files: files_type, attachments: attached_type = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
+    def apply(files: Files, attachments: Attachments = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
         return answer(control.apply_policy(files, attachments))
 
     @app.post("/api/v1/policy/check", tags=["policy"], summary="All faults of policies; nothing is applied")
-    def check(files: files_type, attachments: attached_type = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
+    def check(files: Files, attachments: Attachments = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
         faults = [_fault(f) for f in control.check_policy(files, attachments)]
         return answer({"ok": all(f["warning"] for f in faults), "faults": faults})
 

@@ -172,10 +172,11 @@ def serve(control: Control, data: DataDir, listener: socket.socket, stop: thread
     import uvicorn
 
     from eastwall.console.app import create_app
+    from eastwall.stores.chdb.lake import LakeError
 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    app = create_app(control, token=data.token(), host=host)
+    app = create_app(control, token=data.token(), host=host, unavailable=(LakeError,))
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3, lifespan="off"
     )

@@ -55,7 +55,10 @@ class ChdbLake:
         self._error: type[Exception] = Error
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(CallRecord).decode
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LakeError(f"the lake in `{path}` cannot be opened: {error.strerror}") from None
         options = {
             "max_server_memory_usage": str(MEMORY),
             "mark_cache_size": str(MARK_CACHE),
