@@ -289,8 +289,8 @@ class Rig:
         self._stack.callback(upstream.server_close)
         self._stack.callback(upstream.shutdown)
 
-        def route(mode: Mode, fail: str = "open") -> dict[str, Any]:
-            return envoy_config.route_config(service="shop", mode=mode, fail=fail, max_body=MAX_BODY)
+        def route(mode: Mode, fail: str = "open", over_limit: str = "pass") -> dict[str, Any]:
+            return envoy_config.route_config(service="shop", mode=mode, fail=fail, max_body=MAX_BODY, over_limit=over_limit)
 
         enforce = route(Mode.ENFORCE)
         waiting = envoy_config.route_config(service="shop", mode=Mode.ENFORCE, fail="closed", max_body=MAX_BODY)
@@ -300,6 +300,7 @@ class Rig:
         hosts = {
             "enforce.test": ("up", enforce),
             "closed.test": ("up", route(Mode.ENFORCE, "closed")),
+            "block.test": ("up", route(Mode.ENFORCE, over_limit="block")),
             "observe.test": ("up", route(Mode.DISCOVER)),
             "waiting.test": ("up", waiting),
             "plain.test": ("up", {}),

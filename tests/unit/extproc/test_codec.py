@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_refusal() -> None:
     assert text(reply) == (
         "immediate_response { status { code: 403 } "
         'headers { set_headers { header { key: "content-type" raw_value: "application/problem+json" } '
+        f'append_action: OVERWRITE_IF_EXISTS_OR_ADD }} set_headers {{ header {{ key: "x-eastwall-event-id" raw_value: "{ID}" }} '
         f'append_action: OVERWRITE_IF_EXISTS_OR_ADD }} }} body: "{{}}" details: "eastwall_denied" }} {ANSWERED}'
     )
 
@@ -129,12 +131,54 @@ def test_changes() -> None:
 
 
 def test_a_body_cannot_be_put_where_there_is_none() -> None:
-    on = stream()
-    _, reply = drive(on, request("GET", end=True), Answer(body=b"x"))
+    _, reply = drive(stream(), request("GET", end=True), Answer(body=b"x"))
     assert not reply.request_headers.response.HasField("body_mutation")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("content", ["part", "stream"])
+def test_what_is_not_held_whole_cannot_be_replaced(closed: bool, content: str) -> None:
+    on = stream(max_body=10, fail_closed=closed)
+    change = Answer(body=b"new", remove_headers=("content-encoding",))
+    if content == "part":
+        drive(on, request())
+        _, reply = drive(on, body("request_body", b"x" * 11, end=False), change)
+    else:
+        _, reply = drive(on, request(content_type="text/event-stream"), change)
+    assert reply.WhichOneof("response") == (
+        "immediate_response" if closed else f"request_{'body' if content == 'part' else 'headers'}"
+    )
+    assert "content-encoding" not in text(reply), "the body goes on as it is, so its headers must"
     done = on.completion(6.0)
     assert done is not None
-    assert done.uninspected == ("body-not-replaced",)
+    assert "body-not-replaced" in done.uninspected
+    assert done.status == (503 if closed else 0)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_body_over_the_limit_is_refused_where_so_configured(declared: bool) -> None:
+    on = stream(max_body=10, block_over_limit=True)
+    if declared:
+        asks, reply = drive(on, request(content_length="11"))
+    else:
+        drive(on, request())
+        asks, reply = drive(on, body("request_body", b"x" * 11, end=False))
+    assert [ask.request.body_state for ask in asks] == [BodyState.TRUNCATED]
+    assert reply.immediate_response.status.code == 413
+    assert json.loads(reply.immediate_response.body)["event_id"] == ID
+    done = on.completion(6.0)
+    assert done is not None
+    assert (done.status, done.uninspected) == (413, ("request-body-truncated",))
+    watching = stream(max_body=10, block_over_limit=True, mode=Mode.MONITOR)
+    drive(watching, request(content_length="11"))
+    assert drive(watching, body("request_body", b"x" * 11))[1].WhichOneof("response") == "request_body"
+
+
+def test_refusal_of_a_grpc_call_is_in_its_own_form() -> None:
+    _, reply = drive(stream(), request(content_type="application/grpc"), DENY)
+    shown = text(reply)
+    assert "problem+json" not in shown
+    assert f"event {ID}" in shown
 
 
 @pytest.mark.parametrize(
@@ -338,8 +382,9 @@ def test_settings() -> None:
             ("x-eastwall-mode", "monitor"),
             ("x-eastwall-fail", "closed"),
             ("x-eastwall-max-body", "9"),
+            ("x-eastwall-over-limit", "block"),
         ]
-    ) == Settings("orders", Mode.MONITOR, True, 9)
+    ) == Settings("orders", Mode.MONITOR, True, 9, True)
     assert codec.settings([("x-eastwall-max-body", "9" * 19)]).max_body == codec.MAX_BODY_CEILING
     assert codec.settings([("other", "1"), ("x-eastwall-service-bin", b"\x00")]) == Settings()
 
@@ -349,6 +394,7 @@ def test_settings() -> None:
     [
         ("x-eastwall-mode", "block", "x-eastwall-mode: `block` is not a mode; write discover, monitor or enforce"),
         ("x-eastwall-fail", "shut", "x-eastwall-fail: `shut` is not a fail mode; write open or closed"),
+        ("x-eastwall-over-limit", "drop", "x-eastwall-over-limit: `drop` is neither pass nor block"),
         ("x-eastwall-max-body", "1MB", "x-eastwall-max-body: `1MB` is not a number of bytes"),
         ("x-eastwall-max-body", "\u0663", "x-eastwall-max-body: `\u0663` is not a number of bytes"),
         ("x-eastwall-max-body", "9" * 5000, "is not a number of bytes"),

@@ -240,13 +240,35 @@ def test_response_body_replaced(rig: Rig, path: str, new: bytes) -> None:
         assert rig.script.completion(path).response_bytes == len(new)
 
 
-def test_front_of_an_oversized_body_replaced(rig: Rig) -> None:
-    path = f"/big/{MAX_BODY * 4}/front"
-    rig.script.responses[path] = Answer(body=b"FRONT")
+def test_part_of_an_oversized_body_is_never_replaced(rig: Rig) -> None:
+    path = f"/big/{MAX_BODY * 4}/part"
+    rig.script.responses[path] = Answer(body=b"FRONT", remove_headers=("content-type",))
     status, headers, body = ask(rig, "enforce.test", "GET", path)
-    assert status == 200
-    assert body == b"FRONT" + b"B" * (MAX_BODY * 3)
-    assert dict(headers)["content-length"] == str(len(body))
+    assert (status, body) == (200, b"B" * (MAX_BODY * 4))
+    assert "content-type" in dict(headers)
+    done = rig.script.completion(path)
+    assert done.uninspected == ("response-body-truncated", "body-not-replaced")
+    rig.script.responses[path + "2"] = rig.script.responses[path]
+    assert ask(rig, "closed.test", "GET", path + "2")[0] == 503
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_oversized_request_is_refused_where_so_configured(rig: Rig, chunked: bool) -> None:
+    path = f"/refused/{chunked}"
+    big = b"x" * (MAX_BODY * 3)
+    with httpx.Client(timeout=10) as client:
+        answer = client.post(
+            f"http://127.0.0.1:{rig.port}{path}",
+            content=iter([big[:9], big[9:]]) if chunked else big,
+            headers={"host": "block.test"},
+        )
+        assert client.post(
+            f"http://127.0.0.1:{rig.port}/fits", content=b"x" * MAX_BODY, headers={"host": "block.test"}
+        ).is_success
+    done = rig.script.completion(path)
+    assert (answer.status_code, answer.json()["event_id"], answer.headers["x-eastwall-event-id"]) == (413, done.id, done.id)
+    assert done.status == 413
+    assert rig.script.call(path).request.body_state is BodyState.TRUNCATED
 
 
 @pytest.mark.parametrize("host", ["observe.test", "waiting.test"])
@@ -344,6 +366,15 @@ def test_grpc_passes_both_ways_at_once(rig: Rig, host: str) -> None:
         server.stop(None).wait()
     assert rig.script.completion(path).status == 200
     assert rig.script.call(path).request.body_state is BodyState.STREAMED
+
+
+def test_refusal_of_a_grpc_call(rig: Rig) -> None:
+    rig.script.requests["/chat.Echo/Refused"] = DENIAL
+    authority = [("grpc.default_authority", "grpc.test")]
+    with grpc.insecure_channel(f"127.0.0.1:{rig.port}", options=authority) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/chat.Echo/Refused")(b"", timeout=10)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert rig.script.completion("/chat.Echo/Refused").id in caught.value.details()
 
 
 def test_http2_requests_without_a_declared_length(rig: Rig) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.dataplanes.extproc.envoy_config import META_FAIL, META_MAX_BODY, META_MODE, META_SERVICE
+from eastwall.dataplanes.extproc.envoy_config import META_FAIL, META_MAX_BODY, META_MODE, META_OVER_LIMIT, META_SERVICE
 from eastwall.dataplanes.extproc.messages import (
     CONTINUE,
     WANT_REQUEST_BODY,
@@ -28,13 +28,14 @@ from eastwall.dataplanes.extproc.messages import (
     continue_with,
     event_metadata,
     host_of,
+    immediate,
     is_stream,
     length_of,
     peer_of,
+    problem,
     read_headers,
     set_headers,
 )
-from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingResponse
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.decision import PASS, Answer
 
@@ -55,10 +56,12 @@ class Settings(Struct, frozen=True):
     fail_closed: bool = False
     max_body: int = 1 << 20
     """Bytes."""
+    block_over_limit: bool = False
+    """A request body over `max_body` is refused with 413."""
 
 
 @lru_cache(maxsize=4096)
-def _settings(service: str, mode: str, fail: str, max_body: str) -> Settings:
+def _settings(service: str, mode: str, fail: str, max_body: str, over_limit: str) -> Settings:
     try:
         chosen = Mode[mode.upper()] if mode else None
     except KeyError:
@@ -67,16 +70,16 @@ def _settings(service: str, mode: str, fail: str, max_body: str) -> Settings:
         raise ValueError(f"{META_FAIL}: `{fail}` is not a fail mode; write open or closed")
     if max_body and not (max_body.isascii() and max_body.isdecimal() and len(max_body) < 20):
         raise ValueError(f"{META_MAX_BODY}: `{max_body}` is not a number of bytes")
+    if over_limit not in ("", "pass", "block"):
+        raise ValueError(f"{META_OVER_LIMIT}: `{over_limit}` is neither pass nor block")
     limit = min(int(max_body), MAX_BODY_CEILING) if max_body else 1 << 20
-    return Settings(service, chosen, fail == "closed", limit)
+    return Settings(service, chosen, fail == "closed", limit, over_limit == "block")
 
 
 def settings(metadata: Iterable[tuple[str, str | bytes]]) -> Settings:
     """Settings from gRPC initial metadata. Raises `ValueError` with one clear line."""
     found = {key: value for key, value in metadata if key.startswith("x-eastwall-") and isinstance(value, str)}
-    return _settings(
-        found.get(META_SERVICE, ""), found.get(META_MODE, ""), found.get(META_FAIL, ""), found.get(META_MAX_BODY, "")
-    )
+    return _settings(*[found.get(key, "") for key in (META_SERVICE, META_MODE, META_FAIL, META_MAX_BODY, META_OVER_LIMIT)])
 
 
 class Stream:
@@ -108,6 +111,9 @@ class Stream:
         self._response_bytes = 0
         self._parts: list[bytes] = []
         self._body_size = 0
+        self._over_limit = False
+        self._grpc = False
+        self._body_state = BodyState.NONE
         self._want = 2
         self._kind = ""
         self._request_over = False
@@ -173,8 +179,13 @@ class Stream:
         if self._request_over:
             return self._judge_request(BodyState.NONE)
         self._request_bytes = max(self._content_length, 0)
+        self._grpc = self._headers.get("content-type", "").startswith("application/grpc")
         if is_stream(self._headers) or ":protocol" in pseudo or self._method == "CONNECT":
             return self._judge_request(BodyState.STREAMED)
+        if self._settings.block_over_limit and not self.passive and self._content_length > self._settings.max_body:
+            # Not waited for: it is refused whatever is in it. The inspector is asked for the sake of the record.
+            self._over_limit = True
+            return self._judge_request(BodyState.TRUNCATED)
         self._reply = WANT_REQUEST_BODY
         return ()
 
@@ -184,6 +195,7 @@ class Stream:
         self._request_bytes = max(self._request_bytes, self._body_size)
         if self._request_done or not self._ready(end):
             return ()
+        self._over_limit = self._settings.block_over_limit and self._body_size > self._settings.max_body
         return self._judge_request(self._whole_state())
 
     def _on_response_headers(self, message: Any) -> tuple[Ask, ...]:
@@ -222,10 +234,8 @@ class Stream:
     def _take(self, piece: bytes) -> None:
         room = self._settings.max_body - self._body_size
         self._body_size += len(piece)
-        # Observed pieces beyond the limit are dropped at once; a whole message is kept, for the part behind the limit may
-        # have to be sent on behind a replaced front.
-        if piece and (room > 0 or not self._observing):
-            self._parts.append(piece if not self._observing else piece[:room])
+        if piece and room > 0:
+            self._parts.append(piece[:room])
 
     def _ready(self, end: bool) -> bool:
         return not self._observing or end or self._body_size > self._settings.max_body
@@ -248,6 +258,7 @@ class Stream:
         if self._request_done:
             return ()
         self._request_done = True
+        self._note("request", state)
         body = b"" if state in (BodyState.NONE, BodyState.STREAMED) else self._front()
         request = Request(self._method, self._path, self._headers, self._authority, self._scheme, body, state)
         return (Call(self.call_id, self._service, self._time, self._peer, request),)
@@ -256,12 +267,20 @@ class Stream:
         if self._response_done or self._response_headers is None:
             return ()
         self._response_done = True
+        self._note("response", state)
         body = self._front() if state in (BodyState.COMPLETE, BodyState.TRUNCATED) else b""
         return (Response(self._status, self._response_headers, body, state),)
 
+    def _note(self, message: str, state: BodyState) -> None:
+        self._body_state = state
+        # The engine says the same of a call that it judged; the completion must tell it also to one that did not.
+        if state is BodyState.TRUNCATED:
+            self._uninspected.append(f"{message}-body-truncated")
+        elif state is BodyState.STREAMED:
+            self._uninspected.append(f"{message}-streamed")
+
     def _front(self) -> bytes:
-        whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        return whole if len(whole) <= self._settings.max_body else whole[: self._settings.max_body]
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     # -- answers out ----------------------------------------------------------------------------------------------
 
@@ -269,29 +288,41 @@ class Stream:
         """What the inspector said to `ask`."""
         if isinstance(ask, Call):
             self._want = answer.want_response
+            if self._over_limit and not answer.deny:
+                answer = problem(
+                    413, "body-too-large", "Content Too Large", "The body is larger than can be inspected.", self.call_id
+                )
             # Judged late, when the response was already there: only a refusal can still be carried out.
             if self._kind.startswith("response") and not answer.deny:
                 return
         if self.passive:
             return
         if answer.deny:
-            self.denied = True
-            self._status = answer.status
-            self._response_bytes = len(answer.body or b"")
+            self._refused(answer)
+        elif answer.body is not None and self._body_state not in (BodyState.COMPLETE, BodyState.NONE):
+            # A part cannot be replaced by a whole: the rest would follow unchanged. Nor a stream that is not held.
+            self._uninspected.append("body-not-replaced")
+            answer = self._not_inspected() if self.fail_closed else PASS
         if not self.denied or answer.deny:
             self._answer = answer
 
     def failed(self) -> None:
         """An error of ours at the message just received: the fail mode answers it, and the record says so."""
         self._uninspected.append("engine-error")
+        self._answer = None
+        self._reply = CONTINUE.get(self._kind)
         if self.fail_closed and not self.denied:
-            self.denied = True
-            self._status = 503
-            body = b'{"type":"about:blank","title":"Not inspected","status":503,"event_id":"%s"}' % self.call_id.encode()
-            self._answer = Answer(True, 503, (("content-type", "application/problem+json"),), (), body)
-        else:
-            self._answer = None
-            self._reply = CONTINUE.get(self._kind)
+            self._answer = self._not_inspected()
+
+    def _not_inspected(self) -> Answer:
+        answer = problem(503, "not-inspected", "Service Unavailable", "The call could not be inspected.", self.call_id)
+        self._refused(answer)
+        return answer
+
+    def _refused(self, answer: Answer) -> None:
+        self.denied = True
+        self._status = answer.status
+        self._response_bytes = len(answer.body or b"")
 
     def reply(self) -> bytes | None:
         """The ProcessingResponse to the message just received; None when Envoy waits for none."""
@@ -300,22 +331,12 @@ class Stream:
         answer = self._answer
         if answer is not None and answer is not PASS:
             if answer.deny:
-                return self._deny(answer)
+                return immediate(answer, self.call_id, grpc=self._grpc)
             self._reply = self._change(answer)
         if self._reply is not None and self._kind == "request_headers":
             # With the first reply, so that every line Envoy itself writes about the call can carry the id.
             return self._reply + event_metadata(self.call_id)
         return self._reply
-
-    def _deny(self, answer: Answer) -> bytes:
-        reply = ProcessingResponse()
-        immediate = reply.immediate_response
-        immediate.status.code = answer.status
-        set_headers(immediate.headers, answer.headers)
-        immediate.body = answer.body or b""
-        immediate.details = "eastwall_denied"
-        serialized: bytes = reply.SerializeToString()
-        return serialized + event_metadata(self.call_id, answered=True)
 
     def _change(self, answer: Answer) -> bytes:
         if not answer.headers and not answer.remove_headers and answer.body is None:
@@ -327,31 +348,22 @@ class Stream:
         common = getattr(reply, self._kind).response
         set_headers(common.header_mutation, answer.headers)
         common.header_mutation.remove_headers.extend(answer.remove_headers)
-        if answer.body is not None:
-            if self._kind.endswith("body"):
-                self._replace(common, answer.body)
-            else:
-                # A stream, or no body at all: there is nothing that could be replaced.
-                self._uninspected.append("body-not-replaced")
+        if answer.body is not None and self._kind.endswith("body"):
+            self._replace(common, answer.body)
         serialized: bytes = reply.SerializeToString()
         return serialized
 
     def _replace(self, common: Any, body: bytes) -> None:
-        sent = self._body_size
-        # What was over the limit but already in this message goes on behind the replaced front.
-        new = body if sent <= self._settings.max_body else body + b"".join(self._parts)[self._settings.max_body :]
-        if new:
-            common.body_mutation.body = new
+        if body:
+            common.body_mutation.body = body
         else:
             common.body_mutation.clear_body = True
         response = self._response_headers is not None
-        length = self._response_length if response else self._content_length
-        if length >= 0:
-            # Envoy answers 500 when the header does not fit the new body. `length - sent` bytes are still to come.
-            total = length - sent + len(new)
-            set_headers(common.header_mutation, (("content-length", str(total)),))
-            if response:
-                self._response_bytes = total
+        if (self._response_length if response else self._content_length) >= 0:
+            # Envoy answers 500 when the header does not fit the new body.
+            set_headers(common.header_mutation, (("content-length", str(len(body))),))
+        if response:
+            self._response_bytes = len(body)
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ META_SERVICE = "x-eastwall-service"
 META_MODE = "x-eastwall-mode"
 META_FAIL = "x-eastwall-fail"
 META_MAX_BODY = "x-eastwall-max-body"
+META_OVER_LIMIT = "x-eastwall-over-limit"
 
 NAMESPACE = "eastwall"
 """Dynamic metadata namespace in which answers of ours carry `event_id`."""
@@ -84,16 +85,17 @@ def filter_config(*, observe: bool, cluster: str, timeout: float = 1.0) -> dict[
     return {"name": FILTER_OBSERVE if observe else FILTER_ENFORCE, "disabled": True, "typed_config": config}
 
 
-def route_config(*, service: str, mode: Mode, fail: str, max_body: int) -> dict[str, Any]:
+def route_config(*, service: str, mode: Mode, fail: str, max_body: int, over_limit: str = "pass") -> dict[str, Any]:
     """The `typed_per_filter_config` of a virtual host or route: enables the one filter that fits `mode` and names the service.
 
-    `fail` is `open` or `closed`; it can only close in enforce mode, because the other modes never change a call.
+    The values are those of `ServiceScope`. `fail` is `open` or `closed`; it can only close in enforce mode, because the other modes never change a call.
     """
     metadata = (
         (META_SERVICE, service),
         (META_MODE, mode.name.lower()),
         (META_FAIL, fail),
         (META_MAX_BODY, str(max_body)),
+        (META_OVER_LIMIT, over_limit),
     )
     overrides: dict[str, Any] = {"grpc_initial_metadata": [{"key": key, "value": value} for key, value in metadata]}
     if mode is Mode.ENFORCE:

@@ -5,6 +5,7 @@ Everything is pure.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from eastwall.dataplanes.extproc.proto.base_pb2 import HeaderValueOption
 from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingResponse
 from eastwall.dataplanes.extproc.proto.processing_mode_pb2 import ProcessingMode
 from eastwall.model.call import Peer
+from eastwall.model.decision import Answer
 
 STREAMING_TYPES = (
     "application/grpc",
@@ -78,6 +80,40 @@ def event_metadata(call_id: str, *, answered: bool = False) -> bytes:
     """
     head, tail = _ANSWERED if answered else _EVENT
     return head + call_id.encode() + tail
+
+
+PROBLEM_BASE = "https://eastwall.dev/problems/"
+"""Start of the `type` URIs of problem documents (RFC 9457) that this adapter writes by itself."""
+EVENT_HEADER = "x-eastwall-event-id"
+
+
+def problem(status: int, slug: str, title: str, detail: str, call_id: str) -> Answer:
+    """An answer of the adapter's own, for what the inspector was not asked or could not say."""
+    document = {"type": PROBLEM_BASE + slug, "title": title, "status": status, "detail": detail, "event_id": call_id}
+    headers = (("content-type", "application/problem+json"), (EVENT_HEADER, call_id))
+    return Answer(deny=True, status=status, headers=headers, body=json.dumps(document).encode())
+
+
+def immediate(answer: Answer, call_id: str, *, grpc: bool) -> bytes:
+    """A denial as a serialized ProcessingResponse. A gRPC caller gets Envoy's translation of the status, in gRPC's own form."""
+    headers = [(name, value) for name, value in answer.headers if not (grpc and name.lower().startswith("content-"))]
+    names = {name.lower() for name, _ in headers}
+    if EVENT_HEADER not in names:
+        headers.append((EVENT_HEADER, call_id))
+    if not grpc and answer.body and "content-type" not in names:
+        headers.append(("content-type", "application/problem+json"))
+    reply = ProcessingResponse()
+    response = reply.immediate_response
+    response.status.code = answer.status
+    set_headers(response.headers, headers)
+    if grpc:
+        response.body = b"refused with HTTP status %d; event %s" % (answer.status, call_id.encode())
+    else:
+        response.body = answer.body or b""
+    # The prefix `eastwall_` tells the listener's local_reply_config to leave this answer alone.
+    response.details = "eastwall_denied"
+    serialized: bytes = reply.SerializeToString()
+    return serialized + event_metadata(call_id, answered=True)
 
 
 _JOINTS = {"cookie": "; ", "set-cookie": "\n"}
