@@ -52,7 +52,9 @@ def client(running: Running) -> Iterator[httpx.Client]:
 
 def set_mode(running: Running, client: httpx.Client, mode: str) -> None:
     assert running.cli("mode", mode).returncode == 0
-    eventually(lambda: (s := running.status()) and all(e["snapshot"] >= s["snapshot"]["version"] for e in s["engines"]), what="engines")
+    eventually(
+        lambda: (s := running.status()) and all(e["snapshot"] >= s["snapshot"]["version"] for e in s["engines"]), what="engines"
+    )
     blocked = mode == "enforce"
     eventually(lambda: (client.get("/search", params=INJECTION).status_code == 403) == blocked, what=f"mode {mode} in force")
 

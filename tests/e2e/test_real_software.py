@@ -3,6 +3,7 @@ document with schemathesis as its client."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -86,24 +87,23 @@ def test_datasette(datasette: str, short_dir: Path, adapter: str) -> None:
     directory.mkdir()
     up = Running(directory, "--upstream", f"library={datasette}@{free_port()}", "--adapter", adapter)
     try:
+        # One Host for both: datasette writes it into its links.
+        host = {"host": "library.test"}
         with (
-            httpx.Client(base_url=up.address("library"), timeout=30) as through,
-            httpx.Client(base_url=datasette, timeout=30) as direct,
+            httpx.Client(base_url=up.address("library"), headers=host, timeout=30) as through,
+            httpx.Client(base_url=datasette, headers=host, timeout=30) as direct,
         ):
             calls = [f"/library/{table}/{n}.json?_shape=array" for table in ("books", "loans") for n in range(1, 40)]
             calls += [
                 "/-/versions.json",
                 "/library/books.json?_shape=array&_size=3",
-                "/library/books?_search=the+union+of+tables",
+                "/library/books.json?_shape=array&_search=the+union+of+tables",
                 "/-/static/app.css",
             ]
             for path in calls:
                 same(direct.get(path), through.get(path))
-            found = eventually(lambda: (t := templates(up)) and any("{" in x for x in t) and t, what="templates")
-            assert {t for t in found if t.endswith(".json") and "{" in t} >= {
-                "GET /library/books/{book_id}.json",
-                "GET /library/loans/{loan_id}.json",
-            }
+            wanted = {"GET /library/books/{book_id}.json", "GET /library/loans/{loan_id}.json"}
+            eventually(lambda: templates(up) >= wanted, what="templates")
 
             assert up.cli("mode", "enforce").returncode == 0
             attack = {"_shape": "array", "author": "x' UNION SELECT 1, sql, 3 FROM sqlite_master --"}
@@ -135,8 +135,14 @@ def prism() -> Path:
 
 
 def operations(document: dict[str, Any]) -> set[str]:
+    """Those that can succeed: some of this document declare errors only, and what never succeeds is no API yet."""
     methods = {"get", "post", "put", "patch", "delete"}
-    return {f"{m.upper()} {path}" for path, item in document["paths"].items() for m in item if m in methods}
+    return {
+        f"{m.upper()} {path}"
+        for path, item in document["paths"].items()
+        for m in item
+        if m in methods and any(status.startswith("2") for status in item[m]["responses"])
+    }
 
 
 def blank(template: str) -> str:
@@ -146,7 +152,7 @@ def blank(template: str) -> str:
 def test_prism_with_schemathesis(prism: Path, short_dir: Path, adapter: str) -> None:
     specification = BUILD / "node_modules" / "@readme" / "oas-examples" / "3.0" / "json" / "petstore.json"
     document = json.loads(specification.read_text())
-    base = "/" + document["servers"][0]["url"].split("://")[1].partition("/")[2].strip("/") if document.get("servers") else ""
+    document["servers"] = [{"url": "http://127.0.0.1"}]  # Prism serves below the path of the document's server
     port, directory = free_port(), short_dir / f"prism-{adapter}"
     directory.mkdir()
     # No security schemes: Prism would answer 401 to most of what is sent, and nothing would be learned.
@@ -157,35 +163,37 @@ def test_prism_with_schemathesis(prism: Path, short_dir: Path, adapter: str) -> 
                 operation.pop("security", None)
     served = directory / "petstore.json"
     served.write_text(json.dumps(document))
+    # Prism 5.14 itself dies of some multipart bodies for uploadImage, with or without Eastwall: left out.
+    document["paths"] = {path: item for path, item in document["paths"].items() if "uploadImage" not in path}
+    served.write_text(json.dumps(document))
     server = started([str(prism), "mock", str(served), "-p", str(port), "--ignore-examples"], port, directory / "prism.log")
     up = Running(directory, "--upstream", f"petstore=http://127.0.0.1:{port}@{free_port()}", "--adapter", adapter)
     try:
         run = subprocess.run(
             [
-                Path(sys.executable).with_name("schemathesis"), "run", str(served), "--url", up.address("petstore") + base.rstrip("/"),
+                Path(sys.executable).with_name("schemathesis"), "run", str(served), "--url", up.address("petstore"),
                 "--max-examples", "30", "--phases", "examples,fuzzing", "--mode", "positive", "--checks", "not_a_server_error", "--seed", "1",
                 "--generation-deterministic", "--workers", "1", "--max-failures", "1000",
             ],
             capture_output=True, text=True, timeout=200, check=False, cwd=directory,
         )  # fmt: skip
         assert "Test cases:" in run.stdout or "generated" in run.stdout, run.stdout[-2000:] + run.stderr[-2000:]
-        declared = {blank(op.split(" ")[0] + " " + (base.rstrip("/") + op.split(" ")[1])) for op in operations(document)}
-        found = eventually(
-            lambda: (t := {blank(x) for x in templates(up)}) and len(t & declared) >= len(declared) * 0.8 and t,
-            timeout=30,
-            what="templates",
-        )
-        assert len(found & declared) / len(declared) >= 0.8, sorted(declared - found)
+        declared = {blank(op.split(" ")[0] + " " + op.split(" ")[1]) for op in operations(document)}
+        found: set[str] = set()
 
-        calls = [f"{base.rstrip('/')}/pet/{n}" for n in range(1, 10)] + [
-            f"{base.rstrip('/')}/store/order/{n}" for n in range(1, 5)
-        ]
+        def most_found() -> bool:
+            found.update({blank(x) for x in templates(up)})
+            return len(found & declared) >= len(declared) * 0.8
+
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(most_found, timeout=20)
+        assert len(found & declared) / len(declared) >= 0.8, (sorted(declared - found), sorted(found), run.stdout[-3000:])
+
+        calls = [f"/pet/{n}" for n in range(1, 10)] + [f"/store/order/{n}" for n in range(1, 5)]
         with httpx.Client(base_url=up.address("petstore"), timeout=30) as through:
             assert up.cli("mode", "enforce").returncode == 0
             attack = {"id": 1, "name": "x'; DROP TABLE pets; --", "photoUrls": ["u"]}
-            eventually(
-                lambda: through.post(f"{base.rstrip('/')}/pet", json=attack).status_code == 403, what="the injection is blocked"
-            )
+            eventually(lambda: through.post("/pet", json=attack).status_code == 403, what="the injection is blocked")
             for path in calls:
                 assert through.get(path, headers={"accept": "application/json"}).status_code == 200
     finally:
