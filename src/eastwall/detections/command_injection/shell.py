@@ -22,9 +22,9 @@ def _listed(names: str) -> frozenset[str]:
 
 
 PROGRAMS = _listed(
-    "adduser apt-get arp attrib awk base64 bash bitsadmin busybox cacls cat5 certutil chgrp chmod chown chroot chsh cmd cp "
+    "adduser apk docker kubectl yum dnf pip pip3 gdb strace tmux lua mysqladmin sqlite3 redis-cli apt-get arp attrib awk base64 bash bitsadmin busybox cacls certutil chgrp chmod chown chroot chsh cmd cp "
     "crontab csh cscript curl dd df dig dmesg dpkg du egrep env fgrep ftp gawk gcc getent getfacl grep gunzip gzip hexdump "
-    "hostname icacls ifconfig insmod ipconfig iptables java kill killall ksh lessecho ln ls lsb_release lscpu lsmod lsof "
+    "hostname icacls ifconfig insmod ipconfig iptables java kill killall ksh ln ls lsb_release lscpu lsmod lsof "
     "lynx mkdir mkfifo mknod mshta msiexec mv mysql mysqldump nbtstat nc ncat netcat netsh netstat nl nmap node nohup "
     "nslookup od openssl passwd perl php pkill powershell printenv printf psql ps pwd pwsh python python2 python3 rm rmdir "
     "rsync ruby rundll32 regsvr32 schtasks scp sed sh showmount socat ss ssh sshpass su sudo sysctl systeminfo systemctl "
@@ -33,21 +33,24 @@ PROGRAMS = _listed(
 )
 """Names of programs that are no English words."""
 WORDS = _listed(
-    "at bind break cat cd clear command copy cut date del dir echo ed erase eval exec exit export false file find finger "
+    "at bind shutdown break cat cd clear command copy cut date del dir echo ed erase eval exec exit export false file find finger "
     "fold free halt head history host id init install join kill last less link logname look mail man more mount move net "
     "nid nice paste ping poweroff read reboot reg ren rev route screen set sleep sort source split start stat strings tail "
     "tee test time timeout top touch tr true type ver vol wait wall watch w which who whereis write yes "
 )
 """Names of programs that are words too, or too short to tell."""
 FIRST = _listed(
-    "awk bash cat chmod chown cmd curl dir dig echo grep head host id ifconfig ipconfig kill less ls more nc ncat net netstat nmap nslookup perl php ping "
-    "powershell ps python python3 rm ruby sed sh sleep ssh sudo tail telnet touch tftp type uname wget whoami"
+    "bash cat chmod chown cmd dig dir head host id ifconfig ipconfig kill less ls more nc ncat net netstat nmap nslookup ping powershell ps rm sh sleep tail "
+    "telnet touch tftp type uname whoami"
 )
 """Those taken for a command when a value begins with them: with an argument that no prose has, and nothing else."""
+LINE = FIRST | _listed("awk curl echo grep perl php python python3 ruby sed sudo wget")
+"""The same for a later line of a value."""
+_LINE_START = re.compile(r"[('\"+]?\s?[\w/]")
+_BIN_PATH = re.compile(r"/(?:usr/|local/)*s?bin/[a-z]", re.IGNORECASE)
 _NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
 """Their argument may be a bare number."""
 _WRAPPERS = _listed("sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
-_SHELLS = _listed("sh bash zsh ksh csh dash tcsh perl python python3 python2 ruby php node powershell pwsh cmd iex ")
 
 _IFS = re.compile(r"\$\{?IFS[^}\s]{0,20}\}|\$IFS(?:\$\d)?|\$\{IFS\}(?:\$\d)?|%09|%20", re.IGNORECASE)
 _BRACES = re.compile(r"\{([\w./~-]+(?:,[^{}\s,]*)+)\}")
@@ -56,16 +59,32 @@ _NOISE = re.compile(r"['\"\\^]|\$[@*]|\$\{[^}]{0,20}\}")
 _PATH = re.compile(r"(?:[a-z]:)?(?:[/\\][\w.?*\[\]-]+)*[/\\]([\w.?*\[\]-]+)", re.IGNORECASE)
 _BIN = re.compile(r"/?(?:usr/|opt/|local/)*s?bin/\S|/[?\w]*[?*][?\w*]*/[\w?*]+|[a-z]:\\windows\\", re.IGNORECASE)
 _ARGUMENT = re.compile(
-    r"--?[A-Za-z][\w-]*(?:=\S*)?$|[/\\](?:[\w.?*-]|$)|~(?:/|$)|\.{1,2}(?:/|\\|$)|\$[\w({]|[<>]|\d?>&|\S*\*|[a-z]:(?:[/\\]|$)|[a-z]{2,6}://|\d{1,3}(?:\.\d{1,3}){3}|[\w./-]+\.(?:txt|sh|php|conf|ini|log|"
-    r"env|pem|key|py|pl|exe|bat|ps1|xml|json|ya?ml|db|sql|bak|cgi|jsp|asp|aspx|dll|so|html?)$|%\w+%",
+    r"--?[A-Za-z][\w-]*(?:=\S*)?$|[/\\](?:[\w.?*-]|$)|~(?:/|$)|\.{1,2}(?:/|\\|$)|\$[\w({]|[<>]|\d?>&|\S*\*|[a-z]:(?:[/\\]|$)|[a-z]{2,6}://"
+    r"|\d{1,3}(?:\.\d{1,3}){3}|%\w+%",
     re.IGNORECASE,
 )
+_FILE = re.compile(
+    r"[\w./-]+\.(?:txt|sh|php|conf|ini|log|env|pem|key|py|pl|exe|bat|ps1|xml|json|ya?ml|db|sql|bak|cgi|jsp|aspx?|dll|so|html?)",
+    re.IGNORECASE,
+)
+_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+\.?(?::\d+)?")
+_NETWORK = _listed(
+    "curl dig ftp getent host lynx nc ncat netcat nmap nslookup ping scp socat ssh telnet tftp traceroute tracert wget whois"
+)
+_SUBCOMMANDS = {
+    "net": _listed("user users localgroup group view share use start accounts"),
+    "reg": _listed("query add save export"),
+}
+_SIGNED = _listed("echo id dir reboot sleep cat exit env date")
+"""Behind `&&` and `||`, which prose does not use, these count with a plain word or none."""
 _SEVERE = re.compile(
     r"/etc/(?:passwd|shadow|hosts|group|issue)|/dev/(?:tcp|udp)/|/bin/(?:ba|z|k|c|da)?sh\b|\|\s*(?:ba|z|da)?sh\b|\$\{?IFS|"
     r"\b(?:nc|ncat|netcat)\b.*\s-\w*e|/proc/self|win\.ini|rm\s+-\w*[rf]|cmd(?:\.exe)?\s*/c|powershell\S*\s+-",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
+_EDGES = re.compile(r"^[\s(){!+'\"]+|[\s(){}!'\"\]\x00]+$")
+_GLUED = re.compile(r"[\w=.-]$")
 _CALL = re.compile(
     r"(?:\b|[;({=@])(?:system|exec|shell_exec|passthru|popen|proc_open|pcntl_exec|execSync|spawn|spawnSync|os\.system|os\.popen|check_output|getRuntime\(\)\.exec|child_process[.\w()'\"]*)"
     r"\s*\(\s*\[?\s*(?:\"([^\"]{1,300})|'([^']{1,300})|`([^`]{1,300}))",
@@ -79,11 +98,10 @@ class Piece(Struct, frozen=True):
     """What stands between two separators."""
 
     before: str
-    """Separator in front; empty for the first piece."""
+    """Separator in front; empty for the first piece and for what follows a closed substitution."""
     after: str
     """Separator behind; empty for the last."""
     text: str
-    start: int
 
 
 def injection(text: str) -> str | None:
@@ -103,32 +121,45 @@ def injection(text: str) -> str | None:
     pieces = _pieces(text)
     outside = _prose(pieces)
     if len(pieces) == 1:
-        return "is a command" if _is_command_line(pieces[0].text) else None
+        return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
     severe = _SEVERE.search(text) is not None
     if outside >= 4 and (not severe or _in_code_span(pieces)):
         return None
     for piece in pieces:
-        if piece.before and _command(piece.text, strict=True):
+        if piece.before in ("\n", "\r"):
+            runs = _is_command_line(piece.text, LINE)
+        else:
+            runs = piece.before != "" and (_command(piece.text, strict=True) or (outside <= 2 and _signed(piece)))
+        if runs:
             return f"runs a command behind {_name(piece.before)}"
     if _bare_commands(pieces):
         return "runs a command behind a separator"
-    return "is a command" if _is_command_line(pieces[0].text) else None
+    return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
 
 
 def _pieces(text: str) -> list[Piece]:
-    pieces, start, before = [], 0, ""
+    pieces: list[Piece] = []
+    start, before = 0, ""
     for match in _SEPARATOR.finditer(text):
-        pieces.append(Piece(before, match[0], text[start : match.start()], start))
+        _add(pieces, before, match[0], text[start : match.start()])
         start, before = match.end(), match[0]
         if len(pieces) >= MAX_PIECES:
             return pieces
-    pieces.append(Piece(before, "", text[start:], start))
+    _add(pieces, before, "", text[start:])
     return pieces
+
+
+def _add(pieces: list[Piece], before: str, after: str, text: str) -> None:
+    inside, closing, outside = text.partition(")")
+    if closing and before.endswith("("):
+        pieces.append(Piece(before, ")", inside))
+        before, text = "", outside
+    pieces.append(Piece(before, after, text))
 
 
 def _words(text: str) -> list[str]:
     """Words of a simple command without wrappers and assignments, noise removed from the first."""
-    words = text.strip(" \t(){}!'\")]\x00").split()
+    words = _EDGES.sub("", text.partition(" #")[0]).split()
     while len(words) > 1 and words[0].lower() in _WRAPPERS:
         del words[0]
     return words
@@ -137,7 +168,7 @@ def _words(text: str) -> list[str]:
 def _program(word: str) -> str:
     """Name of the program a word runs, lower-case; empty when it is none we know."""
     plain = _NOISE.sub("", word) if "\\" not in word or not re.match(r"[a-z]:\\", word, re.IGNORECASE) else word
-    plain = plain.strip("(){}<>")
+    plain = plain.rstrip("(){}")
     path = _PATH.fullmatch(plain)
     name = (path[1] if path else plain).lower().removesuffix(".exe").rstrip(")}'\"")
     return name if name in PROGRAMS or name in WORDS else ""
@@ -148,26 +179,38 @@ def _command(text: str, *, strict: bool) -> bool:
     words = _words(text)
     if not words:
         return False
-    if _BIN.match(words[0].strip("'\"")):
+    if _BIN.match(words[0]):
         return True
     program = _program(words[0])
     if not program:
         return False
     arguments = words[1:]
-    evidence = sum(1 for word in arguments if _is_argument(word))
+    if program in _NUMERIC and len(arguments) == 1 and arguments[0].isdigit():
+        return True
+    if program in _SUBCOMMANDS and arguments and arguments[0].lower() in _SUBCOMMANDS[program]:
+        return True
+    evidence = sum(1 for word in arguments if _is_argument(word, program))
     plain = sum(1 for word in arguments if _PLAIN.fullmatch(word))
-    if not evidence and program in _NUMERIC and arguments and arguments[0].rstrip(")'\"").isdigit():
-        return len(arguments) == 1
     if program in PROGRAMS:
         return (evidence > 0 and plain <= evidence + 1) or plain == len(arguments) <= 1 or (not strict and not plain)
     return evidence > 0 and plain <= evidence
 
 
-def _is_argument(word: str) -> bool:
-    """A word that prose does not have: an option, a path, a variable, an address, a file, a quoted string."""
-    if _ARGUMENT.match(word) or _ARGUMENT.match(_NOISE.sub("", word)):
+def _is_argument(word: str, program: str) -> bool:
+    """A word that prose does not have: an option, a path, a variable, an address, a quoted string; a file or host where the program takes one."""
+    plain = _NOISE.sub("", word)
+    if _ARGUMENT.match(word) or _ARGUMENT.match(plain):
+        return True
+    if program in _NETWORK and _HOST.fullmatch(plain):
+        return True
+    if (program in PROGRAMS or program in FIRST) and _FILE.fullmatch(plain):
         return True
     return len(word) > 2 and word[0] in "'\"" and word[-1] == word[0]
+
+
+def _signed(piece: Piece) -> bool:
+    words = _words(piece.text)
+    return piece.before in ("&&", "||") and 0 < len(words) <= 2 and _program(words[0]) in _SIGNED
 
 
 def _bare(text: str) -> bool:
@@ -177,32 +220,47 @@ def _bare(text: str) -> bool:
 
 def _bare_commands(pieces: list[Piece]) -> bool:
     """`;id`, `a)|id|`: pieces behind separators that are nothing but a program's name."""
+    if any(piece.before == "$(" and _bare(piece.text) for piece in pieces) or _bare_in_backticks(pieces):
+        return True
     behind = [piece for piece in pieces if piece.before and piece.text.strip()]
-    if not behind or not all(_bare(piece.text) for piece in behind):
+    if not behind or not all(_bare(piece.text) and piece.before != "`" for piece in behind):
         # A table or a list of fields (`| id | name |`) has cells that are no programs.
         return False
+    if any(piece.before in ("\r", "\n") for piece in behind):
+        return False  # a column of words
     first = pieces[0].text.strip(" '\"")
-    if any(piece.before in ("`", "$(") for piece in behind):
-        return True
     if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
         return True
     # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
-    odd = not first or len(first) == 1 or not first.replace(" ", "").isalpha()
+    operand = first.rpartition("=")[2]
+    odd = not operand or len(operand) == 1 or (" " not in operand and not operand.isalpha())
     closed = bool(pieces[-1].before) and not pieces[-1].text.strip()
     return len(behind) <= 2 and (odd or (closed and " " not in first))
 
 
-def _is_command_line(text: str) -> bool:
-    """A command at the very start of the value: only with a path, or with arguments and nothing else."""
-    words = _words(text)
+def _bare_in_backticks(pieces: list[Piece]) -> bool:
+    """A program's name in backticks that are the whole value or stand against other text: Markdown sets names in backticks between words."""
+    for index in range(1, len(pieces) - 1):
+        piece = pieces[index]
+        if piece.before == piece.after == "`" and _bare(piece.text):
+            alone = not any(_EDGES.sub("", other.text) for other in pieces if other is not piece)
+            if alone or _GLUED.search(pieces[index - 1].text):
+                return True
+    return False
+
+
+def _is_command_line(text: str, programs: frozenset[str]) -> bool:
+    """A command at the start of a line: one of `programs` or a program's path, with arguments of its kind and nothing else."""
+    if _LINE_START.match(text) is None:
+        return False
+    words = _EDGES.sub("", text.partition(" #")[0]).split()
     if not words or len(words) > 12:
         return False
-    if re.match(r"/(?:usr/|local/)*s?bin/[a-z]", words[0].strip("'\""), re.IGNORECASE):
+    if _BIN_PATH.match(words[0]):
         return True
-    if text[:1] in "`$" or _program(words[0]) not in FIRST:
+    if _program(words[0]) not in programs or not words[0][0].isalpha():
         return False
-    plain = sum(1 for word in words[1:] if _PLAIN.fullmatch(word))
-    return plain == 0 and len(words) > 1 and _command(text, strict=True)
+    return len(words) > 1 and not any(_PLAIN.fullmatch(word) for word in words[1:]) and _command(" ".join(words), strict=True)
 
 
 def _prose(pieces: list[Piece]) -> int:

@@ -29,18 +29,28 @@ MAX_TEXT = 10_240
 
 _HEX_DOT = re.compile(r"0?x2e", re.IGNORECASE)
 _HEX_SLASH = re.compile(r"0?x(?:2f|5c)", re.IGNORECASE)
+_HEX_DOTS = re.compile(r"(?:0?x2e){2}", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<=\.\.);[^/]{0,40}(?=/)")
 _SLASHES = re.compile(r"/{2,}")
-_PROTOCOL = re.compile(r"(?:file|php|jar|netdoc|phar|zip|expect|data|gopher)://?", re.IGNORECASE)
-SENSITIVE = re.compile(
-    r"(?:^|/)(?:etc/(?:passwd|shadow|group|hosts|issue|motd|fstab|crontab|sudoers|ssh/|mysql/|apache2?/|nginx/|httpd/|php|environment|resolv\.conf|hostname|os-release|"
-    r"kubernetes/)|proc/(?:self|version|cpuinfo|\d+|cmdline|net|mounts)|root/\.|home/[^/]+/\.|var/(?:log/|run/secrets|lib/mysql|www/)|sys/class|"
-    r"run/secrets|windows/(?:win\.ini|system\.ini|system32|repair/|php\.ini|panther|debug)|winnt/|boot\.ini|inetpub/|program files|users/[^/]+/ntuser|"
-    r"web-inf/|meta-inf/|\.ssh/|id_rsa|\.aws/credentials|\.git/(?:config|head)|\.svn/|\.htpasswd|\.htaccess|\.env$|wp-config\.php|web\.config|\.bash_history|"
-    r"\.kube/config|autoexec\.bat|ntuser\.dat)",
+_EMPTY = re.compile(r"(?:/\.(?=/)/*){3,}")
+_DOTS = re.compile(r"/\.{4,}[^/.]|^\.{2,}[a-z]+-inf/", re.IGNORECASE)
+_FILE_URL = re.compile(r"(?:file|netdoc|jar:file|gopher)://?", re.IGNORECASE)
+_DRIVE_ROOT = re.compile(r"^/(?=[a-z]:/)", re.IGNORECASE)
+_WRAPPER = re.compile(r"(?:php://(?:filter|input)|expect://|phar://|zip://|glob://|compress\.zlib://)", re.IGNORECASE)
+SECRET = re.compile(
+    r"^(?:[a-z]:)?/(?:etc/(?:passwd|shadow|group|hosts|issue|sudoers|crontab|ssh/)|proc/(?:self|version|cmdline|\d+|net)(?:/|$)|root/\.|(?:var/)?run/secrets"
+    r"|windows/(?:win\.ini|system\.ini|system32/(?:drivers|config))|winnt/|inetpub/|boot\.ini|autoexec\.bat)"
+    r"|(?:^|/)(?:web-inf/|meta-inf/(?:context|manifest)|\.ssh/|\.aws/credentials|\.git/(?:config|head)|\.svn/entries|\.htpasswd|\.bash_history"
+    r"|\.kube/config|ntuser\.dat|boot\.ini|id_rsa$)",
     re.IGNORECASE,
 )
-"""Files worth stealing on the systems that services run on."""
+"""Files no caller names for an honest reason."""
+SYSTEM = re.compile(
+    r"(?:^|/)(?:etc/|proc/|root/|home/|var/|sys/|dev/|run/|usr/|opt/|tmp/|windows/|winnt/|boot\.ini|inetpub/|program files|users/|web-inf|meta-inf|\.ssh|\.aws|"
+    r"\.git|\.svn|\.ht|\.env|id_rsa|wp-config|web\.config|config\.|app\.config|\.bash|\.kube|ntuser)",
+    re.IGNORECASE,
+)
+"""Where a climb leads when it is meant: directories of the system and files of configuration."""
 _PATH_ONLY = re.compile(r"[^\s\"'`<>\[\]|,]+(?: [^\s\"'`<>\[\]|,]+)?")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _SHARE = re.compile(r"//[\w.:-]+/[a-z]\$(?:/|$)", re.IGNORECASE)
@@ -81,16 +91,24 @@ def traversal(text: str, place: str = "query.file") -> str | None:
         return _in_prose(path)
     if _SHARE.match(_HEX_SLASH.sub("/", text.replace("\\", "/"))):
         return "names an administrative network share"
-    scheme = _PROTOCOL.match(text)
-    ups, lowest, first = _climb(path)
-    target = SENSITIVE.search(path)
-    if target and (ups or scheme or target.start() == 0 or re.match(r"[a-z]:/|\.{3,}", path, re.IGNORECASE)):
-        name = target[0].strip("/")
-        # `/home/ann/.config` as the call's own path is a resource like any other, unless it was climbed to.
-        if ups or scheme or not place.startswith("path"):
-            return f"reaches `{name}`"
+    if _WRAPPER.match(text):
+        return "opens a stream by its wrapper"
+    url = _FILE_URL.match(path)
+    local = _DRIVE_ROOT.sub("", "/" + path[url.end() :].lstrip("/")) if url else path
+    ups, lowest, first = _climb(local)
+    # `/home/ann/.ssh` as the call's own path is a resource like any other, unless it was climbed to.
+    secret = SECRET.search(local) or (SECRET.search(local[local.rindex("..") + 2 :]) if ".." in local else None)
+    if secret and (ups or url or not place.startswith("path")):
+        return f"reaches `{secret[0].strip('/')}`"
+    if _HEX_DOTS.search(text) or _DOTS.search(local):
+        return "spells `..` in a way that filters miss"
+    if _EMPTY.search(text.replace("\\", "/")):
+        return "is padded with segments that mean nothing"
     if lowest >= 0:
         return None
+    system = SYSTEM.search(local)
+    if system:
+        return f"climbs to `{system[0].strip('/')}`"
     # A relative link one or two levels up is ordinary in documents; nothing above a leading slash is.
     needed = 1 if place.startswith("path") or first else 3 if place.startswith("body") else 2
     return f"climbs {-lowest} levels above its start" if ups >= needed else None
@@ -129,9 +147,9 @@ _RUN = re.compile(r"[^\s\"'`<>\[\]|,()=]*\.\.[^\s\"'`<>\[\]|,()]*")
 def _in_prose(path: str) -> str | None:
     """In a text around it, only a path that climbs to a file of the system counts: relative links and imports are ordinary."""
     for match in _RUN.finditer(path):
-        target = SENSITIVE.search(match[0])
+        target = SECRET.search(match[0][match[0].rindex("..") + 2 :])
         if target and _climb(match[0])[1] < 0:
             return f"reaches `{target[0].strip('/')}`"
-    if _PROTOCOL.match(path) and SENSITIVE.search(path):
+    if _FILE_URL.match(path) and SECRET.search(path[6:]):
         return "reads a file by its URL"
     return None

@@ -90,7 +90,7 @@ _END = r"(?:[c;]|\)*c|$)"
 
 _STATEMENT = (
     rf"(?:{_SELECT}|Ii?{_N}(?:\(|e|E|S|h|1|n)|RiM?{_N}|DF{_N}(?:W|c|;|$)|P{_N}S{_N}=|X(?:&R)?t(?:L|!|k|f|x)*{_N}(?:[;c,(h]|$|{_N}{_N}h)|X{_N}?t{_N}[;c]|G{_N}(?:t|,|{_N}{_N})"
-    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[wq]|X&Rt|[kp](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkhmdfg;]|Sv|{_N}?c)"
+    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[wq]|X&Rt|[kp](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkhmdfg;]|Sv)"
 )
 """A statement after `;`, with enough of its grammar that prose cannot be it."""
 
@@ -106,7 +106,7 @@ BREAK_RULES = _rules(
     ("adds a constant condition", rf"&{_Q}(?:o|{_N}\)*c)"),
     ("adds a second query", r"U[(]*(?:E|$|c)"),
     ("ends the statement and starts another", rf";+[(]*{_STATEMENT}"),
-    ("ends the statement and comments out the rest", r";+c"),
+    ("ends the statement and comments out the rest", r";+n?c"),
     ("joins an expression to the literal", rf"\+{_Q}(?:[kqpwdv]|f\(|E|[so][c=+&]|[so]$|1[c=&]|K)"),
     ("compares the literal", rf"=[=!+(]*{_C}"),
     ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&]))"),
@@ -116,7 +116,7 @@ BREAK_RULES = _rules(
     ("closes the list of values", rf"(?:,{_V})+[)]*c"),
     (
         "starts a statement",
-        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|k[c&=]|E[1so+kq])",
+        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|E[1so+kq])",
     ),
 )
 """What follows the end of the literal, brackets closed."""
@@ -141,7 +141,7 @@ OPEN_RULES = _rules(
     ("holds a sub-query", rf"(?:^[!+(]*|^[!+(]*1[)]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)q(?:$|[)]*[c;&=+,)aK]|[)]*$)"),
     ("compares constants", r"^[!+(]*p(?:$|c)"),
     ("adds a clause that compares constants", rf"{_LEFT}a?{_N}?W{_Q}{_C}{_CMP}{_C}"),
-    ("adds a sort clause and comments out the rest", rf"^[!+(]*[1zs]?[)]*(?:Bb|Bb?1)[(]*{_V}?(?:,{_V})*[)]*c"),
+    ("adds a sort clause and comments out the rest", rf"^[!+(]*(?:[1zs][)]*Bb?[(]*{_V}|Bb1)(?:,{_V})*[)]*c"),
     ("adds a sort clause", r"^[!+(]*1[)]+Bb1|^[!+]*1Bb1(?:,1)*$"),
     ("reads the catalog of the database", rf"E.*F{_N}?M"),
     (
@@ -153,6 +153,7 @@ OPEN_RULES = _rules(
         "is a whole statement",
         rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jvn|Ym)",
     ),
+    ("ends the statement and comments out the rest", r"^[!+(]*(?:1[)]*|n?[)]+);+c"),
     ("waits or analyses", rf"Q{_N}?[sov]|tA(?:[^nm]|$)"),
     ("writes a file", r"iO[so]"),
     ("comments out the rest of a bracket", r"^1[)]+c"),

@@ -80,7 +80,7 @@ _WORDS = _table(
 ) | {"and": "&", "or": "&", "xor": "&", "div": "+", "mod": "+", "collate": "+", "not": "!", "binary": "!",
      "rlike": "=", "regexp": "=", "ilike": "=", "glob": "=", "similar": "=", "sounds": "~", "like": "~", "in": "~", "is": "~", "between": "~",
      "all": "", "distinct": "", "distinctrow": ""}  # fmt: skip
-"""`all` and `distinct` change nothing of a query's shape."""
+"""`all` and `distinct` behind a verb change nothing of a query's shape; elsewhere they are words."""
 
 
 def _listed(names: str) -> frozenset[str]:
@@ -119,6 +119,7 @@ _GLUED = re.compile(
     r"(?:or|and|xor|union|having|where|order|group|like|between|in|is|not|rlike|regexp|div|mod|as|limit|into)(?![a-z0-9_])",
     re.IGNORECASE,
 )
+_PROSE = re.compile(r"[\s,.:]+[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+[A-Za-z]+$|\]")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
 _WORDY = re.compile(r"[A-Za-z\x80-\U0010ffff]{2,}")
@@ -156,6 +157,10 @@ def lex(text: str) -> Tokens:
             continue
         if kind == "word":
             letter = _word(token, text, position)
+            if not letter:
+                if shape and shape[-1] in "UE":
+                    continue
+                letter = "n"
             executable = executable or (code and letter in "UE&FWBIDX")
         elif kind == "number":
             letter, position = _number(text, match.start(), position)
@@ -234,6 +239,9 @@ def _string(token: str) -> str:
     if quote == "$":
         return "s"
     # Closed when the last quote is not itself part of a pair or escaped: the expression ends at `\Z` otherwise.
+    # "'=' test": a sign quoted in prose goes on with a space and words, or closes a bracket.
+    if _PROSE.match(body):
+        return "x"
     if not body.endswith(quote):
         return "o"
     inner = body[:-1]
