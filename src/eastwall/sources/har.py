@@ -64,7 +64,7 @@ def read(stream: IO[bytes], name: str, head: bytes = b"") -> Iterator[ObservedCa
         try:
             service = service_of(entry.request.url)
         except ValueError:
-            if search(r"\A[a-z][a-z0-9+.-]*:(?!//[^/])|\A(?!https?:|wss?:)[a-z][a-z0-9+.-]*:", entry.request.url):
+            if search(r"\A(?!https?:|wss?:)[a-z][a-z0-9+.-]*:", entry.request.url):
                 continue
             raise SourceError(f"{name}:1: entry {number}: `{shown(entry.request.url)}` is not a URL") from None
         if not 0 <= entry.response.status <= 999:
