@@ -94,7 +94,9 @@ class MemoryLake:
         database.row_factory = sqlite3.Row
         try:
             database.execute("CREATE TABLE calls (id, service, status, time)")
-            database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?)", [(r.id, r.service, r.status, r.time) for r in self.records])
+            database.executemany(
+                "INSERT INTO calls VALUES (?, ?, ?, ?)", [(r.id, r.service, r.status, r.time) for r in self.records]
+            )
             found = [dict(row) for row in database.execute(sql).fetchmany(rows + 1)]
         except sqlite3.Error as error:
             raise ValueError(str(error)) from None
@@ -178,7 +180,7 @@ def test_queries_read_and_only_read(lake):
         {"status": 500, "n": 3},
     ]
     for sql in ("DROP TABLE calls", "INSERT INTO calls (id) VALUES ('x')", "", "ALTER TABLE calls DELETE WHERE 1"):
-        with pytest.raises(ValueError, match=".") as raised:
+        with pytest.raises(ValueError, match=r".") as raised:
             lake.query(sql)
         assert "\n" not in str(raised.value)
     assert lake.count() == 10

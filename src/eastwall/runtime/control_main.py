@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Run until a signal. Raises StartFault, DataDirError."""
     data = open_data_dir(options.data)
+    mark = data.run / "control.parent"
     listener = listen(options.console)
     # The listener first: a port that is taken must not open the lake and read the spool of a control that runs.
     with listener:
@@ -59,10 +60,12 @@ def run(options: argparse.Namespace) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
         try:
-            if first_of_this_run(data):
+            if not is_restart(mark):
                 apply_options(control, options.policy, options.mode)
+                mark.write_text(_process(os.getppid()))
             control.start()
             serve(control, data, listener, stop)
+            mark.unlink(missing_ok=True)
         finally:
             data.control_file.unlink(missing_ok=True)
             control.stop()
@@ -106,18 +109,14 @@ def open_control(data: DataDir, retention_days: int) -> Control:
         raise StartFault(str(error)) from None
 
 
-def first_of_this_run(data: DataDir) -> bool:
-    """Whether --policy and --mode are to be applied: not when the supervisor that gave them restarts us after a crash, since the
-    user may have changed mode or policies in the meantime."""
-    mark = data.run / "control.parent"
+def is_restart(mark: Path) -> bool:
+    """Whether --policy and --mode are to be left: when the supervisor that gave them restarts us after a crash, since the user may
+    have changed mode or policies in the meantime. `mark` holds who started us last; an orderly end removes it."""
     parent = _process(os.getppid())
     try:
-        if parent and mark.read_text() == parent:
-            return False
+        return bool(parent) and mark.read_text() == parent
     except OSError:
-        pass
-    mark.write_text(parent)
-    return True
+        return False
 
 
 def _process(pid: int) -> str:

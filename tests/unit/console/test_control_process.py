@@ -16,11 +16,11 @@ import pytest
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
 
-from conftest import Process, call, write
-
 from eastwall.model.call import Mode
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolWriter
+
+from .processes import Process, call, write
 
 
 def test_kill_9_while_recording_stores_and_learns_every_call_once(data):
@@ -87,7 +87,10 @@ def test_a_taken_port_is_one_line_and_exit_code_1(data):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, text = start_fails(data, "--console", address)
     assert code == 1
-    assert text == f"eastwall control: the console cannot listen on {address}: Address already in use; name another address with --console\n"
+    assert (
+        text
+        == f"eastwall control: the console cannot listen on {address}: Address already in use; name another address with --console\n"
+    )
 
 
 @pytest.mark.parametrize("console", ["nonsense", "127.0.0.1:99999", "127.0.0.1:x"])
@@ -119,7 +122,9 @@ def test_a_second_control_is_refused(data):
 
 
 def test_a_base_install_says_what_is_missing(data):
-    blocked = "import sys; sys.modules['fastapi'] = None\nfrom eastwall.runtime.control_main import main\nsys.exit(main(sys.argv[1:]))"
+    blocked = (
+        "import sys; sys.modules['fastapi'] = None\nfrom eastwall.runtime.control_main import main\nsys.exit(main(sys.argv[1:]))"
+    )
     code, text = start_fails(data, program=["-c", blocked])
     assert (code, text) == (1, "eastwall control: control needs the package `fastapi`: install eastwall[all]\n")
 

@@ -1,0 +1,227 @@
+"""The console's page in a real browser: signing in, what it shows, hostile values inert, modes, keyboard, control away."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .processes import HOSTILE_ACTOR, HOSTILE_PATH, Process, call, write
+
+pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
+pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is a development dependency")
+
+CHROMIUM = (
+    os.environ.get("EASTWALL_TEST_CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (name one with EASTWALL_TEST_CHROMIUM)")
+expect = playwright_api.expect
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    opened = context.new_page()
+    opened.faults = []
+    opened.on("pageerror", lambda error: opened.faults.append(str(error)))
+    opened.on("dialog", lambda dialog: (opened.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    opened.on(
+        "request", lambda request: opened.faults.append(f"left for {request.url}") if "127.0.0.1" not in request.url else None
+    )
+    opened.on("console", lambda m: opened.faults.append(m.text) if m.type == "error" and "Content Security" in m.text else None)
+    yield opened
+    assert opened.faults == []
+    context.close()
+
+
+def sign_in(page, control):
+    page.goto(control.url)
+    page.get_by_label("Token").fill(control.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#apis tbody tr").first).to_be_visible()
+
+
+def test_a_wrong_token_is_told_and_the_right_one_lets_in(page, served):
+    page.goto(served.url)
+    expect(page.get_by_label("Token")).to_be_focused()
+    expect(page.locator("#console")).to_be_hidden()
+    page.get_by_label("Token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("is not the token")
+    sign_in(page, served)
+    page.reload()
+    expect(page.locator("#apis tbody tr").first).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_it_shows_apis_totals_and_findings(page, served):
+    sign_in(page, served)
+    rows = page.locator("#apis tbody tr")
+    row = rows.filter(has_text="/orders/{order_id}")
+    expect(row).to_have_count(1)
+    expect(row.locator(".template b")).to_have_text("{order_id}")
+    expect(row.locator("td.num")).to_have_text("100")
+    tiles = page.locator("#tiles")
+    expect(tiles).to_contain_text("201")
+    expect(tiles.locator(".loud")).to_contain_text("NOT INSPECTED")
+    expect(tiles.locator(".loud")).to_contain_text("1 request-body-truncated")
+    expect(page.locator("#events .event")).to_have_count(1)
+    expect(page.locator("#events .event")).to_contain_text("sql-injection")
+    page.get_by_label("Filter APIs").fill("get billing")
+    expect(rows.filter(has_text="orders")).to_have_count(0)
+    expect(rows.filter(has_text="/invoices/")).to_have_count(1)
+    page.get_by_label("Filter APIs").fill("no such thing")
+    expect(page.locator("#apis-empty")).to_contain_text("No API matches")
+    if folder := os.environ.get("EASTWALL_TEST_SCREENSHOTS"):
+        page.get_by_label("Filter APIs").fill("")
+        page.screenshot(path=Path(folder) / "console.png")
+
+
+def test_values_from_attackers_are_text(page, served):
+    sign_in(page, served)
+    event = page.locator("#events .event")
+    expect(event).to_contain_text(HOSTILE_PATH)
+    expect(event).to_contain_text(HOSTILE_ACTOR)
+    event.click()
+    body = page.locator("#panel-body")
+    expect(body).to_contain_text("<script>window.pwned=1</script>")
+    expect(body).to_contain_text("<svg onload=window.pwned=1>")
+    expect(body).to_contain_text("the value closes <i>a string</i>")
+    assert page.evaluate("window.pwned") is None
+    assert (
+        page.locator("#console img[src='x'], #panel img, #panel script, #panel i, #console b[onmouseover], #panel svg").count()
+        == 0
+    )
+
+
+def test_the_policy_forbids_inline_script_and_other_origins(page, served):
+    sign_in(page, served)
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned=1\">')")
+    page.evaluate("const s = document.createElement('script'); s.textContent = 'window.pwned=2'; document.body.append(s)")
+    left = page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', (e) => 'refused')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.pwned") is None
+    assert left == "refused"
+    assert any("Content Security" in fault for fault in page.faults)
+    page.faults.clear()
+
+
+def test_why_tells_who_what_which_policy_and_what_would_pass(page, served):
+    sign_in(page, served)
+    page.locator("#events .event").focus()
+    page.keyboard.press("Enter")
+    panel = page.locator("#panel")
+    expect(panel).to_be_visible()
+    for text in (
+        "blocked",
+        "orders-guard",
+        "policies/orders.yaml:14",
+        "send q without SQL",
+        served.attack.id,
+        "verified",
+        "10.0.0.7",
+    ):
+        expect(panel).to_contain_text(text)
+    assert page.url.endswith(f"#event/{served.attack.id}")
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    page.goto(f"{served.url}/#event/{served.attack.id}")
+    expect(panel).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    page.locator("#apis tbody tr", has_text="/orders/{order_id}").get_by_role("button").click()
+    expect(panel).to_contain_text("order_id (integer)")
+
+
+def test_the_mode_is_switched_with_a_question_before_enforce(page, served):
+    served.send("PUT", "/api/v1/services/all/mode", {"mode": "discover"})
+    sign_in(page, served)
+    modes = page.get_by_role("group", name="Mode of orders")
+    expect(modes.get_by_label("discover")).to_be_checked()
+    modes.get_by_label("monitor").check()
+    expect(modes.get_by_label("monitor")).to_be_checked()
+    served.until("/api/v1/services", lambda s: {x["name"]: x["mode"] for x in s}["orders"] == "monitor")
+    modes.get_by_label("enforce").click()
+    question = page.get_by_role("dialog", name="Enforce on orders?")
+    question.get_by_role("button", name="Cancel").click()
+    expect(modes.get_by_label("monitor")).to_be_checked()
+    modes.get_by_label("enforce").click()
+    question.get_by_role("button", name="Enforce").click()
+    expect(modes.get_by_label("enforce")).to_be_checked()
+    services = {s["name"]: s["mode"] for s in served.send("GET", "/api/v1/services")[2]}
+    assert services["orders"] == "enforce"
+    assert services["billing"] == "discover"
+    served.send("PUT", "/api/v1/services/all/mode", {"mode": "discover"})
+    expect(modes.get_by_label("discover")).to_be_checked()
+
+
+def test_contrast_of_text_is_enough_in_light_and_dark(browser, served):
+    # WCAG 2.2 AA, 1.4.3: 4.5 to 1 for text below 18.66 px bold.
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        sign_in(page, served)
+        poor = page.evaluate(CONTRAST)
+        assert poor == [], scheme
+        context.close()
+
+
+CONTRAST = """() => {
+  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return m.length === 3 ? [...m, 1] : m; };
+  const light = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }; return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const under = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] === 1) return c; } return [255, 255, 255, 1]; };
+  const poor = [];
+  for (const e of document.querySelectorAll('#console *')) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
+    const style = getComputedStyle(e), [a, b] = [light(parse(style.color)), light(under(e))].sort((x, y) => y - x);
+    const needed = parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5;
+    if ((a + .05) / (b + .05) < needed) poor.push([e.className || e.tagName, e.textContent.slice(0, 20), ((a + .05) / (b + .05)).toFixed(2)]);
+  }
+  return poor;
+}"""
+
+
+def test_an_empty_eastwall_says_what_to_do_next(page, data):
+    control = Process(data).ready()
+    try:
+        page.goto(control.url)
+        page.get_by_label("Token").fill(control.token)
+        page.keyboard.press("Enter")
+        expect(page.locator("#apis-empty")).to_contain_text("No API seen yet")
+        expect(page.locator("#apis-empty code")).to_have_text(re.compile("eastwall up|curl"))
+        expect(page.locator("#events-empty")).to_contain_text("Nothing suspicious yet")
+    finally:
+        control.stop()
+    expect(page.locator("#banner")).to_contain_text("Control does not answer. Calls go on under the last snapshot.")
+    page.faults = [fault for fault in page.faults if "ERR_CONNECTION" not in fault]
+
+
+def test_new_apis_appear_by_themselves(page, data):
+    write(data, [call(n) for n in range(20)])
+    control = Process(data).ready()
+    try:
+        sign_in(page, control)
+        expect(page.locator("#apis tbody tr")).to_have_count(2)
+        write(data, [call(n, path=f"/refunds/{n}") for n in range(1, 20, 2)], engine="1")
+        expect(page.locator("#apis tbody tr", has_text="/refunds/")).to_have_count(1, timeout=15_000)
+    finally:
+        control.stop()
