@@ -338,14 +338,17 @@ def test_watching_delays_nothing(plane: Plane, client: httpx.Client, name: str) 
 def test_response_without_end_is_not_held_for_ever(plane: Plane, client: httpx.Client) -> None:
     if plane.adapter != "shim":
         pytest.skip("ext_proc holds a body until its end or its limit; only the shim has a limit of time")
+    path = tag("/trickle?2.5")
     started = time.monotonic()
-    with client.stream("GET", plane.url("enforce", "/trickle?2.5")) as answer:
+    with client.stream("GET", plane.url("enforce", path)) as answer:
         pieces = answer.iter_raw()
         first = next(pieces)
         assert 0.4 < time.monotonic() - started < 1.6  # hold_ms is 600 here
         rest = b"".join(pieces)
     assert json.loads(first + rest)[0] == 1
-    response = next(r for r in plane.engine.records("response", body_state="TRUNCATED"))
+    request = plane.engine.record("request", path=path)
+    response = plane.engine.record("response", id=request["id"])
+    assert response["body_state"] == "TRUNCATED"
     assert body_of(response).startswith(b"[1,")
     assert plane.engine.record("completed", id=response["id"])["uninspected"] == ["response-body-truncated"]
 
@@ -359,7 +362,8 @@ def test_websocket(plane: Plane) -> None:
     assert request["body_state"] == "STREAMED"
     done = plane.engine.record("completed", id=request["id"])
     assert done["status"] == 101
-    assert done["request_bytes"] > 100_000
+    if plane.adapter == "shim":  # ext_proc is not shown what passes after the headers
+        assert done["request_bytes"] > 100_000
 
 
 @pytest.mark.parametrize("name", ["grpc", "watched-grpc"])
@@ -699,7 +703,7 @@ def test_engine_killed_under_load_fail_closed(fragile: Plane) -> None:
 
 def test_hung_engine_is_ejected_and_comes_back(fragile: Plane) -> None:
     if fragile.adapter != "shim":
-        pytest.skip("Envoy's ext_proc has health checks instead of a breaker; tests/e2e covers them")
+        pytest.skip("the breaker is the shim's; for ext_proc Envoy's health checks take its place")
     with Load(fragile.url("open", "/sink")).running() as load:
         time.sleep(0.4)
         healthy = sum(load.taken().values())
