@@ -16,6 +16,10 @@ from eastwall.model.facts import Facts, ObjectUse, Property
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 
+EVERY_SERVICE = ""
+"""Objects are known across services: the order that `orders` gave is the one that `billing` is asked about. Two services that mean
+different things by one kind and number lend each other grants, which can hide an attack and never invents one."""
+
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
 
@@ -46,7 +50,7 @@ def _request_facts(
     call: Call, operation: Operation, match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> Facts:
     endpoint = match.endpoint
-    places, named = read_request(operation, match, snapshot.hash_key, call.service)
+    places, named = read_request(operation, match, snapshot.hash_key, EVERY_SERVICE)
     data = find(operation) if operation.raw_body or operation.query else ()
     login = sign_in(operation, call, snapshot)
     return Facts(
@@ -84,7 +88,7 @@ def _response_facts(
         identity=identity,
         data=data,
         fields=shape(operation, data) if sampled and operation.body is not None else (),
-        given=read_response(operation, match, snapshot.hash_key, call.service)
+        given=read_response(operation, match, snapshot.hash_key, EVERY_SERVICE)
         if success and operation.body is not None and identity.strength > Strength.NONE
         else (),
         uninspected=not_inspected(Phase.RESPONSE, call.response.body_state, operation),
@@ -110,7 +114,7 @@ def _objects(
                 shown=shown,
                 granted=held,
                 owners=len(set(owners)) - held,
-                exclusive=parameter is not None and parameter.exclusive,
+                exclusive=parameter is not None and parameter.exclusive and identity.cls not in parameter.broad,
                 confidence=parameter.confidence if parameter else 0.0,
                 evidence=parameter.evidence if parameter else "",
             )

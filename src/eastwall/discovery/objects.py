@@ -26,6 +26,8 @@ GIVEN_LIMIT = 200
 USED_LIMIT = 50
 """Ids taken from one request."""
 MAX_DEPTH = 20
+NO_NAME = '""'
+"""How a property whose name is empty is written in a place."""
 MAX_VALUE = 64
 """Characters of an identifier value."""
 
@@ -303,7 +305,7 @@ def _references(
                 if listed:
                     inner = f"{place}.{key}[]" if place else key + "[]"
                     found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
-            name = "{}" if generated(key[:128]) else key[:128]
+            name = "{}" if generated(key[:128]) else key[:128] or NO_NAME
             # An entry of a map is what the map holds; in an envelope stands what the envelope is about.
             inner = holder if name == "{}" or (not owned and key in ENVELOPES) else key
             _references(value, inner, owned, f"{place}.{name}" if place else name, found, limit, depth + 1)

@@ -12,7 +12,7 @@ from re import compile as regex
 from typing import Any
 
 from eastwall.discovery import data_classes
-from eastwall.discovery.objects import generated, reference
+from eastwall.discovery.objects import NO_NAME, generated, reference
 from eastwall.model.facts import DataHit, Field
 from eastwall.model.operation import Operation
 
@@ -22,8 +22,6 @@ MAX_ITEMS = 20
 MAX_PROPERTIES = 500
 MAX_NAME = 128
 """Characters of a property name that are kept."""
-NO_NAME = '""'
-"""How an empty property name is written."""
 ABSENT = "absent"
 """Kind of a Field that says: some object of an array did not have this place, which others of the same array had."""
 

@@ -12,9 +12,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from eastwall.discovery.objects import ENVELOPES, GIVEN_LIMIT, MAX_DEPTH, USED_LIMIT, holder, identifier, keyed, keyed_gifts
+from eastwall.discovery.objects import (
+    ENVELOPES,
+    GIVEN_LIMIT,
+    MAX_DEPTH,
+    NO_NAME,
+    USED_LIMIT,
+    holder,
+    identifier,
+    keyed,
+    keyed_gifts,
+    kind_of,
+    list_reference,
+    named_in_target,
+    planned_gifts,
+    reference,
+)
 from eastwall.discovery.objects import generated as is_data
-from eastwall.discovery.objects import kind_of, list_reference, named_in_target, planned_gifts, reference
 from eastwall.discovery.shapes import MAX_NAME, MAX_PROPERTIES
 from eastwall.model.endpoint import Match
 from eastwall.model.operation import Operation
@@ -61,7 +75,7 @@ class _Plan:
 
 
 def _name(key: str) -> str:
-    short = key[:MAX_NAME]
+    short = key[:MAX_NAME] or NO_NAME
     return "{}" if is_data(short) else short
 
 

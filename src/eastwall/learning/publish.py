@@ -95,7 +95,12 @@ def _objects(
         judged = judgements.get(kind, UNKNOWN)
         found.append(
             ObjectParameter(
-                place=place, kind=kind, exclusive=judged.exclusive, confidence=judged.confidence, evidence=judged.evidence
+                place=place,
+                kind=kind,
+                exclusive=judged.exclusive,
+                confidence=judged.confidence,
+                evidence=judged.evidence,
+                broad=judged.broad,
             )
         )
     return tuple(found)

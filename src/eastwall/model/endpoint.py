@@ -27,6 +27,8 @@ class ObjectParameter(Struct, frozen=True):
     """0..1."""
     evidence: str = ""
     """One plain sentence with counts."""
+    broad: tuple[str, ...] = ()
+    """Identity classes whose members see everybody's objects of this kind (staff, a reporting service): never judged."""
 
 
 class FieldProfile(Struct, frozen=True):

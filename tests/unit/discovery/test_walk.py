@@ -13,7 +13,7 @@ from eastwall.model.endpoint import Match
 from eastwall.model.operation import Operation
 
 KEYS = st.sampled_from(
-    ["id", "uuid", "order_id", "orderId", "items", "data", "sku", "status_code", "name", "order_ids", "owner", "price", "17", "a-b", "x" * 200]
+    ["id", "uuid", "order_id", "orderId", "items", "data", "sku", "status_code", "name", "order_ids", "owner", "price", "17", "a-b", "", "x" * 200]
 )
 SCALARS = st.one_of(st.integers(-5, 10**20), st.sampled_from(["abc-1", "", "no id!", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"]), st.booleans(), st.none(), st.floats())
 TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=25)
