@@ -26,6 +26,7 @@ _OVERLONG = re.compile(
 _PERCENT_U = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]{1,6})\}|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|\\([nrt/\"'])", re.IGNORECASE)
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t"}
+_SHORTEST = 12
 _BASE64 = re.compile(r"[A-Za-z0-9+/_ -]{12,}={0,2}")
 _BASE64_STANDARD = str.maketrans("-_ ", "+/+")
 _READABLE = frozenset(map(chr, range(32, 127))) | frozenset("\t\r\n")
@@ -51,9 +52,6 @@ def layers(text: str) -> tuple[str, ...]:
     return tuple(found[1:])
 
 
-_BASE64_LINE = re.compile(_BASE64.pattern.join(("^[ ]*", "[ ]*$")), re.MULTILINE)
-
-
 def unwrapped(text: str) -> Iterator[str]:
     """Many values, one per line, under the same layers as `layers`, all at once: every state on the way, without `text` itself."""
     for _ in range(DEPTH):
@@ -68,7 +66,9 @@ def unwrapped(text: str) -> Iterator[str]:
 
 
 def _lines_from_base64(text: str) -> str:
-    return _BASE64_LINE.sub(lambda match: _from_base64(match[0]), text)
+    lines = text.split("\n")
+    found = [_from_base64(line) if len(line) >= _SHORTEST and _BASE64.match(line) else line for line in lines]
+    return "\n".join(found) if found != lines else text
 
 
 def overlong(text: str) -> bool:

@@ -258,9 +258,11 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
         return False
     if _BIN_PATH.match(words[0]):
         return True
-    if _program(words[0]) not in programs or not words[0][0].isalpha():
+    if not words[0].removesuffix(".exe").isalnum() or _program(words[0]) not in programs:
         return False
-    return len(words) > 1 and not any(_PLAIN.fullmatch(word) for word in words[1:]) and _command(" ".join(words), strict=True)
+    if len(words) == 1 or any(_PLAIN.fullmatch(word) for word in words[1:]):
+        return False
+    return (words[1].isdigit() or _is_argument(words[1], words[0].lower())) and _command(" ".join(words), strict=True)
 
 
 def _prose(pieces: list[Piece]) -> int:

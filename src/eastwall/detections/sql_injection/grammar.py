@@ -48,7 +48,8 @@ def _fold_bracket(match: re.Match[str]) -> str:
         if strongest in inner:
             return strongest
     if "=" in inner or "~" in inner:
-        return "p" if not inner.strip("1sovzkqp=~&!+,") else "h"
+        constants = not inner.strip("1sovzp=~&!+,") and any(letter in inner for letter in "1sovzp")
+        return "p" if constants else "h"
     if not inner.strip("1svzop+,!&"):
         return "1" if inner else "x"
     return "n" if "x" not in inner else "x"

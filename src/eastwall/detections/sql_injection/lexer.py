@@ -31,7 +31,7 @@ _TOKEN = re.compile(
     | (?P<code>/\*!\d{0,6}|\*/)
     | (?P<block>/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z))
     | (?P<line>(?:--|\#)[^\n]*+)
-    | (?P<string>(?:\b[nxbeq])?'(?:[^'\\]|\\.|'')*+(?:'|\Z)|"(?:[^"\\]|\\.|"")*+(?:"|\Z)|\$(?P<tag>\w*)\$[^$]*+\$(?P=tag)\$)
+    | (?P<string>(?:\b[nxbeq])?'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)|\$(?P<tag>\w*)\$[^$]*+\$(?P=tag)\$)
     | (?P<quoted>`[^`]*+`|\[[A-Za-z_][\w ]*+\])
     | (?P<number>0x[0-9a-f]++|(?:\d++(?:\.\d*+)?|\.\d++)(?:e[+-]?\d++)?)
     | (?P<variable>@{1,2}[\w$.]*+|:[a-z]\w*+)
@@ -115,10 +115,7 @@ _CATALOGS = re.compile(
     r"class|roles)|sqlite_(?:master|schema|temp)|rdb\$|sysibm\.|syscat\.|all_(?:tables|users|tab_columns)$|user_(?:tables|tab_columns)$|dba_users|v\$|sys\.|dual$|domain\.",
     re.IGNORECASE,
 )
-_GLUED = re.compile(
-    r"(?:or|and|xor|union|having|where|order|group|like|between|in|is|not|rlike|regexp|div|mod|as|limit|into)(?![a-z0-9_])",
-    re.IGNORECASE,
-)
+_GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
 _PROSE = re.compile(r"[\s,.:]+[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+[A-Za-z]+$|\]")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
