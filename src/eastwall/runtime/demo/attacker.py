@@ -34,6 +34,18 @@ class StepResult(Struct, frozen=True):
     """Calls that Eastwall answered in the service's place."""
     event_id: str = ""
     """Of the first blocked call, for `eastwall why`."""
+    status: int = 0
+    """Which that call was answered with."""
+    unanswered: int = 0
+    """Calls without any answer: nothing was got, but nobody decided so either."""
+    events: tuple[str, ...] = ()
+    """Of all blocked calls, in order."""
+
+    @property
+    def stopped(self) -> bool:
+        """The attacker got nothing, every call was answered, and Eastwall is why: at least one call was refused by it. A step that
+        failed because the shop itself said no, or because nothing worked any more, was not stopped."""
+        return not self.succeeded and self.blocked > 0 and self.unanswered == 0
 
 
 class Attacker:
@@ -69,8 +81,18 @@ class Attacker:
         self._step, self._results = name, []
         loot = action(self)
         blocked = [result for result in self._results if result.blocked]
-        event = blocked[0].event_id if blocked else ""
-        return StepResult(name, title, bool(loot), loot, len(self._results), len(blocked), event)
+        return StepResult(
+            name,
+            title,
+            bool(loot),
+            loot,
+            len(self._results),
+            len(blocked),
+            blocked[0].event_id if blocked else "",
+            blocked[0].status if blocked else 0,
+            sum(result.status == 0 for result in self._results),
+            tuple(result.event_id for result in blocked),
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -92,16 +114,23 @@ def _got(result: CallResult) -> str:
     return result.body.decode("utf-8", "replace") if 200 <= result.status < 300 and not result.blocked else ""
 
 
+_GUESSES = ("/admin", "/api/v2/users", "/swagger.json", "/openapi.json", "/actuator/env", "/server-status", "/backup.zip")
+"""What every scanner asks for. The shop has none of them."""
+
+
 def _recon(me: Attacker) -> str:
-    for path in ("/admin", "/api/v2/users", "/swagger.json", "/openapi.json", "/actuator/env", "/server-status", "/backup.zip"):
-        me.attack("storefront", "GET", path)
+    """What recon is for: anything that answers where nobody was told to look. A refusal tells that there is something; its content
+    it does not tell, and content is what counts here."""
+    opened = {path: _got(me.attack("storefront", "GET", path)) for path in (*_GUESSES, "/debug/config", "/v1/users")}
     loot = []
-    if DEBUG_SECRET in _got(me.attack("storefront", "GET", "/debug/config")):
+    if DEBUG_SECRET in opened["/debug/config"]:
         loot.append("the database password")
-    listed = _got(me.attack("storefront", "GET", "/v1/users"))
-    people = sum(person.email in listed for person in EVERYBODY)
+    people = sum(person.email in opened["/v1/users"] for person in EVERYBODY)
     if people:
         loot.append(f"{people} accounts")
+    answered = [path for path, text in opened.items() if text]
+    if answered and not loot:
+        loot.append(f"an answer of {answered[0]}")
     return " and ".join(loot)
 
 
@@ -176,13 +205,13 @@ def _command_injection(me: Attacker) -> str:
 
 
 def _stuffing(me: Attacker) -> str:
-    """A leaked list: other people's passwords elsewhere, of which one was used again here."""
+    """A leaked list: other people's passwords elsewhere, of which one was used again here, somewhere in its second half."""
     held, me._client.token = me._client.token, ""
     pairs = [(f"{me.random.choice('abcdefghij')}{me.random.randint(10, 9999)}@mail.example", "sunshine1") for _ in range(38)]
     pairs += [(person.email, f"{person.name.split()[0].lower()}{me.random.randint(1960, 2005)}") for person in CUSTOMERS[1:]]
     me.random.shuffle(pairs)
     victim = CUSTOMERS[0]
-    pairs.append((victim.email, victim.password))
+    pairs.insert(me.random.randint(len(pairs) // 2, len(pairs)), (victim.email, victim.password))
     entered = 0
     for email, password in pairs:
         answer = me.attack("storefront", "POST", "/login", {"email": email, "password": password})
