@@ -19,7 +19,7 @@ from tests.unit.envoy.building import build
 from eastwall.dataplanes.envoy import frames
 from eastwall.model.decision import Answer
 
-SOURCES = ("engine.c", "frames.c", "settings.c")
+SOURCES = ("engine.c", "engine_thread.c", "frames.c", "settings.c")
 
 
 class Chaos(threading.Thread):

@@ -29,7 +29,7 @@ class EnvoyError(RuntimeError):
     """Envoy cannot run as asked; the message is one line for the user."""
 
 
-class PortTaken(EnvoyError):  # noqa: N818
+class PortTaken(EnvoyError):
     """Another process listens where we should."""
 
 

@@ -86,8 +86,14 @@ class Proxy(Struct, frozen=True):
     """Missed deadlines in a row that eject an engine."""
     outstanding: int = 8192
     """Calls that may wait for verdicts at the same time; beyond it the fail mode applies."""
+    copy_bytes: int = 256 << 20
+    """discover, monitor: bytes of passing bodies that may be held as copies, over all calls; beyond it bodies are inspected in part."""
     workers: int = 1
     """Envoy worker threads."""
+    connections: int = 20000
+    """Callers' connections at the same time; further ones are refused."""
+    memory_mb: int = 2048
+    """Envoy's heap; when it is nearly full, new requests are answered 503."""
     idle_timeout: int = 300
     """Seconds after which a stream without any data in either direction is closed."""
     problem_base: str = "https://eastwall.dev/problems/"

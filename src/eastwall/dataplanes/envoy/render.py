@@ -107,12 +107,27 @@ def _bootstrap(proxy: Proxy) -> dict[str, Any]:
                     "name": "envoy.resource_monitors.global_downstream_max_connections",
                     "typed_config": {
                         "@type": _CORE + "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 20000,
+                        "max_active_downstream_connections": proxy.connections,
                     },
-                }
+                },
+                {
+                    "name": "envoy.resource_monitors.fixed_heap",
+                    "typed_config": {
+                        "@type": _CORE + "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                        "max_heap_size_bytes": proxy.memory_mb << 20,
+                    },
+                },
+            ],
+            "actions": [
+                _when_heap("envoy.overload_actions.shrink_heap", 0.85),
+                _when_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
             ],
         },
     }
+
+
+def _when_heap(action: str, share: float) -> dict[str, Any]:
+    return {"name": action, "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": share}}]}
 
 
 def _address(host: str, port: int) -> dict[str, Any]:
@@ -188,7 +203,8 @@ def _inspection(proxy: Proxy) -> list[dict[str, Any]]:
         ]
     lines = [f"engine={path}" for path in proxy.engine_sockets]
     lines += [
-        f"{key}={getattr(proxy, key)}" for key in ("deadline_ms", "hold_ms", "probe_ms", "misses", "outstanding", "problem_base")
+        f"{key}={getattr(proxy, key)}"
+        for key in ("deadline_ms", "hold_ms", "probe_ms", "misses", "outstanding", "copy_bytes", "problem_base")
     ]
     return [
         {

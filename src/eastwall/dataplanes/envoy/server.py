@@ -30,7 +30,7 @@ PENDING_LIMIT: Final = 64 << 20
 """Bytes of verdicts that may wait for a peer that does not read; beyond it the connection is dropped."""
 
 
-class SocketInUse(OSError):  # noqa: N818
+class SocketInUse(OSError):
     """Another engine is listening on this socket."""
 
 

@@ -37,6 +37,7 @@ enum { ABI_LOG_INFO = 2, ABI_LOG_WARN = 3 };
 
 /* Positions in the attribute enumeration; tests/contracts checks what they give on every supported Envoy. */
 enum {
+  ABI_ATTRIBUTE_REQUEST_PROTOCOL = 10,
   ABI_ATTRIBUTE_RESPONSE_CODE = 15,
   ABI_ATTRIBUTE_SOURCE_ADDRESS = 24,
   ABI_ATTRIBUTE_SOURCE_PORT = 25,

@@ -58,6 +58,10 @@ bool ew_pool_take(struct ew_pool *pool, struct ew_wait *wait, uint64_t ticket);
 void ew_pool_forget(struct ew_pool *pool, struct ew_wait *wait);
 void ew_wait_drop_reply(struct ew_wait *wait);
 
+/* Room for copies of passing bodies, over all calls. False: there is none left. What was taken is given back. */
+bool ew_pool_take_room(struct ew_pool *pool, size_t bytes);
+void ew_pool_give_room(struct ew_pool *pool, size_t bytes);
+
 uint64_t ew_now_ms(void); /* monotonic */
 
 #endif

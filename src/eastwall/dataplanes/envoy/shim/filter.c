@@ -49,6 +49,13 @@ static void stop_waiting(struct ew_filter *f, abi_filter envoy) {
   waiting(f, envoy, false);
 }
 
+/* The message in `frame` is on its way, or nobody wants it. */
+static void release_copy(struct ew_filter *f) {
+  ew_pool_give_room(f->config->pool, f->room);
+  f->room = 0;
+  if (f->frame.capacity > 64u << 10) ew_buffer_free(&f->frame);
+}
+
 static bool prepare_wait(struct ew_filter *f, abi_filter envoy) {
   if (!f->wait.scheduler) f->wait.scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
   return f->wait.scheduler != NULL;
@@ -86,6 +93,7 @@ static enum step submit_request(struct ew_filter *f, abi_filter envoy, uint8_t b
     result = enforcing(f) ? ew_pool_ask(pool, (size_t)f->engine, f->epoch, &f->frame, body_state, &f->wait)
                           : ew_pool_tell(pool, (size_t)f->engine, f->epoch, &f->frame, body_state);
   }
+  release_copy(f);
   if (body_state == EW_BODY_TRUNCATED) note(f, envoy, EW_REQUEST_BODY_TRUNCATED);
   if (body_state == EW_BODY_STREAMED) note(f, envoy, EW_REQUEST_STREAMED);
   return sent(f, envoy, REQUEST_MESSAGE, enforcing(f), result, EW_ENGINE_UNAVAILABLE);
@@ -102,6 +110,7 @@ static enum step submit_response(struct ew_filter *f, abi_filter envoy, uint8_t 
   /* Only the engine that judged the request knows the call; one that reconnected since has forgotten it. */
   if (ask) result = ew_pool_ask(pool, (size_t)f->engine, f->epoch, &f->frame, body_state, &f->wait);
   else result = ew_pool_tell(pool, (size_t)f->engine, f->epoch, &f->frame, body_state);
+  release_copy(f);
   if (body_state == EW_BODY_TRUNCATED) note(f, envoy, EW_RESPONSE_BODY_TRUNCATED);
   if (body_state == EW_BODY_STREAMED) note(f, envoy, EW_RESPONSE_STREAMED);
   return sent(f, envoy, RESPONSE_MESSAGE, ask, result, EW_ENGINE_LOST);
@@ -129,7 +138,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   struct ew_shape shape;
   ew_describe(f, envoy, REQUEST_MESSAGE, &shape);
   f->grpc = shape.grpc;
-  f->upgrade = shape.upgrade && (shape.get || end || !shape.has_length);
+  f->upgrade = shape.upgrade;
   if (end) return submit_request(f, envoy, EW_BODY_NONE) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f)) make_room(f, envoy);
   if (shape.grpc || f->upgrade) return submit_request(f, envoy, EW_BODY_STREAMED) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
@@ -139,6 +148,20 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   }
   f->request = COLLECT;
   return enforcing(f) ? ABI_HEADERS_STOP : ABI_HEADERS_CONTINUE;
+}
+
+/* Copies a passing piece of a body. False when the copy ends here: the limit is reached, or there is no room for more copies. */
+static bool copy_piece(struct ew_filter *f, abi_filter envoy, int which, size_t size, uint64_t so_far) {
+  size_t limit = f->route->max_body;
+  if (so_far - size < limit) {
+    if (!ew_pool_take_room(f->config->pool, size)) {
+      note(f, envoy, EW_ENGINE_OVERLOADED);
+      return false;
+    }
+    f->room += size;
+    ew_gather(&f->frame, envoy, which, limit);
+  }
+  return so_far <= limit;
 }
 
 static int body_status(enum step step) {
@@ -170,8 +193,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_body(abi_filter envoy,
   }
   if (!enforcing(f)) {
     f->request_bytes += received;
-    ew_gather(&f->frame, envoy, ABI_RECEIVED_REQUEST_BODY, limit);
-    if (f->request_bytes > limit) submit_request(f, envoy, EW_BODY_TRUNCATED);
+    if (!copy_piece(f, envoy, ABI_RECEIVED_REQUEST_BODY, received, f->request_bytes)) submit_request(f, envoy, EW_BODY_TRUNCATED);
     else if (end) submit_request(f, envoy, EW_BODY_COMPLETE);
     return ABI_BODY_CONTINUE;
   }
@@ -241,8 +263,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_body(abi_filter envoy
   }
   if (!enforcing(f)) {
     f->response_bytes += received;
-    ew_gather(&f->frame, envoy, ABI_RECEIVED_RESPONSE_BODY, limit);
-    if (f->response_bytes > limit) submit_response(f, envoy, EW_BODY_TRUNCATED);
+    if (!copy_piece(f, envoy, ABI_RECEIVED_RESPONSE_BODY, received, f->response_bytes)) submit_response(f, envoy, EW_BODY_TRUNCATED);
     else if (end) submit_response(f, envoy, EW_BODY_COMPLETE);
     return ABI_BODY_CONTINUE;
   }
@@ -355,6 +376,7 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_stream_complete(abi_filter en
 EW_EXPORT void envoy_dynamic_module_on_http_filter_destroy(struct ew_filter *f) {
   if (f->destroyed) *f->destroyed = true;
   ew_pool_forget(f->config->pool, &f->wait);
+  release_copy(f);
   if (f->wait.scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(f->wait.scheduler);
   ew_route_release(f->route);
   ew_buffer_free(&f->frame);

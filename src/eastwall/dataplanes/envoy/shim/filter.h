@@ -39,6 +39,7 @@ struct ew_filter {
   uint8_t body_state; /* of the message that waits */
   uint16_t status;
   uint32_t noted;     /* bit per ew_reason */
+  size_t room;        /* bytes taken from the pool for the copy in `frame` */
   uint64_t request_bytes, response_bytes;
   uint64_t began_us;  /* monotonic */
   double time;        /* Unix seconds */
@@ -56,10 +57,10 @@ static inline abi_bytes bytes_of(const char *data, size_t size) {
 /* message.c */
 
 struct ew_shape {
-  bool grpc;      /* content-type application/grpc... */
+  bool grpc;      /* gRPC: content-type application/grpc... over HTTP/2 */
   bool streaming; /* a content type whose end is not to be waited for */
-  bool upgrade;   /* connection: upgrade, or CONNECT */
-  bool get;
+  bool connect;
+  bool upgrade;   /* GET with connection: upgrade (RFC 6455), or CONNECT */
   uint16_t status;
   bool has_length;
   uint64_t length; /* content-length */

@@ -67,7 +67,7 @@ static abi_bytes without_port(abi_bytes address) {
   return address;
 }
 
-static void read_shape(const abi_header *h, struct ew_shape *shape) {
+static void read_shape(const abi_header *h, struct ew_shape *shape, bool *get) {
   if (is(h->key, h->key_size, "content-type")) {
     shape->grpc = begins(h->value, h->value_size, "application/grpc");
     shape->streaming = shape->grpc || streams(h->value, h->value_size);
@@ -81,8 +81,8 @@ static void read_shape(const abi_header *h, struct ew_shape *shape) {
       else shape->length = shape->length * 10 + (uint64_t)(h->value[i] - '0');
     }
   } else if (is(h->key, h->key_size, ":method")) {
-    shape->get = is(h->value, h->value_size, "GET");
-    shape->upgrade |= is(h->value, h->value_size, "CONNECT");
+    *get = is(h->value, h->value_size, "GET");
+    shape->connect = is(h->value, h->value_size, "CONNECT");
   } else if (is(h->key, h->key_size, ":status")) {
     for (size_t i = 0; i < h->value_size && i < 3; i++) shape->status = (uint16_t)(shape->status * 10 + (h->value[i] - '0'));
   }
@@ -145,7 +145,14 @@ void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, st
   if (!headers || !envoy_dynamic_module_callback_http_get_headers(envoy, which, headers)) count = 0;
 
   *shape = (struct ew_shape){0};
-  for (size_t i = 0; i < count; i++) read_shape(&headers[i], shape);
+  bool get = false;
+  for (size_t i = 0; i < count; i++) read_shape(&headers[i], shape, &get);
+  /* What a caller merely claims to be a stream would escape inspection: gRPC needs HTTP/2, a WebSocket begins with GET. */
+  if (message == REQUEST_MESSAGE && shape->grpc) {
+    abi_bytes protocol = attribute(envoy, ABI_ATTRIBUTE_REQUEST_PROTOCOL);
+    shape->grpc = !begins(protocol.data, protocol.size, "HTTP/1");
+  }
+  shape->upgrade = shape->connect || (shape->upgrade && get);
   if (message == REQUEST_MESSAGE) {
     open_request(f, envoy, headers, count);
   } else {

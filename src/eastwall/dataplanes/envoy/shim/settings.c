@@ -106,13 +106,14 @@ static bool options_line(void *target, const char *key, const char *value) {
   if (!strcmp(key, "misses")) return number(value, 1, 1000, &options->misses);
   if (!strcmp(key, "outstanding")) return number(value, 1, 1 << 20, &options->outstanding);
   if (!strcmp(key, "pending_bytes")) return number(value, 1 << 16, 1u << 30, &options->pending_bytes);
+  if (!strcmp(key, "copy_bytes")) return number(value, 1 << 16, 1ull << 40, &options->copy_bytes);
   if (!strcmp(key, "problem_base")) return text_value(value, options->problem_base, sizeof options->problem_base);
   return false;
 }
 
 bool ew_options_parse(const char *text, size_t size, struct ew_options *options, char *error, size_t error_size) {
   *options = (struct ew_options){
-      .deadline_ms = 1000, .hold_ms = 2000, .probe_ms = 200, .misses = 3, .outstanding = 8192, .pending_bytes = 32 << 20,
+      .deadline_ms = 1000, .hold_ms = 2000, .probe_ms = 200, .misses = 3, .outstanding = 8192, .pending_bytes = 32 << 20, .copy_bytes = 256 << 20,
       .problem_base = "urn:eastwall:problem:",
   };
   if (!each_line(text, size, options_line, options, error, error_size)) return false;

@@ -32,6 +32,7 @@ struct ew_options {
   uint64_t misses;         /* missed deadlines in a row that eject an engine */
   uint64_t outstanding;    /* calls that may wait at the same time */
   uint64_t pending_bytes;  /* bytes that may wait to be written to one engine */
+  uint64_t copy_bytes;     /* bytes of passing bodies that may be held as copies, over all calls */
   char problem_base[256];  /* prefix of the `type` of problem documents */
 };
 
