@@ -18,8 +18,6 @@ from starlette.exceptions import HTTPException
 
 from eastwall import __version__
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
-from eastwall.exports import metrics
-from eastwall.exports.openapi import openapi
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import SEVERITIES
 from eastwall.model.record import CallRecord
@@ -46,6 +44,8 @@ class ControlApi(Protocol):
     def findings(self, limit: int = 100, service: str = "", since: float = 0.0) -> list[dict[str, Any]]: ...
     def calls(self, **conditions: Any) -> list[CallRecord]: ...
     def why(self, event_id: str) -> dict[str, Any]: ...
+    def openapi(self, service: str) -> dict[str, Any]: ...
+    def metrics(self) -> tuple[str, str]: ...
     def series(self, seconds: int) -> list[tuple[int, int, int, int]]: ...
     def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]: ...
     def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]: ...
@@ -153,10 +153,7 @@ def _reading(app: FastAPI, control: ControlApi) -> None:
 
     @app.get("/api/v1/openapi/{service}", tags=["apis"], summary="OpenAPI 3.1 document of a service, from what was learned")
     def document(service: Annotated[str, InPath(max_length=200)]) -> Response:
-        found = control.apis(service)
-        if not found:
-            return problem(404, "Not Found", f"no API of a service `{service}` is known")
-        return answer(openapi(service, found))
+        return answer(control.openapi(service))
 
     @app.get("/api/v1/findings", tags=["findings"], summary="Findings, newest first")
     def findings(limit: Limit = 100, service: Name = "", since: Since = 0.0) -> Response:
@@ -191,8 +188,8 @@ def _reading(app: FastAPI, control: ControlApi) -> None:
 
     @app.get("/metrics", tags=["status"], summary="Prometheus metrics")
     def prometheus() -> Response:
-        text = metrics.exposition(metrics.families(control.status()))
-        return Response(text, headers={"content-type": metrics.CONTENT_TYPE})
+        content_type, text = control.metrics()
+        return Response(text, headers={"content-type": content_type})
 
 
 def _changing(app: FastAPI, control: ControlApi) -> None:

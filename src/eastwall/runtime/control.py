@@ -21,13 +21,16 @@ from typing import Any
 import msgspec
 
 from eastwall import __version__, detections, policy
+from eastwall.exports import metrics
+from eastwall.exports.openapi import openapi
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
-from eastwall.model.endpoint import Endpoint, Schema
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
 from eastwall.runtime import learner_state
+from eastwall.runtime.control_views import by_reason, essence, named, text_keys
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
@@ -83,13 +86,12 @@ class Control:
         self._last_batch_at = 0.0
         self._save_seconds = 0.0
         self._last_token = ""
-        self._endpoints: tuple[Endpoint, ...] = ()
         self._essence: object = None
         self._revision = 0
         """Counts up with each new list of endpoints, so that pages fetch it only then."""
         self._published_at = 0.0
         self._learner = self._load_learner()
-        self._endpoints = self._learner.endpoints()
+        self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
         self._detections = {d.meta.id: d.meta for d in detections.load()}
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -353,6 +355,17 @@ class Control:
                 return endpoint
         raise UnknownError(f"there is no API `{endpoint_id}`")
 
+    def openapi(self, service: str) -> dict[str, Any]:
+        """OpenAPI document of a service. Raises UnknownError."""
+        found = self.apis(service) if service else []
+        if not found:
+            raise UnknownError(f"no API of a service `{service}` is known")
+        return openapi(service, found)
+
+    def metrics(self) -> tuple[str, str]:
+        """Content type and text."""
+        return metrics.CONTENT_TYPE, metrics.exposition(metrics.families(self.status()))
+
     def findings(self, limit: int = 100, service: str = "", since: float = 0.0) -> list[dict[str, Any]]:
         return self._lake.findings(service=service, since=since, limit=limit)
 
@@ -379,7 +392,7 @@ class Control:
         if record is None:
             raise UnknownError(f"there is no call `{event_id}`; calls appear about a second after they end")
         endpoint = next((e for e in self._endpoints if e.id == record.endpoint), None)
-        whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_named(record)))
+        whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(named(record)))
         for finding in whole["findings"]:
             meta = self._detections.get(finding["id"])
             if meta is not None:
@@ -457,7 +470,8 @@ class Control:
             try:
                 from eastwall.runtime.dataplane import envoy_stats
 
-                return _text_keys(envoy_stats(self.data.root))
+                found: dict[str, Any] = text_keys(envoy_stats(self.data.root))
+                return found
             except Exception as error:  # noqa: BLE001 - whatever is wrong with Envoy's counters, the rest of the status is still true
                 return {"fault": str(error) or type(error).__name__}
 
@@ -469,7 +483,7 @@ class Control:
         counted: Counter[str] = Counter()
         for engine in engines:
             counted.update({str(k): int(v) for k, v in dict(engine.get("uninspected") or {}).items()})
-        by_envoy = _by_reason(envoy.get("uninspected"))
+        by_envoy = by_reason(envoy.get("uninspected"))
         # The same call may be counted by Envoy, by an engine and in its record; any of the three may also be the only one.
         reasons = {r: max(recorded.get(r, 0), counted[r], by_envoy[r]) for r in {*recorded, *counted, *by_envoy}}
         return {
@@ -484,54 +498,3 @@ class Control:
             value = ask()
             self._cache[name] = (time.monotonic(), value)
         return value
-
-
-def _text_keys(value: Any) -> Any:
-    """Dictionary keys as text, so that JSON can hold them: `("orders", "engine-timeout")` becomes two levels."""
-    if not isinstance(value, Mapping):
-        return value
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        node = found
-        for part in (first, *rest[:-1]) if rest else ():
-            node = node.setdefault(str(part), {})
-        node[str(rest[-1] if rest else first)] = _text_keys(inner)
-    return found
-
-
-def _by_reason(counts: Any) -> Counter[str]:
-    """Counts by reason out of `{reason: n}` or `{service: {reason: n}}`."""
-    found: Counter[str] = Counter()
-    for name, value in dict(counts or {}).items():
-        if isinstance(value, Mapping):
-            found.update(_by_reason(value))
-        else:
-            found[str(name)] += int(value)
-    return +found
-
-
-def essence(endpoints: Sequence[Endpoint]) -> object:
-    """What engines act on, without mere counters: two equal ones need no new snapshot."""
-    return hash(tuple(_essence(e) for e in endpoints))
-
-
-def _essence(e: Endpoint) -> object:
-    def fields(schema: Schema) -> object:
-        return tuple((f.place, f.kinds, f.format, f.data_class, f.seen == f.of) for f in schema.fields)
-
-    return (
-        (e.id, e.service, e.method, e.template, e.parameters, e.status, e.origin, e.login, e.sample_every, e.actors > 1),
-        (fields(e.request), fields(e.query), tuple((status, fields(schema)) for status, schema in e.responses)),
-        (e.properties, e.response_only, e.gives, e.data_classes),
-        tuple((o.place, o.kind, o.exclusive, round(o.confidence, 1)) for o in e.objects),
-        tuple((cls, calls.bit_length()) for cls, calls in e.property_calls),
-    )
-
-
-def _named(record: CallRecord) -> dict[str, Any]:
-    """A record with its field names: its wire form is an array."""
-    named = {name: getattr(record, name) for name in record.__struct_fields__}
-    for name in ("request_fields", "response_fields"):
-        named[name] = [{key: getattr(field, key) for key in field.__struct_fields__} for field in named[name]]
-    return named

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_POLICY_FILES = 1_000
 
 
-class StartFault(Exception):  # noqa: N818 - a message for the user, not an error of the program
+class StartFault(Exception):
     """Why control does not start; one line."""
 
 

@@ -123,7 +123,7 @@ export function apiRow(api, now, declared, open) {
   if (api.origin === "declared") marks.push(badge("ghost: never called", "warn"));
   else if (api.origin === "observed" && declared.has(api.service)) marks.push(badge("shadow: not in its spec", "bad"));
   if (api.origin !== "declared" && now - api.first_seen < RECENT) marks.push(badge("new", "info"));
-  if (api.status === "learning" && api.origin !== "declared") marks.push(badge("learning"));
+  else if (api.status === "learning" && api.origin !== "declared") marks.push(badge("learning"));
   if (api.login) marks.push(badge("sign-in", "info"));
   const share = api.authenticated;
   const auth = api.origin === "declared" ? h("span", { class: "dim" }, "–")
