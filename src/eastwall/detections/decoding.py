@@ -26,8 +26,8 @@ _OVERLONG = re.compile(
 _PERCENT_U = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]{1,6})\}|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|\\([nrt/\"'])", re.IGNORECASE)
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t"}
-_SHORTEST = 12
-_BASE64 = re.compile(r"[A-Za-z0-9+/_ -]{12,}={0,2}")
+# Readable ASCII confines three of four characters (see the prefilter's pattern): twelve letters of prose hardly ever pass this.
+_BASE64_VALUE = re.compile(r"\s*(?:data:[\w/;=+.-]{1,100},)?((?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_ -]){3}[A-Za-z0-9+/_ -]*={0,2})\s*")
 _BASE64_STANDARD = str.maketrans("-_ ", "+/+")
 _READABLE = frozenset(map(chr, range(32, 127))) | frozenset("\t\r\n")
 
@@ -67,7 +67,7 @@ def unwrapped(text: str) -> Iterator[str]:
 
 def _lines_from_base64(text: str) -> str:
     lines = text.split("\n")
-    found = [_from_base64(line) if len(line) >= _SHORTEST and _BASE64.match(line) else line for line in lines]
+    found = [_from_base64(line) if len(line) >= 12 else line for line in lines]
     return "\n".join(found) if found != lines else text
 
 
@@ -106,11 +106,10 @@ def _from_escape(match: re.Match[str]) -> str:
 
 
 def _from_base64(text: str) -> str:
-    candidate = text.strip()
-    if candidate[:5] == "data:":
-        candidate = candidate.partition(",")[2]
-    if _BASE64.fullmatch(candidate) is None:
+    match = _BASE64_VALUE.fullmatch(text)
+    if match is None:
         return text
+    candidate = match[1].rstrip(" ")
     candidate = candidate.translate(_BASE64_STANDARD).rstrip("=")
     candidate = candidate[: len(candidate) - (len(candidate) % 4 == 1)]
     try:

@@ -31,6 +31,8 @@ def _fold_call(match: re.Match[str]) -> str:
     kind, inner = match[1], match[2]
     if "E" in inner and _LIST.search(inner):
         return "q"
+    if kind == "d" and not inner.strip("n"):
+        return "h"  # "sleep (deep) and wake"
     if kind == "d" or "w" in inner or (kind == "f" and _CONSTANTS_COMPARED.search(inner)):
         return "w"
     if "q" in inner:
