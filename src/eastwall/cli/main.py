@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib import import_module
 
 import click
 
 from eastwall import __version__
+from eastwall.cli.failure import CLOSED_PIPE, INTERRUPTED, USAGE, Failure
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the answer is no (faults in a policy, a failed check, an attack that passed);
-2 wrong usage or unreadable input; 3 Eastwall does not run or does not answer; 4 not found."""
+2 wrong usage or unreadable input; 3 Eastwall does not run or does not answer; 4 not found; 130 interrupted; 141 nobody
+reads the output any more."""
 
 # name -> (module, attribute): a command's module is imported when it is used, so that `eastwall why` does not load the engine.
 COMMANDS = {
@@ -55,11 +58,23 @@ def cli() -> None:
 def main() -> None:
     """Entry point. A user never sees a traceback, unless EASTWALL_DEBUG=1 asks for it."""
     try:
-        cli(standalone_mode=True)
-    except (KeyboardInterrupt, BrokenPipeError):
-        # A closed pipe (`eastwall apis | head`) is not an error of ours; flushing stdout at exit would raise again.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        sys.exit(130)
+        code = cli(standalone_mode=False)
+        sys.stdout.flush()
+    except Failure as failure:
+        failure.show()
+        code = failure.exit_code
+    except click.exceptions.NoArgsIsHelpError as asked:
+        asked.show()
+        code = USAGE
+    except click.ClickException as error:
+        click.echo(f"eastwall: {usage_line(error)}", err=True)
+        code = USAGE
+    except (KeyboardInterrupt, click.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough (`eastwall apis | head`): not an error of ours, and flushing stdout at exit would raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = CLOSED_PIPE
     except Exception as error:
         if os.environ.get("EASTWALL_DEBUG") == "1":
             raise
@@ -67,7 +82,16 @@ def main() -> None:
             f"eastwall: internal error: {type(error).__name__}: {error} (EASTWALL_DEBUG=1 shows where; please report it)",
             err=True,
         )
-        sys.exit(1)
+        code = 1
+    sys.exit(code)
+
+
+def usage_line(error: click.ClickException) -> str:
+    """Click's words on one line in our form: what is wrong, then where to read how it is meant."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = re.sub(r"(?<!\w)'([^']*)'(?!\w)", r"`\1`", text[:1].lower() + text[1:])
+    context = getattr(error, "ctx", None)
+    return text if context is None else f"{text}; see `{context.command_path} --help`"
 
 
 if __name__ == "__main__":

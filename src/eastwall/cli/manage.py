@@ -9,11 +9,11 @@ import click
 from rich.console import Console
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
-from eastwall.cli.failure import NOT_RUNNING, USAGE, Failure
-from eastwall.cli.policies import policy_texts
+from eastwall.cli.failure import NOT_RUNNING, Failure
+from eastwall.cli.policies import attachments, policy_texts
 from eastwall.model.call import Mode
+from eastwall.policy import Fault, parse_files, trust_of
 from eastwall.policy import check as check_policies
-from eastwall.policy import parse_files, referenced_files
 
 
 @click.command(short_help="Set the mode of services.")
@@ -44,15 +44,7 @@ def _texts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Policy files, and the files that they refer to (key sets)."""
     texts = policy_texts(path)
     policies, _ = parse_files(texts)
-    attachments = {}
-    for name in referenced_files(policies):
-        try:
-            attachments[name] = Path(name).read_text("utf-8")
-        except OSError as error:
-            raise Failure(f"`{name}`, which a policy refers to, cannot be read: {error.strerror}", USAGE) from None
-        except UnicodeDecodeError:
-            raise Failure(f"`{name}`, which a policy refers to, is not text", USAGE) from None
-    return texts, attachments
+    return texts, attachments(policies)
 
 
 def _show(faults: list[dict[str, Any]]) -> None:
@@ -69,13 +61,13 @@ def check(path: Path, data: Path, as_json: bool) -> None:
 
     Against a running Eastwall also services and endpoints are checked, else only what the files themselves say.
     """
-    texts, attachments = _texts(path)
+    texts, attached = _texts(path)
     try:
-        result = Client(data).send("POST", "/policy/check", {"files": texts, "attachments": attachments})
+        result = Client(data).send("POST", "/policy/check", {"files": texts, "attachments": attached})
     except Failure as failure:
         if failure.exit_code != NOT_RUNNING:
             raise
-        result = _check_offline(texts)
+        result = _check_offline(texts, attached)
     if as_json:
         print_json(result)
     else:
@@ -86,15 +78,25 @@ def check(path: Path, data: Path, as_json: bool) -> None:
         click.echo(f"{len(texts)} file{'s' if len(texts) != 1 else ''}, no faults{' but warnings' if result['faults'] else ''}")
 
 
-def _check_offline(texts: dict[str, str]) -> dict[str, Any]:
+def _check_offline(texts: dict[str, str], attached: dict[str, str]) -> dict[str, Any]:
     from eastwall import detections
 
     policies, faults = parse_files(texts)
     # Services and endpoints are known to a running Eastwall only; that they are unknown here is no news.
     known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()])
     faults = faults + [fault for fault in known if not fault.warning]
+    try:
+        trust_of(policies, {name: text.encode() for name, text in attached.items()})
+    except ValueError as error:
+        faults = [*faults, _fault(str(error))]
     listed = [{"file": f.file, "line": f.line, "column": f.column, "text": str(f), "warning": f.warning} for f in sorted(faults)]
     return {"ok": all(f["warning"] for f in listed), "faults": listed}
+
+
+def _fault(text: str) -> Fault:
+    """`file:line: what is wrong` as a Fault."""
+    file, line, message = text.split(":", 2)
+    return Fault(file, int(line), 1, message.strip())
 
 
 @policy.command(name="apply", short_help="Apply in place of what was applied before.")
@@ -103,9 +105,9 @@ def _check_offline(texts: dict[str, str]) -> dict[str, Any]:
 @json_option
 def apply(path: Path, data: Path, as_json: bool) -> None:
     """Apply the policies at PATH in place of those applied before: all or nothing, on every engine within a second."""
-    texts, attachments = _texts(path)
+    texts, attached = _texts(path)
     try:
-        result = Client(data).send("PUT", "/policy", {"files": texts, "attachments": attachments})
+        result = Client(data).send("PUT", "/policy", {"files": texts, "attachments": attached})
     except Refused as refused:
         if "faults" not in refused.problem:
             raise

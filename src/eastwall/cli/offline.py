@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from eastwall.cli.failure import USAGE, Failure
 from eastwall.cli.policies import read_policies
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import Snapshot
+from eastwall.policy import encode
 
 MAX_LINE = 64 << 20
 """Bytes of one line of input; a longer one is refused, not read."""
@@ -82,27 +83,44 @@ def inspect(file: str, policy: Path | None, data: Path | None, service: str, mod
     """
     from eastwall.runtime.offline import BadCall, Inspection
 
-    inspection = Inspection(_snapshot(data), service, Mode[mode.upper()], read_policies(policy) if policy else b"")
+    policies, trust = read_policies(policy) if policy else (None, None)
+    inspection = Inspection(_snapshot(data), service, Mode[mode.upper()], encode(policies) if policies else b"", trust)
     name = "standard input" if file == "-" else file
     bad = 0
     try:
         with click.open_file(file, "rb") as stream:
             for number, line in lines(stream, name):
                 try:
-                    given = msgspec.json.decode(line)
-                    if not isinstance(given, dict):
-                        raise BadCall("not a JSON object")
-                    result = inspection.inspect(given)
-                except (BadCall, msgspec.DecodeError, RecursionError) as error:
+                    result = inspection.inspect(_decoded(line))
+                except BadCall as error:
                     bad += 1
                     click.echo(f"eastwall: {name}:{number}: {error}", err=True)
                     result = {"error": str(error), "line": number}
                 sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
     sys.stdout.flush()
     if bad:
         raise SystemExit(USAGE)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    from eastwall.runtime.offline import BadCall
+
+    try:
+        given = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        text = str(error).removeprefix("JSON is malformed: ").partition(" - at ")[0]
+        raise BadCall(f"not JSON: {text[:1].lower()}{text[1:]}") from None
+    except UnicodeDecodeError as error:
+        raise BadCall(f"not UTF-8 text (byte 0x{error.object[error.start]:02x})") from None
+    except RecursionError:
+        raise BadCall("nested too deeply") from None
+    if not isinstance(given, dict):
+        raise BadCall("not a JSON object")
+    return given
 
 
 def _snapshot(data: Path | None) -> Snapshot | None:

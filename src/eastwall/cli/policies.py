@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from eastwall.cli.failure import USAGE, Failure
-from eastwall.policy import Fault, encode, parse_files
+from eastwall.model.snapshot import TrustConfig
+from eastwall.policy import PolicySet, parse_files, referenced_files, trust_of
 
 MAX_FILES = 1_000
 MAX_BYTES = 4 << 20
@@ -34,13 +35,26 @@ def policy_texts(path: Path) -> dict[str, str]:
     return texts
 
 
-def fault_lines(faults: list[Fault]) -> list[str]:
-    return [str(fault) for fault in faults]
+def attachments(policies: PolicySet) -> dict[str, str]:
+    """The files that policies refer to (key sets), by the path `policy.referenced_files` gives. Raises Failure."""
+    found = {}
+    for name in referenced_files(policies):
+        try:
+            found[name] = Path(name).read_text("utf-8")
+        except OSError as error:
+            raise Failure(f"`{name}`, which a policy refers to, cannot be read: {error.strerror}", USAGE) from None
+        except UnicodeDecodeError:
+            raise Failure(f"`{name}`, which a policy refers to, is not text", USAGE) from None
+    return found
 
 
-def read_policies(path: Path) -> bytes:
-    """Parsed and encoded policies. Raises Failure with all faults."""
+def read_policies(path: Path) -> tuple[PolicySet, TrustConfig]:
+    """Parsed policies, and whom they trust. Raises Failure with all faults."""
     policies, faults = parse_files(policy_texts(path))
-    if faults:
-        raise Failure("the policy has faults:\n" + "\n".join(fault_lines(faults)), 1)
-    return encode(policies)
+    hard = [str(fault) for fault in faults if not fault.warning]
+    if hard:
+        raise Failure("the policy has faults: " + "; ".join(hard))
+    try:
+        return policies, trust_of(policies, {name: text.encode() for name, text in attachments(policies).items()})
+    except ValueError as error:
+        raise Failure(f"the policy has faults: {error}") from None

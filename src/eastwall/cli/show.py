@@ -38,7 +38,9 @@ def printer() -> Console:
 def table(*columns: str) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold", no_wrap=column != "template")
+        shown.add_column(
+            column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold", no_wrap=column != "template"
+        )
     return shown
 
 

@@ -35,7 +35,7 @@ def parse_upstream(text: str, host: str, mode: Mode) -> Upstream:
         problem = "" if url.hostname else "no host"
         _ = url.port
     except ValueError as error:
-        problem = str(error)
+        problem = f"{str(error)[:1].lower()}{str(error)[1:]}"
     if not problem and (url.path not in ("", "/") or url.query or url.fragment):
         problem = "a path is not taken: name scheme, host and port only"
     port = int(found["port"]) if found["port"] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +21,15 @@ from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Mode, Peer, Request, Response
 from eastwall.model.decision import Decision, Deny, Throttle
 from eastwall.model.event_id import event_id
-from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+from eastwall.sources.observed import shown
 
 ISSUER = "urn:eastwall:inspect"
+MAX_TIME = 253402300799.0
+"""The last second of the year 9999."""
+
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+"""A token, RFC 9110 section 5.6.2."""
 
 
 class BadCall(ValueError):
@@ -32,7 +39,10 @@ class BadCall(ValueError):
 class Inspection:
     """Judges recorded calls one by one; live state (rates, sign-ins, object grants) carries over from one to the next."""
 
-    def __init__(self, snapshot: Snapshot | None, service: str, mode: Mode, policy: bytes = b"") -> None:
+    def __init__(
+        self, snapshot: Snapshot | None, service: str, mode: Mode, policy: bytes = b"", trust: TrustConfig | None = None
+    ) -> None:
+        """`snapshot`: what was learned. `policy` (encoded) and `trust` stand in place of the snapshot's own."""
         self._detectors = detections.load()
         self._prefilter = Prefilter(self._detectors)
         self._key = OctKey.generate_key(256)
@@ -41,9 +51,10 @@ class Inspection:
         self.service = service or (base.services[0].name if len(base.services) == 1 else "default")
         scopes = {scope.name: msgspec.structs.replace(scope, mode=mode) for scope in base.services}
         scopes.setdefault(self.service, ServiceScope(name=self.service, mode=mode))
+        believed = trust or base.trust
         # The `identity` of a recorded call becomes a token that this run alone has signed: it takes the road that live identities take.
         trust = msgspec.structs.replace(
-            base.trust, jwks=(*base.trust.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]})))
+            believed, jwks=(*believed.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]})))
         )
         self._snapshot = msgspec.structs.replace(base, services=tuple(scopes.values()), trust=trust, policy=policy or base.policy)
         self._mode = mode
@@ -68,12 +79,16 @@ class Inspection:
 
     def _call(self, given: Mapping[str, Any]) -> Call:
         method, url = given.get("method", "GET"), given.get("url")
-        if not isinstance(method, str) or not isinstance(url, str) or not url:
+        if not isinstance(method, str) or not isinstance(url, str):
             raise BadCall("`method` and `url` must be texts")
+        if not _METHOD.fullmatch(method):
+            raise BadCall(f"`{shown(method, 40)}` is not an HTTP method")
+        if not url.strip():
+            raise BadCall("`url` is empty")
         try:
             parts = urlsplit(url)
         except ValueError as error:
-            raise BadCall(f"`url` cannot be read: {error}") from None
+            raise BadCall(f"`url` cannot be read: {str(error)[:1].lower()}{str(error)[1:]}") from None
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = _headers(given.get("headers"), "headers")
         body = _body(given.get("body"), headers)
@@ -83,8 +98,7 @@ class Inspection:
         if not isinstance(service, str):
             raise BadCall("`service` must be a text")
         self._know(service)
-        now = given.get("time")
-        when = float(now) if isinstance(now, (int, float)) and not isinstance(now, bool) else time.time()
+        when = _time(given.get("time"))
         request = Request(
             method=method.upper(),
             path=quote(path, safe="/?&=%:@!$'()*+,;~-._[]{}|\\^`\"<> "),
@@ -117,6 +131,14 @@ class Inspection:
         return jwt.encode({"alg": "HS256"}, {**claims, "iss": ISSUER}, self._key)
 
 
+def _time(given: Any) -> float:
+    if given is None:
+        return time.time()
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= MAX_TIME:
+        raise BadCall("`time` must be Unix seconds")
+    return float(given)
+
+
 def _headers(given: Any, name: str) -> dict[str, str]:
     if given is None:
         return {}
@@ -125,7 +147,7 @@ def _headers(given: Any, name: str) -> dict[str, str]:
     headers: dict[str, str] = {}
     for key, value in given.items():
         if not isinstance(value, (str, int, float, list)):
-            raise BadCall(f"`{name}.{key}` must be a text")
+            raise BadCall(f"`{name}.{shown(str(key))}` must be a text")
         headers[str(key).lower()] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return headers
 
@@ -142,13 +164,14 @@ def _body(given: Any, headers: dict[str, str]) -> bytes:
 def _response(given: Any) -> Response | None:
     if given is None:
         return None
-    if not isinstance(given, dict) or not isinstance(given.get("status", 200), int):
+    if not isinstance(given, dict):
         raise BadCall("`response` must be an object with `status`, `headers`, `body`")
+    status = given.get("status", 200)
+    if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
+        raise BadCall("`response.status` must be a number from 100 to 599")
     headers = _headers(given.get("headers"), "response.headers")
     body = _body(given.get("body"), headers)
-    return Response(
-        status=given.get("status", 200), headers=headers, body=body, body_state=BodyState.COMPLETE if body else BodyState.NONE
-    )
+    return Response(status=status, headers=headers, body=body, body_state=BodyState.COMPLETE if body else BodyState.NONE)
 
 
 def _result(call: Call, decisions: list[Decision], response: Response | None) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class _Child:
             lines = self.log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return lines[-1][:500] if lines else ""
+        # `eastwall control: ...`: the message that quotes it says who speaks.
+        return lines[-1].removeprefix(f"eastwall {self.name.partition('-')[0]}: ")[:500] if lines else ""
 
 
 class Supervisor:
