@@ -213,6 +213,8 @@ class Learner:
     def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
         """The profile a record belongs to, made when it is the first of its path."""
         method, path, status = record.method, record.path, record.status
+        if any(finding.where.startswith("path") for finding in record.findings):
+            return None  # an attack in a path is no name of an API
         service.tree.observe(method, path, status)
         service.stale = True
         found = service.lookups.get((method, path))

@@ -50,17 +50,21 @@ def _path(policy: Policy, name: str) -> str:
     return str(PurePosixPath(policy.file).parent / name)
 
 
+def specs_of(policies: PolicySet) -> tuple[tuple[str, str, str], ...]:
+    """(service, path, `file:line`) of the OpenAPI documents that Service policies name."""
+    return tuple((policy.name, _path(policy, spec.spec), policy.location) for policy, spec in _services(policies) if spec.spec)
+
+
 def referenced_files(policies: PolicySet) -> tuple[str, ...]:
-    """Files whose content `trust_of` needs (JWKS), as paths relative to where the policy files' names are."""
-    return tuple(
-        dict.fromkeys(
-            _path(policy, jwks.file)
-            for policy, spec in _services(policies)
-            if spec.identity
-            for jwks in spec.identity.jwks
-            if jwks.file
-        )
+    """Files that policies refer to (key sets, OpenAPI documents), as paths relative to where the policy files' names are."""
+    keys = (
+        _path(policy, jwks.file)
+        for policy, spec in _services(policies)
+        if spec.identity
+        for jwks in spec.identity.jwks
+        if jwks.file
     )
+    return tuple(dict.fromkeys([*keys, *(path for _, path, _ in specs_of(policies))]))
 
 
 def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base: TrustConfig | None = None) -> TrustConfig:

@@ -98,6 +98,7 @@ class Control:
 
     def start(self) -> None:
         """Publish the first snapshot and start recording."""
+        self._declare()
         self.publish()
         self._apply_to_data_plane()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
@@ -301,9 +302,17 @@ class Control:
         if state is None:
             raise PolicyFaultsError(faults)
         self._policies.apply(state, time.time())
+        self._declare()
         self.publish()
         self._apply_to_data_plane()
         return {**self.policy(), "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults]}
+
+    def _declare(self) -> None:
+        """Tell the learner what specs say; a service whose spec is gone has none any more."""
+        specs = self._policies.state.declared
+        with self._learner_lock:
+            for name in {scope.name for scope in self.scopes()} | specs.keys():
+                self._learner.declare(name, specs.get(name, ()))
 
     def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> tuple[PolicyState | None, list[policy.Fault]]:
         return self._policies.check(

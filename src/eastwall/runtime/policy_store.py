@@ -15,14 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import yaml
 from msgspec import Struct
 
 from eastwall import policy
+from eastwall.learning.openapi import SpecError, declared
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope, TrustConfig
 from eastwall.policy.kinds import Service
+from eastwall.policy.services import specs_of
 
 HISTORY = 20
 MAX_FILES = 1_000
@@ -36,7 +39,7 @@ class Applied(Struct, frozen=True):
     files: dict[str, str]
     """Name -> YAML text."""
     attachments: dict[str, str] = {}
-    """Files the policies refer to (JWKS), by the path `policy.referenced_files` gives."""
+    """Files the policies refer to (key sets, OpenAPI documents), by the path `policy.referenced_files` gives."""
     time: float = 0.0
     digest: str = ""
     """SHA-256 over names and texts, 16 hex digits."""
@@ -49,6 +52,8 @@ class PolicyState(Struct, frozen=True):
     policies: policy.PolicySet
     encoded: bytes
     trust: TrustConfig
+    declared: dict[str, tuple[Endpoint, ...]] = {}
+    """Service -> endpoints of the OpenAPI document that its policy names."""
 
 
 class PolicyFaultsError(ValueError):
@@ -106,7 +111,7 @@ class PolicyStore:
         try:
             return _compile(applied, policies), sorted(faults)
         except ValueError as error:
-            return None, sorted([*faults, policy.Fault("", 1, 1, str(error))])
+            return None, sorted([*faults, _fault_of(str(error))])
 
     def apply(self, state: PolicyState, now: float) -> None:
         """Make a checked set the applied one. Raises OSError, and then the old one stays."""
@@ -138,8 +143,30 @@ class PolicyStore:
 
 
 def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:
+    """Raises ValueError with file:line."""
     attached = {path: text.encode() for path, text in applied.attachments.items()}
-    return PolicyState(applied, policies, policy.encode(policies), policy.trust_of(policies, attached))
+    specs = {name: _declared(name, applied.attachments.get(path), path, location) for name, path, location in specs_of(policies)}
+    return PolicyState(applied, policies, policy.encode(policies), policy.trust_of(policies, attached), specs)
+
+
+def _declared(service: str, text: str | None, path: str, location: str) -> tuple[Endpoint, ...]:
+    if text is None:
+        raise ValueError(f"{location}: the OpenAPI document `{path}` cannot be read")
+    try:
+        # JSON is tried first: it is far quicker, and most published documents are.
+        document = msgspec.json.decode(text) if text.lstrip()[:1] == "{" else yaml.load(text, yaml.CSafeLoader)
+        return declared(document, service)
+    except (msgspec.DecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{location}: `{path}` is not readable: {str(error).splitlines()[0]}") from None
+    except SpecError as error:
+        raise ValueError(f"{location}: `{path}`: {error}") from None
+
+
+def _fault_of(text: str) -> policy.Fault:
+    """A fault from a text that begins with `file:line: `."""
+    file, _, rest = text.partition(":")
+    line, _, message = rest.partition(":")
+    return policy.Fault(file, int(line), 1, message.strip()) if line.strip().isdigit() else policy.Fault("", 1, 1, text)
 
 
 def _too_much(files: Mapping[str, str], attachments: Mapping[str, str]) -> policy.Fault | None:
