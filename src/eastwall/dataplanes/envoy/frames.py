@@ -205,7 +205,6 @@ def decode_completed(data: bytes) -> Completion:
     return Completion(f[0], f[1], time, f[2], f[3], f[4], status, sent, received, duration, f[5], tuple(f[6:-1]))
 
 
-_PASS = Answer()
 _EMPTY_VERDICT: Final = _VERDICT.pack
 _HEADER_PACK: Final = HEADER.pack
 

@@ -116,7 +116,7 @@ class EnvoyProcess:
         (a changed listener drains its connections). What is in the bootstrap (`admin`, `run_dir`) and `workers` cannot.
         Raises `EnvoyError` with Envoy's reason when it refuses; the previous configuration is then in force and on disk.
         """
-        old, files = self._files, render(proxy)
+        old, files = self._on_disk(), render(proxy)
         if files["bootstrap.json"] != old["bootstrap.json"] or proxy.workers != self._proxy.workers:
             raise EnvoyError("the run directory, the admin socket and the number of workers cannot change while envoy runs")
         for address, port in self._listens(proxy):
@@ -226,14 +226,24 @@ class EnvoyProcess:
         except OSError as error:
             return str(error)
 
+    def _on_disk(self) -> dict[str, bytes]:
+        """The files in force: what was written last, unless somebody else (control) has replaced some since."""
+        found = dict(self._files)
+        for name in found:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = (self._proxy.run_dir / name).read_bytes()
+        return found
+
     def _write(self, files: dict[str, bytes]) -> None:
         directory = self._proxy.run_dir
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Clusters before the routes that name them; listeners last.
         order = {"bootstrap.json": 0, "cds.json": 1, "lds.json": 3}
         for name in sorted(files, key=lambda name: (order.get(name, 2), name)):
-            if self._files.get(name) == files[name] and (directory / name).exists():
-                continue
+            # Against the disk, not against what we wrote last: control changes routes there too.
+            with contextlib.suppress(FileNotFoundError):
+                if (directory / name).read_bytes() == files[name]:
+                    continue
             temporary = directory / f".{name}.new"
             temporary.write_bytes(files[name])
             os.replace(temporary, directory / name)

@@ -80,7 +80,7 @@ class Proxy(Struct, frozen=True):
     """How long a call waits for the engine before the scope's fail mode applies."""
     hold_ms: int = 2000
     """enforce: how long a response is held back for its end to come; then what has come is inspected and the rest passes."""
-    probe_ms: int = 200
+    probe_ms: int = 100
     """How often a lost or ejected engine is tried."""
     misses: int = 3
     """Missed deadlines in a row that eject an engine."""
