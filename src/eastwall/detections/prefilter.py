@@ -226,7 +226,7 @@ def _basic(headers: dict[str, str]) -> str:
 
 def _joined(request: Request, operation: Operation) -> str:
     """All decoded texts of the request, one per line."""
-    texts = ["/".join(("", *operation.segments))]
+    texts = ["/".join(("", *operation.segments)), *operation.segments]
     for pair in operation.query:
         texts += pair
     texts += _header_texts(request.headers)
