@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 from rich.console import Console
 
 from eastwall.cli.client import Client, json_option, print_json
+from eastwall.cli.demo_recording import recording_console, save
 from eastwall.cli.demo_screen import DemoScreen, print_places, print_summary
 from eastwall.cli.failure import USAGE, Failure
 from eastwall.cli.up import build_options
@@ -20,9 +22,10 @@ from eastwall.dataplanes.envoy.process import EnvoyError
 from eastwall.dataplanes.envoy.proxy import ProxyError
 from eastwall.runtime.demo.processes import DemoError
 from eastwall.runtime.demo.run import Api, Demo, Settings, StoppedError
-from eastwall.runtime.supervisor import Options, StartError
+from eastwall.runtime.supervisor import StartError, Supervisor
 
 _CONSOLE_PORT = 9440
+_INTERRUPTED = 130
 _STEP_PACE = 0.7
 """Seconds between attack steps when somebody watches."""
 
@@ -60,76 +63,88 @@ def demo(
 
     All of it is on loopback: real services with real holes, invented people, test card numbers.
     """
-    if data is not None and data.exists() and any(data.iterdir()):
-        raise Failure(f"`{data}` is not empty; the demo wants a directory of its own, so that it starts knowing nothing", USAGE)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise Failure(f"`{report}` cannot be written: there is no directory `{report.absolute().parent}`", USAGE)
+    _check_places(data, report, record)
     work = Path(tempfile.mkdtemp(prefix="eastwall-demo-"))
     out = _console(record, as_json=as_json)
     screen = DemoScreen(out, live=out.is_terminal and record is None)
 
-    def options(upstreams: tuple[str, ...], policy: Path) -> Options:
+    def supervise(upstreams: tuple[str, ...], policy: Path) -> Supervisor:
         # Each service has a listener of its own; the shared address is not used.
         where = console or f"127.0.0.1:{_console_port(once)}"
-        return build_options(upstreams, "127.0.0.1:8080", where, policy, "discover", data or work / "data", adapter, 1, 1_000)
+        root = data or work / "data"
+        options = build_options(upstreams, "127.0.0.1:8080", where, policy, "discover", root, adapter, 1, 1_000)
+        supervisor = Supervisor(options, screen.tell)
+        supervisor.install_signals()
+        return supervisor
 
     def connect(root: Path) -> Api:
         return Client(root)
 
     pace = _STEP_PACE if screen.live else 0.0
-    run = Demo(Settings(work=work, seed=seed, options=options, connect=connect, pace=pace), screen)
+    run = Demo(Settings(work=work, seed=seed, supervise=supervise, connect=connect, pace=pace), screen)
     screen.demo = run
-    succeeded = False
-    try:
-        succeeded = _play(run, screen, once=once)
+
+    def finished() -> None:
         if report is not None:
             report.write_bytes(msgspec.json.format(msgspec.json.encode(run.report), indent=2) + b"\n")
         if as_json:
             print_json(msgspec.to_builtins(run.report))
+
+    code = _play(run, screen, work, finished, once=once)
+    if record is not None:
+        save(out, record, "eastwall demo --once")
+    if code in (0, _INTERRUPTED):
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        out.print(f"[dim]kept for a look: {work}[/]", soft_wrap=True)
+    sys.exit(code)
+
+
+def _check_places(data: Path | None, *files: Path | None) -> None:
+    """Before anything is started. Raises Failure."""
+    if data is not None and data.exists() and any(data.iterdir()):
+        raise Failure(f"`{data}` is not empty; the demo wants a directory of its own, so that it starts knowing nothing", USAGE)
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            raise Failure(f"`{file}` cannot be written: there is no directory `{file.absolute().parent}`", USAGE)
+
+
+def _play(run: Demo, screen: DemoScreen, work: Path, finished: Callable[[], None], *, once: bool) -> int:
+    """Everything from start to end; the exit code. Raises Failure. Nothing runs afterwards, whatever happens."""
+    out = screen.out
+    try:
+        screen.begin()
+        run.start()
+        screen.ready()
+        run.discover()
+        run.enforce()
+        screen.close()
+        print_summary(run.report, out)
+        finished()
         if not once:
             print_places(run, out)
             run.linger()
-    except StoppedError:
-        out.print("stopped before the end")
-    except Failure as failure:
-        if run.supervisor is None:
-            raise
-        raise Failure(f"{failure.message}; kept for a look: {work}", failure.exit_code) from None
-    except (DemoError, StartError, EnvoyError, ProxyError) as error:
-        raise Failure(f"{error}; kept for a look: {work}") from None
+            out.print("draining ...")
+        return 1 if run.report.faults() else 0
+    except (StoppedError, KeyboardInterrupt):
+        screen.close()
+        out.print("stopped before the end; draining ...")
+        return _INTERRUPTED
+    except (Failure, DemoError, StartError, EnvoyError, ProxyError) as error:
+        if run.supervisor is not None and run.supervisor.stop.is_set():
+            return _INTERRUPTED
+        text = error.message if isinstance(error, Failure) else str(error)
+        raise Failure(f"{text}; kept for a look: {work}", error.exit_code if isinstance(error, Failure) else 1) from None
     except OSError as error:
-        raise Failure(f"`{error.filename}` cannot be used: {error.strerror}") from None
+        raise Failure(f"`{error.filename}` cannot be used: {error.strerror}; kept for a look: {work}") from None
     finally:
         screen.close()
-        if run.supervisor is not None and not once:
-            out.print("draining ...")
         run.close()
-        if succeeded:
-            shutil.rmtree(work, ignore_errors=True)
-    if record is not None:
-        out.save_svg(str(record), title="eastwall demo --once")
-    if not succeeded:
-        out.print(f"[dim]kept for a look: {work}[/]", soft_wrap=True)
-        sys.exit(1)
-
-
-def _play(run: Demo, screen: DemoScreen, *, once: bool) -> bool:
-    """Both acts. Whether all went as it must."""
-    screen.begin()
-    run.start()
-    screen.ready()
-    run.discover()
-    run.enforce()
-    screen.close()
-    print_summary(run.report, screen.out)
-    return not run.report.faults()
 
 
 def _console(record: Path | None, *, as_json: bool) -> Console:
     if record is not None:
-        return Console(
-            record=True, width=110, force_terminal=True, color_system="truecolor", highlight=False, legacy_windows=False
-        )
+        return recording_console()
     out = Console(stderr=as_json, highlight=False)
     # Into a file or a pipe, lines are as long as they need to be.
     return out if out.is_terminal else Console(stderr=as_json, highlight=False, width=140)

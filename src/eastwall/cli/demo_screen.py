@@ -101,17 +101,21 @@ class DemoScreen(Screen):
         if len(shown) < len(rows):
             self.out.print(f"[dim]... and {len(rows) - len(shown)} more, ordinary and declared: `eastwall apis`[/]")
         self.out.print()
-        self.out.print(self._mapped_line(apis))
-        for line in _drift_lines(differences):
-            self.out.print(line)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim")
+        grid.add_column()
+        grid.add_row("mapped", self._mapped_words(apis))
+        for label, words in _drift_rows(differences):
+            grid.add_row(label, words)
+        self.out.print(grid)
 
-    def _mapped_line(self, apis: list[dict[str, Any]]) -> Text:
+    def _mapped_words(self, apis: list[dict[str, Any]]) -> Text:
         assert self.demo is not None
         report = self.demo.report
         per = ", ".join(f"{sum(a['service'] == name for a in apis)} of {name}" for name in SERVICES)
         return Text.assemble(
-            ("mapped    ", "dim"), (f"{report.templates_found} of {report.templates_expected}", "bold"), f" operations ({per}) from ",
-            (f"{self.demo.tally.sent:,}", "bold"), " calls of customers",
+            (f"{report.templates_found} of {report.templates_expected}", "bold green"), f" operations ({per})\nfrom ",
+            (f"{self.demo.tally.sent:,}", "bold"), " ordinary calls",
         )  # fmt: skip
 
     def step_begins(self, name: str, title: str) -> None:
@@ -152,7 +156,7 @@ class DemoScreen(Screen):
         head = Text.assemble(
             ("calls ", "dim"), (f"{demo.tally.sent:,}", "bold"), "   ", self._rate(), "   ",
             ("APIs ", "dim"), (str(len(apis)), "bold cyan"), ("   learned ", "dim"), (str(learned), "bold green"),
-            ("   not declared ", "dim"), (str(shadow), "bold yellow"), ("   data ", "dim"), (", ".join(classes) or "-", "magenta"),
+            ("   not declared ", "dim"), (str(shadow), "bold yellow"), ("   ", ""), (" ".join(classes), "magenta"),
         )  # fmt: skip
         return Group(head, Text(), _api_table(newest, _notes([d for d in differences if d.kind == "shadow"])))
 
@@ -171,10 +175,10 @@ class DemoScreen(Screen):
         assert self.demo is not None
         if time.monotonic() - self._rate_at > 0.5:
             self._rate_at = time.monotonic()
-            self._rates = [*self._rates[-19:], self.demo.tally.rate(1.0)]
+            self._rates = [*self._rates[-15:], self.demo.tally.rate(1.0)]
         top = max(*self._rates, 1.0)
         bars = "".join(_BARS[round(rate / top * (len(_BARS) - 1))] for rate in self._rates)
-        return Text.assemble((bars.rjust(20), "cyan"), f" {self._rates[-1]:>4.0f}/s")
+        return Text.assemble((bars.rjust(16), "cyan"), f" {self._rates[-1]:>4.0f}/s")
 
 
 def _notes(differences: Iterable[drift.Finding]) -> dict[drift.Key, str]:
@@ -215,21 +219,21 @@ def _api_table(apis: Iterable[Mapping[str, Any]], notes: Mapping[drift.Key, str]
     return shown
 
 
-def _drift_lines(differences: list[drift.Finding]) -> Iterable[Text]:
-    """Shadow, ghost, parameter: one line each."""
-    words = {"shadow": "shadow    ", "ghost": "ghost     ", "parameter": "parameter "}
+def _drift_rows(differences: list[drift.Finding]) -> Iterable[tuple[str, Text]]:
+    """Shadow, ghost, parameter: what it means, and the places."""
     told = {
-        "shadow": "served, in no OpenAPI file",
+        "shadow": "served, but in no OpenAPI file",
         "ghost": "in the OpenAPI file, never served",
         "parameter": "used, not declared",
     }
-    for kind, word in words.items():
+    for kind, meaning in told.items():
         listed = [d for d in differences if d.kind == kind]
         if listed:
-            places = ", ".join(
-                f"{d.service} {d.method} {d.template}{f'?{d.note}' if kind == 'parameter' else ''}" for d in listed
-            )
-            yield Text.assemble((word, "dim"), (str(len(listed)), "bold yellow"), f" {told[kind]}: ", (places, "yellow"))
+            words = Text.assemble((str(len(listed)), "bold yellow"), f" {meaning}")
+            for d in listed:
+                place = f"{d.service} {d.method} {d.template}"
+                words.append(f"\n  {place}{f'?{d.note}' if kind == 'parameter' else ''}", "yellow")
+            yield kind, words
 
 
 def _step_table(steps: Iterable[StepResult], running: str = "", spinner: Spinner | None = None) -> Table:
@@ -239,7 +243,7 @@ def _step_table(steps: Iterable[StepResult], running: str = "", spinner: Spinner
     for column in ("attack", "what it tries"):
         shown.add_column(column, no_wrap=True)
     shown.add_column("blocked", justify="right", no_wrap=True)
-    shown.add_column("status", justify="right")
+    shown.add_column("http", justify="right", no_wrap=True)
     shown.add_column("event", no_wrap=True)
     for name, (title, _) in STEPS.items():
         step = done.get(name)

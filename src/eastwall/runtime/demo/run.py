@@ -23,7 +23,7 @@ from eastwall.runtime.demo.attacker import STEPS, Attacker, StepResult
 from eastwall.runtime.demo.catalog import SERVICES
 from eastwall.runtime.demo.client import CallResult, Targets
 from eastwall.runtime.demo.processes import DemoError, Shop, free_ports
-from eastwall.runtime.supervisor import Options, Supervisor
+from eastwall.runtime.supervisor import Supervisor
 
 LEARN_SECONDS = 45.0
 """Act 1 ends after so long, whatever is still unknown."""
@@ -56,12 +56,14 @@ class Settings(Struct, frozen=True):
     work: Path
     """An empty directory for the shop's state and logs."""
     seed: int
-    options: Callable[[tuple[str, ...], Path], Options]
-    """(upstreams as `eastwall up` takes them, policy directory) -> how to run Eastwall."""
+    supervise: Callable[[tuple[str, ...], Path], Supervisor]
+    """(upstreams as `eastwall up` takes them, policy directory) -> Eastwall, not yet started."""
     connect: Callable[[Path], Api]
     """Data directory -> its control API."""
     pace: float = 0.0
     """Seconds between two attack steps, for people who watch."""
+    mode: str = "enforce"
+    """What act 2 switches to. With anything lower the attack succeeds and the report says so, which is how the report is tested."""
 
 
 class Tally:
@@ -179,6 +181,7 @@ class Demo:
         self._shop = Shop(settings.work, self._listeners)
         self.said = drift.declared(SERVICES)
         """What the shop's OpenAPI files declare."""
+        self._watch: threading.Thread | None = None
         self._people: threading.Thread | None = None
         self._home = threading.Event()
         """Set when people shall stop."""
@@ -193,10 +196,10 @@ class Demo:
         urls = self._shop.start()
         policies = shop.write_policies(self.settings.work / "policy", self._shop.state)
         upstreams = tuple(f"{name}={urls[name]}@{self._listeners[name]}" for name in SERVICES)
-        self.supervisor = Supervisor(self.settings.options(upstreams, policies), self.screen.tell)
-        self.supervisor.install_signals()
+        self.supervisor = self.settings.supervise(upstreams, policies)
         self.supervisor.start()
-        threading.Thread(target=self.supervisor.wait, name="supervisor", daemon=True).start()
+        self._watch = threading.Thread(target=self.supervisor.wait, name="supervisor", daemon=True)
+        self._watch.start()
         self.api = self.settings.connect(self.supervisor.options.data.root)
         self.report.adapter = self.supervisor.options.proxy.adapter
 
@@ -210,6 +213,9 @@ class Demo:
         try:
             if self.supervisor is not None:
                 self.supervisor.stop.set()
+                if self._watch is not None:
+                    # It restarts what ends; from now on ending is meant.
+                    self._watch.join()
                 self.supervisor.shutdown()
         finally:
             self._shop.stop()
@@ -250,7 +256,7 @@ class Demo:
     def enforce(self) -> None:
         """Act 2: the mode changes while people go on, then the attacker comes. Raises StoppedError, DemoError."""
         self.screen.act("enforce")
-        self._switch("enforce")
+        self._switch(self.settings.mode)
         before = self.tally.sent
         attacker = Attacker(self._targets, self.tally.add, seed=self.settings.seed)
         try:
