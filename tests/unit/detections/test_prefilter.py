@@ -1,0 +1,203 @@
+"""The prefilter: places, layers of encoding, bounds; and that it never rejects what a detector would confirm."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from eastwall.detections import prefilter
+from eastwall.detections.command_injection import shell
+from eastwall.detections.decoding import LAYERS, layers, percent_decoded, unwrapped
+from eastwall.detections.path_traversal.detector import traversal
+from eastwall.detections.prefilter import Prefilter, chunks, read_patterns
+from eastwall.detections.sql_injection import grammar
+from eastwall.model.call import Request
+from eastwall.protocols.rest import decode_request
+from tests.unit.detections.detection_cases import DETECTORS, LIMITS, PREFILTER, ROOT, findings, in_query, request
+
+SQL = "x' or 1=1--"
+JSON = {"content-type": "application/json"}
+
+
+def suspects(message: Request) -> list[tuple[str, str, set[str]]]:
+    found = PREFILTER.scan(message, decode_request(message, LIMITS))
+    return [(value.place, value.text, set(families)) for value, families in found]
+
+
+def test_a_clean_call_has_no_suspects() -> None:
+    assert suspects(request("POST", "/orders/17?full=1", JSON, '{"name": "O\'Brien", "note": "a & b; c"}')) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        (request("GET", "/a/" + quote(SQL, safe="")), "path[1]"),
+        (request("GET", "/a?q=" + quote(SQL, safe="")), "query.q"),
+        (request("GET", "/a?" + quote(SQL, safe="") + "=1"), "query.{x' or 1=1--}"),
+        (request("GET", "/a", {"x-forwarded-for": SQL}), "header.x-forwarded-for"),
+        (request("GET", "/a", {"cookie": "a=1; sid=" + SQL}), "cookie.sid"),
+        (request("GET", "/a", {"authorization": "Basic " + base64.b64encode(b"admin'--:x").decode()}), "header.authorization"),
+        (request("POST", "/a", JSON, msgspec.json.encode({"a": {"b": [1, 2, {"c": SQL}]}})), "body.a.b[2].c"),
+        (request("POST", "/a", JSON, msgspec.json.encode([SQL])), "body[0]"),
+        (request("POST", "/a", JSON, msgspec.json.encode({"a": {SQL: 1}})), "body.a.{x' or 1=1--}"),
+        (request("POST", "/a", {"content-type": "application/x-www-form-urlencoded"}, "b=1&a=" + quote(SQL)), "body.a"),
+        (request("POST", "/a", {"content-type": "text/plain"}, SQL), "body"),
+        (request("POST", "/a", JSON, '{"a": "' + SQL), "body"),
+    ],
+    ids=lambda argument: argument if isinstance(argument, str) else "",
+)
+def test_places(message: Request, place: str) -> None:
+    assert place in {found for found, _, families in suspects(message) if "sql" in families}
+    assert place in {finding.where for finding in findings(message) if finding.id == "sql-injection"}
+
+
+def twice(text: str) -> str:
+    return quote(quote(text, safe=""), safe="")
+
+
+ENCODINGS = {
+    "percent": lambda text: quote(text, safe=""),
+    "double percent": twice,
+    "percent u": lambda text: "".join(f"%u{ord(c):04x}" for c in text),
+    "javascript": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
+    "javascript bytes": lambda text: "".join(f"\\x{ord(c):02x}" for c in text),
+    "html decimal": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "html hexadecimal": lambda text: "".join(f"&#x{ord(c):x};" for c in text),
+    "html names": lambda text: html.escape(text, quote=True),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 for urls, unpadded": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "fullwidth": lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+    "base64 of percent": lambda text: base64.b64encode(quote(text, safe="").encode()).decode(),
+}
+ATTACKS = {
+    "sql-injection": "x' union select name, password from users--",
+    "command-injection": "127.0.0.1; cat /etc/passwd",
+    "path-traversal": "../../../../etc/passwd",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_under_every_encoding_in_every_container(encoding: str, attack: str) -> None:
+    text = ENCODINGS[encoding](ATTACKS[attack])
+    for message in (in_query(text), request("POST", "/", JSON, msgspec.json.encode({"v": text}))):
+        assert attack in {finding.id for finding in findings(message)}, message
+
+
+@pytest.mark.parametrize("dots", ["%c0%ae", "%e0%80%ae", "%f0%80%80%ae", "%u002e", "%252e"])
+def test_overlong_and_double_dots_in_raw_path_query_and_form(dots: str) -> None:
+    text = f"{dots}{dots}/" * 4 + "etc/passwd"
+    form = request("POST", "/", {"content-type": "application/x-www-form-urlencoded"}, "f=" + text)
+    for message in (request("GET", "/?f=" + text), request("GET", "/" + text), form):
+        assert "path-traversal" in {finding.id for finding in findings(message)}, message
+
+
+def test_a_value_hidden_by_a_duplicate_key_is_seen() -> None:
+    assert [f.where for f in findings(request("POST", "/", JSON, '{"a": "x\' or 1=1--", "a": "b"}')) if f.id == "sql-injection"] == ["body"]
+
+
+def test_a_long_value_is_judged_wherever_the_attack_stands() -> None:
+    for size in (100, 5_000, 50_000, 200_000):
+        for before, after in ((size, 0), (0, size), (size // 2, size // 2), (4090, size)):
+            message = request("POST", "/", JSON, msgspec.json.encode({"v": "a" * before + SQL + " b" * (after // 2)}))
+            assert [f.where for f in findings(message)] == ["body.v"], (before, after)
+
+
+def test_chunks_cover_and_overlap() -> None:
+    text = "".join(chr(0x4E00 + i % 20_000) for i in range(20_000))
+    pieces = list(chunks(text))
+    assert max(map(len, pieces)) <= prefilter.CHUNK
+    assert all(a[-prefilter.OVERLAP :] == b[: prefilter.OVERLAP] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert text.endswith(pieces[-1])
+
+
+def test_suspects_are_bounded_and_the_rest_is_said() -> None:
+    filter_ = Prefilter(DETECTORS)
+    message = request("POST", "/", JSON, msgspec.json.encode([SQL] * 1000))
+    assert len(filter_.scan(message, decode_request(message, LIMITS))) == prefilter.MAX_SUSPECTS
+    assert filter_.dropped == 1000 - prefilter.MAX_SUSPECTS
+    clean = request("GET", "/")
+    assert filter_.scan(clean, decode_request(clean, LIMITS)) == ()
+    assert filter_.dropped == 0
+
+
+def test_remembered_headers_are_only_clean_ones_and_bounded() -> None:
+    filter_ = Prefilter(DETECTORS)
+    for index in range(3000):
+        message = request("GET", "/", {"user-agent": f"agent/{index}"})
+        assert filter_.scan(message, decode_request(message, LIMITS)) == ()
+    for _ in range(3):
+        message = request("GET", "/", {"user-agent": SQL})
+        assert filter_.scan(message, decode_request(message, LIMITS))
+    assert len(filter_._clean) <= prefilter._REMEMBERED
+
+
+def test_base64_that_means_nothing_stays_as_it_is() -> None:
+    for text in ("bWVtYmVyOjEyMzQ1", "3f2b9c1e5d7a4c9e9d8f0b1c2d3e4f50", "internationalization", "AAAAAAAAAAAAAAAA"):
+        assert findings(in_query(text)) == ()
+
+
+@given(st.text(max_size=200))
+@example("%")
+@example("\\u{110000}")
+@example("%u%u0027&#x;&#99999999;")
+def test_decoding_never_raises_and_is_bounded(text: str) -> None:
+    found = layers(text)
+    assert len(found) <= LAYERS
+    assert text not in found
+    assert len(set(found)) == len(found)
+    assert len(list(unwrapped(text))) <= 20
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=60))
+def test_percent_decoding_undoes_encoding(text: str) -> None:
+    assert percent_decoded(quote(text, safe="")) == text
+
+
+# Pieces from which attacks are made. Any text that a confirmer takes must hit the prefilter: the prefilter is an optimisation.
+PIECES = {
+    "sql": (
+        "' \" ` ) ( 1 x /**/ \\n || && = <> < union select null , * ; -- # /* */ @@version true 0x41 1e0 admin \\ + - % a.b ! ~ @ { } [ ] : $ é /*!".split()
+        + [" ", " or ", " and ", " like ", " in ", " is null", "1=1", "'a'='a", " union select ", " from ", " where ", " having ", " order by "]
+        + [" group by ", " limit ", "-- -", "drop table x", "insert into t values(1)", "update t set a=1", "delete from t", "exec xp_cmdshell"]
+        + ["declare @x", "waitfor delay '0:0:5'", "sleep(5)", "if(1=1,1,0)", "case when 1=1 then 1 else 0 end", "count(*)", "(select 1)"]
+        + ["information_schema.tables", " into outfile '/x'", " procedure analyse(", "concat(1,2)", "begin ", " all ", " not ", " xor "]
+    ),
+    "command": (
+        "; | || && & ` $( ) cat id ls whoami ping echo sleep wget curl rm sh /bin/sh /etc/passwd -la -c 5 127.0.0.1 x http://a.b/c $IFS ${IFS} ' \" \\ { }".split()
+        + "* ? /bin/ /???/c?t > < ( ! a=b c:\\ type dir find sort date $@ ^ + % # ~ .. more é , \x00".split()
+        + [" ", "\n", "sudo ", "system('", 'exec("', '<!--#exec cmd="', "() { :; };", "net user", "nslookup a.b"]
+    ),
+    "traversal": (
+        ".. ../ ..\\ / \\ . ./ .... 0x2e 0x2f x2e ; a etc etc/passwd /etc/passwd proc/self/environ windows win.ini boot.ini c: file:// file: php://filter".split()
+        + "\x00 .png web-inf/ .git/config .ssh/ id_rsa // \\\\ c$ x [x]( ) {file} ~".split()
+        + [" ", " the "]
+    ),
+}
+CONFIRMERS = {"sql": grammar.injection, "command": shell.injection, "traversal": traversal}
+
+
+@pytest.mark.parametrize("family", PIECES)
+@settings(max_examples=1500, deadline=None)
+@given(data=st.data())
+def test_the_prefilter_rejects_nothing_that_a_confirmer_takes(family: str, data: st.DataObject) -> None:
+    text = "".join(data.draw(st.lists(st.sampled_from(PIECES[family]), min_size=1, max_size=9)))
+    if CONFIRMERS[family](text):
+        assert family in PREFILTER.families(text.encode("utf-8", "replace")), text
+
+
+NAMES = re.compile(r"(?<=[:|])[a-z][a-z0-9_.-]*(?=[|)])")
+
+
+def test_the_command_patterns_name_every_program() -> None:
+    patterns = [entry.pattern for _, entry in read_patterns(ROOT / "command_injection" / "patterns.yaml", ("command",))]
+    line = next(pattern for pattern in patterns if pattern.startswith("^"))
+    assert shell.PROGRAMS | shell.WORDS <= set(NAMES.findall(patterns[0]))
+    assert set(NAMES.findall(line)) >= shell.LINE
