@@ -27,7 +27,9 @@ _PERCENT_U = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u\{([0-9a-f]{1,6})\}|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|\\([nrt/\"'])", re.IGNORECASE)
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t"}
 # Readable ASCII confines three of four characters (see the prefilter's pattern): twelve letters of prose hardly ever pass this.
-_BASE64_VALUE = re.compile(r"\s*(?:data:[\w/;=+.-]{1,100},)?((?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_ -]){3}[A-Za-z0-9+/_ -]*={0,2})\s*")
+_BASE64_VALUE = re.compile(
+    r"\s*(?:data:[\w/;=+.-]{1,100},)?((?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_ -]){3}[A-Za-z0-9+/_ -]*={0,2})\s*"
+)
 _BASE64_STANDARD = str.maketrans("-_ ", "+/+")
 _READABLE = frozenset(map(chr, range(32, 127))) | frozenset("\t\r\n")
 

@@ -148,10 +148,7 @@ class Prefilter:
 
     def _hidden(self, text: str) -> bool:
         """Whether a family hits under a further layer of the joined texts. Spares the walk for a `%20` in a link."""
-        for layer in unwrapped(text):
-            if self.families(layer.encode("utf-8", "replace")) - _ENCODED_ONLY:
-                return True
-        return False
+        return any(self.families(layer.encode("utf-8", "replace")) - _ENCODED_ONLY for layer in unwrapped(text))
 
     def _search(self, values: list[tuple[str, str]]) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -77,7 +78,7 @@ def _privileged(name: str) -> bool:
     found = PRIVILEGED_WORDS.intersection(words)
     if found and words[-1] in HARMLESS_AFTER and not found & _AUTHORITY:
         found = frozenset()
-    return bool(found) or any(pair in PRIVILEGED_PAIRS for pair in zip(words, words[1:], strict=False))
+    return bool(found) or any(pair in PRIVILEGED_PAIRS for pair in pairwise(words))
 
 
 def _words(name: str) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import pytest
 import yaml
+from tests.unit.detections.detection_cases import findings, in_query, request
 
 from eastwall.model.call import Request
-from tests.unit.detections.detection_cases import findings, in_query, request
 
 CORPUS = yaml.safe_load((Path(__file__).parents[2] / "corpus" / "benign.yaml").read_text("utf-8"))
 VALUES = [value for group in CORPUS["values"].values() for value in group]

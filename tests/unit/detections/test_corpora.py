@@ -15,9 +15,9 @@ from urllib.parse import quote
 import msgspec
 import pytest
 import yaml
+from tests.unit.detections.detection_cases import findings, in_query, request
 
 from eastwall.model.call import Request
-from tests.unit.detections.detection_cases import findings, in_query, request
 
 CORPORA = Path(__file__).resolve().parents[4] / "shared" / "corpora"
 needs_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="the public corpora are not at ../shared/corpora")
@@ -76,7 +76,11 @@ def placed(payload: str, encoder: str, place: str) -> Request | None:
     ("files", "detection", "floor"),
     [
         (("owasp/sql-injection.yml", "community/community-sqli.yml"), "sql-injection", 0.9),
-        (("owasp/shell-injection.yml", "owasp/rce.yml", "owasp/rce-urlpath.yml", "community/community-rce.yml"), "command-injection", 0.9),
+        (
+            ("owasp/shell-injection.yml", "owasp/rce.yml", "owasp/rce-urlpath.yml", "community/community-rce.yml"),
+            "command-injection",
+            0.9,
+        ),
         (("owasp/path-traversal.yml", "community/community-lfi.yml"), "path-traversal", 0.9),
         (tuple(f"community/community-{size}kb-sqli.yml" for size in (8, 16, 32, 64, 128)), "sql-injection", 0.9),
     ],

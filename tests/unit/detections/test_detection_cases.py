@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.detections import detection_cases as cases
 
 from eastwall import detections
-from tests.unit.detections import detection_cases as cases
 
 CASES = [(detector, case) for detector in cases.DETECTORS for case in cases.read(cases.ROOT / detector.meta.id.replace("-", "_"))]
 

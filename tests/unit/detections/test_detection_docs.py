@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from eastwall.detections.reference import table
 from tests.unit.detections.detection_cases import DETECTORS, ROOT
+
+from eastwall.detections.reference import table
 
 PAGE = Path(__file__).parents[3] / "docs" / "detections.md"
 TABLE = re.compile(r"(<!-- table: [^\n]*-->\n).*?(<!-- /table -->)", re.DOTALL)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.detections.detection_cases import DETECTORS, ROOT, case_facts, facts_of, read, request
 
 from eastwall import detections
 from eastwall.detections.prefilter import Prefilter
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
-from tests.unit.detections.detection_cases import DETECTORS, ROOT, case_facts, facts_of, read, request
 
 DETECTOR = """
 from eastwall.model.finding import Detection
@@ -35,7 +35,7 @@ def detect(facts):
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., detections.Detectors]:
     package = f"made_{tmp_path.name.replace('-', '_')}"
     root = tmp_path / package

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import re
+from itertools import pairwise
 from urllib.parse import quote
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.unit.detections.detection_cases import DETECTORS, LIMITS, PREFILTER, ROOT, findings, in_query, request
 
 from eastwall.detections import prefilter
 from eastwall.detections.command_injection import shell
@@ -20,7 +22,6 @@ from eastwall.detections.prefilter import Prefilter, chunks, read_patterns
 from eastwall.detections.sql_injection import grammar
 from eastwall.model.call import Request
 from eastwall.protocols.rest import decode_request
-from tests.unit.detections.detection_cases import DETECTORS, LIMITS, PREFILTER, ROOT, findings, in_query, request
 
 SQL = "x' or 1=1--"
 JSON = {"content-type": "application/json"}
@@ -100,7 +101,9 @@ def test_overlong_and_double_dots_in_raw_path_query_and_form(dots: str) -> None:
 
 
 def test_a_value_hidden_by_a_duplicate_key_is_seen() -> None:
-    assert [f.where for f in findings(request("POST", "/", JSON, '{"a": "x\' or 1=1--", "a": "b"}')) if f.id == "sql-injection"] == ["body"]
+    assert [
+        f.where for f in findings(request("POST", "/", JSON, '{"a": "x\' or 1=1--", "a": "b"}')) if f.id == "sql-injection"
+    ] == ["body"]
 
 
 def test_a_long_value_is_judged_wherever_the_attack_stands() -> None:
@@ -114,7 +117,7 @@ def test_chunks_cover_and_overlap() -> None:
     text = "".join(chr(0x4E00 + i % 20_000) for i in range(20_000))
     pieces = list(chunks(text))
     assert max(map(len, pieces)) <= prefilter.CHUNK
-    assert all(a[-prefilter.OVERLAP :] == b[: prefilter.OVERLAP] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a[-prefilter.OVERLAP :] == b[: prefilter.OVERLAP] for a, b in pairwise(pieces))
     assert text.endswith(pieces[-1])
 
 
@@ -161,31 +164,66 @@ def test_percent_decoding_undoes_encoding(text: str) -> None:
     assert percent_decoded(quote(text, safe="")) == text
 
 
+def made_of(names: str, *others: str) -> list[str]:
+    return [*names.split(), *others]
+
+
 # Pieces from which attacks are made. Any text that a confirmer takes must hit the prefilter: the prefilter is an optimisation.
 PIECES = {
-    "sql": (
-        "' \" ` ) ( 1 x /**/ \\n || && = <> < union select null , * ; -- # /* */ @@version true 0x41 1e0 admin \\ + - % a.b ! ~ @ { } [ ] : $ é /*!".split()
-        + [" ", " or ", " and ", " like ", " in ", " is null", "1=1", "'a'='a", " union select ", " from ", " where ", " having ", " order by "]
-        + [" group by ", " limit ", "-- -", "drop table x", "insert into t values(1)", "update t set a=1", "delete from t", "exec xp_cmdshell"]
-        + ["declare @x", "waitfor delay '0:0:5'", "sleep(5)", "if(1=1,1,0)", "case when 1=1 then 1 else 0 end", "count(*)", "(select 1)"]
-        + ["information_schema.tables", " into outfile '/x'", " procedure analyse(", "concat(1,2)", "begin ", " all ", " not ", " xor "]
+    "sql": made_of(
+        "' \" ` ) ( 1 x /**/ || && = <> < union select null , * ; -- # /* */ @@version true 0x41 1e0 admin \\ + - % a.b ! ~ @ { } [ ] : $ é /*! 1=1 'a'='a",
+        *(
+            " ",
+            "\n",
+            " or ",
+            " and ",
+            " like ",
+            " in ",
+            " is null",
+            " union select ",
+            " from ",
+            " where ",
+            " having ",
+            " order by ",
+            " group by ",
+        ),
+        *(
+            " limit ",
+            "-- -",
+            "drop table x",
+            "insert into t values(1)",
+            "update t set a=1",
+            "delete from t",
+            "exec xp_cmdshell",
+            "declare @x",
+        ),
+        *(
+            "waitfor delay '0:0:5'",
+            "sleep(5)",
+            "if(1=1,1,0)",
+            "case when 1=1 then 1 else 0 end",
+            "count(*)",
+            "(select 1)",
+            " into outfile '/x'",
+        ),
+        *("information_schema.tables", " procedure analyse(", "concat(1,2)", "begin ", " all ", " not ", " xor "),
     ),
-    "command": (
-        "; | || && & ` $( ) cat id ls whoami ping echo sleep wget curl rm sh /bin/sh /etc/passwd -la -c 5 127.0.0.1 x http://a.b/c $IFS ${IFS} ' \" \\ { }".split()
-        + "* ? /bin/ /???/c?t > < ( ! a=b c:\\ type dir find sort date $@ ^ + % # ~ .. more é , \x00".split()
-        + [" ", "\n", "sudo ", "system('", 'exec("', '<!--#exec cmd="', "() { :; };", "net user", "nslookup a.b"]
+    "command": made_of(
+        "; | || && & ` $( ) cat id ls whoami ping echo sleep wget curl rm sh /bin/sh /etc/passwd -la -c 5 127.0.0.1 x http://a.b/c $IFS ${IFS} ' \" \\ { } "
+        "* ? /bin/ /???/c?t > < ( ! a=b c:\\ type dir find sort date $@ ^ + % # ~ .. more é ,",
+        *(" ", "\n", "\0", "sudo ", "system('", 'exec("', '<!--#exec cmd="', "() { :; };", "net user", "nslookup a.b"),
     ),
-    "traversal": (
-        ".. ../ ..\\ / \\ . ./ .... 0x2e 0x2f x2e ; a etc etc/passwd /etc/passwd proc/self/environ windows win.ini boot.ini c: file:// file: php://filter".split()
-        + "\x00 .png web-inf/ .git/config .ssh/ id_rsa // \\\\ c$ x [x]( ) {file} ~".split()
-        + [" ", " the "]
+    "traversal": made_of(
+        ".. ../ ..\\ / \\ . ./ .... 0x2e 0x2f x2e ; a etc etc/passwd /etc/passwd proc/self/environ windows win.ini boot.ini c: file:// file: "
+        "php://filter .png web-inf/ .git/config .ssh/ id_rsa // \\\\ c$ x [x]( ) {file} ~",
+        *(" ", "\0", " the "),
     ),
 }
 CONFIRMERS = {"sql": grammar.injection, "command": shell.injection, "traversal": traversal}
 
 
 @pytest.mark.parametrize("family", PIECES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_the_prefilter_rejects_nothing_that_a_confirmer_takes(family: str, data: st.DataObject) -> None:
     text = "".join(data.draw(st.lists(st.sampled_from(PIECES[family]), min_size=1, max_size=9)))
@@ -199,5 +237,5 @@ NAMES = re.compile(r"(?<=[:|])[a-z][a-z0-9_.-]*(?=[|)])")
 def test_the_command_patterns_name_every_program() -> None:
     patterns = [entry.pattern for _, entry in read_patterns(ROOT / "command_injection" / "patterns.yaml", ("command",))]
     line = next(pattern for pattern in patterns if pattern.startswith("^"))
-    assert shell.PROGRAMS | shell.WORDS <= set(NAMES.findall(patterns[0]))
+    assert set(NAMES.findall(patterns[0])) >= shell.PROGRAMS | shell.WORDS
     assert set(NAMES.findall(line)) >= shell.LINE

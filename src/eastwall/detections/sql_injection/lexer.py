@@ -145,7 +145,7 @@ def lex(text: str) -> Tokens:
         match = _TOKEN.match(text, position)
         if match is None:  # `other` takes any character: only the end has no match
             break
-        kind, token = match.lastgroup, match[0]
+        kind, lexeme = match.lastgroup, match[0]
         position = match.end()
         if kind == "tag":
             kind = "string"
@@ -153,7 +153,7 @@ def lex(text: str) -> Tokens:
             spaced = True
             continue
         if kind == "word":
-            letter = _word(token, text, position)
+            letter = _word(lexeme, text, position)
             if not letter:
                 if shape and shape[-1] in "UE":
                     continue
@@ -162,32 +162,32 @@ def lex(text: str) -> Tokens:
         elif kind == "number":
             letter, position = _number(text, match.start(), position)
         elif kind == "string":
-            letter = _string(token)
+            letter = _string(lexeme)
         elif kind == "operator":
             letter = (
                 "|"
-                if token == "||"
+                if lexeme == "||"
                 else "&"
-                if token == "&&"
+                if lexeme == "&&"
                 else "="
-                if token[0] in "=<>!" and token != "!"
+                if lexeme[0] in "=<>!" and lexeme != "!"
                 else "!"
-                if token in "!~"
+                if lexeme in "!~"
                 else "+"
             )
         elif kind == "mark":
-            letter = token
+            letter = lexeme
         elif kind == "variable":
             letter = "v"
         elif kind == "quoted":
             letter = "m"
         elif kind == "code":
-            code = token != "*/"
+            code = lexeme != "*/"
             continue
         elif kind in ("block", "line"):
             if position < length and (kind == "block" or text[position:].strip()):
                 continue  # in the middle a comment is white space
-            letter, words, gap = "c", len(_WORDY.findall(token, 0, 200)), spaced
+            letter, words, gap = "c", len(_WORDY.findall(lexeme, 0, 200)), spaced
         else:
             letter = "x"
         spaced = False
