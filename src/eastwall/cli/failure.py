@@ -23,5 +23,3 @@ NOT_RUNNING = 3
 NOT_FOUND = 4
 INTERRUPTED = 130
 """Ctrl-C, as shells count it: 128 + SIGINT."""
-CLOSED_PIPE = 141
-"""Standard output was closed by its reader: 128 + SIGPIPE."""

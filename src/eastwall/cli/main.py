@@ -10,12 +10,11 @@ from importlib import import_module
 import click
 
 from eastwall import __version__
-from eastwall.cli.failure import CLOSED_PIPE, INTERRUPTED, USAGE, Failure
+from eastwall.cli.failure import INTERRUPTED, USAGE, Failure
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 the answer is no (faults in a policy, a failed check, an attack that passed);
-2 wrong usage or unreadable input; 3 Eastwall does not run or does not answer; 4 not found; 130 interrupted; 141 nobody
-reads the output any more."""
+2 wrong usage or unreadable input; 3 Eastwall does not run or does not answer; 4 not found; 130 interrupted."""
 
 # name -> (module, attribute): a command's module is imported when it is used, so that `eastwall why` does not load the engine.
 COMMANDS = {
@@ -74,7 +73,7 @@ def main() -> None:
     except BrokenPipeError:
         # The reader has seen enough (`eastwall apis | head`): not an error of ours, and flushing stdout at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = CLOSED_PIPE
+        code = 1  # as click and rich do, which mostly notice first
     except Exception as error:
         if os.environ.get("EASTWALL_DEBUG") == "1":
             raise
