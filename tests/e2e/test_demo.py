@@ -34,13 +34,13 @@ KEYS = {
 
 
 def left_running(mark: str) -> list[str]:
-    """Command lines that name `mark`."""
+    """Command lines of our processes that name `mark`."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if mark in command:
+                if mark in command and ("eastwall." in command or "envoy" in command):
                     found.append(command)
     return found
 
@@ -151,7 +151,8 @@ def test_ctrl_c_ends_cleanly(place: Path, moment: str, code: int) -> None:
     assert not list(place.glob("eastwall-demo-*")), "the temporary directory is gone"
 
 
-def test_faults_are_one_line(place: Path) -> None:
+def test_faults_are_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(place))
     (place / "full").mkdir()
     (place / "full" / "file").write_text("x")
     taken = socket.create_server(("127.0.0.1", 0))
@@ -160,6 +161,8 @@ def test_faults_are_one_line(place: Path) -> None:
         for arguments, code, said in (
             (("--data", str(place / "full")), 2, "is not empty"),
             (("--report", str(place / "none" / "r.json")), 2, "there is no directory"),
+            (("--console", "nowhere"), 2, "write HOST:PORT"),
+            (("--data", "/proc/none"), 2, "cannot be used"),
             (("--console", address, "--data", str(place / "data")), 1, f"cannot listen on {address}"),
         ):
             done = run_cli("demo", "--once", *arguments)

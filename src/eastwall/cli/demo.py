@@ -17,11 +17,12 @@ from eastwall.cli.client import Client, json_option, print_json
 from eastwall.cli.demo_recording import recording_console, save
 from eastwall.cli.demo_screen import DemoScreen, print_places, print_summary
 from eastwall.cli.failure import USAGE, Failure
-from eastwall.cli.up import build_options
+from eastwall.cli.up import build_options, parse_address
 from eastwall.dataplanes.envoy.process import EnvoyError
 from eastwall.dataplanes.envoy.proxy import ProxyError
 from eastwall.runtime.demo.processes import DemoError
 from eastwall.runtime.demo.run import Api, Demo, Settings, StoppedError
+from eastwall.runtime.layout import DataDirError, open_data_dir
 from eastwall.runtime.supervisor import StartError, Supervisor
 
 _CONSOLE_PORT = 9440
@@ -63,7 +64,7 @@ def demo(
 
     All of it is on loopback: real services with real holes, invented people, test card numbers.
     """
-    _check_places(data, report, record)
+    _check_places(data, console, report, record)
     work = Path(tempfile.mkdtemp(prefix="eastwall-demo-"))
     out = _console(record, as_json=as_json)
     screen = DemoScreen(out, live=out.is_terminal and record is None)
@@ -100,13 +101,20 @@ def demo(
     sys.exit(code)
 
 
-def _check_places(data: Path | None, *files: Path | None) -> None:
+def _check_places(data: Path | None, console: str | None, *files: Path | None) -> None:
     """Before anything is started. Raises Failure."""
     if data is not None and data.exists() and any(data.iterdir()):
         raise Failure(f"`{data}` is not empty; the demo wants a directory of its own, so that it starts knowing nothing", USAGE)
+    if console is not None:
+        parse_address(console, "--console")
     for file in files:
         if file is not None and not file.absolute().parent.is_dir():
             raise Failure(f"`{file}` cannot be written: there is no directory `{file.absolute().parent}`", USAGE)
+    if data is not None:
+        try:
+            open_data_dir(data)
+        except DataDirError as error:
+            raise Failure(str(error), USAGE) from None
 
 
 def _play(run: Demo, screen: DemoScreen, work: Path, finished: Callable[[], None], *, once: bool) -> int:

@@ -22,10 +22,12 @@ from eastwall.runtime.demo.run import Demo, Report, Screen
 _METHOD_STYLE = {"GET": "green", "POST": "yellow", "PUT": "blue", "PATCH": "magenta", "DELETE": "red"}
 _ROWS = 14
 """Of the table that stays on the screen after act 1."""
+_EVENT_WIDTH = 108
+"""Columns of the terminal from which on event ids have room."""
 _BARS = " ▁▂▃▄▅▆▇█"
 _ACTS = {
     "discover": ("Act 1: discover", "Envoy copies the calls of 20 customers to the engine and goes on; nothing waits, nothing changes."),
-    "enforce": ("Act 2: enforce", "Switched while everybody goes on. Then somebody with an account of the shop tries his luck."),
+    "enforce": ("Act 2: enforce", "Switched while everybody goes on. Then somebody with an account of the shop tries their luck."),
 }  # fmt: skip
 
 
@@ -114,7 +116,7 @@ class DemoScreen(Screen):
         report = self.demo.report
         per = ", ".join(f"{sum(a['service'] == name for a in apis)} of {name}" for name in SERVICES)
         return Text.assemble(
-            (f"{report.templates_found} of {report.templates_expected}", "bold green"), f" operations ({per})\nfrom ",
+            (f"{report.templates_found} of {report.templates_expected}", "bold green"), f" operations ({per}) from ",
             (f"{self.demo.tally.sent:,}", "bold"), " ordinary calls",
         )  # fmt: skip
 
@@ -124,19 +126,20 @@ class DemoScreen(Screen):
     def step_ends(self, result: StepResult) -> None:
         self._running = ""
         if self._lines:
-            what = "stopped" if result.stopped else f"PASSED: {result.loot or 'not by Eastwall'}"
+            what = _outcome(result)
             self.out.print(
                 clean(f"attack    {result.name}: {result.title}: {what}; {result.blocked} of {result.sent} calls blocked"
                       f"{f', first with {result.status}, event {result.event_id}' if result.event_id else ''}"),
                 soft_wrap=True,
             )  # fmt: skip
 
-    def stopped(self, why: dict[str, Any]) -> None:
-        assert self.demo is not None
+    def attacked(self, steps: list[StepResult]) -> None:
         self.close()
         if not self._lines:
             self.out.print()
-            self.out.print(_step_table(self.demo.steps))
+            self.out.print(_step_table(steps, self.out.width))
+
+    def stopped(self, why: dict[str, Any]) -> None:
         self.out.print()
         self.out.print(f"[bold]$ eastwall why {why['id']}[/]")
         print_why(why, self.out)
@@ -169,7 +172,7 @@ class DemoScreen(Screen):
             (str(demo.tally.blocked), "bold red" if demo.tally.blocked else "bold green"), "   ", self._rate(),
             ("   attack calls blocked ", "dim"), (str(blocked), "bold red"),
         )  # fmt: skip
-        return Group(head, Text(), _step_table(demo.steps, self._running, self._spinner))
+        return Group(head, Text(), _step_table(demo.steps, self.out.width, self._running, self._spinner))
 
     def _rate(self) -> Text:
         assert self.demo is not None
@@ -236,7 +239,13 @@ def _drift_rows(differences: list[drift.Finding]) -> Iterable[tuple[str, Text]]:
             yield kind, words
 
 
-def _step_table(steps: Iterable[StepResult], running: str = "", spinner: Spinner | None = None) -> Table:
+def _outcome(step: StepResult) -> str:
+    if step.stopped:
+        return "stopped"
+    return f"PASSED: got {step.loot}" if step.loot else "NOT STOPPED: failed, but not because of Eastwall"
+
+
+def _step_table(steps: Iterable[StepResult], width: int, running: str = "", spinner: Spinner | None = None) -> Table:
     done = {step.name: step for step in steps}
     shown = _table()
     shown.add_column("", width=1)
@@ -244,18 +253,25 @@ def _step_table(steps: Iterable[StepResult], running: str = "", spinner: Spinner
         shown.add_column(column, no_wrap=True)
     shown.add_column("blocked", justify="right", no_wrap=True)
     shown.add_column("http", justify="right", no_wrap=True)
-    shown.add_column("event", no_wrap=True)
+    if width >= _EVENT_WIDTH:
+        shown.add_column("event", no_wrap=True)
     for name, (title, _) in STEPS.items():
         step = done.get(name)
         if step is None:
             mark: RenderableType = spinner if name == running and spinner is not None else Text("·", "dim")
-            shown.add_row(mark, Text(name, "" if name == running else "dim"), Text(title, "dim"), "", "", "")
+            shown.add_row(mark, Text(name, "" if name == running else "dim"), Text(title, "dim"))
             continue
         mark = Text("✔", "bold green") if step.stopped else Text("✘", "bold red")
-        what = Text(title) if step.stopped else Text(f"PASSED: {step.loot or 'stopped by nobody'}", "bold red")
-        shown.add_row(
-            mark, Text(name, "bold"), what, f"{step.blocked}/{step.sent}", str(step.status or "-"), step.event_id or "-"
-        )
+        what = Text(title) if step.stopped else Text(_outcome(step), "bold red")
+        cells: list[RenderableType] = [
+            mark,
+            Text(name, "bold"),
+            what,
+            f"{step.blocked}/{step.sent}",
+            str(step.status or "-"),
+            step.event_id or "-",
+        ]
+        shown.add_row(*cells[: len(shown.columns)])
     return shown
 
 
