@@ -175,8 +175,7 @@ def _keyed(hash_key: bytes, service: str, kind: str) -> Any:
     return blake2b(f"{service}\0{kind}\0".encode("utf-8", "surrogatepass"), digest_size=8, key=hash_key)
 
 
-@lru_cache(maxsize=65_536)
-def object_key(hash_key: bytes, service: str, kind: str, value: str) -> int:
+def hash_object(hash_key: bytes, service: str, kind: str, value: str) -> int:
     """Keyed signed 64-bit hash of an object: BLAKE2b-64 of `service NUL kind NUL value`, little-endian.
 
     UUIDs are compared without regard to case. `hash_key` has at most 64 bytes.
@@ -188,7 +187,9 @@ def object_key(hash_key: bytes, service: str, kind: str, value: str) -> int:
     return int.from_bytes(state.digest(), "little", signed=True)
 
 
-@lru_cache(maxsize=65_536)
+object_key = lru_cache(maxsize=65_536)(hash_object)
+
+
 def shown(value: str) -> str:
     """The value for an explanation: whole when it is a plain number or UUID, else its ends."""
     if value.isdecimal() or _UUID.fullmatch(value):
@@ -263,7 +264,7 @@ def planned_gifts(operation: Operation, match: Match, found: list[tuple[str, str
     if endpoint is None or not endpoint.gives:
         return False
     for place, kind in endpoint.gives:
-        _planned(operation.body, _steps(place), 0, kind, found)
+        _planned(operation.body, steps_of(place), 0, kind, found)
     return True
 
 
@@ -324,7 +325,7 @@ def list_reference(name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _steps(place: str) -> tuple[str, ...]:
+def steps_of(place: str) -> tuple[str, ...]:
     """`items[].order.id` -> `("items", "[]", "order", "id")`."""
     return tuple(step for part in place.split(".") for step in part.replace("[]", "\0[]").split("\0") if step)
 

@@ -16,6 +16,13 @@ from msgspec import Struct
 from eastwall.model.operation import ParserFault
 from eastwall.protocols.limits import Limits
 
+try:
+    from eastwall.protocols._survey import doubts
+except ImportError:  # no C compiler at installation: `accelerated` says so
+    accelerated = False
+else:
+    accelerated = True
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -24,6 +31,7 @@ _SAFE_DIGITS = b"0" * 16
 """2**53 has 16 digits: a body without a run of 16 digits holds no integer beyond it."""
 SAFE_INTEGER = 2**53
 """Integers beyond this are read differently by readers with IEEE 754 doubles (RFC 8259 section 6)."""
+DEEP, REPEATS, BIG = 1, 2, 4
 _MAX_FAULTS = 8
 """Faults of one kind that are told one by one."""
 _STRUCTURE = re.compile(rb'(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^,{\["]*+)++|[,{\[]', re.DOTALL)
@@ -58,15 +66,36 @@ def parse(body: bytes, limits: Limits) -> Parsed:
         return _lenient(body, limits)
     except RecursionError:
         return _too_deep(limits)
-    # As many containers as levels are needed for a body to be too deep.
-    if body.count(b"{") + body.count(b"[") > limits.max_depth and deeper_than(tree, limits.max_depth):
+    doubt = doubts(body, tree, limits.max_depth) if accelerated else doubts_of(body, tree, limits.max_depth)
+    if not doubt:
+        return Parsed(True, tree)
+    if doubt & DEEP and deeper_than(tree, limits.max_depth):
         return _too_deep(limits)
     faults: tuple[ParserFault, ...] = ()
-    if may_repeat_keys(body, tree):
-        faults = _duplicates(body)
-    if may_hold_big_integer(body):
+    if doubt & REPEATS:
+        try:
+            faults = _duplicates(body)
+        except RecursionError:  # what a repeated key dropped nests deeper than what was kept
+            return _too_deep(limits)
+    if doubt & BIG:
         faults += tuple(_big_integers(tree))
     return Parsed(True, tree, faults)
+
+
+def doubts_of(body: bytes, tree: Any, max_depth: int) -> int:
+    """What of a body that was decoded to `tree` needs a closer look; a missing bit is a proof that there is nothing.
+
+    DEEP: it may nest more than `max_depth` levels. REPEATS: see `may_repeat_keys`. BIG: see `may_hold_big_integer`.
+
+    The twin in `_survey.c` reads the bytes once, outside of strings. It knows the keys that were written (each has one colon) and
+    those that were kept, the levels and the longest number, so that its answers are exact but for numbers: it sets no bit that this
+    one does not set, and every bit that is needed.
+    """
+    # As many containers as levels are needed for a body to be too deep.
+    found = DEEP if body.count(b"{") + body.count(b"[") > max_depth else 0
+    if may_repeat_keys(body, tree):
+        found |= REPEATS
+    return found | BIG if may_hold_big_integer(body) else found
 
 
 def may_repeat_keys(body: bytes, tree: Any) -> bool:

@@ -7,6 +7,7 @@ import math
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 from eastwall.protocols import json as bodies
 from eastwall.protocols.limits import Limits
 
+if bodies.accelerated:
+    from eastwall.protocols._survey import doubts
+
+needs_c = pytest.mark.skipif(not bodies.accelerated, reason="the loop in C is not built (no compiler at installation)")
 LIMITS = Limits()
 
 
@@ -100,6 +105,22 @@ def ids(parsed: bodies.Parsed) -> list[str]:
     return [fault.id for fault in parsed.faults]
 
 
+def parse(body: bytes, limits: Limits) -> bodies.Parsed:
+    """What both the C loop and its Python twin make of a body: the same."""
+    slow = with_python(body, limits)
+    if bodies.accelerated:
+        assert repr(bodies.parse(body, limits)) == repr(slow)
+    return slow
+
+
+def with_python(body: bytes, limits: Limits) -> bodies.Parsed:
+    present, bodies.accelerated = bodies.accelerated, False
+    try:
+        return bodies.parse(body, limits)
+    finally:
+        bodies.accelerated = present
+
+
 @given(written())
 @example(b'{"a":1,"a":1}')
 @example(b'{"a":{"b":1},"a":2,"x":"\\u0022\\u003a\\u003a"}')  # escaped colons would hide the dropped ones from a bare count
@@ -107,7 +128,7 @@ def ids(parsed: bodies.Parsed) -> list[str]:
 @example(b'{"a" :1, "x":"\\":" , "a"\n: 2}')
 @example(b'{"a":{"x":"::"},"a":"::::"}')
 def test_repeated_keys_are_found_as_the_slow_twin_finds_them(body: bytes) -> None:
-    parsed = bodies.parse(body, LIMITS)
+    parsed = parse(body, LIMITS)
     assert parsed.ok
     assert parsed.tree == json.loads(body)
     assert ("duplicate-key" in ids(parsed)) == bool(repeated_keys(body))
@@ -125,7 +146,7 @@ def test_no_slow_pass_on_a_clean_body(body: bytes) -> None:
 @example(b"[-9007199254740993,9007199254740992]")
 @example(b'{"card":"4111111111111111"}')
 def test_big_integers_are_told_and_kept_exact(body: bytes) -> None:
-    parsed = bodies.parse(body, LIMITS)
+    parsed = parse(body, LIMITS)
     expected = big_integers(json.loads(body))
     assert ("big-integer" in ids(parsed)) == bool(expected)
     assert big_integers(parsed.tree) == expected
@@ -141,7 +162,7 @@ def test_the_digit_shortcut_never_misses_a_run(body: bytes) -> None:
 def test_depth_is_counted_as_the_slow_twin_counts_it(body: bytes, levels: int) -> None:
     tree = json.loads(body)
     assert bodies.deeper_than(tree, levels) == (depth(tree) > levels)
-    parsed = bodies.parse(body, Limits(max_depth=levels))
+    parsed = parse(body, Limits(max_depth=levels))
     assert parsed.ok == (depth(tree) <= levels)
     assert parsed.ok or ids(parsed) == ["too-deep"]
 
@@ -150,16 +171,16 @@ def test_depth_is_counted_as_the_slow_twin_counts_it(body: bytes, levels: int) -
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]"), ('["][",', "]")])
 def test_deep_bodies_are_refused_whatever_their_form(levels: int, opening: str, closing: str) -> None:
     for body in (opening * levels + "1" + closing * levels, opening * levels):
-        parsed = bodies.parse(body.encode(), LIMITS)
+        parsed = parse(body.encode(), LIMITS)
         assert not parsed.ok
         assert ids(parsed) in (["too-deep"], ["invalid-json"], ["too-many-values"])
-    assert bodies.parse((opening * 20 + "1" + closing * 20).encode(), LIMITS).ok
+    assert parse((opening * 20 + "1" + closing * 20).encode(), LIMITS).ok
 
 
 def test_a_million_keys_cost_no_memory_to_speak_of() -> None:
     body = ("{" + ",".join(f'"k{i}":1' for i in range(1_000_000)) + "}").encode()
     tracemalloc.start()
-    parsed = bodies.parse(body, LIMITS)
+    parsed = parse(body, LIMITS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert not parsed.ok
@@ -170,14 +191,14 @@ def test_a_million_keys_cost_no_memory_to_speak_of() -> None:
 @pytest.mark.parametrize(("count", "ok"), [(49_999, True), (50_000, False)])
 def test_values_are_counted_exactly_and_commas_in_text_are_none(count: int, ok: bool) -> None:
     # `count` items and the array itself.
-    assert bodies.parse(("[" + ",".join(["0"] * count) + "]").encode(), LIMITS).ok is ok
-    assert bodies.parse(json.dumps([",[{" * 60_000, '"' + ",[" * 60_000]).encode(), LIMITS).ok
+    assert parse(("[" + ",".join(["0"] * count) + "]").encode(), LIMITS).ok is ok
+    assert parse(json.dumps([",[{" * 60_000, '"' + ",[" * 60_000]).encode(), LIMITS).ok
 
 
 def test_an_unterminated_string_does_not_cost_quadratic_time() -> None:
     body = b'"' + b'\\"' * 2_000_000
-    assert ids(bodies.parse(body, LIMITS)) == ["invalid-json"]
-    assert ids(bodies.parse(b"[" + b'",' * 500_000, LIMITS))[0] in ("invalid-json", "too-many-values")
+    assert ids(parse(body, LIMITS)) == ["invalid-json"]
+    assert ids(parse(b"[" + b'",' * 500_000, LIMITS))[0] in ("invalid-json", "too-many-values")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +222,7 @@ def test_an_unterminated_string_does_not_cost_quadratic_time() -> None:
     ],
 )
 def test_what_parsers_disagree_on_is_told_and_still_read(body: bytes, tree: Any, expected: str) -> None:
-    parsed = bodies.parse(body, LIMITS)
+    parsed = parse(body, LIMITS)
     assert parsed.ok
     assert expected in ids(parsed)
     if isinstance(tree, float):
@@ -215,7 +236,7 @@ def test_what_parsers_disagree_on_is_told_and_still_read(body: bytes, tree: Any,
     "body", [b"", b" ", b"{", b"[1,]", b"{'a':1}", b"nope", b'{"a" 1}', b"\x00", b'"', b"//c\n{}", b"0123", b"{\xff"]
 )
 def test_what_is_no_json_is_no_json(body: bytes) -> None:
-    parsed = bodies.parse(body, LIMITS)
+    parsed = parse(body, LIMITS)
     if parsed.ok:
         assert ids(parsed) == ["trailing-data"]  # 0123 begins with the number 0
     else:
@@ -223,7 +244,44 @@ def test_what_is_no_json_is_no_json(body: bytes) -> None:
 
 
 def test_faults_name_the_place_and_are_bounded() -> None:
-    parsed = bodies.parse(b'{"items":[{"id":1},{"id":90071992547409931}]}', LIMITS)
+    parsed = parse(b'{"items":[{"id":1},{"id":90071992547409931}]}', LIMITS)
     assert [(fault.id, fault.where) for fault in parsed.faults] == [("big-integer", "body.items[1].id")]
     many = ("[" + ",".join(['{"a":1,"a":12345678901234567890}'] * 1000) + "]").encode()
-    assert len(bodies.parse(many, LIMITS).faults) <= 20
+    assert len(parse(many, LIMITS).faults) <= 20
+
+
+@needs_c
+@given(written(), st.integers(0, 8))
+@example(b'{"a":1,"a":1}', 8)
+@example(b'{"a":[[[[1]]]],"a":2}', 2)  # what was dropped counts as deep
+@example(b'["\\\\",{"a":1,"\\u0061":2}]', 8)
+@example(b'["\\"",1234567890123456]', 8)
+def test_the_loop_in_c_is_exact(body: bytes, levels: int) -> None:
+    tree = msgspec.json.decode(body)
+    found = doubts(body, tree, levels)
+    written_depth = depth(json.loads(body, object_pairs_hook=lambda pairs: [value for _, value in pairs]))
+    assert bool(found & bodies.DEEP) == (written_depth > levels)
+    if not found & bodies.DEEP:
+        assert bool(found & bodies.REPEATS) == bool(repeated_keys(body))
+    if big_integers(tree):
+        assert found & bodies.BIG
+    # It may only be quieter than its twin where the twin need not have spoken.
+    assert not found & ~bodies.DEEP & ~bodies.REPEATS & ~bodies.doubts_of(body, tree, levels)
+
+
+@needs_c
+@given(
+    st.binary(max_size=64) | st.text('"\\{}[]:,0123456789a', max_size=64).map(str.encode),
+    trees.map(lambda tree: tree if not isinstance(tree, Pairs) else None),
+)
+def test_the_loop_in_c_stands_any_bytes(body: bytes, tree: Any) -> None:
+    """Only decoded bodies come to it; still, nothing in the bytes may lead it out of them."""
+    assert 0 <= doubts(body, tree, 8) <= 7
+
+
+def test_what_a_repeated_key_drops_may_be_deeper_than_any_parser_goes() -> None:
+    """The decoder takes it, the pass that looks for the repeated key may not: still an answer, and the same from both loops."""
+    for levels in (*range(60, 70), *range(880, 1000, 3)):
+        body = b'{"a":' + b"[" * levels + b"]" * levels + b',"a":1}'
+        parsed = parse(body, LIMITS)
+        assert set(ids(parsed)) & {"duplicate-key", "too-deep"}, levels
