@@ -7,7 +7,7 @@ are judged (`template_judgement`) as names or as values of one parameter, and ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from re import compile as regex
 
 from eastwall.discovery.template_evidence import SUFFIX, Node
@@ -16,6 +16,12 @@ from eastwall.discovery.value_kinds import CLEAR, look_of
 
 _KEY_VALUE = regex(r"([A-Za-z_@][A-Za-z0-9_.@-]{0,63}=)('?)([^'=,;()&]+)('?)")
 _ODATA_KEY = regex(r"([A-Za-z_][A-Za-z0-9_.]*)\(('?)([^=()',]+)('?)\)")
+_OFF = 1.5
+"""A reading is repeated when it shows that the calls of a usual operation were taken for so much more or less."""
+_SIZE_BIAS = 1.4
+"""The operation of a usual call has so many more calls than a usual operation."""
+_FEW, _FEW_NEED = 5, 4.0
+"""So few values are a closed set until the odds are high: they are told as names."""
 _FORMATS = 3
 """So many formats or verbs behind the values, none shared by two: they belong to the value (`photo.png`), as one parameter."""
 
@@ -84,9 +90,12 @@ class Inference:
         self.judge = judge
         self.contexts: dict[str, set[str]] = {}
         self._gather_contexts(root, "")
-        quick = self._read([root], (), None, quick=True)
-        self.per_operation = max(1.0, root.calls / max(1, _operations(quick)))
+        self.per_operation = _usual_calls(self._read([root], (), None, quick=True))
         self.place = self._read([root], (), None, quick=False)
+        usual = _usual_calls(self.place)
+        if max(usual, self.per_operation) > _OFF * min(usual, self.per_operation):
+            self.per_operation = usual
+            self.place = self._read([root], (), None, quick=False)
         number_places(self.place)
 
     def _gather_contexts(self, node: Node, before: str) -> None:
@@ -142,7 +151,7 @@ class Inference:
         *,
         quick: bool,
     ) -> None:
-        names, values = self._split(nodes, children, rest, path, quick=quick)
+        names, values = self._split(nodes, children, rest, path, place.methods, quick=quick)
         for step in names:
             place.names[step] = self._read(children[step], (*path, ("name", step)), None, quick=quick)
         if not values and not rest:
@@ -157,10 +166,22 @@ class Inference:
         self._read(pooled, (*path, ("parameter", "")), parameter, quick=quick)
 
     def _split(
-        self, nodes: Sequence[Node], children: dict[str, list[Node]], rest: list[Node], path: tuple[Step, ...], *, quick: bool
+        self,
+        nodes: Sequence[Node],
+        children: dict[str, list[Node]],
+        rest: list[Node],
+        path: tuple[Step, ...],
+        methods: Iterable[str],
+        *,
+        quick: bool,
     ) -> tuple[list[str], list[str]]:
         """(names, values) among the children, both sorted."""
-        level = Level(nodes, path, rest)
+        if len(children) == 1 and not rest:
+            step, only = next(iter(children.items()))
+            if step[:1] == SUFFIX or only[0].group not in CLEAR or _stands_alone(Candidate(step, only)):
+                return [step], []  # one word where there could be more: a name until another one comes
+            return [], [step]
+        level = Level(nodes, path, rest, methods)
         names = []
         for step in sorted(children):
             if step[:1] == SUFFIX:
@@ -171,7 +192,7 @@ class Inference:
         if len(level.clear) == 1 and not rest and _stands_alone(level.clear[0]):
             names.append(level.clear.pop().step)
         judge_by_look(level, self.contexts)
-        if not quick and level.candidates and (len(level.candidates) + len(level.clear) > 1 or self.judge):
+        if not quick and level.candidates and len(level.candidates) + len(level.clear) > 1:
             everyone = [node for c in level.clear + level.candidates for node in c.nodes] + rest
             together = self._read(everyone, (*path, ("parameter", "")), Place(), quick=True)
             number_places(together)
@@ -179,8 +200,10 @@ class Inference:
                 c.count_tails(together, level.cost)
             level.count_rest(together)
             judge_by_traffic(level, self.per_operation, self.judge)
-        names += [c.step for c in level.candidates if c.odds <= 0]
-        return sorted(names), sorted(c.step for c in level.clear + level.candidates if c.odds > 0)
+        few = not rest and len(level.clear) + sum(c.odds > 0 for c in level.candidates) <= _FEW
+        needed = _FEW_NEED if few else 0.0
+        names += [c.step for c in level.candidates if c.odds <= needed]
+        return sorted(names), sorted(c.step for c in level.clear + level.candidates if c.odds > needed)
 
 
 def _stands_alone(only: Candidate) -> bool:
@@ -210,5 +233,17 @@ def number_places(root: Place) -> None:
         stack.extend(here.following())
 
 
-def _operations(place: Place) -> int:
-    return len(place.methods) + sum(map(_operations, place.following()))
+def _usual_calls(root: Place) -> float:
+    """Calls of a usual operation: the median over calls, not over operations, as it does not mind many wrong small ones."""
+    counts: list[int] = []
+    stack = [root]
+    while stack:
+        place = stack.pop()
+        counts += [good + weak for good, weak, _ in place.methods.values()]
+        stack.extend(place.following())
+    left = sum(counts) / 2
+    for count in sorted(counts, reverse=True):
+        left -= count
+        if left <= 0:
+            return max(1.0, count / _SIZE_BIAS)
+    return 1.0

@@ -16,23 +16,25 @@ values look different. The judgement is repeated with the better pool a few time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import exp, log2
 from typing import Protocol
 
-from eastwall.discovery.api_words import share_of_api_words
+from eastwall.discovery.api_words import pronounceable, share_of_api_words
 from eastwall.discovery.template_evidence import Node
 from eastwall.discovery.template_weights import BIAS, FIRST_BIAS, FIRST_WEIGHTS, WEIGHTS
 from eastwall.discovery.value_kinds import look_of
 
 ROUNDS = 4
+_USUAL, _DEVIATION = 0.6, 1.8
+"""Logarithms (base 2) of the calls of operations lie so much below that of their mean, and spread so far: a skewed API."""
 _REST = 4.0
 """How many values a pool of values that are not kept one by one counts for."""
 
 Step = tuple[str, str]
 """How a place was reached: (`name` | `pattern` | `parameter`, text)."""
-Key = tuple[int, str]
-"""An operation below: (place number, method)."""
+Key = tuple[int, str, str]
+"""An operation below: (place number, method, kind of the last id on the way there)."""
 
 
 class Steps(Protocol):
@@ -48,7 +50,20 @@ class Steps(Protocol):
 class Candidate:
     """A child that may be a name or a value."""
 
-    __slots__ = ("calls", "features", "leaf", "lexical", "look", "nodes", "odds", "operations", "step", "tails", "total")
+    __slots__ = (
+        "calls",
+        "features",
+        "leaf",
+        "lexical",
+        "look",
+        "nodes",
+        "odds",
+        "operations",
+        "step",
+        "tails",
+        "together",
+        "total",
+    )
 
     def __init__(self, step: str, nodes: list[Node]) -> None:
         self.step = step
@@ -63,7 +78,9 @@ class Candidate:
         self.operations = 1
         self.features: dict[str, float] = {}
         """Those of look and place."""
-        self.lexical = 0.0
+        self.together: dict[str, float] = {}
+        """Features of the candidates that look like this one."""
+        self.lexical = 6.0
         """Odds by look and place alone."""
         self.odds = 20.0
         """Logarithm of the odds that this is a value."""
@@ -75,7 +92,7 @@ class Candidate:
     def count_tails(self, place: Steps, cost: dict[Key, float]) -> None:
         counts: dict[Key, float] = {}
         for node in self.nodes:
-            _tails(node, place, 0.0, counts, cost)
+            _tails(node, place, 0.0, "", counts, cost)
         self.operations = max(1, len(counts))
         self.tails = {key: 1 + log2(n) for key, n in counts.items()}
         self.total = sum(self.tails.values())
@@ -84,7 +101,9 @@ class Candidate:
 class Level:
     """All that is known at one position while its children are judged."""
 
-    def __init__(self, nodes: Sequence[Node], path: tuple[Step, ...], rest: list[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], path: tuple[Step, ...], rest: list[Node], methods: Iterable[str]) -> None:
+        self.methods = frozenset(methods)
+        """Methods that end at this position."""
         self.nodes = nodes
         self.path = path
         self.rest = rest
@@ -99,7 +118,7 @@ class Level:
     def count_rest(self, place: Steps) -> None:
         counts: dict[Key, float] = {}
         for node in self.rest:
-            _tails(node, place, 0.0, counts, self.cost)
+            _tails(node, place, 0.0, "", counts, self.cost)
         self.rest_tails = {key: _REST * (1 + log2(n)) for key, n in counts.items()}
 
 
@@ -117,12 +136,14 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
             **place,
             f"look_{c.look.style}": 1.0,
             "api_words": share_of_api_words(c.step),
+            "pronounceable": max(-2.0, min(2.0, pronounceable(c.step))),
             "elsewhere": log2(1 + len(contexts.get(c.step, set()) - {before, ""})),
             "plural_itself": float(c.step[-1:] == "s" and c.step[-2:] != "ss"),
             "writes_item": float(bool(ends & {"DELETE", "PUT", "PATCH"})),
             "posts_only": float(ends == {"POST"}),
         }
-        c.lexical = c.odds = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in c.features.items())
+        c.odds = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in c.features.items())
+        c.lexical = max(-6.0, min(6.0, c.odds))
 
 
 def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) -> None:
@@ -133,15 +154,19 @@ def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) ->
         _round(level, per_operation, judge)
 
 
+def _surprise(calls: float, operations: int, per_operation: float) -> float:
+    """How far from usual it is that so many operations have so many calls: squared, in units of a usual deviation; 0..9."""
+    return min(9.0, ((log2(calls / (operations * per_operation)) + _USUAL) / _DEVIATION) ** 2)
+
+
 def _place(level: Level, clear_share: float) -> dict[str, float]:
     last = level.path[-1] if level.path else ("root", "")
-    ends = {method for node in level.nodes for method in node.methods}
     return {
         "root": float(not level.path),
         "second": float(len(level.path) == 1),
         "after_parameter": float(last[0] == "parameter"),
-        "parent_get": float("GET" in ends),
-        "parent_post": float("POST" in ends),
+        "parent_get": float("GET" in level.methods),
+        "parent_post": float("POST" in level.methods),
         "plural": float(last[0] == "name" and last[1].endswith("s")),
         "clear_share": clear_share,
         "parameters": float(min(3, sum(how == "parameter" for how, _ in level.path))),
@@ -153,23 +178,20 @@ def _together(level: Level, per_operation: float) -> None:
     groups: dict[tuple[bool, str], list[Candidate]] = {}
     for c in level.candidates:
         groups.setdefault((c.leaf, c.look.style), []).append(c)
-    for (leaf, _), group in groups.items():
+    for group in groups.values():
         operations = len({key for c in group for key in c.tails}) or 1
-        calls = sum(c.calls for c in group)
-        own = sum(log2(c.calls / (c.operations * per_operation)) for c in group) / len(group)
-        rate = log2(calls / (operations * per_operation))
+        as_one = _surprise(sum(c.calls for c in group), operations, per_operation)
+        as_many = sum(_surprise(c.calls, c.operations, per_operation) for c in group) / len(group)
         features = {
             "group_size": log2(len(group)),
-            "group_rate": rate,
-            "group_own_rate": own,
+            "group_as_one": as_one,
+            "group_as_many": as_many,
+            "group_reuse": log2(sum(c.calls for c in group) / (len(group) * operations)),
             "group_singles": sum(c.calls == 1 for c in group) / len(group),
-            "group_lexical": sum(max(-6.0, min(6.0, c.lexical)) for c in group) / len(group),
-            "leaf_group_rate": leaf * rate,
-            "leaf_group_own_rate": leaf * own,
-            "leaf_group_size": leaf * log2(len(group)),
+            "group_lexical": sum(c.lexical for c in group) / len(group),
         }
         for c in group:
-            c.features = {**c.features, **features}
+            c.together = features
 
 
 def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
@@ -183,7 +205,7 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
         count += w
         calls += w * c.calls
         singles += w * (c.calls == 1)
-        lexical += w * max(-6.0, min(6.0, c.lexical)) if c.lexical else w * 6.0
+        lexical += w * c.lexical
         styles[c.look.style] = styles.get(c.look.style, 0.0) + w
         for key, amount in c.tails.items():
             pool[key] = pool.get(key, 0.0) + w * amount
@@ -196,25 +218,27 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
         others = count - w
         own_pool = sum(pool[key] > 0.4 and pool[key] - w * amount <= 0.4 for key, amount in c.tails.items())
         operations = max(1, shared - own_pool, c.operations)
-        own_rate = max(-8.0, min(4.0, log2(c.calls / (c.operations * per_operation))))
-        pool_rate = max(-6.0, min(8.0, log2((calls + (1 - w) * c.calls) / (operations * per_operation))))
         tail = max(-12.0, min(12.0, _tail_bits(c, w, pool, total, level.cost))) / 4
-        leaf = float(c.leaf)
         features = {
-            **c.features,
+            **c.together,
+            "lexical": c.lexical,
             "tail": tail,
-            "own_rate": own_rate,
-            "pool_rate": pool_rate,
+            "leaf_tail": tail * c.leaf,
+            "as_name": _surprise(c.calls, c.operations, per_operation),
+            "as_value": _surprise(calls + (1 - w) * c.calls, operations, per_operation),
             "others": log2(1 + others),
             "other_share": others / max(1.0, among - 1),
+            "parents": log2(len(c.nodes)),
+            "parent_share": len(c.nodes) / len(level.nodes) * min(1.0, log2(len(level.nodes)) / 3),
             "singles": (singles - w * (c.calls == 1)) / max(1.0, others),
-            "alike": log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2,
-            "others_lexical": (lexical - w * max(-6.0, min(6.0, c.lexical))) / max(1.0, others),
-            "leaf": leaf,
-            "leaf_pool_rate": leaf * pool_rate,
-            "leaf_own_rate": leaf * own_rate,
-            "leaf_tail": leaf * tail,
-            "siblings": log2(among),
+            "alike": (log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2) * min(1.0, others / 4),
+            "others_lexical": (lexical - w * c.lexical) / max(1.0, others),
+            "leaf": float(c.leaf),
+            "after_parameter": c.features["after_parameter"],
+            "parent_get": c.features["parent_get"],
+            "root": c.features["root"],
+            "clear_share": c.features["clear_share"],
+            "writes_item": c.features["writes_item"],
         }
         if judge is not None:
             results.append(judge(level, c, features))
@@ -235,17 +259,19 @@ def _tail_bits(c: Candidate, weight: float, pool: dict[Key, float], total: float
     return bits
 
 
-def _tails(node: Node, place: Steps, cost: float, into: dict[Key, float], costs: dict[Key, float]) -> None:
+def _tails(node: Node, place: Steps, cost: float, kind: str, into: dict[Key, float], costs: dict[Key, float]) -> None:
     """Count the operations below a node, as a reading names them, with the bits it takes to spell each."""
     for method, counts in node.methods.items():
-        key = (place.number, method)
+        key = (place.number, method, kind)
         into[key] = into.get(key, 0) + counts[0] + counts[1]
         costs[key] = cost + 1.5
     parameter = place.parameter
     for step, child in node.children.items():
         after = place.next(step)
-        if after is not None:
-            _tails(child, after, cost + (1.5 if after is parameter else 6.0), into, costs)
+        if after is parameter and after is not None:
+            _tails(child, after, cost + 1.5, child.group, into, costs)
+        elif after is not None:
+            _tails(child, after, cost + 6.0, kind, into, costs)
     if parameter is not None:
         for child in node.rest.values():
-            _tails(child, parameter, cost + 1.5, into, costs)
+            _tails(child, parameter, cost + 1.5, child.group, into, costs)

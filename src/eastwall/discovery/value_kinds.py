@@ -7,6 +7,8 @@ from functools import lru_cache
 from re import compile as regex
 from typing import NamedTuple
 
+from eastwall.discovery.api_words import pronounceable
+
 _KINDS = regex(
     "|".join(
         (
@@ -62,7 +64,7 @@ def _random_looking(segment: str) -> bool:
     runs = len(_RUNS.findall(tail))
     mixed = tail != tail.lower() and tail != tail.upper()
     if not digits:
-        return mixed and len(tail) >= 10 and runs * 2.6 > len(tail)
+        return mixed and runs >= 3 and pronounceable(tail) < (0.3 if runs * 2.6 > len(tail) else -0.2)
     return runs * (2.2 if mixed else 3.0) > len(tail) or (digits * 3 > len(tail) and len(tail) >= 10 and runs >= 3)
 
 
