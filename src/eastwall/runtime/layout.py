@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,11 @@ def open_data_dir(root: Path) -> DataDir:
     try:
         for path in (data.root, data.run, data.spool, data.snapshots, data.policy, data.secrets, data.logs):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_owner(data.run)
+        if data.run.parent != data.root:
+            _check_owner(data.run)
+        # Made by somebody else before us, or by an archive: what is in them is nobody else's business. The root is the user's.
+        for path in (data.run, data.spool, data.snapshots, data.policy, data.secrets, data.logs):
+            path.chmod(0o700)
         _generate(data.token_file, lambda: secrets.token_urlsafe(24).encode())
         _generate(data.secrets / "hash.key", lambda: secrets.token_bytes(32))
     except OSError as error:
@@ -105,10 +110,12 @@ def existing_data_dir(root: Path) -> DataDir:
 
 
 def _check_owner(path: Path) -> None:
-    # The fallback lies in a shared temporary directory: someone else's directory there must not be trusted.
-    if path.stat().st_uid != os.getuid():
+    # The fallback lies in a shared temporary directory: someone else's directory or link there must not be trusted.
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise DataDirError(f"`{path}` is a link and not a directory; remove it or name another directory with --data")
+    if found.st_uid != os.getuid():
         raise DataDirError(f"`{path}` belongs to another user; remove it or name another directory with --data")
-    path.chmod(0o700)
 
 
 def _generate(path: Path, content: Callable[[], bytes]) -> None:
