@@ -144,7 +144,7 @@ def test_what_is_not_held_whole_cannot_be_replaced(closed: bool, content: str) -
         drive(on, request())
         _, reply = drive(on, body("request_body", b"x" * 11, end=False), change)
     else:
-        _, reply = drive(on, request(content_type="text/event-stream"), change)
+        _, reply = drive(on, request(upgrade="websocket"), change)
     assert reply.WhichOneof("response") == (
         "immediate_response" if closed else f"request_{'body' if content == 'part' else 'headers'}"
     )
@@ -175,7 +175,9 @@ def test_body_over_the_limit_is_refused_where_so_configured(declared: bool) -> N
 
 
 def test_refusal_of_a_grpc_call_is_in_its_own_form() -> None:
-    _, reply = drive(stream(), request(content_type="application/grpc"), DENY)
+    message = request(content_type="application/grpc")
+    message.attributes["envoy.filters.http.ext_proc"].update({"request.protocol": "HTTP/2"})
+    _, reply = drive(stream(), message, DENY)
     shown = text(reply)
     assert "problem+json" not in shown
     assert f"event {ID}" in shown
@@ -184,22 +186,31 @@ def test_refusal_of_a_grpc_call_is_in_its_own_form() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        {"content_type": "application/grpc+proto"},
-        {"content_type": "Text/Event-Stream; charset=utf-8"},
-        {"content_type": "application/x-ndjson"},
+        {"content_type": "application/grpc+proto", "attribute": "HTTP/2"},
         {"upgrade": "websocket", "connection": "upgrade"},
         {":protocol": "websocket"},
     ],
 )
 def test_streams_are_never_waited_for(kind: dict[str, str]) -> None:
     on = stream()
-    message = request("GET", **{key: value for key, value in kind.items() if key[0] != ":"})
+    message = request("GET", **{key: value for key, value in kind.items() if key[0] != ":" and key != "attribute"})
+    if "attribute" in kind:
+        message.attributes["envoy.filters.http.ext_proc"].update({"request.protocol": kind["attribute"]})
     for key in kind:
         if key[0] == ":":
             message.request_headers.headers.headers.add(key=key, raw_value=kind[key].encode())
     (call,), reply = drive(on, message)
     assert (call.request.body_state, call.request.body) == (BodyState.STREAMED, b"")
     assert not reply.HasField("mode_override")
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/x-ndjson", "application/grpc"])
+def test_a_mere_word_of_a_caller_makes_no_stream(content_type: str) -> None:
+    message = request("POST", content_type=content_type)
+    message.attributes["envoy.filters.http.ext_proc"].update({"request.protocol": "HTTP/1.1"})
+    asks, reply = drive(stream(), message)
+    assert asks == ()
+    assert reply.HasField("mode_override"), "the body must be asked for"
 
 
 def test_response_to_a_request_that_was_never_whole() -> None:

@@ -30,6 +30,7 @@ from eastwall.dataplanes.extproc.messages import (
     host_of,
     immediate,
     is_stream,
+    request_is_stream,
     length_of,
     peer_of,
     problem,
@@ -180,7 +181,7 @@ class Stream:
             return self._judge_request(BodyState.NONE)
         self._request_bytes = max(self._content_length, 0)
         self._grpc = self._headers.get("content-type", "").startswith("application/grpc")
-        if is_stream(self._headers) or ":protocol" in pseudo or self._method == "CONNECT":
+        if request_is_stream(self._headers, pseudo, message.attributes):
             return self._judge_request(BodyState.STREAMED)
         if self._settings.block_over_limit and not self.passive and self._content_length > self._settings.max_body:
             # Not waited for: it is refused whatever is in it. The inspector is asked for the sake of the record.

@@ -25,13 +25,14 @@ NAMESPACE = "eastwall"
 """Dynamic metadata namespace in which answers of ours carry `event_id`."""
 
 REQUEST_ATTRIBUTES = (
+    "request.protocol",
     "source.address",
     "connection.tls_version",
     "connection.uri_san_peer_certificate",
     "connection.dns_san_peer_certificate",
     "connection.subject_peer_certificate",
 )
-"""What Envoy tells of the peer. Absent ones (no TLS, no client certificate) are left out of the message by Envoy."""
+"""What Envoy tells of protocol and peer. Absent ones (no TLS, no client certificate) are left out of the message by Envoy."""
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3."
 

@@ -190,6 +190,16 @@ def length_of(headers: dict[str, str]) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
 
 
+def request_is_stream(headers: dict[str, str], pseudo: dict[str, str], attributes: Any) -> bool:
+    """Whether a request's body must flow on. A caller's mere word is not enough, or it would be a way around inspection: only what
+    Envoy treats as another protocol (upgrades, CONNECT), and gRPC over HTTP/2 without a length."""
+    if "upgrade" in headers or ":protocol" in pseudo or pseudo.get(":method") == "CONNECT":
+        return True
+    if not headers.get("content-type", "").lower().startswith("application/grpc") or "content-length" in headers:
+        return False
+    return any(_text(struct.fields, "request.protocol") == "HTTP/2" for struct in attributes.values())
+
+
 def is_stream(headers: dict[str, str]) -> bool:
-    """Whether the body of this message may have no end, or belongs to another protocol."""
+    """Whether the body of this response may have no end, or belongs to another protocol."""
     return "upgrade" in headers or headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
