@@ -83,6 +83,7 @@ _SEVERE = re.compile(
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
+_REDIRECT = re.compile(r"(?<=[\w'\"])(?=[<>][/.~&])")
 _EDGES = re.compile(r"^[\s(){!+'\"]+|[\s(){}!'\"\]\x00]+$")
 _GLUED = re.compile(r"[\w=.-]$")
 _CALL = re.compile(
@@ -159,7 +160,7 @@ def _add(pieces: list[Piece], before: str, after: str, text: str) -> None:
 
 def _words(text: str) -> list[str]:
     """Words of a simple command without wrappers and assignments, noise removed from the first."""
-    words = _EDGES.sub("", text.partition(" #")[0]).split()
+    words = _REDIRECT.sub(" ", _EDGES.sub("", text.partition(" #")[0])).split()
     while len(words) > 1 and words[0].lower() in _WRAPPERS:
         del words[0]
     return words
@@ -218,11 +219,17 @@ def _bare(text: str) -> bool:
     return len(words) == 1 and bool(_program(words[0]))
 
 
+def _short(text: str) -> bool:
+    """In a substitution a known program with a few words is a command: nobody writes prose there."""
+    words = _words(text)
+    return 0 < len(words) <= 3 and bool(_program(words[0]))
+
+
 def _bare_commands(pieces: list[Piece]) -> bool:
     """`;id`, `a)|id|`: pieces behind separators that are nothing but a program's name."""
-    if any(piece.before == "$(" and _bare(piece.text) for piece in pieces) or _bare_in_backticks(pieces):
+    if any(piece.before == "$(" and _short(piece.text) for piece in pieces) or _bare_in_backticks(pieces):
         return True
-    behind = [piece for piece in pieces if piece.before and piece.text.strip()]
+    behind = [piece for piece in pieces if piece.before and _EDGES.sub("", piece.text)]
     if not behind or not all(_bare(piece.text) and piece.before != "`" for piece in behind):
         # A table or a list of fields (`| id | name |`) has cells that are no programs.
         return False
@@ -234,7 +241,7 @@ def _bare_commands(pieces: list[Piece]) -> bool:
     # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
     operand = first.rpartition("=")[2]
     odd = not operand or len(operand) == 1 or (" " not in operand and not operand.isalpha())
-    closed = bool(pieces[-1].before) and not pieces[-1].text.strip()
+    closed = bool(pieces[-1].before) and not _EDGES.sub("", pieces[-1].text)
     return len(behind) <= 2 and (odd or (closed and " " not in first))
 
 
@@ -242,7 +249,7 @@ def _bare_in_backticks(pieces: list[Piece]) -> bool:
     """A program's name in backticks that are the whole value or stand against other text: Markdown sets names in backticks between words."""
     for index in range(1, len(pieces) - 1):
         piece = pieces[index]
-        if piece.before == piece.after == "`" and _bare(piece.text):
+        if piece.before == piece.after == "`" and _short(piece.text):
             alone = not any(_EDGES.sub("", other.text) for other in pieces if other is not piece)
             if alone or _GLUED.search(pieces[index - 1].text):
                 return True

@@ -30,7 +30,7 @@ _ADJACENT = re.compile(r"s+(?=[so])")
 def _fold_call(match: re.Match[str]) -> str:
     kind, inner = match[1], match[2]
     if "E" in inner and _LIST.search(inner):
-        return "q"
+        return "w" if "w" in inner else "q"
     if kind == "d" and not inner.strip("n"):
         return "h"  # "sleep (deep) and wake"
     if kind == "d" or "w" in inner or (kind == "f" and _CONSTANTS_COMPARED.search(inner)):
@@ -43,9 +43,9 @@ def _fold_call(match: re.Match[str]) -> str:
 def _fold_bracket(match: re.Match[str]) -> str:
     inner = match[1]
     if "E" in inner:
-        return "q" if _LIST.search(inner) else "n"
+        return "w" if "w" in inner else "q" if _LIST.search(inner) else "n"
     if _CASE.search(inner):
-        return "w" if _CONSTANTS_COMPARED.search(inner) else "k"
+        return "w" if _CONSTANTS_COMPARED.search(inner) or "q" in inner or "p" in inner else "k"
     for strongest in "wqk":
         if strongest in inner:
             return strongest
@@ -93,7 +93,7 @@ _END = r"(?:[c;]|\)*c|$)"
 
 _STATEMENT = (
     rf"(?:{_SELECT}|Ii?{_N}(?:\(|e|E|S|h|1|n)|RiM?{_N}|DF{_N}(?:W|c|;|$)|P{_N}S{_N}=|X(?:&R)?t(?:L|!|k|f|x)*{_N}(?:[;c,(h]|$|{_N}{_N}h)|X{_N}?t{_N}[;c]|G{_N}(?:t|,|{_N}{_N})"
-    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[wq]|X&Rt|[kp](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkhmdfg;]|Sv)"
+    rf"|Y\(?(?:[mMvskhwd]|$)|Jv|Q{_N}?[so]|H(?:c|;|$|{_N}?c)|[wq]|X&Rt|[kp](?:[c;]|E|$)|d\(|f\([^)]*E|L[(pk1hq]|N[wkhmdfgJ;]|Sv)"
 )
 """A statement after `;`, with enough of its grammar that prose cannot be it."""
 
@@ -107,7 +107,7 @@ BREAK_RULES = _rules(
     ("adds a condition with a function or sub-query", rf"&{_Q}(?:[kqpwd]|f\()"),
     ("adds a constant condition", rf"&{_Q}[1szvM](?:\)*c|o|$|[&BU;])"),
     ("adds a constant condition", rf"&{_Q}(?:o|{_N}\)*c)"),
-    ("adds a second query", r"U[(]*(?:E|$|c)"),
+    ("adds a second query", r"U[(]*(?:E|[qw]|$|c)"),
     ("ends the statement and starts another", rf";+[(]*{_STATEMENT}"),
     ("ends the statement and comments out the rest", r";+n?c"),
     ("joins an expression to the literal", rf"\+{_Q}(?:[kqpwdv]|f\(|E|[so][c=+&]|[so]$|1[c=&]|K)"),
@@ -115,8 +115,7 @@ BREAK_RULES = _rules(
     ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&]))"),
     ("adds a clause", rf"W{_Q}{_V}?(?:{_CMP}{_V}|[kqpw1])"),
     ("adds a sort or limit clause", rf"Bb?[(]*{_V}(?:,{_V})*\)*(?:c|W|,[(]*[kqpw]|{_CMP}{_V})"),
-    ("goes on with the list of values", rf",{_Q}(?:[qkw]|(?:{_V},?)+\)+(?:c|;|,))"),
-    ("closes the list of values", rf"(?:,{_V})+[)]*c"),
+    ("goes on with the list of values", rf",{_Q}(?:[qkw]|{_V}{_CMP}[qw]|(?:{_V},?)+\)+(?:c|;|,))"),
     (
         "starts a statement",
         rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|E[1so+kq])",
@@ -134,6 +133,7 @@ OPEN_RULES = _rules(
     ),
     ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
+    ("adds a second query", r"U[qw]"),
     ("adds a second query", rf"(?:^|[1zso)])[!+(]*[)]*U[(]*E{_Q}(?:{_V}(?:,{_V})*(?:F|c)|\+)"),
     ("ends the statement and starts another", rf"^[!+(]*{_V}?{_V}?[)]*;+[(]*{_STATEMENT}"),
     (
@@ -141,10 +141,10 @@ OPEN_RULES = _rules(
         rf";[(]*(?:Xt{_N}c|X&Rt|DF{_N}(?:W{_V}=|c)|Iim|Ii{_N}h?(?:e|E)|P{_N}S{_N}=|Y[mM]|Jv|Q{_N}?[so]|E\+F|E{_Q}[kqw])",
     ),
     ("calls a function for its effect", rf"(?:^[!+(]*|[&,;EW][!+(]*|{_C}[)]*[=+][=!+(]*)w(?:$|[)]*[c;&=+,a)F])"),
-    ("holds a sub-query", rf"(?:^[!+(]*|^[!+(]*1[)]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)q(?:$|[)]*[c;&=+,)aK]|[)]*$)"),
-    ("compares constants", r"^[!+(]*p(?:$|c)"),
+    ("holds a sub-query", rf"(?:^[!+(]*|^[!+(]*1[)]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)[qw](?:$|[)]*[c;&=+,)aK]|[)]*$)"),
+    ("compares constants", r"^[!+(]*(?:p(?:$|c)|K+(?:p|q|[1sz][=~]+[1sz]).*T)"),
     ("adds a clause that compares constants", rf"{_LEFT}a?{_N}?W{_Q}{_C}{_CMP}{_C}"),
-    ("adds a sort clause and comments out the rest", rf"^[!+(]*(?:[1zs][)]*Bb?[(]*{_V}|Bb1)(?:,{_V})*[)]*c"),
+    ("adds a sort clause and comments out the rest", rf"^[!+(]*(?:[1s][)]*Bb?[(]*{_V}|Bb1)(?:,{_V})*[)]*c"),
     ("adds a sort clause", r"^[!+(]*1[)]+Bb1|^[!+]*1Bb1(?:,1)*$"),
     ("reads the catalog of the database", rf"E.*F{_N}?M"),
     (
@@ -154,7 +154,7 @@ OPEN_RULES = _rules(
     ),
     (
         "is a whole statement",
-        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jvn|Ym)",
+        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jv[nh]|Ym|N[wq])",
     ),
     ("ends the statement and comments out the rest", r"^[!+(]*(?:1[)]*|n?[)]+);+c"),
     ("waits or analyses", rf"Q{_N}?[sov]|tA(?:[^nm]|$)"),
@@ -167,6 +167,14 @@ OPEN_RULES = _rules(
 def injection(text: str) -> str | None:
     """Why `text` is an injection (a clause of a sentence), or None."""
     text = text[:MAX_TEXT]
+    reason = _injection(text)
+    if reason is None and "+" in text and " " not in text:
+        # Encoded once too often: the service's second decoding makes spaces of these.
+        reason = _injection(text.replace("+", " "))
+    return reason
+
+
+def _injection(text: str) -> str | None:
     tokens = lex(text)
     if tokens.executable_comment:
         return "hides SQL in an executable comment"
