@@ -53,13 +53,17 @@ def _request_facts(
     places, named = read_request(operation, match, snapshot.hash_key, EVERY_SERVICE)
     data = find(operation) if operation.raw_body or operation.query else ()
     login = sign_in(operation, call, snapshot)
+    suspects = snapshot.prefilter.scan(call.request, operation)
+    uninspected = not_inspected(Phase.REQUEST, call.request.body_state, operation)
+    if snapshot.prefilter.dropped:
+        uninspected += ("request-values-skipped",)
     return Facts(
         call=call,
         phase=Phase.REQUEST,
         operation=operation,
         match=match,
         identity=identity,
-        suspects=snapshot.prefilter.scan(call.request, operation),
+        suspects=suspects,
         objects=_objects(named, match, identity, snapshot, state) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
@@ -68,7 +72,7 @@ def _request_facts(
         data=data,
         fields=shape(operation, data) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
         properties=places,
-        uninspected=not_inspected(Phase.REQUEST, call.request.body_state, operation),
+        uninspected=uninspected,
     )
 
 

@@ -16,6 +16,10 @@ class SnapshotStore(Protocol):
         """The newest readable snapshot, None when there never was one. Raises `SnapshotCorrupt` when the newest does not verify."""
         ...
 
+    def load_previous(self) -> Snapshot | None:
+        """The newest snapshot that does verify; None when none does."""
+        ...
+
     def changed(self) -> bool:
         """Cheap (one stat): whether `load` would give another one than last time."""
         ...

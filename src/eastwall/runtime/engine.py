@@ -153,11 +153,21 @@ class Engine:
             if snapshot is not None:
                 self.snapshot = self._compile(snapshot)
         except SnapshotCorrupt as error:
+            if self.snapshot.version == 0:  # just started: an older world is better than none
+                self._load_previous()
             log.error("%s; going on with snapshot %d", error, self.snapshot.version)
             self.uninspected["snapshot-corrupt"] += 1
         except Exception:
             log.exception("the newest snapshot cannot be used; going on with snapshot %d", self.snapshot.version)
             self.uninspected["snapshot-unusable"] += 1
+
+    def _load_previous(self) -> None:
+        try:
+            previous = self._snapshots.load_previous()
+            if previous is not None:
+                self.snapshot = self._compile(previous)
+        except Exception:
+            log.exception("the previous snapshot cannot be used either")
 
     def _compile(self, snapshot: Snapshot) -> LiveSnapshot:
         return LiveSnapshot(snapshot, self._detectors, self._prefilter)
