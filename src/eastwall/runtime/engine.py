@@ -123,7 +123,7 @@ class Engine:
         entry = self._open.pop(completion.id, None)
         try:
             record = (
-                self._bare(completion)
+                self._bare(completion, entry)
                 if entry is None or entry.request is None
                 else self._record(completion, entry, entry.request)
             )
@@ -216,9 +216,10 @@ class Engine:
             endpoint, source_of(request.identity, entry.call), account, entry.call.time, failed=failed, blocked=blocked
         )
 
-    def _bare(self, completion: Completion) -> CallRecord:
+    def _bare(self, completion: Completion, entry: _Open | None) -> CallRecord:
         """The record of a call that no decision exists for: it was not inspected, and says why."""
-        uninspected = completion.uninspected or ("engine-lost",)
+        uninspected = completion.uninspected + (entry.uninspected if entry is not None else ()) or ("engine-lost",)
+        done = "block" if entry is not None and entry.answered else "allow"
         self.uninspected.update(uninspected)
         return CallRecord(
             version=RECORD_VERSION,
@@ -233,6 +234,8 @@ class Engine:
             response_bytes=completion.response_bytes,
             duration_us=completion.duration_us,
             source=completion.peer_address,
+            action=done,
+            would=done,
             uninspected=uninspected,
             engine=self.name,
         )
