@@ -24,6 +24,8 @@ _ROWS = 14
 """Of the table that stays on the screen after act 1."""
 _EVENT_WIDTH = 108
 """Columns of the terminal from which on event ids have room."""
+_DATA_WIDTH = 100
+"""The same for the data classes of APIs."""
 _BARS = " ▁▂▃▄▅▆▇█"
 _ACTS = {
     "discover": ("Act 1: discover", "Envoy copies the calls of 20 customers to the engine and goes on; nothing waits, nothing changes."),
@@ -99,9 +101,9 @@ class DemoScreen(Screen):
         rows = sorted(apis, key=lambda a: (_note(a, notes)[1], not a["data_classes"], -a["calls"]))
         shown = rows if self._lines else rows[:_ROWS]
         self.out.print()
-        self.out.print(_api_table(shown, notes))
+        self.out.print(_api_table(shown, notes, self.out.width))
         if len(shown) < len(rows):
-            self.out.print(f"[dim]... and {len(rows) - len(shown)} more, ordinary and declared: `eastwall apis`[/]")
+            self.out.print(f"[dim]... and {len(rows) - len(shown)} more: `eastwall apis` lists all[/]")
         self.out.print()
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim")
@@ -161,7 +163,7 @@ class DemoScreen(Screen):
             ("APIs ", "dim"), (str(len(apis)), "bold cyan"), ("   learned ", "dim"), (str(learned), "bold green"),
             ("   not declared ", "dim"), (str(shadow), "bold yellow"), ("   ", ""), (" ".join(classes), "magenta"),
         )  # fmt: skip
-        return Group(head, Text(), _api_table(newest, _notes([d for d in differences if d.kind == "shadow"])))
+        return Group(head, Text(), _api_table(newest, _notes([d for d in differences if d.kind == "shadow"]), self.out.width))
 
     def _enforcing(self) -> RenderableType:
         demo = self.demo
@@ -201,24 +203,23 @@ def _note(api: Mapping[str, Any], notes: Mapping[drift.Key, str]) -> tuple[str, 
     return note, 0 if note.startswith("not") else 1 if note else 2
 
 
-def _api_table(apis: Iterable[Mapping[str, Any]], notes: Mapping[drift.Key, str]) -> Table:
+def _api_table(apis: Iterable[Mapping[str, Any]], notes: Mapping[drift.Key, str], width: int) -> Table:
+    """In a narrow terminal without the data classes, and with templates cut."""
+    wide = width >= _DATA_WIDTH
     shown = _table()
-    for column in ("service", "method", "template"):
+    for column in ("service", "method"):
         shown.add_column(column, no_wrap=True)
-    shown.add_column("calls", justify="right")
-    for column in ("data", "note"):
-        shown.add_column(column, overflow="ellipsis", no_wrap=True)
+    shown.add_column("template", no_wrap=True, overflow="ellipsis", max_width=None if wide else max(16, width - 46))
+    shown.add_column("calls", justify="right", no_wrap=True)
+    if wide:
+        shown.add_column("data", no_wrap=True, overflow="ellipsis")
+    shown.add_column("note", no_wrap=True, overflow="ellipsis", max_width=None if wide else 16)
     for api in apis:
         template = clean(api["template"])
         template.highlight_regex(r"\{[^}]*\}", "cyan")
-        shown.add_row(
-            api["service"],
-            Text(api["method"], _METHOD_STYLE.get(api["method"], "")),
-            template,
-            f"{api['calls']:,}",
-            Text(", ".join(api["data_classes"]), "magenta"),
-            Text(_note(api, notes)[0], "yellow"),
-        )
+        data = [Text(", ".join(api["data_classes"]), "magenta")] if wide else []
+        method = Text(api["method"], _METHOD_STYLE.get(api["method"], ""))
+        shown.add_row(api["service"], method, template, f"{api['calls']:,}", *data, Text(_note(api, notes)[0], "yellow"))
     return shown
 
 
@@ -249,8 +250,8 @@ def _step_table(steps: Iterable[StepResult], width: int, running: str = "", spin
     done = {step.name: step for step in steps}
     shown = _table()
     shown.add_column("", width=1)
-    for column in ("attack", "what it tries"):
-        shown.add_column(column, no_wrap=True)
+    shown.add_column("attack", no_wrap=True)
+    shown.add_column("what it tries", no_wrap=True, overflow="ellipsis", max_width=max(20, width - 41))
     shown.add_column("blocked", justify="right", no_wrap=True)
     shown.add_column("http", justify="right", no_wrap=True)
     if width >= _EVENT_WIDTH:
