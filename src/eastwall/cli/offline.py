@@ -74,7 +74,8 @@ def lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
 @click.option(
     "--mode", type=click.Choice([m.name.lower() for m in Mode]), default="enforce", show_default=True, help="Mode to judge in."
 )
-def inspect(file: str, policy: Path | None, data: Path | None, service: str, mode: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines: it does so in any case.")
+def inspect(file: str, policy: Path | None, data: Path | None, service: str, mode: str, as_json: bool) -> None:
     """Judge the calls in FILE (or `-`), one JSON object per line, by the same `decide` that judges live traffic.
 
     A line is {"method", "url", "headers", "body"}, optional "identity" (a name, or token claims with "sub"), "response" {"status",

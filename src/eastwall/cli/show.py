@@ -107,7 +107,7 @@ def apis(name: str, data: Path, as_json: bool) -> None:
 
 @click.command(short_help="What is wrong, newest first.")
 @click.option("--service", default="", help="Of one service.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @data_option
 @json_option
 def findings(service: str, limit: int, data: Path, as_json: bool) -> None:
