@@ -51,7 +51,7 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
     """`HOST:PORT`, `:PORT` or `PORT`; IPv6 in brackets. Raises Failure."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not (port.isascii() and port.isdigit()) or len(port) > 5 or not 0 <= int(port) <= 65535:
         raise Failure(f"{option} `{text}`: write HOST:PORT, e.g. 127.0.0.1:8080", USAGE)
     return host, int(port)
 

@@ -133,13 +133,7 @@ def test_open_calls_are_bounded_and_the_oldest_is_given_up(rig: Rig, monkeypatch
         (Mode.DISCOVER, "closed", False),
     ],
 )
-@pytest.mark.parametrize(
-    "phase",
-    [
-        "request",
-        "response",
-    ],
-)
+@pytest.mark.parametrize("phase", ["request", "response"])
 def test_an_error_of_ours_follows_the_fail_mode(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, mode: Mode, fail: str, denied: bool, phase: str
 ) -> None:
