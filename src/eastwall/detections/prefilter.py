@@ -14,11 +14,11 @@ from typing import Any
 
 import hyperscan
 import msgspec
-import yaml
 from msgspec import Struct
 
 from eastwall.detections import Detector, LoadError
 from eastwall.detections.decoding import layers, overlong, percent_decoded, unwrapped
+from eastwall.discovery import automata
 from eastwall.model.call import Request
 from eastwall.model.operation import Operation, Value
 
@@ -91,22 +91,23 @@ Suspects = tuple[tuple[Value, frozenset[str]], ...]
 class Prefilter:
     """Compiled once; holds hyperscan scratch, so one instance belongs to one thread (a second caller gets an error, not garbage)."""
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
-        """Raises `LoadError` for a pattern file or pattern that cannot be used."""
-        entries = [_Entry(pattern.encode("latin-1"), flag, ENCODED, "prefilter.py") for pattern, flag in _ENCODINGS]
-        for detector in detectors:
-            if detector.meta.families:
-                path = Path(detector.folder) / "patterns.yaml"
-                entries += [
-                    _Entry(found.pattern.encode(), hyperscan.HS_FLAG_CASELESS, found.family, f"{path}:{line}")
-                    for line, found in read_patterns(path, detector.meta.families)
-                ]
-        self._families = [entry.family for entry in entries]
-        self._scans = (_compile(entries, 0, 1), _compile(entries, 1, len(entries)))
+    def __init__(self, detectors: Sequence[Detector], saved: bytes = b"") -> None:
+        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit. Raises `LoadError` for a pattern
+        file or pattern that cannot be used."""
+        self._mark = automata.fingerprint(_sources(detectors))
+        kept = automata.restore(saved, self._mark) if saved else None
+        families, databases = kept if kept is not None else _compiled(detectors)
+        self._families = families
+        self._databases = databases
+        self._scans: tuple[Callable[..., Any], ...] = tuple(database.scan for database in databases)
         self._hits: list[int] = []
         self._clean: set[str] = set()
         self.dropped = 0
         """Suspects of the last `scan` beyond `MAX_SUSPECTS`: that call was not wholly inspected."""
+
+    def save(self) -> bytes:
+        """The compiled patterns, for the next process's `saved`."""
+        return automata.save(self._mark, self._families, self._databases)
 
     def _on_match(self, pattern: int, start: int, end: int, flags: int, context: Any) -> None:
         self._hits.append(pattern)
@@ -331,6 +332,8 @@ def chunks(text: str) -> Iterable[str]:
 
 def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pattern]]:
     """(line, pattern) of a `patterns.yaml`. Raises `LoadError`."""
+    import yaml  # not needed where the patterns are compiled already
+
     try:
         text = path.read_text("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -353,15 +356,37 @@ def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pa
         yield line, pattern
 
 
-def _compile(entries: Sequence[_Entry], start: int, end: int) -> Callable[..., Any]:
-    """The scan function of a database of `entries[start:end]`, with ids counted over all. Raises `LoadError`."""
+def _sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
+    """Everything that the databases are made of."""
+    yield repr((_ENCODINGS, _FLAGS)).encode()
+    for detector in detectors:
+        if detector.meta.families:
+            yield repr((detector.folder, detector.meta.families)).encode()
+            try:
+                yield (Path(detector.folder) / "patterns.yaml").read_bytes()
+            except OSError:
+                yield b""  # `read_patterns` will say what is wrong
+
+
+def _compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """(family of each pattern, databases). Raises `LoadError`."""
+    entries = [_Entry(pattern.encode("latin-1"), flag, ENCODED, "prefilter.py") for pattern, flag in _ENCODINGS]
+    for detector in detectors:
+        if detector.meta.families:
+            path = Path(detector.folder) / "patterns.yaml"
+            entries += [
+                _Entry(found.pattern.encode(), hyperscan.HS_FLAG_CASELESS, found.family, f"{path}:{line}")
+                for line, found in read_patterns(path, detector.meta.families)
+            ]
+    return tuple(entry.family for entry in entries), (_compile(entries, 0, 1), _compile(entries, 1, len(entries)))
+
+
+def _compile(entries: Sequence[_Entry], start: int, end: int) -> Any:
+    """A database of `entries[start:end]`, with ids counted over all. Raises `LoadError`."""
     part = entries[start:end]
     flags = [entry.flags | _FLAGS for entry in part]
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     try:
-        database.compile(
-            expressions=[entry.expression for entry in part], ids=list(range(start, end)), elements=len(part), flags=flags
-        )
+        return automata.build([entry.expression for entry in part], flags, range(start, end))
     except hyperscan.error as error:
         for entry, flag in zip(part, flags, strict=True):
             try:
@@ -370,6 +395,3 @@ def _compile(entries: Sequence[_Entry], start: int, end: int) -> Callable[..., A
                 text = entry.expression.decode("latin-1")[:120]
                 raise LoadError(f"{entry.source}: pattern `{text}` does not compile: {reason}") from reason
         raise LoadError(f"{part[-1].source}: patterns do not compile together: {error}") from error
-    database.scratch = hyperscan.Scratch(database)
-    scan: Callable[..., Any] = database.scan
-    return scan

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import hyperscan
 import msgspec
 
+from eastwall.discovery import automata
 from eastwall.discovery.objects import generated
 from eastwall.model.operation import Operation
 
@@ -227,19 +228,21 @@ MASKS = {looked.name: looked.mask for looked in _LOOKED_FOR}
 class Automaton:
     """The compiled prefilter. `scan` lets go of the interpreter lock: each scan takes a scratch of its own from the free ones."""
 
-    def __init__(self) -> None:
-        self.database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self.database.compile(
-            expressions=[pattern for _, pattern in _PREFILTER],
-            ids=list(range(len(_PREFILTER))),
-            elements=len(_PREFILTER),
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(_PREFILTER),
-        )
-        self.first = hyperscan.Scratch(self.database)
-        self.database.scratch = self.first
+    def __init__(self, saved: bytes = b"") -> None:
+        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit."""
+        expressions = [pattern for _, pattern in _PREFILTER]
+        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(_PREFILTER)
+        self._mark = automata.fingerprint([*expressions, bytes(flags)])
+        kept = automata.restore(saved, self._mark) if saved else None
+        self.database = kept[1][0] if kept else automata.build(expressions, flags, range(len(expressions)))
+        self.first = self.database.scratch
         self.free = [self.first.clone()]
         self.scan = self.database.scan
         self.names = tuple(name for name, _ in _PREFILTER)
+
+    def save(self) -> bytes:
+        """For the next process's `restore_automaton`."""
+        return automata.save(self._mark, (), (self.database,))
 
     def classes(self, data: bytes) -> list[str]:
         """Classes that may be in `data`, with repeats; empty for clean data."""
@@ -258,10 +261,19 @@ class Automaton:
         hits.append(self.names[pattern])
 
 
-@lru_cache(maxsize=1)
+_automaton: list[Automaton] = []
+
+
 def automaton() -> Automaton:
     """Compiled at first use, not at import: commands that inspect nothing do not pay for it."""
-    return Automaton()
+    if not _automaton:
+        _automaton.append(Automaton())
+    return _automaton[0]
+
+
+def restore_automaton(saved: bytes) -> None:
+    """Make the automaton of this process of what `Automaton.save` gave an earlier one."""
+    _automaton[:] = [Automaton(saved)]
 
 
 def suspected(operation: Operation) -> Collection[str]:

@@ -12,9 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from joserfc.errors import JoseError
-from joserfc.jwk import JWKRegistry
-from joserfc.jws import JWSRegistry
 from msgspec import Struct
 
 from eastwall.discovery.bounded import Recent
@@ -118,6 +115,9 @@ class Verifier:
 
     def _verify(self, header: dict[str, Any], claims: dict[str, Any], algorithm: str, message: bytes, signature: bytes) -> str:
         """The fault of a token's signature, empty when it is good."""
+        from joserfc.errors import JoseError  # costs a start a tenth of a second: only with keys
+        from joserfc.jws import JWSRegistry
+
         issuer = claims.get("iss")
         keys = self._keys.get(issuer, ()) if isinstance(issuer, str) and issuer else ()
         keys += self._keys.get("", ())
@@ -166,6 +166,9 @@ def _compile(issuer: str, data: bytes) -> tuple[_Key, ...]:
 
 def _key(entry: Any, where: str) -> _Key | None:
     """A key of a set; None for one that is not for signatures or of an unknown type (RFC 7517 section 5 says to ignore those)."""
+    from joserfc.errors import JoseError  # see `_verify`
+    from joserfc.jwk import JWKRegistry
+
     if not isinstance(entry, dict):
         raise TrustError(f"{where}: not an object; each key is a JWK object (RFC 7517)")
     kid, kty = entry.get("kid", ""), entry.get("kty")

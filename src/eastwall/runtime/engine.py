@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -24,7 +24,8 @@ from eastwall.decision.extract import login_endpoint, sign_in, source_of
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import redact
-from eastwall.model.call import Call, Completion, Mode, Response
+from eastwall.discovery.data_values import automaton, restore_automaton
+from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Redact, Throttle, Verdict
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
@@ -38,6 +39,16 @@ MAX_OPEN = 50_000
 SNAPSHOT_CHECK = 0.2
 HEARTBEAT = 1.0
 _STALE = ("content-encoding", "etag", "content-md5", "digest", "content-digest", "repr-digest")
+
+
+_JSON = {"content-type": "application/json", "authorization": "Bearer e30.e30.e30", "cookie": "a=b"}
+_REHEARSAL = (
+    Request("GET", "/a/1?b=c", {"accept": "*/*"}),
+    Request("POST", "/a", _JSON, body=b'{"id":1,"b":[{"c":"d@example.com"}]}', body_state=BodyState.COMPLETE),
+    Request("POST", "/a?b=../../etc/passwd", _JSON, body=b'{"b":"\' or 1=1 -- ;id"}', body_state=BodyState.COMPLETE),
+)
+"""An ordinary call, one with a body, one that makes the content detections look closely."""
+_REHEARSED = Response(200, {"content-type": "application/json"}, b'{"id":1,"b":[{"c":"d@example.com"}]}', BodyState.COMPLETE)
 
 
 class _Open:
@@ -65,7 +76,9 @@ class Engine:
         *,
         beat: Path | None = None,
         clock: Callable[[], float] = time.time,
+        automata: Mapping[str, bytes] | None = None,
     ) -> None:
+        """`automata`: what `automata()` gave an earlier engine, which spares the compiling."""
         self.name = name
         self.state = LiveState()
         self.uninspected: Counter[str] = Counter()
@@ -76,10 +89,13 @@ class Engine:
         self._clock = clock
         self._open: dict[str, _Open] = {}
         self._detectors = detections.load()
-        self._prefilter = Prefilter(self._detectors)
+        kept = automata or {}
+        self._prefilter = Prefilter(self._detectors, kept.get("prefilter", b""))
+        restore_automaton(kept.get("data", b""))
         self._next_check = 0.0
         self._next_beat = 0.0
         self.snapshot = self._compile(Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32)))
+        self._warm()
         self.load()
 
     # -- ports.Inspector ------------------------------------------------------------------------------------------
@@ -143,6 +159,21 @@ class Engine:
         if now >= self._next_beat:
             self._next_beat = now + HEARTBEAT
             self._write_beat()
+
+    # -- start ----------------------------------------------------------------------------------------------------
+
+    def automata(self) -> dict[str, bytes]:
+        """The compiled patterns, for the next engine's `automata`."""
+        return {"prefilter": self._prefilter.save(), "data": automaton().save()}
+
+    def _warm(self) -> None:
+        """Judge made-up calls, so that the first real one does not wait for what is made at first use. They go by a state and a
+        snapshot that are thrown away, and leave no record."""
+        state = LiveState()
+        for request in _REHEARSAL:
+            call = Call(id="", service="", time=0.0, peer=Peer(address=""), request=request)
+            decision = decide(call, self.snapshot, state)
+            decide(replace(call, response=_REHEARSED, prior=decision), self.snapshot, state)
 
     # -- snapshots ------------------------------------------------------------------------------------------------
 

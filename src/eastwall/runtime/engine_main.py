@@ -10,10 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
+from eastwall.discovery import walk
+from eastwall.protocols import json
+from eastwall.runtime import automata_file
 from eastwall.runtime.engine import Engine
 from eastwall.runtime.layout import DataDir
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolWriter
+
+log = logging.getLogger("eastwall.engine")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +34,16 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     data = DataDir(options.data.resolve())
     spool = SpoolWriter(data.spool, options.name)
-    engine = Engine(options.name, FileSnapshotStore(data.snapshots), spool, beat=data.run / f"engine-{options.name}.json")
+    kept = automata_file.read(data.run / "automata")
+    engine = Engine(
+        options.name, FileSnapshotStore(data.snapshots), spool, beat=data.run / f"engine-{options.name}.json", automata=kept
+    )
+    if (automata := engine.automata()) != kept:
+        automata_file.write(data.run / "automata", automata)
+    if not (walk.accelerated and json.accelerated):
+        log.warning(
+            "the loops in C were not built at installation: their Python twins take up to half as much again CPU per call"
+        )
     # What is loaded by now lives as long as the process. Calls make no reference cycles, so the collector only costs time;
     # a high threshold keeps it as a safety net.
     gc.collect()
