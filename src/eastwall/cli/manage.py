@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from rich.console import Console
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
 from eastwall.cli.failure import NOT_RUNNING, Failure
-from eastwall.cli.policies import attachments, policy_texts
+from eastwall.cli.policies import attachments, policy_texts, trust_in
 from eastwall.model.call import Mode
-from eastwall.policy import Fault, parse_files, trust_of
+from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
 
 
@@ -86,7 +87,7 @@ def _check_offline(texts: dict[str, str], attached: dict[str, str]) -> dict[str,
     known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()])
     faults = faults + [fault for fault in known if not fault.warning]
     try:
-        trust_of(policies, {name: text.encode() for name, text in attached.items()})
+        trust_in(policies, attached)
     except ValueError as error:
         faults = [*faults, _fault(str(error))]
     listed = [{"file": f.file, "line": f.line, "column": f.column, "text": str(f), "warning": f.warning} for f in sorted(faults)]
@@ -94,9 +95,9 @@ def _check_offline(texts: dict[str, str], attached: dict[str, str]) -> dict[str,
 
 
 def _fault(text: str) -> Fault:
-    """`file:line: what is wrong` as a Fault."""
-    file, line, message = text.split(":", 2)
-    return Fault(file, int(line), 1, message.strip())
+    """`file:line: what is wrong` as a Fault; a text without a place stays whole."""
+    found = re.fullmatch(r"(.+?):(\d+): (.*)", text, re.DOTALL)
+    return Fault(found[1], int(found[2]), 1, found[3]) if found else Fault("key sets", 1, 1, text)
 
 
 @policy.command(name="apply", short_help="Apply in place of what was applied before.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eastwall.cli.failure import USAGE, Failure
+from eastwall.discovery.identity import compile_trust
 from eastwall.model.snapshot import TrustConfig
 from eastwall.policy import PolicySet, parse_files, referenced_files, trust_of
 
@@ -48,6 +49,13 @@ def attachments(policies: PolicySet) -> dict[str, str]:
     return found
 
 
+def trust_in(policies: PolicySet, attached: dict[str, str]) -> TrustConfig:
+    """Whom the policies trust, tried out. Raises ValueError, one line, on a key set that an engine could not use."""
+    trust = trust_of(policies, {name: text.encode() for name, text in attached.items()})
+    compile_trust(trust, bytes(32))
+    return trust
+
+
 def read_policies(path: Path) -> tuple[PolicySet, TrustConfig]:
     """Parsed policies, and whom they trust. Raises Failure with all faults."""
     policies, faults = parse_files(policy_texts(path))
@@ -55,6 +63,6 @@ def read_policies(path: Path) -> tuple[PolicySet, TrustConfig]:
     if hard:
         raise Failure("the policy has faults: " + "; ".join(hard))
     try:
-        return policies, trust_of(policies, {name: text.encode() for name, text in attachments(policies).items()})
+        return policies, trust_in(policies, attachments(policies))
     except ValueError as error:
         raise Failure(f"the policy has faults: {error}") from None

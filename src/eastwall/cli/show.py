@@ -177,7 +177,9 @@ def print_why(call: dict[str, Any], out: Console) -> None:
             out.print(Text.assemble("  evidence at ", (f["where"], "cyan"), ": ", clean(f["evidence"])))
     for m in call["matches"]:
         out.print(Text.assemble("\npolicy    ", (m["policy"], "bold"), f"  {m['kind']}, {m['mode']}, at {m['location']}"))
-        out.print(Text.assemble(f"  {m['action']}: ", clean(m["reason"])))
+        # The finding has just been told; its words need not come twice.
+        told = next((f["message"] for f in call["findings"] if f["message"] in m["reason"]), "")
+        out.print(Text.assemble(f"  {m['action']}: ", clean(m["reason"].replace(f": {told}", "") if told else m["reason"])))
         if m["to_pass"]:
             out.print(Text.assemble("  to pass: ", clean(m["to_pass"])))
     if call["data"]:

@@ -313,9 +313,7 @@ def _acts(rule: CompiledRule, finding: Finding) -> str:
 
 
 def _mend(finding: Finding) -> str:
-    return (
-        f"send nothing like this in `{finding.where}`; if it is legitimate, write a DetectionPolicy with `action: report` for it"
-    )
+    return f"a call without this in `{finding.where}`; where it is legitimate, a DetectionPolicy with `action: report` for the operation"
 
 
 def _refusal(facts: Facts, rule: CompiledRule) -> Deny:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ import threading
 import time
 from importlib import resources
 from pathlib import Path
+
+import yaml
 
 from eastwall.runtime.demo.billing import Billing
 from eastwall.runtime.demo.catalog import SERVICES, Keys
@@ -62,12 +65,14 @@ def openapi(name: str) -> str:
 
 
 def write_policies(directory: Path, state: Path) -> Path:
-    """The policies of the demo as files in `directory`, with the keys of `state` beside them, ready for `--policy`."""
+    """The policies of the demo as files in `directory`, with keys and OpenAPI documents beside them, ready for `--policy`."""
     Keys(state).prepare()
     directory.mkdir(parents=True, exist_ok=True)
     for entry in (resources.files("eastwall.runtime.demo") / "policies").iterdir():
         if entry.name.endswith(".yaml"):
             (directory / entry.name).write_text(entry.read_text("utf-8"), "utf-8")
+    for name in SERVICES:  # as JSON: what ends in .yaml here is taken for a policy
+        (directory / f"{name}.openapi.json").write_text(json.dumps(yaml.safe_load(openapi(name)), default=str), "utf-8")
     (directory / Keys(state).jwks.name).write_bytes(Keys(state).jwks.read_bytes())
     return directory
 
