@@ -173,6 +173,18 @@ def test_a_bad_key_set_is_named(short_dir: Path, tmp_path: Path, content: bytes 
     assert "keys.json" in checked.stderr
 
 
+def test_a_key_that_no_engine_could_use_is_named(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "apiVersion: eastwall.dev/v1alpha1\nkind: Service\nmetadata: {name: orders}\n"
+        'spec: {identity: {jwks: [{issuer: "https://issuer.example", inline: \'{"keys":[{"kty":"RSA"}]}\'}]}}\n'
+    )
+    refused(run_cli("inspect", "--policy", str(policy), "-"), 1, "https://issuer.example", "key 1")
+    checked = run_cli("policy", "check", str(policy), "--data", str(tmp_path / "none"))
+    assert checked.returncode == 1
+    assert "key 1" in checked.stderr
+
+
 def test_a_folder_without_policies(short_dir: Path, tmp_path: Path) -> None:
     refused(up(short_dir, "--upstream=a=http://127.0.0.1:1", policy=tmp_path), 1, "no policy files")
     refused(run_cli("policy", "check", str(tmp_path)), 2, "no policy files")
