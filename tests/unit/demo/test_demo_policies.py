@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +31,10 @@ def test_the_policies_have_no_faults(directory: Path) -> None:
     assert faults == []
     services = [ServiceScope(name, mode=Mode.ENFORCE) for name in SERVICES]
     assert check(policies, services=services, endpoints=[], detections=[]) == []
-    assert [Path(name).read_bytes() for name in referenced_files(policies)] == [Keys(directory / "state").jwks.read_bytes()]
+    keys, *documents = referenced_files(policies)
+    assert Path(keys).read_bytes() == Keys(directory / "state").jwks.read_bytes()
+    assert {Path(name).name for name in documents} == {f"{name}.openapi.json" for name in SERVICES}
+    assert all(json.loads(Path(name).read_bytes())["openapi"].startswith("3.") for name in documents)
 
 
 def test_the_private_key_is_for_its_owner_only_and_made_once(directory: Path) -> None:
