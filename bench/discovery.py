@@ -157,15 +157,9 @@ def macro(scores: Sequence[Score], field: str) -> float:
 
 def identify_us() -> float:
     """Warm `identify` on an inventory of 1,000 endpoints, microseconds."""
-    endpoints = []
-    for number in range(250):
-        for template in (
-            f"/v1/things{number}",
-            f"/v1/things{number}/{{a}}",
-            f"/v1/things{number}/{{a}}/x",
-            f"/v1/things{number}/{{a}}/x/{{b}}",
-        ):
-            endpoints.append(Endpoint(endpoint_id("s", "GET", template), "s", "GET", template))
+    ends = ("", "/{a}", "/{a}/x", "/{a}/x/{b}")
+    templates = [f"/v1/things{number}{end}" for number in range(250) for end in ends]
+    endpoints = [Endpoint(endpoint_id("s", "GET", template), "s", "GET", template) for template in templates]
     inventory = compile_inventory(endpoints)
     operations = [
         Operation("rest", "GET", ("v1", f"things{n % 250}", str(n), "x", str(n)), f"/v1/things{n % 250}/{n}/x/{n}")

@@ -1,7 +1,4 @@
-"""Words that published APIs use as route names: weak evidence that a segment is a name.
-
-From the paths of the development documents of `bench.discovery` (words that two providers or more use), and from general knowledge.
-"""
+"""Words that published APIs use as route names: weak evidence that a segment is a name."""
 
 from __future__ import annotations
 
@@ -10,85 +7,86 @@ from functools import lru_cache
 from math import log2
 from re import compile as regex
 
-_LIST = """
-    abort about accept access account accounts ack acknowledge acknowledgements actions activate activation active activities
-    activity ad add address addresses adjust adjustments admin administration admins advanced advertisements affiliates agenda
-    agent agents agreements album albums alerts aliases all allocate allow analysis analytics announcements answer any api app
-    append application applications apply appointments approval approve apps archive archived area areas articles artifacts
-    artist artists assessments assets assign assignment associated attachment attachments attendance attendees attributes
-    auctions audio audit auth authenticate author authorization authors auto autocomplete availability available avatar awards
-    background backgrounds badge badges balance balances bank banks banners base basket baskets batch beneficiaries bids
-    billing bills blobs block blocks board boards book bookings bookmarks books bounce branch branches brand brands broadcast
-    browse bucket buckets budget budgets build builds bulk bundle bundles business businesses buy by cache calculate calendar
-    calendars call callback calls campaign campaigns cancel cancellations candidates capabilities captcha capture card cards
-    cart carts cases catalog catalogs catalogue categories category certificate certificates challenge challenges changes
-    changeset channel channels charge charges chart chat check checkin checkout checks children cities city claim claims class
-    classes clear client clients clone close cluster clusters code codes collect collection collections comment comments
-    commit commits companies company compare complaints complete components compute conditions config configuration
-    configurations confirm connect connection connections consent consents console constants consumers contact contacts
-    content contract contracts contributors conversations convert copy costs count countries coupon coupons courses coverage
-    cpu create creator credential credentials credit crm csv currencies currency current custom customer customers cycles
-    daemon daily dashboard data databases dataset datasets day days deactivate deals debit debug decline decode decrypt
-    default definitions delete deliveries delivery departments deploy deployment deployments describe description destination
-    destinations detail details device devices diagnostics dictionary diff digest directories directory disable disconnect
-    discount discounts discovery dismiss dispatch display disputes distance dns docs document documentation documents domain
-    domains download downloads draft drafts driver drivers duplicate edges edit editor education elements email emails emoji
-    employee employees enable encode encrypt end endpoint endpoints engine enroll enrollments entities entity entries entry
-    enum environment environments error errors estimate estimates evaluate evaluation event events example exams exchange
-    execute executions exit expenses experiments expire explore export exports extend extensions external facets factor failed
-    fallback families faq favorites favourites featured features feed feedback feeds fees fetch field fields file files filter
-    filtered filters finance find flags fleet flights flow flows folder folders follow followers following for forecast
-    forecasts fork form format formats forms forum friends from full functions funds gallery game games gateway gateways
-    generate genres geo geocode get gifts git global goals google grants graph graphql group groups guest guests guides head
-    health healthz heartbeat help hide highlights hint history holds holidays home hooks host hosts hotels hours html id
-    identities identity image images impact impersonate import in inbox incidents include indexes industries info ingest
-    ingredients initialize insert insights inspect install installations instance instances instruments insurance integration
-    integrations interests internal invalidate inventory invitation invitations invite invited invites invoice invoices ip ips
-    issuers issues item items job jobs join journal journeys json key keys knowledge labels landing language languages last
-    latest layers layouts leaderboard leads learn leave led ledger legal lessons levels lfs libraries library license licenses
-    like likes limits line lines link linked links list listings lists live load loans locales locate location locations lock
-    log login logo logout logs long lookup loyalty mail maintenance manage managed manager mandates manifest manufacturers map
-    mapping maps mark market markets match matches materials me meals media meetings member members memberships menu menus
-    merchant merchants merge merges message messages meta metadata methods metric metrics mfa migrate migrations milestones
-    missing mobile mode model models modules monitor monitoring month monthly most move movies multiple mute my name names
-    namespaces navigation nearby nearest network networks new news newsletter newsletters next node nodes note notes
-    notification notifications notify number numbers oauth object objects of offers office offices on onboarding one only open
-    operations operators options order orders org organizations orgs origin outbound outlets overrides overview owner owners
-    pac packages page pages pair panel parent parents parse participants partner partners party password pause payees payers
-    payload payment payments payouts pdf peers pending people performance period permission permissions person personal
-    persons phone phones photo photos pickup pin ping pins pipelines places plan plans platform play player players playlist
-    playlists plugins podcasts poi points policies policy poll polls pool pools popular portal portfolio portfolios position
-    positions post posts pre predict predictions preferences prefix preview previews price prices pricing principals print
-    priorities privacy private processes product products profile profiles profit programs progress project projects promote
-    promotions properties proposals protocols provider providers provision proxies public publish published publishers pull
-    purchase purchases push qr quality query questions queue queues quiz quota quotas quote random rank rankings rate rates
-    rating ratings raw read ready rebuild receipts recent recipes recipients recommend recommendations reconcile record
-    recordings records recover redeem redirect ref references referrals refresh refund refunds regenerate region regions
-    register registration registrations reindex reject related relations release releases reload remind reminders remove
-    rename render renew rentals replies reply report reporting reports repos repositories repository request requests required
-    rerequest resend reservations reserve reset resolve resource resources rest restart restaurants restore results resume
-    retrieve retry return returns revenue reverse revert review reviews revisions revoke rewards rides risk role roles
-    rollback room rooms root rotate route routes routing rows rule rules runners runs sales sample samples save saved scan
-    schedule schedules schema schemas schools scope scopes score scores screens screenshot search season seasons secret
-    secrets section sections sectors security segments select selected self seller sellers send series servers service
-    services session sessions set setting settings settle settlements setup shape shards share shipment shipments shipping
-    shop shops show shutdown signatures signin signing signout signup similar simulate single site sites skills sku skus slots
-    sms snapshot snapshots social socket songs sort source sources spaces speakers spec specs sports ssh sso staff standings
-    star starred start state statement statements stations statistics stats status statuses stock stocks stop storage store
-    stores stories stream streams streets students sub submissions submit subscribe subscribers subscription subscriptions
-    suggest suggested suggestions sum summaries summary suppliers support surveys suspend swagger switch symbols sync system
-    systems tables tag tags targets task tasks tax taxes teachers team teams template templates tenant tenants terminate terms
-    test tests text themes threads thumbnail ticket tickets tiers time timeline timezones to today token tokens tools top
-    topic topics totals trace tracking tracks trade trades traffic trailers training transaction transactions transfer
-    transfers transform transit transitions translate translations transport trash tree trending trends trigger triggers trips
-    tweets two type types unblock unfollow unlink unlock unpublish unread unset unsubscribe up upcoming update updated updates
-    upgrade upload uploads url urls usage user username users utils uuid vaccines validate validation values variables
-    variants vault vehicles vendor vendors venues verification verify version versions views visitors visits voice volumes
-    vote votes vouchers wallet wallets warehouses watch watchers watchlist weather webhook webhooks week weekly whitelist
-    whoami widgets wireless wishlist with withdraw withdrawals without words workers workflow workflows workouts workspace
-    workspaces xml yearly zone zones
+GENERAL = """
+abort about accept acknowledge acknowledgements activation active ad address adjust adjustments admin administration
+advertisements affiliates agenda agent agents agreements album albums all allocate allow analysis analytics announcements any
+apply appointments archive archived area areas artist artists assessments assets assign attendance attendees attributes auctions
+authenticate author authors autocomplete availability avatar awards badge badges balance bank banks banners basket baskets
+beneficiaries bids bills block board book bookings bookmarks books branch brand brands browse bucket budget budgets bundle
+bundles business businesses buy by calculate calendar calendars calls campaign campaigns cancel cancellations candidates
+capabilities captcha capture cart carts cases catalog catalogs catalogue certificate certificates challenge challenges channel
+charge charges chat checkin checkout children cities city claims class classes clear clone close cluster clusters collect
+collection comment commit commits companies company compare complaints complete compute conditions confirm connect connection
+connections consent consents console constants consumers contact contract contracts conversations convert copy costs count
+coupon coupons courses cpu create crm currencies customer customers cycles daemon daily databases dataset day days deactivate
+deals debit debug decline decode decrypt default definitions delete delivery departments deploy describe description destination
+destinations detail details devices diagnostics dictionary digest directories directory disable disconnect discount discounts
+discovery dismiss dispatch disputes distance docs document documentation domain download draft drafts driver drivers duplicate
+edges edit editor education elements employee employees enable encode encrypt end endpoint endpoints engine enroll enrollments
+entities entries entry enum environment error errors estimate estimates evaluate evaluation exams exchange execute executions
+exit expenses experiments expire explore exports extend extensions facets fallback families faq favorites favourites features
+feed feedback feeds fees fetch filter filters finance find flags fleet flights flow flows folder folders follow followers
+following forecast forecasts form format formats forms forum friends from functions funds gallery games gateways geocode get
+gifts goals grants graph graphql guest guests guides healthz heartbeat help hide highlights hint holds holidays home hooks host
+hosts hotels hours identities identity images impersonate in inbox incidents include indexes industries info ingest ingredients
+initialize insert insights inspect install installations instance instruments insurance integration integrations interests
+internal invitation invitations invoice invoices issuers jobs journal journeys knowledge labels landing language languages last
+latest layers layouts leaderboard leads learn ledger legal lessons levels libraries library like likes limits line lines link
+list listings live load loans locales locate logo loyalty mail maintenance manage manager mandates manifest manufacturers map
+maps mark market markets match matches materials me meals media meetings member menu menus merchants merge message meta metric
+mfa migrate migrations mobile mode model modules monitor monitoring month monthly most move movies mute my navigation nearby
+network new news newsletter newsletters next node nodes notify objects of offers office offices on onboarding only open
+operations operators options origin outlets overview owner owners packages page pages pair panel parents parse participants
+partner partners pause payees payers payload payments payouts peers people performance period permission person personal persons
+photo photos pickup pin ping pins pipelines places plan play player players playlist playlists plugins podcasts points policies
+policy polls pool pools popular portfolio portfolios positions post posts predict predictions preview previews price prices
+pricing principals print priorities privacy private processes product products profit programs progress promote promotions
+properties proposals protocols provider providers provision proxies publish published publishers pull purchase purchases push
+quality query quiz quota quotas quote rank rankings rate rates rating ratings ready rebuild receipts recent recipes recipients
+recommend recommendations reconcile record redeem redirect references referrals refund refunds region regions reindex reject
+related relations release releases reload remind reminders remove rename render renew rentals reply repos repositories resend
+reservations reserve reset resolve resource resources restart restaurants restore results resume retrieve retry return returns
+revenue reverse revert review reviews revoke rewards rides risk role rollback rooms root route routes routing rows rule runs
+sales sample samples save scan schema schemas schools scope scopes score scores screens season seasons section sections sectors
+segments select self seller sellers send series servers session set settle settlements shape shards shipments shipping shop
+shops show shutdown signatures signin signout signup simulate single site skills sku skus slots snapshots social songs sort
+source sources spaces speakers spec specs sports staff standings start statement statements stations statistics stock stocks
+stop storage store stores stories stream streams streets students submissions submit subscribe subscribers suggest sum suppliers
+support surveys suspend swagger switch symbols sync system systems tables tag targets tax taxes teachers tenant tenants
+terminate terms test themes threads ticket tickets tiers timeline timezones to today token top topic topics totals trace tracks
+trade trades traffic trailers training transaction transfers transform transit translate translations transport trash trending
+trends trigger triggers trips tweets type unblock unfollow unlink unlock unpublish unread unset unsubscribe up upcoming update
+upgrade upload urls usage user users utils vaccines validate validation values variables variants vault vehicles vendor vendors
+venues verification verify version views visitors visits volumes vote votes vouchers wallet wallets warehouses watch watchers
+watchlist weather webhook week weekly whoami widgets wishlist with withdraw withdrawals without words workers workflow workflows
+workouts workspace workspaces yearly zones
 """
-_WORDS = frozenset(_LIST.split())
+"""What anybody who has seen a few APIs would list."""
+SEEN = """
+access account accounts ack actions activate activities activity add addresses admins advanced alerts aliases answer api app
+append application applications approval approve apps articles artifacts assignment associated attachment attachments audio
+audit auth authorization auto available background backgrounds balances base batch billing blobs blocks boards bounce branches
+broadcast buckets build builds bulk cache call callback card cards categories category changes changeset channels chart check
+checks claim client clients code codes collections comments components config configuration configurations contacts content
+contributors countries coverage creator credential credentials credit csv currency current custom dashboard data datasets
+deliveries deployment deployments device diff display dns documents domains downloads email emails emoji entity environments
+event events example export external factor failed featured field fields file files filtered for fork full game gateway generate
+genres geo git global google group groups head health history html id image impact import instances invalidate inventory invite
+invited invites ip ips issues item items job join json key keys leave led lfs license licenses linked links lists location
+locations lock log login logout logs long lookup managed mapping members memberships merchant merges messages metadata methods
+metrics milestones missing models multiple name names namespaces nearest networks note notes notification notifications number
+numbers oauth object one order orders org organizations orgs outbound overrides pac parent party password payment pdf pending
+permissions phone phones plans platform poi poll portal position pre preferences prefix profile profiles project projects public
+qr questions queue queues random raw read recordings records recover ref refresh regenerate register registration registrations
+replies report reporting reports repository request requests required rerequest rest revisions roles room rotate rules runners
+saved schedule schedules screenshot search secret secrets security selected service services sessions setting settings setup
+share shipment signing similar sites sms snapshot socket ssh sso star starred state stats status statuses sub subscription
+subscriptions suggested suggestions summaries summary tags task tasks team teams template templates tests text thumbnail time
+tokens tools tracking transactions transfer transitions tree two types updated updates uploads url username uuid versions voice
+webhooks whitelist wireless xml zone
+"""
+"""What two or more providers of the development documents use beside (`bench.fit_discovery --words`)."""
+_WORDS = frozenset(f"{GENERAL} {SEEN}".split())
 _PART = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _PAIRS = Counter(a + b for word in _WORDS for a, b in zip(f"^{word}", f"{word}$", strict=True))

@@ -2,8 +2,9 @@
 
 Under every node at most so many children of a kind are kept one by one; they are the ones with the lowest hashes (a bottom-k
 sample: Cohen and Kaplan 2007), the others are pooled. Which ones these are does not depend on the order of calls, and a kept
-child has all of its calls, so trees that learned apart merge to what one tree would have learned. Only when the whole tree is
-over its limit and keeps half as much from then on does the order begin to matter a little.
+child has all of its calls, so trees that learned apart merge to what one tree would have learned. Two things let the order matter
+a little: the busiest of too many word-like children stay for their calls instead of their hashes, so that `/search` is not lost
+among user names; and a tree over its limit keeps half as much from then on.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ MAX_NODES = 150_000
 MAX_SEGMENT = 200
 """Characters of a segment that are kept; a longer one is told from others by its checksum."""
 MAX_METHODS = 16
+MAX_METHOD = 32
+"""Characters of a method that are kept."""
 KEEP_CLEAR = 48
 """Children of one clear kind (uuid, integer, ...) that are kept one by one under a node."""
 KEEP_WORDS = 1024
 """Children of the other kinds, together, that are kept one by one under a node."""
+BUSY = 24
+"""Calls of a word-like child that make it stay, whatever its rank; at most half of the kept ones stay so."""
 _LEAST = 8
 _TOP = 1 << 32
 
@@ -72,9 +77,10 @@ class Evidence:
             node.calls += 1
         counts = node.methods.get(method)
         if counts is None:
-            if len(node.methods) >= MAX_METHODS:
+            method = method[:MAX_METHOD].encode("ascii", "replace").decode()
+            if len(node.methods) >= MAX_METHODS and method not in node.methods:
                 return
-            counts = node.methods[method] = [0, 0, 0]
+            counts = node.methods.setdefault(method, [0, 0, 0])
         counts[outcome] += 1
         if slash:
             counts[2] += 1
@@ -103,19 +109,21 @@ class Evidence:
         evidence.root = evidence._load(data[1])
         return evidence
 
-    def _step(self, node: Node, step: str) -> Node:
+    def _step(self, node: Node, step: str, *, busy: bool = False) -> Node:
         child = node.children.get(step)
         if child is not None:
             return child
+        if not step.isascii():
+            step = step.encode("utf-8", "replace").decode()  # lone surrogates cannot be stored
         if len(step) > MAX_SEGMENT:
-            step = f"{step[:MAX_SEGMENT]}~{crc32(step.encode('utf-8', 'surrogatepass')):08x}"
-            child = node.children.get(step)
-            if child is not None:
-                return child
+            step = f"{step[:MAX_SEGMENT]}~{crc32(step.encode()):08x}"
+        child = node.children.get(step)
+        if child is not None:
+            return child
         kind = kind_of(step)
         group = kind if kind in CLEAR else "word"
         rest = node.rest.get(group)
-        if rest is not None and rank(step) >= rest.threshold:
+        if rest is not None and not busy and rank(step) >= rest.threshold:
             return rest
         child = node.children[step] = Node(group)
         self.nodes += 1
@@ -129,14 +137,20 @@ class Evidence:
         return max(_LEAST, (KEEP_WORDS if group == "word" else KEEP_CLEAR) >> self.tightened)
 
     def _evict(self, node: Node, group: str) -> None:
-        """Pool the child of this group with the highest rank."""
-        worst = max((s for s, child in node.children.items() if child.group == group), key=rank)
+        """Pool the children of this group that are too many: those with the highest ranks, but never a busy one for a quiet one."""
+        keep = self._keep(group)
+        here = [step for step, child in node.children.items() if child.group == group]
+        busy = sorted((s for s in here if _busy(node.children[s])), key=lambda s: (-node.children[s].calls, rank(s)))
+        quiet = sorted((s for s in here if not _busy(node.children[s])), key=rank)
+        stay = min(len(busy), keep // 2)
         rest = node.rest.get(group)
         if rest is None:
             rest = node.rest[group] = Node(group)
             self.nodes += 1
-        rest.threshold = rank(worst)
-        self._pool(node, worst, rest)
+        if len(quiet) > keep - stay:
+            rest.threshold = min(rest.threshold, rank(quiet[keep - stay]))
+        for step in quiet[keep - stay :] + busy[stay:]:
+            self._pool(node, step, rest)
 
     def _pool(self, node: Node, step: str, rest: Node) -> None:
         child = node.children.pop(step)
@@ -158,11 +172,13 @@ class Evidence:
                 self.nodes += 1
             if theirs.threshold < rest.threshold:
                 rest.threshold = theirs.threshold
-                for step in [s for s, c in into.children.items() if c.group == group and rank(s) >= theirs.threshold]:
+                for step in [
+                    s for s, c in into.children.items() if c.group == group and not _busy(c) and rank(s) >= theirs.threshold
+                ]:
                     self._pool(into, step, rest)
             self._merge(rest, theirs)
         for step, child in node.children.items():
-            self._merge(self._step(into, step), child)
+            self._merge(self._step(into, step, busy=_busy(child)), child)
 
     def _tighten(self) -> None:
         while self.nodes > MAX_NODES * 3 // 4 and self.tightened < 10:
@@ -171,16 +187,8 @@ class Evidence:
 
     def _prune(self, node: Node) -> None:
         for group in sorted(node.kept):
-            keep = self._keep(group)
-            if node.kept[group] > keep:
-                ranked = sorted((s for s, child in node.children.items() if child.group == group), key=rank)
-                rest = node.rest.get(group)
-                if rest is None:
-                    rest = node.rest[group] = Node(group)
-                    self.nodes += 1
-                rest.threshold = rank(ranked[keep])
-                for step in ranked[keep:]:
-                    self._pool(node, step, rest)
+            if node.kept[group] > self._keep(group):
+                self._evict(node, group)
         for child in [*node.children.values(), *node.rest.values()]:
             self._prune(child)
 
@@ -199,8 +207,13 @@ class Evidence:
 
 def rank(step: str) -> int:
     """A 32-bit hash that is the same in every process (`hash` is not). CRC-32 is mixed, as near texts have near CRCs."""
-    mixed = crc32(step.encode("utf-8", "surrogatepass")) * 0x9E3779B1 & 0xFFFFFFFF
+    mixed = crc32(step.encode()) * 0x9E3779B1 & 0xFFFFFFFF
     return (mixed ^ mixed >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+
+
+def _busy(child: Node) -> bool:
+    """Whether a word-like child has so many calls that it may be a name: it is not pooled for its rank."""
+    return child.group == "word" and child.calls >= BUSY
 
 
 def _dump(node: Node) -> list[Any]:

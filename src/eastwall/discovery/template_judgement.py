@@ -174,24 +174,31 @@ def _place(level: Level, clear_share: float) -> dict[str, float]:
 
 
 def _together(level: Level, per_operation: float) -> None:
-    """What candidates of one look and one depth are as a group: traffic as one operation, and as one operation each."""
+    """What candidates of one depth, and those among them of one look, are as a group: one operation, or one each."""
+    for name, groups in (
+        ("all", _grouped(level.candidates, lambda c: (c.leaf, ""))),
+        ("group", _grouped(level.candidates, lambda c: (c.leaf, c.look.style))),
+    ):
+        for group in groups:
+            operations = len({key for c in group for key in c.tails}) or 1
+            calls = sum(c.calls for c in group)
+            features = {
+                f"{name}_size": log2(len(group)),
+                f"{name}_as_one": _surprise(calls, operations, per_operation),
+                f"{name}_as_many": sum(_surprise(c.calls, c.operations, per_operation) for c in group) / len(group),
+                f"{name}_reuse": log2(calls / (len(group) * operations)),
+                f"{name}_singles": sum(c.calls == 1 for c in group) / len(group),
+                f"{name}_lexical": sum(c.lexical for c in group) / len(group),
+            }
+            for c in group:
+                c.together = {**c.together, **features}
+
+
+def _grouped(candidates: Sequence[Candidate], by: Callable[[Candidate], tuple[bool, str]]) -> Iterable[list[Candidate]]:
     groups: dict[tuple[bool, str], list[Candidate]] = {}
-    for c in level.candidates:
-        groups.setdefault((c.leaf, c.look.style), []).append(c)
-    for group in groups.values():
-        operations = len({key for c in group for key in c.tails}) or 1
-        as_one = _surprise(sum(c.calls for c in group), operations, per_operation)
-        as_many = sum(_surprise(c.calls, c.operations, per_operation) for c in group) / len(group)
-        features = {
-            "group_size": log2(len(group)),
-            "group_as_one": as_one,
-            "group_as_many": as_many,
-            "group_reuse": log2(sum(c.calls for c in group) / (len(group) * operations)),
-            "group_singles": sum(c.calls == 1 for c in group) / len(group),
-            "group_lexical": sum(c.lexical for c in group) / len(group),
-        }
-        for c in group:
-            c.together = features
+    for c in candidates:
+        groups.setdefault(by(c), []).append(c)
+    return groups.values()
 
 
 def _round(level: Level, per_operation: float, judge: Judge | None) -> None:

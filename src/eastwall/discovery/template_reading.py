@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from re import compile as regex
 from urllib.parse import quote
 
@@ -121,7 +122,7 @@ def shape_of(values: Sequence[str]) -> tuple[str, ...]:
 def _named_pattern(blank: str, parameters: tuple[Parameter, ...]) -> tuple[str, tuple[Parameter, ...]]:
     pieces = blank.split("{}")
     text, more = _quoted(pieces[0]), parameters
-    for piece, after in zip(pieces, pieces[1:], strict=False):
+    for piece, after in pairwise(pieces):
         key = _KEY.search(piece)
         name = snake(key[1]) if key and "=" in piece else ""
         taken = [p.name for p in more]

