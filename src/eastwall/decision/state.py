@@ -18,6 +18,7 @@ _K = TypeVar("_K", bound=Hashable)
 MAX_OBJECTS = 1_000_000
 MAX_OWNERS = 4
 MAX_SOURCES = 50_000
+MAX_LOGIN_ENDPOINTS = 1_000
 LOGIN_WINDOW = 300.0
 MAX_ATTEMPTS = 200
 """Sign-in attempts remembered per source and per account."""
@@ -92,7 +93,13 @@ class LoginTable:
 
     def record(self, endpoint: str, source: str, account: int, now: float, *, failed: bool, blocked: bool) -> None:
         """Remember a result. A blocked attempt counts against its source only: else an attacker could lock a victim's account."""
-        self._endpoints.setdefault(endpoint, deque(maxlen=1_000)).append((now, failed))
+        results = self._endpoints.get(endpoint)
+        if results is None:
+            # An endpoint that is not learned yet goes by its path, which callers make up: bounded like the rest.
+            if len(self._endpoints) >= min(self._limit, MAX_LOGIN_ENDPOINTS):
+                del self._endpoints[next(iter(self._endpoints))]
+            results = self._endpoints[endpoint] = deque(maxlen=1_000)
+        results.append((now, failed))
         if not failed and not blocked:
             return
         self._put(self._sources, source).failures.append((now, account))
@@ -108,7 +115,7 @@ class LoginTable:
         return attempts
 
     def __len__(self) -> int:
-        return len(self._sources) + len(self._accounts)
+        return len(self._sources) + len(self._accounts) + len(self._endpoints)
 
 
 class LiveState:

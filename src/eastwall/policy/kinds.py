@@ -266,7 +266,8 @@ class Fault(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         kind = "warning: " if self.warning else ""
-        return f"{self.file}:{self.line}:{self.column}: {kind}{self.message}" + (f" ({self.hint})" if self.hint else "")
+        where = f"{self.file}:{self.line}:{self.column}: " if self.file else ""  # a fault of the whole set has no place
+        return f"{where}{kind}{self.message}" + (f" ({self.hint})" if self.hint else "")
 
 
 _encoder = msgspec.msgpack.Encoder()

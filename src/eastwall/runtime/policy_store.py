@@ -19,6 +19,7 @@ import yaml
 from msgspec import Struct
 
 from eastwall import policy
+from eastwall.discovery.identity import compile_trust
 from eastwall.learning.openapi import SpecError, declared
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
@@ -146,7 +147,9 @@ def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:
     """Raises ValueError with file:line."""
     attached = {path: text.encode() for path, text in applied.attachments.items()}
     specs = {name: _declared(name, applied.attachments.get(path), path, location) for name, path, location in specs_of(policies)}
-    return PolicyState(applied, policies, policy.encode(policies), policy.trust_of(policies, attached), specs)
+    trust = policy.trust_of(policies, attached)
+    compile_trust(trust, bytes(32))  # tried out: an engine could not use a snapshot with a key set that it cannot load
+    return PolicyState(applied, policies, policy.encode(policies), trust, specs)
 
 
 def _declared(service: str, text: str | None, path: str, location: str) -> tuple[Endpoint, ...]:

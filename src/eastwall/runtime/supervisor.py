@@ -137,9 +137,15 @@ class Supervisor:
             self._await(control, data.control_file.exists)
             for engine, socket in zip(engines, self.options.proxy.engine_sockets, strict=True):
                 Path(socket).unlink(missing_ok=True)
+                self._beat(engine).unlink(missing_ok=True)
                 engine.start()
             for engine, socket in zip(engines, self.options.proxy.engine_sockets, strict=True):
                 self._await(engine, Path(socket).exists)
+            for engine in engines:
+                self._await(engine, lambda beat=self._beat(engine): beat.exists())  # type: ignore[misc]
+                if self._snapshot_of(engine) == 0:
+                    # It would let everything pass: it knows no service.
+                    raise StartError(f"{engine.name} cannot use the snapshot: {engine.last_words()} (log: {engine.log})")
             # Control has applied the modes that were set before.
             self.envoy = EnvoyProcess(load_proxy(data) or self.options.proxy)
             self.envoy.start()
@@ -147,6 +153,13 @@ class Supervisor:
         except BaseException:
             self.shutdown(drain=0.0)
             raise
+
+    def _beat(self, engine: _Child) -> Path:
+        """Where an engine says once a second what it is doing."""
+        return self.options.data.run / f"{engine.name}.json"
+
+    def _snapshot_of(self, engine: _Child) -> int:
+        return int(json.loads(self._beat(engine).read_text())["snapshot"])
 
     def _lock_data_dir(self) -> None:
         path = self.options.data.run / "lock"

@@ -53,7 +53,7 @@ def test_sign_in_tables_are_bounded() -> None:
     table = LoginTable(limit=10)
     for number in range(1_000):
         table.record("login", f"10.0.0.{number}", number, 100.0, failed=True, blocked=False)
-    assert len(table) == 20
+    assert len(table) == 21, "sources, accounts, and the one endpoint"
     for _ in range(MAX_ATTEMPTS * 2):
         table.record("login", "one", 5, 100.0, failed=True, blocked=False)
     assert table.window("login", "one", 5, 100.0).source_failures == MAX_ATTEMPTS
@@ -65,6 +65,13 @@ def test_one_call_in_so_many_is_sampled() -> None:
     assert [state.sampled("a", 4) for _ in range(9)] == [True, False, False, False, True, False, False, False, True]
     assert state.sampled("b", 4)
     assert set(state.sizes()) == {"objects", "logins", "limits"}
+
+
+def test_made_up_sign_in_paths_fill_no_table() -> None:
+    state = LiveState()
+    for number in range(5_000):
+        state.logins.record(f"/login-{number}", "10.0.0.1", 1, 100.0, failed=True, blocked=False)
+    assert len(state.logins) <= 1_100
 
 
 def test_unknown_properties_are_those_the_class_never_sent() -> None:
