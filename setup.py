@@ -23,9 +23,23 @@ from setuptools.errors import BaseError, CCompilerError
 
 SHIM = Path("src/eastwall/dataplanes/envoy/shim")
 LIBRARY = "libeastwall_shim.so"
-CFLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit-function-declaration", "-fPIC", "-fvisibility=hidden",
-          "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-D_GNU_SOURCE"]
-LOOPS = {"eastwall.protocols._survey": "src/eastwall/protocols/_survey.c", "eastwall.discovery._walk": "src/eastwall/discovery/_walk.c"}
+CFLAGS = [
+    "-std=c11",
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-Werror=implicit-function-declaration",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fstack-protector-strong",
+    "-D_FORTIFY_SOURCE=2",
+    "-D_GNU_SOURCE",
+]
+LOOPS = {
+    "eastwall.protocols._survey": "src/eastwall/protocols/_survey.c",
+    "eastwall.discovery._walk": "src/eastwall/discovery/_walk.c",
+}
 LIMITED_API = "0x030B0000"
 
 
@@ -39,7 +53,16 @@ def compile_shim(target: Path) -> bool:
         problem = "no C compiler found (install gcc or clang)"
     else:
         target.mkdir(parents=True, exist_ok=True)
-        command = [*compiler.split(), *CFLAGS, "-shared", "-o", str(target / LIBRARY), *sources, "-lpthread", "-Wl,-z,relro,-z,now"]
+        command = [
+            *compiler.split(),
+            *CFLAGS,
+            "-shared",
+            "-o",
+            str(target / LIBRARY),
+            *sources,
+            "-lpthread",
+            "-Wl,-z,relro,-z,now",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return True
@@ -109,7 +132,15 @@ setup(
             py_limited_api=True,
             optional=True,
             define_macros=[("Py_LIMITED_API", LIMITED_API)],
-            extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fvisibility=hidden", "-fstack-protector-strong"],
+            extra_compile_args=[
+                "-std=c11",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-Wno-missing-field-initializers",
+                "-fvisibility=hidden",
+                "-fstack-protector-strong",
+            ],
             extra_link_args=["-Wl,-z,relro,-z,now"],
         )
         for name, source in LOOPS.items()

@@ -19,7 +19,9 @@ class Lake(Protocol):
         """One call whole, or None."""
         ...
 
-    def calls(self, *, service: str = "", actor: str = "", since: float = 0.0, limit: int = 100, only_findings: bool = False) -> list[CallRecord]:
+    def calls(
+        self, *, service: str = "", actor: str = "", since: float = 0.0, limit: int = 100, only_findings: bool = False
+    ) -> list[CallRecord]:
         """Newest first."""
         ...
 

@@ -142,7 +142,7 @@ class Supervisor:
             for engine, socket in zip(engines, self.options.proxy.engine_sockets, strict=True):
                 self._await(engine, Path(socket).exists)
             for engine in engines:
-                self._await(engine, lambda beat=self._beat(engine): beat.exists())  # type: ignore[misc]
+                self._await(engine, self._beat(engine).exists)
                 if self._snapshot_of(engine) == 0:
                     # It would let everything pass: it knows no service.
                     raise StartError(f"{engine.name} cannot use the snapshot: {engine.last_words()} (log: {engine.log})")

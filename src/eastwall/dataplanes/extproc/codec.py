@@ -30,11 +30,11 @@ from eastwall.dataplanes.extproc.messages import (
     host_of,
     immediate,
     is_stream,
-    request_is_stream,
     length_of,
     peer_of,
     problem,
     read_headers,
+    request_is_stream,
     set_headers,
 )
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
