@@ -105,24 +105,20 @@ def _objects(
     if match.endpoint is None:
         return ()
     learned = snapshot.profiles[match.endpoint.id].objects
+    actor, cls = identity.actor, identity.cls
+    remembered, known = state.grants.owners, snapshot.ownership
     uses = []
     for place, kind, key, shown in named:
-        owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
-        held = identity.actor in owners
+        owners = remembered(key) + known.get(key, ())
+        held = actor in owners
+        others = len(set(owners)) - held if owners else 0
         parameter = learned.get(place)
-        uses.append(
-            ObjectUse(
-                place=place,
-                kind=kind,
-                key=key,
-                shown=shown,
-                granted=held,
-                owners=len(set(owners)) - held,
-                exclusive=parameter is not None and parameter.exclusive and identity.cls not in parameter.broad,
-                confidence=parameter.confidence if parameter else 0.0,
-                evidence=parameter.evidence if parameter else "",
-            )
-        )
+        # In the order of ObjectUse: by position costs half of what it does by name.
+        if parameter is None:
+            uses.append(ObjectUse(place, kind, key, shown, held, others, False, 0.0, ""))
+        else:
+            exclusive = parameter.exclusive and cls not in parameter.broad
+            uses.append(ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence))
     return tuple(uses)
 
 

@@ -115,7 +115,7 @@ class Prefilter:
     def families(self, data: bytes) -> frozenset[str]:
         """Families (with `ENCODED`) that hit `data`."""
         for scan in self._scans:
-            scan(data, match_event_handler=self._on_match)
+            scan(data, self._on_match)
         if not self._hits:
             return _NONE
         found = frozenset(self._families[pattern] for pattern in self._hits)

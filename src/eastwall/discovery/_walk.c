@@ -7,6 +7,7 @@
  * the walker forgets everything (`forget_if_full`, only before a walk). A walk holds its root, so that a walk which another thread begins
  * during a callback takes nothing away from it.
  *
+ * Longer than 500 lines, because an extension module is one translation unit and a fifth of it is what Python wants of any type.
  * Limited API (PEP 384): one build serves every Python from 3.11 on.
  */
 #define PY_SSIZE_T_CLEAN

@@ -252,7 +252,7 @@ class Automaton:
             scratch = self.first.clone()
         hits: list[str] = []
         try:
-            self.scan(data, self._hit, context=hits, scratch=scratch)
+            self.scan(data, self._hit, 0, hits, scratch)
         finally:
             self.free.append(scratch)
         return hits
