@@ -94,7 +94,7 @@ class BuildExt(build_ext):
             missing(
                 f"the loop {ext.name}",
                 f"{error} (a C compiler and the headers of Python are needed: gcc, python3-dev)",
-                "its Python twin will be used: the same answers, at up to half as much again CPU per call",
+                "its Python twin will be used: the same answers, at twice the CPU per call (four times for large bodies)",
             )
 
 
