@@ -449,7 +449,9 @@ def test_ctrl_c_ends_an_offline_command_quietly() -> None:
     eventually(lambda: "hyperscan" in Path(f"/proc/{process.pid}/maps").read_text(), what="started")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    # Standard input stays open until it has ended: else it might read the end first, and be done.
+    process.wait(20)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in errors
 

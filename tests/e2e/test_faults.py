@@ -140,9 +140,8 @@ def test_control_killed_loses_nothing(running: Running) -> None:
         sent = load.total
         eventually(lambda: load.total > sent + 200, what="traffic goes on")
     assert set(load.statuses) == {201}
-    eventually(lambda: running.status()["spool"]["pending_bytes"] == 0, timeout=60, what="control is back and has read the spool")
-    stored = eventually(lambda: running.status()["lake"]["calls"], timeout=30)
-    assert stored - recorded >= load.total
+    # At least what this load sent: `recorded` was asked before, and earlier calls may have been on their way.
+    eventually(lambda: running.status()["lake"]["calls"] - recorded >= load.total, timeout=60, what="every call is recorded")
     counted = running.api.post("/query", json={"sql": "SELECT count() AS n, uniqExact(id) AS u FROM calls"}).json()[0]
     assert counted["n"] == counted["u"], "stored once"
 

@@ -159,8 +159,21 @@ class EnvoyProcess:
         return {labels["service"]: value for labels, value in self._ours("eastwall_calls")}
 
     def uninspected(self) -> dict[tuple[str, str], int]:
-        """Calls of which a part was not inspected, by (service, reason), since this Envoy started (shim only)."""
-        return {(labels["service"], labels["reason"]): value for labels, value in self._ours("eastwall_uninspected")}
+        """Calls of which a part was not inspected, by (service, reason), since this Envoy started.
+
+        With ext_proc Envoy itself knows only of those that no engine answered for; the engine records the other reasons. Services
+        that share a listener are counted together there, as `*`.
+        """
+        if self._proxy.adapter == "shim":
+            return {(labels["service"], labels["reason"]): value for labels, value in self._ours("eastwall_uninspected")}
+        found: dict[tuple[str, str], int] = {}
+        for name, value in self._numbers(r"\.ext_proc\.eastwall\.(streams_failed|message_timeouts)$").items():
+            listener, _, statistic = name.removeprefix("http.").partition(".ext_proc.eastwall.")
+            service = listener.removeprefix("own-") if listener.startswith("own-") else "*"
+            key = (service, "engine-unavailable" if statistic == "streams_failed" else "engine-timeout")
+            if value:
+                found[key] = found.get(key, 0) + value
+        return found
 
     def drain(self) -> None:
         """Ask callers to go elsewhere: HTTP/2 GOAWAY, `connection: close`. Listeners stop accepting."""
