@@ -255,7 +255,7 @@ def test_sampling_slows_down_when_nothing_changes() -> None:
 
     assert calls(150) == 1
     assert calls(400) == 8
-    assert calls(400, extra=True) == 1
+    assert calls(400, extra=True) == 2
     assert calls(5200) == 32
 
 
