@@ -53,6 +53,7 @@ class Candidate:
     __slots__ = (
         "calls",
         "features",
+        "group",
         "leaf",
         "lexical",
         "look",
@@ -80,6 +81,8 @@ class Candidate:
         """Those of look and place."""
         self.together: dict[str, float] = {}
         """Features of the candidates that look like this one."""
+        self.group: list[Candidate] = []
+        """The candidates that look like this one, itself among them."""
         self.lexical = 6.0
         """Odds by look and place alone."""
         self.odds = 20.0
@@ -143,7 +146,11 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
             "posts_only": float(ends == {"POST"}),
         }
         c.odds = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in c.features.items())
-        c.lexical = max(-6.0, min(6.0, c.odds))
+        c.lexical = _clipped(c.odds)
+
+
+def _clipped(odds: float) -> float:
+    return max(-6.0, min(6.0, odds))
 
 
 def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) -> None:
@@ -177,7 +184,7 @@ def _together(level: Level, per_operation: float) -> None:
     """What candidates of one depth, and those among them of one look, are as a group: one operation, or one each."""
     for name, groups in (
         ("all", _grouped(level.candidates, lambda c: (c.leaf, ""))),
-        ("group", _grouped(level.candidates, lambda c: (c.leaf, c.look.style))),
+        ("group", _grouped(level.candidates, lambda c: (False, c.look.style))),
     ):
         for group in groups:
             operations = len({key for c in group for key in c.tails}) or 1
@@ -192,6 +199,7 @@ def _together(level: Level, per_operation: float) -> None:
             }
             for c in group:
                 c.together = {**c.together, **features}
+                c.group = group
 
 
 def _grouped(candidates: Sequence[Candidate], by: Callable[[Candidate], tuple[bool, str]]) -> Iterable[list[Candidate]]:
@@ -220,6 +228,8 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
     shared = sum(amount > 0.4 for amount in pool.values())
     among = len(everyone) + _REST * len(level.rest)
     results = []
+    groups = {id(c.group): c.group for c in level.candidates}
+    of_group = {key: sum(_clipped(c.odds) for c in group) for key, group in groups.items()}
     for c in level.candidates:
         w = c.weight
         others = count - w
@@ -240,6 +250,7 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
             "singles": (singles - w * (c.calls == 1)) / max(1.0, others),
             "alike": (log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2) * min(1.0, others / 4),
             "others_lexical": (lexical - w * c.lexical) / max(1.0, others),
+            "group_odds": (of_group[id(c.group)] - _clipped(c.odds)) / max(1, len(c.group) - 1),
             "leaf": float(c.leaf),
             "after_parameter": c.features["after_parameter"],
             "parent_get": c.features["parent_get"],

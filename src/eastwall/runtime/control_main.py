@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Run until a signal. Raises StartFault, DataDirError."""
+    # Recording and learning can wait, callers cannot: where cores are short, engine and Envoy go first, and records wait in the spool.
+    # Before anything starts a thread: niceness is a thread's own, and inherited.
+    os.nice(10)
     data = open_data_dir(options.data)
     mark = data.run / "control.parent"
     listener = listen(options.console)

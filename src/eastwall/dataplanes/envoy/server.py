@@ -116,6 +116,7 @@ class _Server:
         self._poll = poll
         self._connections = connections
         self._accepted = 0
+        self._scratch = memoryview(bytearray(READ_SIZE))
 
     def turn(self, listener: socket.socket, timeout: float) -> None:
         """One round: wait, serve what is ready, tick."""
@@ -162,12 +163,14 @@ class _Server:
 
     def _read(self, connection: _Connection) -> None:
         try:
-            data = connection.sock.recv(READ_SIZE)
+            # Into one buffer: `recv` with so large a size would map and unmap memory on every call.
+            got = connection.sock.recv_into(self._scratch)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.drop(connection, str(error.strerror))
             return
+        data = bytes(self._scratch[:got])
         if not data:
             # A peer that ends in the middle of a frame has died; what was whole has been judged.
             self.drop(connection, "")
