@@ -276,6 +276,7 @@ def short(e: Endpoint) -> dict[str, Any]:
         "first_seen": e.first_seen,
         "last_seen": e.last_seen,
         "statuses": e.statuses,
+        "sample_every": e.sample_every,
         "data_classes": sorted({data_class for _, _, data_class in e.data_classes}),
         "objects": [{"place": o.place, "kind": o.kind, "exclusive": o.exclusive} for o in e.objects],
     }
