@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -66,6 +67,9 @@ def run(options: argparse.Namespace) -> None:
             if not is_restart(mark):
                 apply_options(control, options.policy, options.mode)
                 mark.write_text(_process(os.getppid()))
+            # Records come and go by the thousand without cycles; looking for some each 700 objects took a tenth of the time.
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 50)
             control.start()
             serve(control, data, listener, stop)
             mark.unlink(missing_ok=True)
