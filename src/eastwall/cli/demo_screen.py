@@ -116,7 +116,7 @@ class DemoScreen(Screen):
     def _mapped_words(self, apis: list[dict[str, Any]]) -> Text:
         assert self.demo is not None
         report = self.demo.report
-        per = ", ".join(f"{sum(a['service'] == name for a in apis)} of {name}" for name in SERVICES)
+        per = ", ".join(f"{sum(a['service'] == name and a['calls'] > 0 for a in apis)} of {name}" for name in SERVICES)
         return Text.assemble(
             (f"{report.templates_found} of {report.templates_expected}", "bold green"), f" operations ({per}) from ",
             (f"{self.demo.tally.sent:,}", "bold"), " ordinary calls",
