@@ -23,12 +23,12 @@ MIN_CLASS_CALLS = 5
 class Profile:
     """An endpoint's learned behaviour, ready for look-up."""
 
-    __slots__ = ("_classes", "_known", "endpoint", "objects", "response_only")
+    __slots__ = ("_classes", "_known", "endpoint", "exclusive", "response_only")
 
     def __init__(self, endpoint: Endpoint) -> None:
         calls = dict(endpoint.property_calls)
         self.endpoint = endpoint
-        self.objects: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects}
+        self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
         self.response_only = frozenset(endpoint.response_only)
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
         # Bodies of one operation come in few combinations of properties; each is compared once per class.

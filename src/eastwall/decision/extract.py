@@ -64,6 +64,7 @@ def _request_facts(
         match=match,
         identity=identity,
         suspects=suspects,
+        used=named if endpoint is not None else (),
         objects=_objects(named, match, identity, snapshot, state) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
@@ -102,23 +103,23 @@ def _response_facts(
 def _objects(
     named: tuple[tuple[str, str, int, str], ...], match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> tuple[ObjectUse, ...]:
+    """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
     if match.endpoint is None:
         return ()
-    learned = snapshot.profiles[match.endpoint.id].objects
+    judged = snapshot.profiles[match.endpoint.id].exclusive
+    if not judged:
+        return ()
     actor, cls = identity.actor, identity.cls
-    remembered, known = state.grants.owners, snapshot.ownership
     uses = []
     for place, kind, key, shown in named:
-        owners = remembered(key) + known.get(key, ())
+        parameter = judged.get(place)
+        if parameter is None:
+            continue
+        owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
         held = actor in owners
         others = len(set(owners)) - held if owners else 0
-        parameter = learned.get(place)
-        # In the order of ObjectUse: by position costs half of what it does by name.
-        if parameter is None:
-            uses.append(ObjectUse(place, kind, key, shown, held, others, False, 0.0, ""))
-        else:
-            exclusive = parameter.exclusive and cls not in parameter.broad
-            uses.append(ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence))
+        exclusive = cls not in parameter.broad
+        uses.append(ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence))
     return tuple(uses)
 
 

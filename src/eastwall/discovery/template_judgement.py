@@ -235,7 +235,7 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
         others = count - w
         own_pool = sum(pool[key] > 0.4 and pool[key] - w * amount <= 0.4 for key, amount in c.tails.items())
         operations = max(1, shared - own_pool, c.operations)
-        tail = max(-12.0, min(12.0, _tail_bits(c, w, pool, total, level.cost))) / 4
+        tail = max(-20.0, min(40.0, _tail_bits(c, w, pool, total, level.cost))) / 4
         features = {
             **c.together,
             "lexical": c.lexical,

@@ -96,7 +96,10 @@ class Facts(Struct, frozen=True):
     identity: Identity
     suspects: tuple[tuple[Value, frozenset[str]], ...] = ()
     """Values the prefilter hit, each with the pattern families (`sql`, `command`, `traversal`, ...) that hit it."""
+    used: tuple[tuple[str, str, int, str], ...] = ()
+    """Objects that the request names: (place, kind, key, value fit to show). Empty while the endpoint is unknown."""
     objects: tuple[ObjectUse, ...] = ()
+    """Those of them that are of an exclusive kind."""
     new_properties: tuple[Property, ...] = ()
     login: LoginWindow | None = None
     """Set on operations that take credentials."""

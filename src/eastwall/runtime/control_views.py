@@ -48,7 +48,7 @@ def _essence(e: Endpoint) -> object:
         (e.id, e.service, e.method, e.template, e.parameters, e.status, e.origin, e.login, e.sample_every, e.actors > 1),
         (fields(e.request), fields(e.query), tuple((status, fields(schema)) for status, schema in e.responses)),
         (e.properties, e.response_only, e.gives, e.data_classes),
-        tuple((o.place, o.kind, o.exclusive, round(o.confidence, 1)) for o in e.objects),
+        tuple((o.place, o.kind, o.exclusive, o.broad, round(o.confidence, 1)) for o in e.objects),
         tuple((cls, calls.bit_length()) for cls, calls in e.property_calls),
     )
 

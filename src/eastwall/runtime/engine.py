@@ -324,7 +324,7 @@ class Engine:
             bool(facts.fields or (response is not None and response.facts.fields)),
             facts.fields,
             response.facts.fields if response else (),
-            tuple([(o.place, o.kind, o.key) for o in facts.objects]),
+            tuple([(place, kind, key) for place, kind, key, _ in facts.used]),
             response.facts.given if response else (),
             findings,
             data,

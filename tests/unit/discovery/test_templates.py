@@ -88,10 +88,10 @@ def test_word_like_ids_with_a_heavy_head_beside_names() -> None:
     rng = random.Random(3)
     users = [u + rng.choice(["", "", str(rng.randrange(90))]) for u in USERS for _ in range(3)]
     paths: list[str | tuple[str, str]] = ["/users"] * 60 + ["/users/me"] * 70 + ["/users/search"] * 40 + ["/health"] * 50
-    paths += [f"/users/{u}" for u in zipf(rng, users, 90)]
-    paths += [("PUT", f"/users/{u}") for u in zipf(rng, users, 30)]
-    paths += [f"/users/{u}/orders" for u in zipf(rng, users, 60)]
-    paths += [f"/users/{u}/orders/{rng.randrange(9000)}" for u in zipf(rng, users, 60)]
+    paths += [f"/users/{u}" for u in zipf(rng, users, 180)]
+    paths += [("PUT", f"/users/{u}") for u in zipf(rng, users, 90)]
+    paths += [f"/users/{u}/orders" for u in zipf(rng, users, 120)]
+    paths += [f"/users/{u}/orders/{rng.randrange(9000)}" for u in zipf(rng, users, 120)]
     assert found(paths) == {
         "GET /health", "GET /users", "GET /users/me", "GET /users/search", "GET /users/{user_id}", "PUT /users/{user_id}",
         "GET /users/{user_id}/orders", "GET /users/{user_id}/orders/{order_id}",
