@@ -41,9 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if (automata := engine.automata()) != kept:
         automata_file.write(data.run / "automata", automata)
     if not (walk.accelerated and json.accelerated):
-        log.warning(
-            "the loops in C were not built at installation: their Python twins take twice the CPU per call"
-        )
+        log.warning("the loops in C were not built at installation: their Python twins take twice the CPU per call")
     # What is loaded by now lives as long as the process. Calls make no reference cycles, so the collector only costs time;
     # a high threshold keeps it as a safety net.
     gc.collect()
