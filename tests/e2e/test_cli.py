@@ -442,7 +442,14 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path, command: str) -> None:
 
 
 def test_ctrl_c_ends_an_offline_command_quietly() -> None:
-    process = subprocess.Popen([EASTWALL, "inspect", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [EASTWALL, "inspect", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell starts its background jobs with SIGINT ignored, and children inherit that: here it is to be as at a terminal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdin is not None
     process.stdin.write(b'{"url":"/a"}\n')
     process.stdin.flush()
