@@ -227,6 +227,9 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
     total = sum(pool.values())
     shared = sum(amount > 0.4 for amount in pool.values())
     among = len(everyone) + _REST * len(level.rest)
+    # While weights are fitted, no shared structure says more than this: the many collections of one shape (list, item, delete) in
+    # the documents would set its weight. In use more shared structure is more evidence.
+    low, high = (-20.0, 40.0) if judge is None else (-12.0, 12.0)
     results = []
     groups = {id(c.group): c.group for c in level.candidates}
     of_group = {key: sum(_clipped(c.odds) for c in group) for key, group in groups.items()}
@@ -235,7 +238,7 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
         others = count - w
         own_pool = sum(pool[key] > 0.4 and pool[key] - w * amount <= 0.4 for key, amount in c.tails.items())
         operations = max(1, shared - own_pool, c.operations)
-        tail = max(-20.0, min(40.0, _tail_bits(c, w, pool, total, level.cost))) / 4
+        tail = max(low, min(high, _tail_bits(c, w, pool, total, level.cost))) / 4
         features = {
             **c.together,
             "lexical": c.lexical,
