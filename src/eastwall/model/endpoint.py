@@ -49,6 +49,28 @@ class FieldProfile(Struct, frozen=True):
     minimum: float | None = None
     maximum: float | None = None
     max_length: int = 0
+    min_length: int = 0
+    """Least length of strings and arrays seen; 0 when not known."""
+    enum: tuple[str, ...] = ()
+    """The only words its strings ever were, sorted, when they are few and often seen (see `learning.schema`)."""
+    confidence: float = 0.0
+    """Share of the samples that held `data_class`, 0..1, or what the field's name alone is worth."""
+    deprecated: bool = False
+    """Declared as deprecated."""
+
+
+class Variant(Struct, frozen=True):
+    """One form of an object that comes in several, told by a word in it (OpenAPI: `oneOf` with a discriminator)."""
+
+    place: str
+    """Place of the object: `$`, `items[]`."""
+    property: str
+    """Name of the telling property: `type`."""
+    value: str
+    """Its word in this form: `card`."""
+    samples: int
+    fields: tuple[tuple[str, int], ...] = ()
+    """(name of a direct property, samples that had it), sorted by name."""
 
 
 class Schema(Struct, frozen=True):
@@ -57,6 +79,10 @@ class Schema(Struct, frozen=True):
     samples: int = 0
     fields: tuple[FieldProfile, ...] = ()
     """Sorted by place."""
+    variants: tuple[Variant, ...] = ()
+    """Sorted by place, property and value; empty unless forms differ in their properties."""
+    media_types: tuple[str, ...] = ()
+    """Declared media types; empty when learned."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -102,6 +128,20 @@ class Endpoint(Struct, frozen=True):
     """(direction `request`|`response`, place, data class)."""
     sample_every: int = 1
     """The engine sends the full shape of one in so many calls to the learner: 1 while new or changing, more when settled."""
+    protocol: str = "rest"
+    """See `Operation.protocol`."""
+    operation: str = ""
+    """See `Operation.name`: endpoints of one path are told apart by it."""
+    traits: tuple[str, ...] = ()
+    """Every trait (see `Operation.traits`) that its calls had."""
+    selection: tuple[tuple[str, int], ...] = ()
+    """GraphQL field coverage: (path, calls that asked for it), sorted by path."""
+    deprecated: bool = False
+    """Declared as deprecated, or its answers carry a `Deprecation` or `Sunset` header."""
+    secured: bool | None = None
+    """Declared: whether a security requirement applies. None: not declared."""
+    body_kinds: tuple[str, ...] = ()
+    """Kinds of request bodies seen (`json`, `form`, `multipart`, `xml`, ...), sorted."""
 
 
 class Match(Struct, frozen=True):

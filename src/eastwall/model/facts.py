@@ -68,6 +68,10 @@ class DataHit(Struct, frozen=True):
     """JSON place, or `body` in text."""
     masked: str
     """e.g. `4111********1111`."""
+    direction: str = "request"
+    """`request` or `response`: which message held it."""
+    confidence: float = 1.0
+    """0..1: 1 when a validator agreed, less when only the field's name or the form of the value says so."""
 
 
 class Field(Struct, frozen=True, array_like=True):
@@ -83,6 +87,9 @@ class Field(Struct, frozen=True, array_like=True):
     """Characters, items or keys."""
     number: float | None = None
     """The value, for plain numbers of fields with no data class that are not ids (bounds learning); else None."""
+    text: str = ""
+    """The string itself where it may be one of an enumeration: a short word such as `PENDING` or `credit_card`, in a field that by its
+    name and class is no secret, person or id; else empty. Longer or other text is never kept."""
 
 
 class Facts(Struct, frozen=True):

@@ -24,7 +24,8 @@ class Principal(Struct, frozen=True):
     """One link of the chain human -> agent -> workload."""
 
     kind: str
-    """`workload` (mTLS SAN), `user` (JWT sub, forwarded user, basic), `client` (azp/client_id), `key` (API key), `address`."""
+    """`workload` (mTLS SAN, Kubernetes service account), `user` (JWT sub, forwarded user, basic), `agent` (AI agent, MCP client),
+    `client` (azp/client_id), `key` (API key), `address`."""
     name: str
     """e.g. `spiffe://shop/ns/web/sa/front`, `alice`, `key:9f86d081` (hash, never the key), `127.0.0.1`."""
     strength: Strength
@@ -36,7 +37,7 @@ class Identity(Struct, frozen=True):
     actor: str
     """Id of who really calls: the last human or workload in the chain, `kind:name`, e.g. `user:alice`. Key of all per-actor state."""
     kind: str
-    """`user`, `workload`, `client`, `key` or `address` (see `Principal.kind`)."""
+    """`user`, `agent`, `workload`, `client`, `key` or `address` (see `Principal.kind`)."""
     strength: Strength
     cls: str
     """Identity class, under which behaviour is learned beside the single actor, e.g. `user`, `user+admin`, `workload:front`, `anonymous`.
@@ -50,3 +51,9 @@ class Identity(Struct, frozen=True):
     """Scalar token claims as text (never the token). Treat as read-only."""
     faults: tuple[str, ...] = ()
     """What is wrong with the credentials: `jwt-bad-signature`, `jwt-expired`, `jwt-alg-none`, `jwt-malformed`, `jwt-unverified`, ..."""
+    agent: str = ""
+    """`kind:name` of the AI agent or MCP client that makes the call, on its own or for somebody; empty: none known."""
+    human: str = ""
+    """`kind:name` of the human for whom the call is made; empty: none known."""
+    workload: str = ""
+    """Name of the calling workload, without what differs between its instances: `web/front` (namespace and service account), `front`."""

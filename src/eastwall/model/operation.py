@@ -31,7 +31,7 @@ class Operation(Struct, frozen=True):
     """A decoded request or response message."""
 
     protocol: str
-    """`rest` (later: `graphql`, `grpc`, `mcp`)."""
+    """`rest`, `graphql`, `grpc`, `soap`, `jsonrpc`, `mcp`, `websocket`."""
     method: str
     segments: tuple[str, ...]
     """Path segments, percent-decoded once, without the empty ones at the ends: `/a/b%20c/` -> `("a", "b c")`."""
@@ -47,3 +47,12 @@ class Operation(Struct, frozen=True):
     faults: tuple[ParserFault, ...] = ()
     raw_body: bytes = b""
     """The body after content-decoding (gzip, deflate, br, zstd), bounded; equal to the wire body when it was not encoded."""
+    name: str = ""
+    """What is asked for beyond method and path, empty for REST: `query order,orders` (GraphQL operation type and root fields, sorted),
+    `shop.v1.Orders/Get` (gRPC), `tools/call search` (MCP), `eth_call` (JSON-RPC method), the SOAP action. From the request; a
+    response message bears its request's."""
+    traits: tuple[str, ...] = ()
+    """What is special about the message, sorted: `introspection`, `batch`, `subscription`, `persisted-query`, `notification`, `fault`
+    (an answer that is an error in the protocol's own form), `websocket`, `sse`, `grpc-web`, `field-numbers` (gRPC read without a schema)."""
+    selection: tuple[str, ...] = ()
+    """GraphQL: dotted paths of the fields that are asked for, without arguments and aliases: `order.items.sku`. Bounded."""

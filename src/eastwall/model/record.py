@@ -72,3 +72,35 @@ class CallRecord(Struct, frozen=True, array_like=True):
     """W3C trace id, if the caller sent one."""
     engine: str = ""
     """Which engine process."""
+    protocol: str = "rest"
+    operation: str = ""
+    """See `Operation.name`."""
+    traits: tuple[str, ...] = ()
+    """Of request and response."""
+    selection: tuple[str, ...] = ()
+    parent: str = ""
+    """Span id in the caller's `traceparent`: which call (of the caller's) this one was made in. 16 hex digits."""
+    span: str = ""
+    """Span id of this call itself, where the recording knows it (OTLP). 16 hex digits."""
+    strengths: tuple[int, ...] = ()
+    """Strength of each of `principals`."""
+    agent: str = ""
+    """See `Identity.agent`."""
+    human: str = ""
+    """See `Identity.human`."""
+    tenant: str = ""
+    scopes: tuple[str, ...] = ()
+    caller: str = ""
+    """Name of the service or workload that calls, where known: see `Identity.workload`, or the client's `service.name` (OTLP)."""
+    origin: str = ""
+    """Empty: seen inline. Otherwise the source that it was read from: `har`, `pcap`, `otlp`, `access-log`, ..."""
+    egress: bool = False
+    """A call out of the perimeter: `service` is a third party's host."""
+    deprecation: str = ""
+    """What the answer's `Deprecation` or `Sunset` header says, at most 64 characters."""
+    echoed: tuple[int, ...] = ()
+    """Indices of the path segments whose value stood in an answer before: values, not names (only while the endpoint is new)."""
+    request_type: str = ""
+    """Media type of the request body, lower-case, without parameters."""
+    response_type: str = ""
+    """The same of the response."""

@@ -24,6 +24,47 @@ class ServiceScope(Struct, frozen=True):
     """Bytes of each body that are inspected."""
     over_limit: str = "pass"
     """A body over `max_body`: `pass` (partly inspected, counted) or `block` (413)."""
+    environment: str = ""
+    """`production`, `staging`, ...: as its policy says."""
+    exposure: str = ""
+    """`internet`, `partner`, `internal`, or `external` (a third party's); empty: told from the traffic."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """(name, value), sorted."""
+    deprecated: tuple[str, ...] = ()
+    """Operations (`GET /v1/**`) that ought not to be called any more."""
+    sensitivity: tuple[str, ...] = ()
+    """Operations (`* /admin/**`) that are administrative, beside those that are recognised."""
+
+
+class Workload(Struct, frozen=True):
+    """A workload that is known by its network address: a Kubernetes pod, or a host of an inventory."""
+
+    address: str
+    """IP address or CIDR."""
+    name: str
+    """`namespace/service-account`, or the name of the host's role."""
+    owner: str = ""
+    """Deployment, StatefulSet, ... that it is an instance of."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """(name, value), sorted."""
+    since: float = 0.0
+    """Unix seconds from which on the address was this workload's; 0: always."""
+
+
+class CustomDataClass(Struct, frozen=True):
+    """A data class of the user's own (policy kind `DataClass`)."""
+
+    name: str
+    patterns: tuple[str, ...] = ()
+    """Regular expressions (RE2 syntax), any of which a whole value or a part of it must match."""
+    words: tuple[str, ...] = ()
+    """Dictionary: values, case-insensitive."""
+    names: tuple[str, ...] = ()
+    """Globs over field names; alone, they make every value of such a field of the class."""
+    validator: str = ""
+    """`luhn`, `mod97`, `verhoeff`, ...: what must hold beside."""
+    sensitivity: str = "medium"
+    """`low`, `medium`, `high`, `critical`."""
 
 
 class TrustConfig(Struct, frozen=True):
@@ -41,6 +82,12 @@ class TrustConfig(Struct, frozen=True):
     address_header: str = "x-forwarded-for"
     role_claims: tuple[str, ...] = ("roles", "role", "groups")
     tenant_claims: tuple[str, ...] = ("tenant", "tenant_id", "org_id")
+    token_headers: tuple[str, ...] = ()
+    """Headers beside `authorization` that carry a JWT, e.g. `x-amzn-oidc-data`."""
+    agents: tuple[str, ...] = ()
+    """Globs over `kind:name` of principals that are AI agents, e.g. `client:support-*`."""
+    workloads: tuple[Workload, ...] = ()
+    """Workloads known by address."""
     session_cookies: tuple[str, ...] = ("session", "sessionid", "sid", "connect.sid", "PHPSESSID", "JSESSIONID")
 
 
@@ -61,3 +108,8 @@ class Snapshot(Struct, frozen=True):
     ownership: tuple[tuple[int, tuple[str, ...]], ...] = ()
     """(object key, actors that hold it, at most 4), the most recently used ones, bounded."""
     detections_off: tuple[str, ...] = ()
+    data_classes: tuple[CustomDataClass, ...] = ()
+    descriptors: tuple[tuple[str, bytes], ...] = ()
+    """(service, serialized google.protobuf.FileDescriptorSet): how gRPC messages of the service are to be read."""
+    identity_classes: tuple[tuple[str, str], ...] = ()
+    """(glob over `kind:name`, identity class): learned, so that a new instance of a known workload is no stranger. First match holds."""
