@@ -5,6 +5,7 @@ from __future__ import annotations
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
+from eastwall.discovery.echo import identifying
 from eastwall.discovery.objects import object_key
 from eastwall.discovery.privilege import privileged
 from eastwall.discovery.shapes import shape
@@ -74,6 +75,7 @@ def _request_facts(
         fields=shape(operation, data) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
         properties=places,
         uninspected=uninspected,
+        echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
     )
 
 
@@ -182,6 +184,8 @@ def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: Live
 
     Not when the request had findings: in monitor mode the attacker gets the answer, and must not come to own what it holds.
     """
+    if facts.fields and facts.phase is Phase.RESPONSE and verdict.action != "block":
+        state.echoes.add(identifying(facts.operation.body))
     if facts.given and verdict.action != "block" and not (facts.call.prior and facts.call.prior.findings):
         actor = facts.identity.actor
         known = snapshot.ownership

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
+from eastwall.discovery.echo import Echoes
 from eastwall.model.facts import LoginWindow
 from eastwall.policy.limits import LimitTable
 
@@ -125,6 +126,7 @@ class LiveState:
         self.grants = GrantTable()
         self.logins = LoginTable()
         self.limits = LimitTable()
+        self.echoes = Echoes()
         self._samples: dict[str, int] = {}
 
     def sampled(self, endpoint: str, every: int) -> bool:
@@ -143,4 +145,9 @@ class LiveState:
 
     def sizes(self) -> dict[str, int]:
         """Entries per table, for the gauges."""
-        return {"objects": len(self.grants), "logins": len(self.logins), "limits": len(self.limits)}
+        return {
+            "objects": len(self.grants),
+            "logins": len(self.logins),
+            "limits": len(self.limits),
+            "echoes": len(self.echoes),
+        }

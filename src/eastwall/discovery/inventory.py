@@ -24,13 +24,15 @@ CACHE_PATH_LENGTH = 512
 _PARAMETER = regex(r"\{([^{}]*)\}")
 
 
-def endpoint_id(service: str, method: str, template: str) -> str:
-    """`ep_` and 12 hex digits of BLAKE2b over service, method and the template with its parameter names blanked.
+def endpoint_id(service: str, method: str, template: str, operation: str = "") -> str:
+    """`ep_` and 12 hex digits of BLAKE2b over service, method, the template with its parameter names blanked, and the operation
+    (see `Operation.name`), where there is one.
 
     A renamed parameter, or a trailing slash, leaves the id as it is.
     """
     blank = _PARAMETER.sub("{}", template).rstrip("/") or "/"
-    return "ep_" + blake2b(f"{service}\0{method}\0{blank}".encode(), digest_size=6).hexdigest()
+    name = f"{service}\0{method}\0{blank}\0{operation}" if operation else f"{service}\0{method}\0{blank}"
+    return "ep_" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def split_template(template: str) -> tuple[str, ...]:

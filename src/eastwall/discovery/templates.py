@@ -73,7 +73,7 @@ class TemplateTree:
         """Nodes of evidence, bounded by `template_evidence.MAX_NODES`."""
         return self._evidence.nodes
 
-    def observe(self, method: str, path: str, status: int = 200) -> None:
+    def observe(self, method: str, path: str, status: int = 200, echoed: tuple[int, ...] = ()) -> None:
         """Learn from one call. `path` may carry a query, which is ignored.
 
         A path that the service says it does not have (404, 405, 410, 501) is no evidence; one that anybody in front of the

@@ -25,16 +25,20 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 1
+FORMAT = 2
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
 MAX_LOOKUPS = 20_000
 """Paths remembered per service with their endpoint."""
+MAX_OPERATIONS = 1_000
+"""Operations of one path (GraphQL root fields, MCP tools, ...), whatever callers name; further ones count for the path as a whole."""
 REASSOCIATE = 256
 """Paths without template after which the templates are asked for anew."""
 
 _UNKNOWN_TO_SERVICE = frozenset({0, 404, 405, 410, 501})
+_NAMED_BY_PATH = frozenset({"grpc"})
+"""Protocols whose paths are names throughout: nothing in them is a value."""
 
 
 class _Service:
@@ -50,6 +54,7 @@ class _Service:
         "lookups",
         "loose",
         "objects",
+        "operations",
         "parameters",
         "profiles",
         "stale",
@@ -64,24 +69,39 @@ class _Service:
         self.declared: dict[str, Endpoint] = {}
         self.declared_inventory: Inventory = compile_inventory(())
         self.inventory: Inventory = compile_inventory(())
-        self.lookups: dict[tuple[str, str], str] = {}
-        """(method, path) -> endpoint id."""
+        self.lookups: dict[tuple[str, str, str], str] = {}
+        """(method, path, operation) -> endpoint id."""
+        self.operations: Counter[str] = Counter()
+        """Profiles with an operation by the id of their path."""
         self.loose = 0
         """Profiles that stand for a path, not for a template, since the last association."""
         self.limit = REASSOCIATE
         self.stale = False
         """Whether anything was learned since the last association."""
-        self.parameters: Mapping[str, tuple[Parameter, ...]] = {}
+        self.parameters: dict[str, tuple[Parameter, ...]] = {}
         self.judged: dict[str, Judgement] = {}
         self.judged_at = -1
         """`folded` when `judged` was concluded."""
 
-    def match(self, name: str, method: str, path: str) -> Endpoint | None:
-        """The endpoint of a path: a declared one before an inferred one."""
-        operation = Operation(protocol="rest", method=method, segments=tuple(split_path(path)), path=path)
-        return (identify(name, operation, self.declared_inventory).endpoint if self.declared else None) or identify(
-            name, operation, self.inventory
-        ).endpoint
+    def match(self, service: str, method: str, path: str, protocol: str, name: str) -> Endpoint | None:
+        """The endpoint of a path: a declared one before an inferred one. Of an operation, the endpoint of its path, unless it is
+        declared itself."""
+        operation = Operation(protocol=protocol, method=method, segments=tuple(split_path(path)), path=path, name=name)
+        if self.declared:
+            found = identify(service, operation, self.declared_inventory).endpoint
+            if found is not None:
+                return found
+        if name:
+            operation = Operation(protocol="rest", method=method, segments=operation.segments, path=path)
+        return identify(service, operation, self.inventory).endpoint
+
+    def count_operations(self, name: str) -> None:
+        """Count the profiles of each path anew."""
+        self.operations = Counter(
+            endpoint_id(name, p.method, p.template)
+            for p in self.profiles.values()
+            if p.operation and p.protocol not in _NAMED_BY_PATH
+        )
 
 
 class Learner:
@@ -134,8 +154,9 @@ class Learner:
             for key, profile in theirs.profiles.items():
                 into = mine.profiles.get(key)
                 if into is None:
-                    into = mine.profiles[key] = Profile(profile.method, profile.template)
+                    into = mine.profiles[key] = Profile(profile.method, profile.template, profile.protocol, profile.operation)
                 into.merge(profile)
+            mine.count_operations(name)
             mine.objects.merge(theirs.objects)
             mine.lookups.clear()
             mine.stale = True
@@ -202,7 +223,8 @@ class Learner:
                 state.tree = TemplateTree.from_bytes(tree)
                 for dumped in profiles:
                     profile = Profile.load(dumped)
-                    state.profiles[endpoint_id(name, profile.method, profile.template)] = profile
+                    state.profiles[endpoint_id(name, profile.method, profile.template, profile.operation)] = profile
+                state.count_operations(name)
                 state.objects = Ownership.load(objects)
                 learner.declare(name, msgspec.convert(declared, list[Endpoint]))
                 state.stale = True
@@ -212,15 +234,19 @@ class Learner:
 
     def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
         """The profile a record belongs to, made when it is the first of its path."""
-        method, path, status = record.method, record.path, record.status
+        method, path, status, operation = record.method, record.path, record.status, record.operation
         if any(finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
-        service.tree.observe(method, path, status)
+        named = record.protocol in _NAMED_BY_PATH
+        if not named:
+            service.tree.observe(method, path, status, record.echoed)
         service.stale = True
-        found = service.lookups.get((method, path))
+        found = service.lookups.get((method, path, operation))
         if found is not None:
             return service.profiles[found]
-        template = self._template(service, record)
+        template = path if named else self._template(service, record)
+        if operation and "fault" in record.traits:
+            return None  # the protocol's own way of saying 404, or that the call was not understood
         if template is None:
             if status in _UNKNOWN_TO_SERVICE:
                 return None
@@ -231,20 +257,27 @@ class Learner:
                 template = self._template(service, record)
         if template is None:
             template = path
-        key = endpoint_id(record.service, method, template)
+        key = endpoint_id(record.service, method, template, operation)
         profile = service.profiles.get(key)
+        if profile is None and operation and not named:
+            path_key = endpoint_id(record.service, method, template)
+            if service.operations[path_key] >= MAX_OPERATIONS:
+                key, operation = path_key, ""
+                profile = service.profiles.get(key)
+            else:
+                service.operations[path_key] += 1
         if profile is None:
-            profile = service.profiles[key] = Profile(method, template)
+            profile = service.profiles[key] = Profile(method, template, record.protocol, operation)
         profile.example(path)
         if len(service.lookups) >= MAX_LOOKUPS:
             service.lookups.clear()
-        service.lookups[(method, path)] = key
+        service.lookups[(method, path, record.operation)] = key
         return profile
 
     @staticmethod
     def _template(service: _Service, record: CallRecord) -> str | None:
         """The template of a record's path by what is known now: a declared one before an inferred one."""
-        match = service.match(record.service, record.method, record.path)
+        match = service.match(record.service, record.method, record.path, record.protocol, record.operation)
         return match.template if match is not None else None
 
     def _associate(self, name: str, service: _Service) -> Mapping[str, tuple[Parameter, ...]]:
@@ -262,11 +295,15 @@ class Learner:
         service.parameters = {key: t.parameters for key, t in templates.items()}
         moved: dict[str, Profile] = {}
         for key, profile in service.profiles.items():
+            if profile.protocol in _NAMED_BY_PATH:
+                moved[key] = profile
+                service.parameters.setdefault(endpoint_id(name, profile.method, profile.template), ())
+                continue
             votes: Counter[tuple[str, str]] = Counter()
             for path in profile.examples:
-                match = service.match(name, profile.method, path)
+                match = service.match(name, profile.method, path, profile.protocol, profile.operation)
                 if match is not None:
-                    votes[(match.id, match.template)] += 1
+                    votes[(endpoint_id(name, match.method, match.template, profile.operation), match.template)] += 1
             # Most votes; on a draw the lower id, so that the outcome does not hang on the order of records.
             (new, template), _ = min(votes.items(), key=lambda item: (-item[1], item[0]), default=((key, profile.template), 0))
             into = moved.get(new)
@@ -275,12 +312,13 @@ class Learner:
                 moved[new] = profile
                 continue
             if into is None:
-                into = moved[new] = Profile(profile.method, template)
+                into = moved[new] = Profile(profile.method, template, profile.protocol, profile.operation)
             into.merge(profile)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
             moved = {key: moved[key] for key in kept}
         service.profiles = moved
+        service.count_operations(name)
         service.lookups.clear()
         service.loose = 0
         service.stale = False

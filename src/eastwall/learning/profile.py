@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
 
@@ -22,6 +23,11 @@ MAX_PROPERTIES = 500
 """Property places per identity class. When there are more, the quarter sent least leaves."""
 MAX_USES = 64
 """Places in query and body that name objects. When there are more, the quarter used least leaves."""
+MAX_TRAITS = 16
+MAX_SELECTION = 500
+"""GraphQL field paths of one operation. When there are more, the quarter asked for least leaves."""
+MAX_KINDS = 8
+"""Kinds of request bodies."""
 MAX_EXAMPLES = 8
 """Paths kept to find the endpoint again when templates change: those with the lowest checksums."""
 CLASS_ACTORS = 8
@@ -121,23 +127,31 @@ class Profile:
         "calls",
         "classes",
         "clean",
+        "deprecations",
         "examples",
         "first",
+        "kinds",
         "last",
         "method",
+        "operation",
         "passwords",
+        "protocol",
         "query",
         "refused",
         "request",
         "responses",
+        "selection",
         "statuses",
         "succeeded",
         "template",
+        "traits",
         "uses",
     )
 
-    def __init__(self, method: str, template: str) -> None:
+    def __init__(self, method: str, template: str, protocol: str = "rest", operation: str = "") -> None:
         self.method = method
+        self.protocol = protocol
+        self.operation = operation
         self.template = template
         """The template, or the path itself as long as none is known."""
         self.examples: dict[str, int] = {}
@@ -164,6 +178,12 @@ class Profile:
         self.request = SchemaState()
         self.query = SchemaState()
         self.responses: dict[int, SchemaState] = {}
+        self.traits: set[str] = set()
+        self.selection: dict[str, int] = {}
+        """GraphQL field path -> clean calls that asked for it."""
+        self.kinds: set[str] = set()
+        self.deprecations = 0
+        """Answers that said the endpoint is deprecated."""
 
     def fold(self, record: CallRecord) -> bool:
         """Add one call; True when it was clean."""
@@ -187,6 +207,10 @@ class Profile:
                 if status in (401, 403):
                     self.refused += 1
         unsuspicious = not record.findings and record.action == "allow"
+        if record.traits:
+            self._traits(record.traits)
+        if record.deprecation:
+            self.deprecations += 1
         if record.actor and unsuspicious:
             self.actors.add(hash64(record.actor))
         if unsuspicious and record.response_fields and (status in self.responses or len(self.responses) < MAX_SCHEMAS):
@@ -201,6 +225,10 @@ class Profile:
             self._request(record.request_fields, time)
         if record.properties:
             self._properties(record)
+        if record.body_kind not in self.kinds and record.body_kind not in ("", "none", "unread"):
+            self._kinds((record.body_kind,))
+        for path in record.selection:
+            self._select(path, 1)
         for place, kind, _ in record.used:
             if not place.startswith("path."):
                 self._use(place, kind, 1)
@@ -241,6 +269,11 @@ class Profile:
         for place, kinds in other.uses.items():
             for kind, count in kinds.items():
                 self._use(place, kind, count)
+        self._traits(other.traits)
+        self._kinds(other.kinds)
+        self.deprecations += other.deprecations
+        for path, count in other.selection.items():
+            self._select(path, count)
         self.request.merge(other.request)
         self.query.merge(other.query)
         for status, schema in other.responses.items():
@@ -275,6 +308,23 @@ class Profile:
         if self.calls < 2_000:
             return 2 if changing else 8
         return 8 if changing else 32
+
+    def _traits(self, traits: Iterable[str]) -> None:
+        self.traits.update(traits)
+        if len(self.traits) > MAX_TRAITS:
+            self.traits = set(sorted(self.traits)[:MAX_TRAITS])
+
+    def _kinds(self, kinds: Iterable[str]) -> None:
+        self.kinds.update(kinds)
+        if len(self.kinds) > MAX_KINDS:
+            self.kinds = set(sorted(self.kinds)[:MAX_KINDS])
+
+    def _select(self, path: str, count: int) -> None:
+        known = self.selection.get(path)
+        if known is None and len(self.selection) >= MAX_SELECTION:
+            kept = sorted(self.selection, key=lambda p: (-self.selection[p], p))[: MAX_SELECTION * 3 // 4]
+            self.selection = {p: self.selection[p] for p in kept}
+        self.selection[path] = (known or 0) + count
 
     def _use(self, place: str, kind: str, count: int) -> None:
         kinds = self.uses.get(place)
@@ -323,11 +373,17 @@ class Profile:
             self.request.dump(),
             self.query.dump(),
             {status: schema.dump() for status, schema in self.responses.items()},
+            self.protocol,
+            self.operation,
+            sorted(self.traits),
+            self.selection,
+            sorted(self.kinds),
+            self.deprecations,
         ]
 
     @classmethod
     def load(cls, data: Any) -> Profile:
-        state = cls(data[0], data[1])
+        state = cls(data[0], data[1], data[19], data[20])
         for path in data[2]:
             state.example(path)
         (state.calls, state.clean, state.first, state.last, state.statuses) = data[3:8]
@@ -339,6 +395,7 @@ class Profile:
         state.uses = data[15]
         state.request, state.query = SchemaState.load(data[16]), SchemaState.load(data[17])
         state.responses = {status: SchemaState.load(schema) for status, schema in data[18].items()}
+        state.traits, state.selection, state.kinds, state.deprecations = set(data[21]), data[22], set(data[23]), data[24]
         return state
 
 

@@ -35,16 +35,26 @@ class Context(Struct, frozen=True):
 
 def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]:
     """Endpoints of one service, sorted by template and method; declared ones that were never seen too."""
-    known = {key: profile for key, profile in profiles.items() if key in context.parameters or key in context.declared}
+    known = {
+        key: profile
+        for key, profile in profiles.items()
+        if _path_key(profile, context) in context.parameters or key in context.declared
+    }
     resources = _resources(known.values())
     found = [_endpoint(key, profile, resources[_resource(profile.template)], context) for key, profile in known.items()]
     found += [replace(endpoint, origin="declared", calls=0) for key, endpoint in context.declared.items() if key not in known]
-    return sorted(found, key=lambda endpoint: (endpoint.template, endpoint.method))
+    return sorted(found, key=lambda endpoint: (endpoint.template, endpoint.method, endpoint.operation))
+
+
+def _path_key(profile: Profile, context: Context) -> str:
+    """Under which key the parameters of the profile's path are: the id without its operation."""
+    return endpoint_id(context.service, profile.method, profile.template)
 
 
 def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Context) -> Endpoint:
     declared = context.declared.get(key)
-    parameters = declared.parameters if declared is not None else context.parameters.get(key, ())
+    path_key = _path_key(profile, context) if profile.operation else key
+    parameters = declared.parameters if declared is not None else context.parameters.get(path_key, ())
     properties = {name: state.known() for name, state in profile.classes.items() if name != "*"}
     calls = {name: state.calls for name, state in profile.classes.items() if name != "*"}
     if properties:
@@ -76,6 +86,13 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         objects=_objects(profile, parameters, context.judgements),
         data_classes=_flows(profile),
         sample_every=profile.sample_every(),
+        protocol=profile.protocol,
+        operation=profile.operation,
+        traits=tuple(sorted(profile.traits)),
+        selection=tuple(sorted(profile.selection.items())),
+        deprecated=profile.deprecations > 0 or (declared is not None and declared.deprecated),
+        secured=declared.secured if declared is not None else None,
+        body_kinds=tuple(sorted(profile.kinds)),
     )
 
 
@@ -165,6 +182,6 @@ def identify_declared(service: str, endpoints: Iterable[Endpoint]) -> dict[str, 
     """Declared endpoints by their id within a service."""
     found: dict[str, Endpoint] = {}
     for endpoint in endpoints:
-        key = endpoint_id(service, endpoint.method, endpoint.template)
+        key = endpoint_id(service, endpoint.method, endpoint.template, endpoint.operation)
         found[key] = replace(endpoint, id=key, service=service, origin="declared", calls=0)
     return found

@@ -119,3 +119,5 @@ class Facts(Struct, frozen=True):
     """Response phase: (object kind, key) given to the caller."""
     uninspected: tuple[str, ...] = ()
     """Reasons why (a part of) this message was not inspected."""
+    echoed: tuple[int, ...] = ()
+    """Indices of the path segments that an answer gave before; asked only while the endpoint is new."""

@@ -296,6 +296,8 @@ class Engine:
             uninspected = tuple(dict.fromkeys(uninspected))
             self.uninspected.update(uninspected)
         headers = call.request.headers
+        trace = headers.get("traceparent", "")
+        answered = response.facts.call.response.headers if response and response.facts.call.response else None
         return CallRecord(
             RECORD_VERSION,
             call.id,
@@ -336,8 +338,26 @@ class Engine:
             self.snapshot.version,
             int(entry.spent * 1e6),
             headers.get("user-agent", "")[:200],
-            headers.get("traceparent", "")[3:35],
+            trace[3:35],
             self.name,
+            facts.operation.protocol,
+            facts.operation.name,
+            tuple(sorted({*facts.operation.traits, *response.facts.operation.traits})) if response else facts.operation.traits,
+            facts.operation.selection,
+            trace[36:52],
+            "",
+            tuple([int(p.strength) for p in identity.chain]),
+            identity.agent,
+            identity.human,
+            identity.tenant,
+            identity.scopes,
+            identity.workload,
+            "",
+            self.snapshot.scope(call.service).exposure == "external",
+            _deprecation(answered) if answered else "",
+            facts.echoed,
+            _media_type(headers),
+            _media_type(answered) if answered else "",
         )
 
     def _write_beat(self) -> None:
@@ -360,6 +380,17 @@ class Engine:
             part.replace(self._beat)
         except OSError as error:
             log.warning("the heartbeat %s cannot be written: %s", self._beat, error)
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()[:100]
+
+
+def _deprecation(headers: Mapping[str, str]) -> str:
+    """RFC 9745 and RFC 8594: the endpoint is, or is about to be, out of service."""
+    if "deprecation" not in headers and "sunset" not in headers:
+        return ""
+    return (headers.get("deprecation") or f"sunset {headers['sunset']}")[:64]
 
 
 _ORDER = ("allow", "redact", "limit", "block")
