@@ -9,7 +9,7 @@ among user names; and a tree over its limit keeps half as much from then on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -38,11 +38,15 @@ SUFFIX = "\0"
 class Node:
     """A segment in the tree."""
 
-    __slots__ = ("calls", "children", "group", "kept", "methods", "rest", "threshold")
+    __slots__ = ("calls", "children", "echoed", "group", "kept", "methods", "rank", "rest", "threshold")
 
-    def __init__(self, group: str = "word") -> None:
+    def __init__(self, group: str = "word", rank: int = 0) -> None:
         self.group = group
         """The clear kind, or `word`."""
+        self.rank = rank
+        """See `rank`."""
+        self.echoed = 0
+        """Calls whose value here stood in the answer to an earlier call: an id that the service had given out."""
         self.calls = 0
         """Calls that came through here."""
         self.methods: dict[str, list[int]] = {}
@@ -68,13 +72,17 @@ class Evidence:
         self.tightened = 0
         """How often the tree was over its limit; each time it keeps half as much from then on."""
 
-    def add(self, steps: Sequence[str], method: str, outcome: int, slash: bool) -> None:
-        """One call. `outcome` is 0 when the service answered, 1 when it may have been somebody before it."""
+    def add(self, steps: Sequence[str], method: str, outcome: int, slash: bool, echoed: Collection[int] = ()) -> None:
+        """One call. `outcome` is 0 when the service answered, 1 when it may have been somebody before it; `echoed` are indices
+        of segments, so of steps that are no `SUFFIX`."""
         node = self.root
         node.calls += 1
-        for step in steps:
-            node = node.children.get(step) or self._step(node, step)
-            node.calls += 1
+        if echoed:
+            node = self._walk_echoed(steps, echoed)
+        else:
+            for step in steps:
+                node = node.children.get(step) or self._step(node, step)
+                node.calls += 1
         counts = node.methods.get(method)
         if counts is None:
             method = method[:MAX_METHOD].encode("ascii", "replace").decode()
@@ -87,6 +95,16 @@ class Evidence:
         if self.nodes > MAX_NODES:
             self._tighten()
 
+    def _walk_echoed(self, steps: Sequence[str], echoed: Collection[int]) -> Node:
+        node, segment = self.root, -1
+        for step in steps:
+            node = node.children.get(step) or self._step(node, step)
+            node.calls += 1
+            if step[:1] != SUFFIX:
+                segment += 1
+                node.echoed += segment in echoed
+        return node
+
     def merge(self, other: Evidence) -> None:
         """Take in another tree, which is left as it is."""
         while self.tightened < other.tightened:
@@ -96,8 +114,13 @@ class Evidence:
         if self.nodes > MAX_NODES:
             self._tighten()
 
+    def settle(self) -> None:
+        """Keep no more children than are to be kept. Between two readings there may be some more, which saves sorting."""
+        self._prune(self.root)
+
     def dump(self) -> list[Any]:
         """Plain lists and dictionaries; equal trees give equal ones, in equal order."""
+        self.settle()
         return [self.tightened, _dump(self.root)]
 
     @classmethod
@@ -123,12 +146,14 @@ class Evidence:
         kind = kind_of(step)
         group = kind if kind in CLEAR else "word"
         rest = node.rest.get(group)
-        if rest is not None and not busy and rank(step) >= rest.threshold:
+        place = rank(step)
+        if rest is not None and not busy and place >= rest.threshold:
             return rest
-        child = node.children[step] = Node(group)
+        child = node.children[step] = Node(group, place)
         self.nodes += 1
         count = node.kept[group] = node.kept.get(group, 0) + 1
-        if count > self._keep(group):
+        keep = self._keep(group)
+        if count > keep + (keep >> 2):  # sorting them for each one that comes would be most of the work under a scanner
             self._evict(node, group)
             return node.children.get(step) or node.rest[group]
         return child
@@ -139,17 +164,18 @@ class Evidence:
     def _evict(self, node: Node, group: str) -> None:
         """Pool the children of this group that are too many: those with the highest ranks, but never a busy one for a quiet one."""
         keep = self._keep(group)
-        here = [step for step, child in node.children.items() if child.group == group]
-        busy = sorted((s for s in here if _busy(node.children[s])), key=lambda s: (-node.children[s].calls, rank(s)))
-        quiet = sorted((s for s in here if not _busy(node.children[s])), key=rank)
+        here = [(child.rank, step, child) for step, child in node.children.items() if child.group == group]
+        busy = [step for _, _, step in sorted((-child.calls, place, step) for place, step, child in here if _busy(child))]
+        quiet = [(place, step) for place, step, child in here if not _busy(child)]
+        quiet.sort()
         stay = min(len(busy), keep // 2)
         rest = node.rest.get(group)
         if rest is None:
             rest = node.rest[group] = Node(group)
             self.nodes += 1
         if len(quiet) > keep - stay:
-            rest.threshold = min(rest.threshold, rank(quiet[keep - stay]))
-        for step in quiet[keep - stay :] + busy[stay:]:
+            rest.threshold = min(rest.threshold, quiet[keep - stay][0])
+        for step in [step for _, step in quiet[keep - stay :]] + busy[stay:]:
             self._pool(node, step, rest)
 
     def _pool(self, node: Node, step: str, rest: Node) -> None:
@@ -160,6 +186,7 @@ class Evidence:
 
     def _merge(self, into: Node, node: Node) -> None:
         into.calls += node.calls
+        into.echoed += node.echoed
         for method, counts in node.methods.items():
             if method in into.methods or len(into.methods) < MAX_METHODS:
                 mine = into.methods.setdefault(method, [0, 0, 0])
@@ -173,7 +200,7 @@ class Evidence:
             if theirs.threshold < rest.threshold:
                 rest.threshold = theirs.threshold
                 for step in [
-                    s for s, c in into.children.items() if c.group == group and not _busy(c) and rank(s) >= theirs.threshold
+                    s for s, c in into.children.items() if c.group == group and not _busy(c) and c.rank >= theirs.threshold
                 ]:
                     self._pool(into, step, rest)
             self._merge(rest, theirs)
@@ -193,13 +220,15 @@ class Evidence:
             self._prune(child)
 
     def _load(self, data: Any) -> Node:
-        group, calls, methods, children, rest, threshold = data
+        group, calls, methods, children, rest, threshold, *more = data
         node = Node(str(group))
         self.nodes += 1
         node.calls, node.threshold = int(calls), int(threshold)
+        node.echoed = int(more[0]) if more else 0  # format 1 had none
         node.methods = {str(m): [int(c[0]), int(c[1]), int(c[2])] for m, c in methods.items()}
         for step, child in children.items():
             node.children[str(step)] = loaded = self._load(child)
+            loaded.rank = rank(str(step))
             node.kept[loaded.group] = node.kept.get(loaded.group, 0) + 1
         node.rest = {str(name): self._load(child) for name, child in rest.items()}
         return node
@@ -224,6 +253,7 @@ def _dump(node: Node) -> list[Any]:
         {s: _dump(node.children[s]) for s in sorted(node.children)},
         {g: _dump(node.rest[g]) for g in sorted(node.rest)},
         node.threshold,
+        node.echoed,
     ]
 
 

@@ -21,7 +21,7 @@ from eastwall.model.endpoint import Parameter
 
 MAX_DEPTH = 24
 """Deeper paths are counted in `ignored` and teach nothing."""
-_FORMAT = 1
+_FORMAT = 2
 
 _WEAK = frozenset({401, 403, 407, 429, 502, 503, 504})
 _ABSENT = frozenset({0, 404, 405, 410, 501})
@@ -77,7 +77,8 @@ class TemplateTree:
         """Learn from one call. `path` may carry a query, which is ignored.
 
         A path that the service says it does not have (404, 405, 410, 501) is no evidence; one that anybody in front of the
-        service may have answered (401, 403, 407, 429, 502-504) is little.
+        service may have answered (401, 403, 407, 429, 502-504) is little. `echoed`: indices of the path's segments whose value stood
+        in the body of an earlier answer of this service, as the ids do that it gives out.
         """
         if status in _ABSENT:
             self.ignored += 1
@@ -88,7 +89,7 @@ class TemplateTree:
         if len(steps) > MAX_DEPTH:
             self.ignored += 1
             return
-        self._evidence.add(steps, method, 1 if status in _WEAK else 0, len(path) > 1 and path[-1] == "/")
+        self._evidence.add(steps, method, 1 if status in _WEAK else 0, len(path) > 1 and path[-1] == "/", echoed)
         self._reading = None
 
     def templates(self) -> list[Template]:
@@ -116,7 +117,7 @@ class TemplateTree:
         tree = cls()
         try:
             version, tree.ignored, evidence = msgspec.msgpack.decode(data)
-            if version != _FORMAT:
+            if version not in (1, _FORMAT):
                 raise ValueError(f"format {version!r}, expected {_FORMAT}")
             tree._evidence = Evidence.load(evidence)
         except (msgspec.DecodeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
@@ -125,6 +126,7 @@ class TemplateTree:
 
     def _read(self) -> Reading:
         if self._reading is None:
+            self._evidence.settle()
             self._reading = Reading(infer(self._evidence.root))
         return self._reading
 

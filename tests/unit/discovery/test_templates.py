@@ -305,7 +305,7 @@ def test_storage_and_determinism(calls: list[tuple[str, str, int]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x00", b"\x93\x01\x00\xc0", b"\x93\x02\x00\x90", b"not msgpack at all", b"\x81\xa1a\x01"]
+    "data", [b"", b"\x00", b"\x93\x01\x00\xc0", b"\x93\x03\x00\x90", b"not msgpack at all", b"\x81\xa1a\x01"]
 )
 def test_broken_storage_is_told(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a template tree"):
