@@ -35,7 +35,8 @@ class FieldProfile(Struct, frozen=True):
     """One field of a learned schema."""
 
     place: str
-    """Dotted path in the body with `[]` for array items: `items[].price`; or `query.NAME`."""
+    """Dotted path in the body with `[]` for array items and `{}` for a map's values: `items[].price`, `prices.{}`; or `query.NAME`.
+    Declared parameters stand in the query schema too: `path.NAME`, `header.NAME` (lower-case), `cookie.NAME`."""
     kinds: tuple[str, ...]
     """JSON types seen: `string`, `integer`, `number`, `boolean`, `null`, `object`, `array`."""
     format: str = ""
@@ -57,6 +58,8 @@ class FieldProfile(Struct, frozen=True):
     """Share of the samples that held `data_class`, 0..1, or what the field's name alone is worth."""
     deprecated: bool = False
     """Declared as deprecated."""
+    required: bool | None = None
+    """Declared: whether a message must have it where its parent is. None: learned, see `seen` and `of`."""
 
 
 class Variant(Struct, frozen=True):
@@ -113,7 +116,7 @@ class Endpoint(Struct, frozen=True):
     """(status, count), sorted."""
     request: Schema = Schema()
     responses: tuple[tuple[int, Schema], ...] = ()
-    """(status, schema), sorted."""
+    """(status, schema), sorted. Declared ones may stand for more: 1..5 for `1XX` .. `5XX`, 0 for `default`."""
     query: Schema = Schema()
     properties: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(identity class, request-body property places ever sent by it in clean calls); class `*` is the union."""
@@ -142,6 +145,8 @@ class Endpoint(Struct, frozen=True):
     """Declared: whether a security requirement applies. None: not declared."""
     body_kinds: tuple[str, ...] = ()
     """Kinds of request bodies seen (`json`, `form`, `multipart`, `xml`, ...), sorted."""
+    alternatives: tuple[str, ...] = ()
+    """Declared: templates of the same operation below the base paths of the document's other servers."""
 
 
 class Match(Struct, frozen=True):
