@@ -1,0 +1,262 @@
+"""Who calls what, who gets which data, and what leads to what: counts from records, mergeable and bounded.
+
+Callers are counted by class, not one by one: the identity class of a user (`user+admin`), the workload (`workload:web/front`), the
+agent (`client:support-bot`), so that the tables stay small and a new pod is not a new caller.
+
+All tables are sums, minima and maxima: merged from shards they are what one stream would have given, in any order, as long as no
+bound is reached. Links between operations: see `learning.correlation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from re import compile as regex
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.learning.correlation import Correlation, Link
+from eastwall.learning.sketch import hash64
+from eastwall.model.record import CallRecord
+
+FORMAT = 1
+MAX_OPERATIONS = 20_000
+"""Operations in each table; the quarter called least leaves."""
+MAX_CALLERS = 64
+"""Callers per operation; the quarter that calls least leaves."""
+MAX_FLOWS = 512
+"""(direction, data class, caller) per operation, and operations per third party; the quarter used least leaves."""
+
+_VERSION = regex(r"(?:^|[.+-])v(\d{1,4})(?:[.+-]|$)")
+_NOT_REACHED = frozenset({0, 401, 403, 404, 405, 407, 410, 429, 501, 502, 503, 504})
+"""Answers with which a service, or what stands before it, says that the call did nothing."""
+
+
+class Seen(Struct, frozen=True):
+    """How often, and since and until when."""
+
+    calls: int
+    first_seen: float
+    """Unix seconds."""
+    last_seen: float
+    done: int = 0
+    """Calls that were let through and answered by the operation itself."""
+    agent: int = 0
+    """Calls made by an agent."""
+
+
+class _Table:
+    """(operation, key) -> [calls, first, last, done, agent]."""
+
+    __slots__ = ("keys", "rows")
+
+    def __init__(self, keys: int = MAX_CALLERS) -> None:
+        self.keys = keys
+        """Keys per operation."""
+        self.rows: dict[str, dict[str, list[Any]]] = {}
+
+    def add(self, operation: str, key: str, calls: int, first: float, last: float, done: int, agent: int) -> None:
+        row = self.rows.get(operation)
+        if row is None:
+            if len(self.rows) >= MAX_OPERATIONS:
+                self.rows = _busiest(self.rows, MAX_OPERATIONS * 3 // 4, lambda row: sum(entry[0] for entry in row.values()))
+            row = self.rows[operation] = {}
+        entry = row.get(key)
+        if entry is None:
+            if len(row) >= self.keys:
+                row = self.rows[operation] = _busiest(row, self.keys * 3 // 4, lambda entry: entry[0])
+            row[key] = [calls, first, last, done, agent]
+            return
+        entry[0] += calls
+        if first < entry[1]:
+            entry[1] = first
+        if last > entry[2]:
+            entry[2] = last
+        entry[3] += done
+        entry[4] += agent
+
+    def merge(self, other: _Table) -> None:
+        for operation, row in other.rows.items():
+            for key, entry in row.items():
+                self.add(operation, key, *entry)
+
+    def move(self, moved: Mapping[str, str]) -> None:
+        for old in [operation for operation in self.rows if operation in moved]:
+            for key, entry in self.rows.pop(old).items():
+                self.add(moved[old], key, *entry)
+
+    def of(self, operation: str) -> dict[str, Seen]:
+        return {key: Seen(*entry) for key, entry in sorted(self.rows.get(operation, {}).items())}
+
+
+def _busiest(rows: Any, most: int, weight: Any) -> Any:
+    return {key: rows[key] for key in sorted(rows, key=lambda key: (-weight(rows[key]), key))[:most]}
+
+
+class Edges:
+    """Mergeable state. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._callers = _Table()
+        """Operation -> caller class."""
+        self._services = _Table()
+        """Operation -> calling service or workload, where known."""
+        self._data = _Table(MAX_FLOWS)
+        """Operation -> `direction class caller`."""
+        self._public = _Table()
+        """Operation -> `public`: calls from addresses of the public internet."""
+        self._versions = _Table()
+        """Operation -> version that the caller's or the service's media type names."""
+        self._egress = _Table(MAX_FLOWS)
+        """Third party's host -> operation id."""
+        self.correlation = Correlation()
+
+    def fold(self, record: CallRecord, endpoint_id: str) -> None:
+        """Count one call of an endpoint. Calls of no known endpoint are not counted."""
+        if not endpoint_id:
+            return
+        time, status = record.time, record.status
+        let_through = record.action in ("allow", "redact")
+        done = int(let_through and status not in _NOT_REACHED)
+        caller = record.agent or record.actor_class or "anonymous"
+        agent = int(bool(record.agent) or record.actor_kind == "agent")
+        self._callers.add(endpoint_id, caller, 1, time, time, done, agent)
+        if record.caller:
+            self._services.add(endpoint_id, record.caller, 1, time, time, done, agent)
+        if record.data and done:
+            for direction, name in {(hit.direction, hit.data_class) for hit in record.data}:
+                self._data.add(endpoint_id, f"{direction}\0{name}\0{caller}", 1, time, time, done, agent)
+        if _from_internet(record):
+            self._public.add(endpoint_id, "public", 1, time, time, done, agent)
+        for media in {record.request_type, record.response_type}:
+            if media and (version := _version(media)):
+                self._versions.add(endpoint_id, version, 1, time, time, done, agent)
+        if record.egress:
+            self._egress.add(record.service, endpoint_id, 1, time, time, done, agent)
+        if let_through and status:
+            # Who is only an address says little; who passes on a user's token says which call it was made for.
+            actor = "" if record.actor_kind == "address" else record.actor
+            self.correlation.add(
+                time,
+                record.duration_us / 1e6,
+                record.service,
+                endpoint_id,
+                service_of(record.caller),
+                actor,
+                _client(record.source, record.user_agent),
+                record.trace,
+                record.parent,
+                record.span,
+            )
+
+    def merge(self, other: Edges) -> None:
+        """Take in what another has counted; `other` is left as it is."""
+        for mine, theirs in zip(self._tables(), other._tables(), strict=True):
+            mine.merge(theirs)
+        self.correlation.merge(other.correlation)
+
+    def move(self, moved: Mapping[str, str]) -> None:
+        """Endpoints have new ids, because templates changed: old -> new."""
+        if not moved:
+            return
+        for table in self._tables():
+            if table is not self._egress:
+                table.move(moved)
+        for host, row in list(self._egress.rows.items()):
+            if not moved.keys().isdisjoint(row):
+                del self._egress.rows[host]
+                for key, entry in row.items():
+                    self._egress.add(host, moved.get(key, key), *entry)
+        self.correlation.move(moved)
+
+    def callers(self, endpoint_id: str) -> dict[str, Seen]:
+        """Caller class -> counts, sorted by class."""
+        return self._callers.of(endpoint_id)
+
+    def services(self, endpoint_id: str) -> dict[str, Seen]:
+        """Calling service or workload, as it names itself -> counts."""
+        return self._services.of(endpoint_id)
+
+    def data(self, endpoint_id: str) -> dict[tuple[str, str, str], Seen]:
+        """(direction, data class, caller class) -> counts of calls that held the class."""
+        found = {}
+        for key, seen in self._data.of(endpoint_id).items():
+            direction, name, caller = key.split("\0", 2)
+            found[direction, name, caller] = seen
+        return found
+
+    def public(self, endpoint_id: str) -> Seen | None:
+        """Calls from public addresses; None when there were none."""
+        return self._public.of(endpoint_id).get("public")
+
+    def versions(self, endpoint_id: str) -> dict[str, Seen]:
+        """Version by media type (`2` for `application/vnd.shop.v2+json`) -> counts."""
+        return self._versions.of(endpoint_id)
+
+    def egress(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """(third party's host, endpoint ids), sorted."""
+        for host in sorted(self._egress.rows):
+            yield host, tuple(sorted(self._egress.rows[host]))
+
+    def links(self) -> tuple[Link, ...]:
+        """Which operation leads to which other."""
+        return self.correlation.links()
+
+    def dump(self) -> list[Any]:
+        """Plain data for `load`."""
+        return [FORMAT, [table.rows for table in self._tables()], self.correlation.dump()]
+
+    @classmethod
+    def load(cls, data: Any) -> Edges:
+        """Raises ValueError when the data is something else, or of another version."""
+        state = cls()
+        try:
+            version, tables, correlation = data
+            if version != FORMAT:
+                raise ValueError(f"edges have format {version!r}, expected {FORMAT}")
+            for table, rows in zip(state._tables(), tables, strict=True):
+                table.rows = {operation: {key: list(entry) for key, entry in row.items()} for operation, row in rows.items()}
+            state.correlation = Correlation.load(correlation)
+        except (TypeError, IndexError, AttributeError, KeyError) as fault:
+            raise ValueError(f"not edges: {fault}") from fault
+        return state
+
+    def _tables(self) -> tuple[_Table, ...]:
+        return self._callers, self._services, self._data, self._public, self._versions, self._egress
+
+
+def _from_internet(record: CallRecord) -> bool:
+    """By the peer's address, or the one that a trusted proxy has forwarded."""
+    if record.actor_kind == "address" and _is_public(record.actor.partition(":")[2]):
+        return True
+    return _is_public(record.source)
+
+
+@lru_cache(maxsize=16_384)
+def _is_public(address: str) -> bool:
+    try:
+        return ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1_024)
+def _version(media: str) -> str:
+    found = _VERSION.search(media.partition("/")[2])
+    return found[1] if found else ""
+
+
+@lru_cache(maxsize=4_096)
+def service_of(caller: str) -> str:
+    """The service a workload's name stands for, by its last part: `shop/orders` (namespace and service account) is `orders`."""
+    return caller.rstrip("/").rpartition("/")[2]
+
+
+@lru_cache(maxsize=16_384)
+def _client(source: str, user_agent: str) -> str:
+    """Who made the connection, as far as that tells anybody apart; empty for loopback without a user agent."""
+    if not user_agent and (not source or source == "::1" or source.startswith("127.")):
+        return ""
+    return f"{hash64(f'{source} {user_agent}'):x}"
