@@ -1,9 +1,10 @@
 """Who really calls: all evidence of one call, weighed.
 
-Evidence, strongest first: client certificate (mTLS), verified JWT, forwarded user of a trusted peer, API key, unverified JWT,
-basic user name, session cookie, network address. All of it stands in the chain. The *actor* is whoever is furthest from
-the wire: a human before the client, key or workload that carries the human's call, and those before an address. So a JWT
-user beats the certificate of the gateway that forwards the token.
+Evidence, strongest first: client certificate (mTLS), verified JWT, forwarded user of a trusted peer, workload known by its address,
+API key, unverified JWT, basic user name, session cookie, what headers suggest, network address. All of it stands in the chain. The
+*actor* is whoever is furthest from the wire: a human before the agent that acts for the human, both before the client, key or workload that
+carries the call, and those before an address. So a JWT user beats the certificate of the gateway that forwards the token.
+A trusted proxy that names the client's address is on the way and never the actor.
 
 No credential is ever kept in an Identity: keys and cookies only as keyed hashes, tokens as their claims, passwords not at all.
 """
@@ -13,16 +14,26 @@ from __future__ import annotations
 import binascii
 import hashlib
 import ipaddress
-import re
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
+from eastwall.discovery import agents
 from eastwall.discovery.bounded import Recent
+from eastwall.discovery.name_globs import GlobTable
 from eastwall.discovery.tokens import LEEWAY, TrustError, Verifier
+from eastwall.discovery.workloads import (
+    Network,
+    Workloads,
+    namespace_of,
+    parse_address,
+    service_account,
+    workload_name,
+)
 from eastwall.model.call import Call, Peer
 from eastwall.model.identity import Identity, Principal, Strength
-from eastwall.model.snapshot import TrustConfig
+from eastwall.model.snapshot import TrustConfig, Workload
 from eastwall.protocols import urlencoded
 
 __all__ = ["Trust", "TrustError", "compile_trust", "resolve"]
@@ -39,12 +50,10 @@ _CLASS_ROLES = 4
 """Roles in the name of an identity class: the number of classes must stay small."""
 _MAX_HOPS = 32
 _FOREVER = (0.0, float("inf"))
-_FURTHEST = {"user": 0, "client": 1, "key": 2, "workload": 3, "address": 4}
+_FURTHEST = {"user": 0, "agent": 1, "client": 2, "key": 3, "workload": 4, "address": 5}
 """Who is the actor when several are known: the furthest from the wire."""
-_INSTANCE = re.compile(r"(?:-[0-9a-f]{6,10})?-(?=[a-z]*[0-9])[bcdfghjklmnpqrstvwxz2456789]{5}$|-[0-9a-f]{8,10}$|-\d{1,4}$")
-"""What Kubernetes appends to make pod names: ReplicaSet hash, random suffix (alphabet of apimachinery's `rand`), ordinal."""
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-protocol-version")
+"""Headers that always count; those of the configuration follow."""
 _Window = tuple[float, float]
 
 
@@ -58,22 +67,58 @@ class _Evidence(Struct):
     scopes: tuple[str, ...] = ()
     tenant: str = ""
     window: _Window = _FOREVER
-    """Call times for which this holds: until a token begins or ends."""
+    """Call times for which this holds: until a token begins or ends, or the address gets another owner."""
+    agents: tuple[Principal, ...] = ()
+    """Whom claims call an agent, the one that acts now first."""
+    guess: str = ""
+    """Name of the agent or MCP client that headers suggest."""
+    passing: tuple[Principal, ...] = ()
+    """Trusted proxies on the way, which are not the caller."""
+    owner: Workload | None = None
+    """Whose the client's address is."""
+    mcp: bool = False
+    """The caller speaks MCP."""
+
+    def hold(self, begin: float, end: float) -> None:
+        """What is gathered holds only for calls at `begin <= time < end`."""
+        self.window = (max(self.window[0], begin), min(self.window[1], end))
 
 
 class Trust:
     """A compiled TrustConfig, with bounded memories. Build it with `compile_trust`."""
 
-    __slots__ = ("_hash_key", "config", "headers", "known", "networks", "query", "sans", "verifier")
+    __slots__ = (
+        "_hash_key",
+        "agents",
+        "classes",
+        "config",
+        "headers",
+        "known",
+        "networks",
+        "query",
+        "sans",
+        "verifier",
+        "workloads",
+    )
 
     def __init__(
-        self, config: TrustConfig, hash_key: bytes, networks: tuple[_Network, ...], sans: frozenset[str], verifier: Verifier
+        self,
+        config: TrustConfig,
+        hash_key: bytes,
+        networks: tuple[Network, ...],
+        sans: frozenset[str],
+        verifier: Verifier,
+        classes: Iterable[tuple[str, str]],
     ) -> None:
+        """Raises TrustError."""
         self.config = config
         self.networks = networks
         self.sans = sans
         self.verifier = verifier
-        names = ("authorization", "cookie", config.user_header, config.address_header, *config.api_key_headers)
+        self.workloads = Workloads(config.workloads)
+        self.agents = GlobTable((glob, True) for glob in config.agents)
+        self.classes = GlobTable(classes, steps=True)
+        names = (*_FIXED, config.user_header, config.address_header, *config.token_headers, *config.api_key_headers)
         self.headers = tuple(name.lower() for name in names)
         self.query = tuple(name + "=" for name in config.api_key_query)
         self.known: Recent[Any, tuple[Identity, float, float]] = Recent(_CACHE)
@@ -84,9 +129,13 @@ class Trust:
         return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._hash_key, digest_size=8).hexdigest()
 
 
-def compile_trust(config: TrustConfig, hash_key: bytes) -> Trust:
-    """Raises TrustError with one line that names the issuer or the entry, what is wrong, and how to mend it."""
-    networks: list[_Network] = []
+def compile_trust(config: TrustConfig, hash_key: bytes, classes: Iterable[tuple[str, str]] = ()) -> Trust:
+    """Raises TrustError with one line that names the issuer or the entry, what is wrong, and how to mend it.
+
+    `classes`: (glob over `kind:name`, identity class), as learned; the first match holds. `*` stands for a text within one step of the
+    name. Only identities that are verified or asserted join such a class.
+    """
+    networks: list[Network] = []
     sans: set[str] = set()
     for entry in config.trusted_proxies:
         if "://" in entry:
@@ -98,38 +147,45 @@ def compile_trust(config: TrustConfig, hash_key: bytes) -> Trust:
             raise TrustError(
                 f"trusted proxy `{entry}` is neither an address range nor a URI SAN; write `10.0.0.0/8` or `spiffe://domain/path`"
             ) from None
-    return Trust(config, hash_key, tuple(networks), frozenset(sans), Verifier(config.jwks, config.audiences))
+    return Trust(config, hash_key, tuple(networks), frozenset(sans), Verifier(config.jwks, config.audiences), classes)
 
 
 def resolve(call: Call, trust: Trust) -> Identity:
     """The identity behind a call. Never raises. Remembered by the credentials as sent, for as long as their tokens hold."""
     request, peer = call.request, call.peer
-    seen = tuple(map(request.headers.get, trust.headers))
+    headers = request.headers
+    seen = tuple(map(headers.get, trust.headers))
     query_key = ""
     if "?" in request.path:
         for name in trust.query:
             if name in request.path:
                 query_key = _query_key(request.path, trust.config.api_key_query)
                 break
-    key = (seen, query_key, peer.address, peer.uri_sans, peer.dns_sans)
+    # Of an MCP session only that there is one counts: its id would make every session a stranger to the memory.
+    key = (seen, query_key, "mcp-session-id" in headers, peer.address, peer.uri_sans, peer.dns_sans)
     known = trust.known.get(key)
     if known is not None and known[1] <= call.time < known[2]:
         return known[0]
-    evidence = _gather(seen, query_key, peer, call.time, trust)
-    identity = _weigh(evidence)
+    evidence = _gather(seen, query_key, "mcp-session-id" in headers, call, trust)
+    identity = _weigh(evidence, trust)
     if sum(len(text) for text in seen if text) + len(query_key) <= _CACHED_CREDENTIALS:
         trust.known.put(key, (identity, *evidence.window))
     return identity
 
 
-def _gather(seen: tuple[str | None, ...], query_key: str, peer: Peer, time: float, trust: Trust) -> _Evidence:
-    authorization, cookie, forwarded_user, forwarded_for, *api_keys = seen
+def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: Call, trust: Trust) -> _Evidence:
+    peer, time = call.peer, call.time
+    authorization, cookie, user_agent, signature_agent, mcp, forwarded_user, forwarded_for, *rest = seen
+    tokens, api_keys = rest[: len(trust.config.token_headers)], rest[len(trust.config.token_headers) :]
     found = _Evidence([], [], {})
-    for san in peer.uri_sans[:1] or peer.dns_sans[:1]:
-        found.chain.append(Principal("workload", _clean(san), Strength.VERIFIED))
     trusted = bool(trust.sans.intersection(peer.uri_sans)) or _inside(peer.address, trust.networks)
+    address = _client_address(peer.address, forwarded_for, trust) if forwarded_for and trusted else peer.address
+    _workload(peer, address, time, trust, found)
     if authorization:
         _authorization(authorization, time, trust, found)
+    for token in tokens:
+        if token:
+            _token(token.strip().removeprefix("Bearer "), time, trust, found, padded=True)
     if forwarded_user:
         if trusted:
             found.chain.append(Principal("user", _clean(forwarded_user), Strength.ASSERTED))
@@ -138,45 +194,132 @@ def _gather(seen: tuple[str | None, ...], query_key: str, peer: Peer, time: floa
     api_key = next((value for value in api_keys if value), query_key)
     if api_key:
         found.chain.append(Principal("key", trust.hash(api_key), Strength.ASSERTED))
-    if cookie and (session := _session(cookie, trust.config.session_cookies)):
-        found.chain.append(Principal("key", "session:" + trust.hash(session), Strength.GUESSED))
-    address = _client_address(peer.address, forwarded_for, trust) if forwarded_for and trusted else peer.address
+    if cookie and (cookie_session := _session(cookie, trust.config.session_cookies)):
+        found.chain.append(Principal("key", "session:" + trust.hash(cookie_session), Strength.GUESSED))
     found.chain.append(Principal("address", address, Strength.NONE))
+    found.mcp = session or mcp is not None
+    found.guess = agents.from_headers(user_agent, signature_agent, mcp=found.mcp)
     return found
 
 
-def _weigh(found: _Evidence) -> Identity:
+def _workload(peer: Peer, address: str, time: float, trust: Trust, found: _Evidence) -> None:
+    """The workload at the other end: by its certificate, and by whose its address is. The certificate is proof, so where the two do
+    not agree the address is worth a guess."""
+    san = next(iter(peer.uri_sans[:1] or peer.dns_sans[:1]), "")
+    proxied = address != peer.address
+    if san:
+        principal = Principal("workload", _clean(san), Strength.VERIFIED)
+        found.chain.append(principal)
+        if proxied:
+            found.passing += (principal,)
+    if not trust.workloads:
+        return
+    owner, begin, end = trust.workloads.find(peer.address, time)
+    found.hold(begin, end)
+    if owner is not None:
+        strength = Strength.ASSERTED
+        if san and not _agree(san, owner):
+            found.faults.append("workload-mismatch")
+            strength = Strength.GUESSED
+        principal = Principal("workload", _clean(owner.name), strength)
+        found.chain.append(principal)
+        if proxied:
+            found.passing += (principal,)
+        elif strength is Strength.ASSERTED:
+            found.owner = owner
+    if proxied:
+        found.owner, begin, end = trust.workloads.find(address, time)
+        found.hold(begin, end)
+        if found.owner is not None:
+            found.chain.append(Principal("workload", _clean(found.owner.name), Strength.ASSERTED))
+
+
+def _agree(san: str, owner: Workload) -> bool:
+    """Whether a certificate may be that of the workload that has the address, as far as its name can tell."""
+    if account := service_account(san):
+        return account == owner.name or "/" not in owner.name
+    namespace = "" if "://" in san else namespace_of(san)
+    return not namespace or "/" not in owner.name or namespace == owner.name.partition("/")[0]
+
+
+def _weigh(found: _Evidence, trust: Trust) -> Identity:
     """The actor is the furthest from the wire, and among equals the best proved."""
-    actor = min(found.chain, key=lambda principal: (_FURTHEST[principal.kind], -principal.strength))
+    chain = list(dict.fromkeys(found.chain))
+    agent = _agent(found, chain, trust)
+    actor = min(
+        (principal for principal in chain if principal not in found.passing),
+        key=lambda principal: (_FURTHEST[principal.kind], -principal.strength),
+    )
+    if agent is not None and agent not in chain:  # a guess from headers, which many callers share: it is nobody in particular
+        chain.append(agent)
+    human = max(
+        (principal for principal in chain if principal.kind == "user" and principal != agent),
+        key=lambda p: p.strength,
+        default=None,
+    )
+    workload = _carrier(found, chain, actor, trust)
     return Identity(
         actor=f"{actor.kind}:{actor.name}",
         kind=actor.kind,
         strength=actor.strength,
-        cls=_class(actor, found.roles),
-        chain=tuple(sorted(found.chain, key=lambda principal: -principal.strength)),
+        cls=_class(actor, found.roles, workload, trust),
+        chain=tuple(sorted(chain, key=lambda principal: -principal.strength)),
         roles=found.roles,
         scopes=found.scopes,
         tenant=found.tenant,
         claims=found.claims,
         faults=tuple(dict.fromkeys(found.faults)),
+        agent=f"{agent.kind}:{agent.name}" if agent is not None else "",
+        human=f"{human.kind}:{human.name}" if human is not None else "",
+        workload=workload,
     )
 
 
-def _class(actor: Principal, roles: tuple[str, ...]) -> str:
+def _agent(found: _Evidence, chain: list[Principal], trust: Trust) -> Principal | None:
+    """The agent of a call: whom a claim calls so, whom the configuration does, and last what the headers suggest."""
+    if found.agents:
+        return max(found.agents, key=lambda principal: principal.strength)  # the first of the strongest
+    if trust.agents:
+        for principal in sorted(chain, key=lambda principal: -principal.strength):
+            if trust.agents.get(f"{principal.kind}:{principal.name}"):
+                return principal
+    if found.mcp:
+        # Whoever speaks MCP is an MCP client, so a client that is known by name is the one.
+        for principal in chain:
+            if principal.kind == "client":
+                return principal
+    return Principal("agent", found.guess, Strength.GUESSED) if found.guess else None
+
+
+def _carrier(found: _Evidence, chain: list[Principal], actor: Principal, trust: Trust) -> str:
+    """Name of the workload that made the call: the actor if it is one, else the best proved that carries it."""
+    carriers = [p for p in chain if p.kind == "workload" and p.strength > Strength.GUESSED]
+    near = actor if actor in carriers else None
+    near = near or max((p for p in carriers if p not in found.passing), key=lambda p: p.strength, default=None)
+    near = near or max(carriers, key=lambda p: p.strength, default=None)
+    if near is None:
+        return ""
+    if learned := trust.classes.get(f"workload:{near.name}"):
+        return learned.removeprefix("workload:")
+    name = workload_name(near.name)
+    owner = found.owner
+    if owner is not None and owner.owner and owner.name == name and name.endswith("/default"):
+        # Every workload of a namespace that was given no service account of its own has this one.
+        name = f"{name}/{_clean(owner.owner)[:64]}"
+    return name
+
+
+def _class(actor: Principal, roles: tuple[str, ...], workload: str, trust: Trust) -> str:
     if actor.kind == "user":
         return "+".join(("user", *sorted(roles)[:_CLASS_ROLES]))
-    if actor.kind == "workload" or (actor.kind == "client" and actor.strength is Strength.VERIFIED):
-        return f"{actor.kind}:{_workload_name(actor.name)}"
-    return {"client": "client", "key": "key"}.get(actor.kind, "anonymous")
-
-
-def _workload_name(name: str) -> str:
-    """`spiffe://shop/ns/web/sa/front` and `front-7d9f8b6c5-x2x4z.web.svc` are both `front`: a new pod is no stranger."""
-    if "://" in name:
-        last = name.rstrip("/").rpartition("/")[2]
-    else:
-        last = name.partition(".")[0]
-    return (_INSTANCE.sub("", last) or last)[:64]
+    if actor.kind == "workload":
+        # Who only says that it is a workload (an unverified token) does not get into the class of that workload.
+        return f"workload:{workload}" if actor.strength > Strength.GUESSED else "workload"
+    if actor.strength > Strength.GUESSED and (learned := trust.classes.get(f"{actor.kind}:{actor.name}")):
+        return learned
+    if actor.kind in ("client", "agent") and actor.strength is Strength.VERIFIED:
+        return f"{actor.kind}:{workload_name(actor.name)}"
+    return {"client": "client", "key": "key", "agent": "agent"}.get(actor.kind, "anonymous")
 
 
 def _authorization(header: str, time: float, trust: Trust, found: _Evidence) -> None:
@@ -203,41 +346,56 @@ def _authorization(header: str, time: float, trust: Trust, found: _Evidence) -> 
             found.faults.append("basic-malformed")
 
 
-def _token(text: str, time: float, trust: Trust, found: _Evidence) -> None:
-    token = trust.verifier.read(text)
-    found.faults.extend(token.faults)
+def _token(text: str, time: float, trust: Trust, found: _Evidence, *, padded: bool = False) -> None:
+    token = trust.verifier.read(text, padded=padded)
+    faults = list(token.faults)
     claims = token.claims
     if claims is None:
+        found.faults.extend(faults)
         return
     begin, end = token.not_before - LEEWAY, token.expires + LEEWAY
     if time >= end:
-        found.faults.append("jwt-expired")
-        found.window = (end, float("inf"))
+        faults.append("jwt-expired")
+        found.hold(end, float("inf"))
     elif time < begin:
-        found.faults.append("jwt-not-yet-valid")
-        found.window = (float("-inf"), min(begin, end))
+        faults.append("jwt-not-yet-valid")
+        found.hold(float("-inf"), min(begin, end))
     else:
-        found.window = (begin, end)
+        found.hold(begin, end)
     # A token that was good once, or is meant for others, still tells who sent it, but proves nothing now.
-    strength = Strength.VERIFIED if token.verified and not found.faults else Strength.GUESSED
+    strength = Strength.VERIFIED if token.verified and not faults else Strength.GUESSED
     issuer = claims.get("iss")
     prefix = f"{issuer}|" if trust.verifier.several_issuers and isinstance(issuer, str) else ""
-    subject = _text(claims.get("sub"))
-    client = _text(claims.get("azp")) or _text(claims.get("client_id")) or _text(claims.get("cid"))
-    if subject and subject != client:
-        found.chain.append(Principal("user", _clean(prefix + subject), strength))
-    if client:
-        found.chain.append(Principal("client", _clean(prefix + client), strength))
-    if not subject and not client:
-        found.faults.append("jwt-no-subject")
-    _acting(claims.get("act"), prefix, strength, found)
+    if not _principals(claims, prefix, strength, found):
+        faults.append("jwt-no-subject")
+    found.faults.extend(faults)
     config = trust.config
-    found.roles = _words(claims, config.role_claims, ",")
-    found.scopes = _words(claims, ("scope", "scp", "scopes"), " ")
-    found.tenant = next(filter(None, (_text(_at(claims, name)) for name in config.tenant_claims)), "")
+    found.roles = tuple(dict.fromkeys(found.roles + _words(claims, config.role_claims, ",")))[:_MAX_ROLES]
+    found.scopes = tuple(dict.fromkeys(found.scopes + _words(claims, ("scope", "scp", "scopes"), " ")))[:_MAX_ROLES]
+    found.tenant = found.tenant or next(filter(None, (_text(_at(claims, name)) for name in config.tenant_claims)), "")
     for name, value in list(claims.items())[:_MAX_CLAIMS]:
         if (told := _text(value)) is not None and not any(word in name.lower() for word in _SECRET):
-            found.claims[name[:_MAX_NAME]] = told
+            found.claims.setdefault(name[:_MAX_NAME], told)
+
+
+def _principals(claims: dict[str, Any], prefix: str, strength: Strength, found: _Evidence) -> bool:
+    """Who stands in a token: subject, client, and who acts. Whether there is anybody."""
+    subject = _text(claims.get("sub"))
+    client = next(filter(None, (_text(claims.get(name)) for name in ("azp", "client_id", "cid", "appid"))), None)
+    kind = agents.subject_kind(claims)
+    first = len(found.chain)
+    _acting(claims.get("act"), prefix, strength, found)
+    if named := agents.agent_claim(claims):
+        agent = Principal("agent", _clean(prefix + named), strength)
+        found.agents += (agent,)
+        found.chain.append(agent)
+    if subject and subject != client and not (kind == "client" and client):
+        _add(subject, kind, prefix, strength, found)
+    if client:
+        _add(client, agents.client_kind(claims) if kind != "agent" or subject != client else "agent", prefix, strength, found)
+    if delegator := _text(claims.get("delegator_sub")):
+        _add(delegator, "user", prefix, strength, found)
+    return len(found.chain) > first
 
 
 def _acting(act: Any, prefix: str, strength: Strength, found: _Evidence) -> None:
@@ -246,8 +404,21 @@ def _acting(act: Any, prefix: str, strength: Strength, found: _Evidence) -> None
         if not isinstance(act, dict):
             return
         if name := _text(act.get("sub")) or _text(act.get("client_id")):
-            found.chain.append(Principal("client", _clean(prefix + name), strength))
+            _add(name, agents.actor_kind(act), prefix, strength, found)
         act = act.get("act")
+
+
+def _add(name: str, kind: str, prefix: str, strength: Strength, found: _Evidence) -> None:
+    """A principal that a token names. Service accounts (of projected tokens) and SPIFFE ids (JWT-SVID) are workloads."""
+    if name.startswith("spiffe://"):
+        principal = Principal("workload" if kind != "agent" else kind, _clean(name), strength)
+    elif account := service_account(name):
+        principal = Principal("workload" if kind != "agent" else kind, _clean(account), strength)
+    else:
+        principal = Principal(kind, _clean(prefix + name), strength)
+    found.chain.append(principal)
+    if kind == "agent":
+        found.agents += (principal,)
 
 
 def _words(claims: dict[str, Any], names: tuple[str, ...], separator: str) -> tuple[str, ...]:
@@ -302,24 +473,11 @@ def _query_key(path: str, names: tuple[str, ...]) -> str:
     return next((value for name, value in found if name in names and value), "")
 
 
-def _inside(address: str, networks: tuple[_Network, ...]) -> bool:
+def _inside(address: str, networks: tuple[Network, ...]) -> bool:
     if not networks:
         return False
-    parsed = _parse(address)
+    parsed = parse_address(address)
     return parsed is not None and any(parsed.version == network.version and parsed in network for network in networks)
-
-
-def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    text = address.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        parsed = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, ipaddress.IPv6Address) else parsed
 
 
 def _client_address(peer: str, forwarded_for: str, trust: Trust) -> str:
@@ -327,7 +485,7 @@ def _client_address(peer: str, forwarded_for: str, trust: Trust) -> str:
     have written. The peer is known to be trusted."""
     client = peer
     for hop in reversed(forwarded_for.split(",")[-_MAX_HOPS:]):
-        parsed = _parse(hop)
+        parsed = parse_address(hop)
         if parsed is None:
             break
         client = str(parsed)

@@ -252,7 +252,7 @@ def test_the_human_is_who_really_calls_and_both_are_known() -> None:
 @pytest.mark.parametrize(
     ("peer", "cls"),
     [
-        (FRONT, "workload:front"),
+        (FRONT, "workload:web/front"),
         (Peer("10.1.2.3", dns_sans=("front-7d9f8b6c5-x2x4z.web.svc",)), "workload:front"),
         (Peer("10.1.2.3", dns_sans=("db-0.db.svc",)), "workload:db"),
         (Peer("10.1.2.3", dns_sans=("front-proxy.web.svc",)), "workload:front-proxy"),
