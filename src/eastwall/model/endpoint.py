@@ -145,6 +145,9 @@ class Endpoint(Struct, frozen=True):
     """Declared: whether a security requirement applies. None: not declared."""
     body_kinds: tuple[str, ...] = ()
     """Kinds of request bodies seen (`json`, `form`, `multipart`, `xml`, ...), sorted."""
+    base: str = ""
+    """Declared: path of the server that the specification names (`/api/v2`, already in `template`): what it speaks for. Empty: the
+    specification names none."""
     alternatives: tuple[str, ...] = ()
     """Declared: templates of the same operation below the base paths of the document's other servers."""
 
