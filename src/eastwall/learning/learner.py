@@ -18,6 +18,7 @@ import msgspec
 
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify
 from eastwall.discovery.templates import TemplateTree, split_path
+from eastwall.learning.edges import Edges
 from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
@@ -113,6 +114,7 @@ class Learner:
         self.evidence = evidence or Evidence()
         self.folded = 0
         """Records folded, whole life."""
+        self.edges = Edges()
         self._services: dict[str, _Service] = {}
 
     def fold(self, records: Iterable[CallRecord]) -> None:
@@ -128,8 +130,8 @@ class Learner:
             profile = self._profile(service, record)
             if profile is None:
                 continue
-            clean = profile.fold(record)
-            if clean:
+            self.edges.fold(record, profile.key)
+            if profile.fold(record):
                 _objects(service.objects, record)
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
@@ -146,6 +148,7 @@ class Learner:
         Its declarations count for services that have none here.
         """
         self.folded += other.folded
+        self.edges.merge(other.edges)
         for name, theirs in other._services.items():
             mine = self._services.setdefault(name, _Service())
             if theirs.declared and not mine.declared:
@@ -154,7 +157,9 @@ class Learner:
             for key, profile in theirs.profiles.items():
                 into = mine.profiles.get(key)
                 if into is None:
-                    into = mine.profiles[key] = Profile(profile.method, profile.template, profile.protocol, profile.operation)
+                    into = mine.profiles[key] = Profile(
+                        key, profile.method, profile.template, profile.protocol, profile.operation
+                    )
                 into.merge(profile)
             mine.count_operations(name)
             mine.objects.merge(theirs.objects)
@@ -206,7 +211,7 @@ class Learner:
             name: [s.tree.to_bytes(), [p.dump() for p in s.profiles.values()], s.objects.dump(), list(s.declared.values())]
             for name, s in self._services.items()
         }
-        return msgspec.msgpack.encode([FORMAT, self.folded, services])
+        return msgspec.msgpack.encode([FORMAT, self.folded, services, self.edges.dump()])
 
     @classmethod
     def from_bytes(
@@ -215,15 +220,17 @@ class Learner:
         """The learner of `to_bytes`. Raises `ValueError` when the data is something else or of another version."""
         learner = cls(hash_key, window, evidence)
         try:
-            version, learner.folded, services = msgspec.msgpack.decode(data, strict=False)
+            version, *rest = msgspec.msgpack.decode(data, strict=False)
             if version != FORMAT:
                 raise ValueError(f"learned state has format {version!r}, expected {FORMAT}")
+            learner.folded, services, edges = rest
+            learner.edges = Edges.load(edges)
             for name, (tree, profiles, objects, declared) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
                 for dumped in profiles:
                     profile = Profile.load(dumped)
-                    state.profiles[endpoint_id(name, profile.method, profile.template, profile.operation)] = profile
+                    state.profiles[profile.key] = profile
                 state.count_operations(name)
                 state.objects = Ownership.load(objects)
                 learner.declare(name, msgspec.convert(declared, list[Endpoint]))
@@ -267,7 +274,7 @@ class Learner:
             else:
                 service.operations[path_key] += 1
         if profile is None:
-            profile = service.profiles[key] = Profile(method, template, record.protocol, operation)
+            profile = service.profiles[key] = Profile(key, method, template, record.protocol, operation)
         profile.example(path)
         if len(service.lookups) >= MAX_LOOKUPS:
             service.lookups.clear()
@@ -294,6 +301,7 @@ class Learner:
         )
         service.parameters = {key: t.parameters for key, t in templates.items()}
         moved: dict[str, Profile] = {}
+        renamed: dict[str, str] = {}
         for key, profile in service.profiles.items():
             if profile.protocol in _NAMED_BY_PATH:
                 moved[key] = profile
@@ -307,13 +315,16 @@ class Learner:
             # Most votes; on a draw the lower id, so that the outcome does not hang on the order of records.
             (new, template), _ = min(votes.items(), key=lambda item: (-item[1], item[0]), default=((key, profile.template), 0))
             into = moved.get(new)
+            if new != key:
+                renamed[key] = new
             if into is None and new == key:
                 profile.template = template
                 moved[new] = profile
                 continue
             if into is None:
-                into = moved[new] = Profile(profile.method, template, profile.protocol, profile.operation)
+                into = moved[new] = Profile(new, profile.method, template, profile.protocol, profile.operation)
             into.merge(profile)
+        self.edges.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
             moved = {key: moved[key] for key in kept}

@@ -130,6 +130,7 @@ class Profile:
         "deprecations",
         "examples",
         "first",
+        "key",
         "kinds",
         "last",
         "method",
@@ -148,7 +149,9 @@ class Profile:
         "uses",
     )
 
-    def __init__(self, method: str, template: str, protocol: str = "rest", operation: str = "") -> None:
+    def __init__(self, key: str, method: str, template: str, protocol: str = "rest", operation: str = "") -> None:
+        self.key = key
+        """Endpoint id."""
         self.method = method
         self.protocol = protocol
         self.operation = operation
@@ -354,6 +357,7 @@ class Profile:
     def dump(self) -> list[Any]:
         """Plain data for `load`."""
         return [
+            self.key,
             self.method,
             self.template,
             list(self.examples),
@@ -383,19 +387,19 @@ class Profile:
 
     @classmethod
     def load(cls, data: Any) -> Profile:
-        state = cls(data[0], data[1], data[19], data[20])
-        for path in data[2]:
+        state = cls(data[0], data[1], data[2], data[20], data[21])
+        for path in data[3]:
             state.example(path)
-        (state.calls, state.clean, state.first, state.last, state.statuses) = data[3:8]
-        state.actors = Distinct(set(data[8]))
-        (state.succeeded, state.authenticated, state.bodies, state.passwords, state.refused) = data[9:14]
-        for name, (calls, actors, places) in data[14].items():
+        (state.calls, state.clean, state.first, state.last, state.statuses) = data[4:9]
+        state.actors = Distinct(set(data[9]))
+        (state.succeeded, state.authenticated, state.bodies, state.passwords, state.refused) = data[10:15]
+        for name, (calls, actors, places) in data[15].items():
             entry = state.classes[name] = ClassProperties()
             entry.calls, entry.actors, entry.places = calls, set(actors), places
-        state.uses = data[15]
-        state.request, state.query = SchemaState.load(data[16]), SchemaState.load(data[17])
-        state.responses = {status: SchemaState.load(schema) for status, schema in data[18].items()}
-        state.traits, state.selection, state.kinds, state.deprecations = set(data[21]), data[22], set(data[23]), data[24]
+        state.uses = data[16]
+        state.request, state.query = SchemaState.load(data[17]), SchemaState.load(data[18])
+        state.responses = {status: SchemaState.load(schema) for status, schema in data[19].items()}
+        state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
         return state
 
 
