@@ -6,7 +6,7 @@ merge keys without bound, and reads `NO` as false and `2020-01-01` as a date (YA
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from re import IGNORECASE
 from re import compile as regex
 from typing import Any
@@ -15,7 +15,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-MAX_BYTES = 32 << 20
+MAX_BYTES = 48_000_000
 """Of a document; larger ones are refused."""
 MAX_NESTING = 200
 MAX_NODES = 4_000_000
@@ -93,7 +93,8 @@ def read_tree(data: bytes, name: str = "") -> Any:
     """The document's tree. JSON when it begins like it, else YAML. Raises `SpecError`, one line with line and column."""
     if len(data) > MAX_BYTES:
         raise SpecError(
-            f"the document has {len(data) / 1e6:,.1f} MB; {MAX_BYTES >> 20} MiB are the limit", hint="split it, or bundle less"
+            f"the document has {len(data) / 1e6:,.1f} MB; {MAX_BYTES // 1_000_000} MB are the limit",
+            hint="split it, or bundle less",
         )
     text = _text(data)
     begin = text.lstrip()[:1]
@@ -270,8 +271,3 @@ def _mark(mark: Any) -> str:
 
 def _at(mark: Any, message: str, hint: str = "") -> SpecError:
     return SpecError(message, _mark(mark), hint)
-
-
-def as_mapping(node: Any) -> Mapping[str, Any] | None:
-    """The node, when it is a mapping."""
-    return node if isinstance(node, dict) else None
