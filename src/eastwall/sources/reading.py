@@ -2,27 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import io
+import re
+from collections.abc import Callable, Iterator
 from typing import IO
 
-from eastwall.sources import har, lines
-from eastwall.sources.observed import ObservedCall, SourceError
+import msgspec
 
-__all__ = ["ObservedCall", "SourceError", "read"]
+from eastwall.sources import access_log, har, lines
+from eastwall.sources.observed import ObservedCall, Skipped, SourceError
+
+__all__ = ["FORMATS", "ObservedCall", "Skipped", "SourceError", "detect", "read"]
+
+HEAD = 64 << 10
+"""Bytes that are looked at to tell the format."""
+EXPECTED = "a HAR document, an access log or lines `METHOD URL [STATUS]`"
+
+Reader = Callable[[IO[bytes], str, bytes, Skipped | None], Iterator[ObservedCall]]
 
 
-def read(stream: IO[bytes], name: str) -> Iterator[ObservedCall]:
-    """Calls of a HAR document (it starts with `{`) or of lines `METHOD URL [STATUS]`, whichever the input is.
-
-    `name` is what errors call the input. Raises `SourceError`, one line that names the input and the line, on the first fault.
-    """
-    head = stream.read(4096)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    while head and not start:  # nothing but white space so far
-        head = stream.read(4096)
-        start = head.lstrip()
-    if not start:
-        raise SourceError(f"{name}: is empty; expected a HAR document or lines `METHOD URL [STATUS]`")
-    if start.startswith(b"{"):
-        return har.read(stream, name, head)
+def _lines(stream: IO[bytes], name: str, head: bytes, skipped: Skipped | None) -> Iterator[ObservedCall]:
     return lines.read(stream, name, head)
+
+
+FORMATS: dict[str, Reader] = {"har": har.read, "access-log": access_log.read, "lines": _lines}
+"""Name for `--format` -> reader."""
+
+
+def read(stream: IO[bytes], name: str, format: str = "", skipped: Skipped | None = None) -> Iterator[ObservedCall]:
+    """Calls of a recording in any of FORMATS, told by its first bytes unless `format` says which; gzip is undone first.
+
+    `name` is what errors call the input. What is left out is counted in `skipped`. Raises `SourceError`, one line that names the
+    input and where in it, when it cannot be read (on): the calls before that have been given then.
+    """
+    try:
+        stream, head = _head(stream)
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\v\f")
+        while head and not start:  # nothing but white space so far
+            head = stream.read(HEAD)
+            start = head.lstrip()
+        if not start:
+            raise SourceError(f"{name}: is empty; expected {EXPECTED}")
+        yield from FORMATS[format or detect(head)](stream, name, head, skipped)
+    except (gzip.BadGzipFile, EOFError) as fault:
+        raise SourceError(f"{name}: the gzip data is broken: {str(fault)[:1].lower()}{str(fault)[1:]}") from None
+
+
+def _head(stream: IO[bytes]) -> tuple[IO[bytes], bytes]:
+    """The first bytes, of what is compressed where it is compressed."""
+    head = stream.read(HEAD)
+    if head.startswith(b"\x1f\x8b\x08"):
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=_Joined(head, stream)))
+        head = stream.read(HEAD)
+    return stream, head
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were taken from a stream, before the rest of it."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            return self._rest.read(size)
+        taken = self._head if size < 0 else self._head[:size]
+        self._head = self._head[len(taken) :]
+        return taken
+
+
+def detect(head: bytes) -> str:
+    """Which of FORMATS the first bytes of an input look like; `lines` when like none."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"{"):
+        return _json(start)
+    found = [line for line in start.split(b"\n")[:20] if line.strip() and not line.startswith(b"#")]
+    if sum(map(access_log.like, found)) * 2 >= len(found):
+        return "access-log"
+    return "lines"
+
+
+def _json(start: bytes) -> str:
+    if re.match(rb'\{\s*"log"\s*:', start):
+        return "har"
+    first = start.partition(b"\n")[0]
+    try:
+        fields = msgspec.json.decode(first, type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):
+        return "har"
+    # A whole object on one line: a line of a log, unless it is the only one and holds `log.entries`.
+    return "har" if b'"entries"' in bytes(fields.get("log", b"")) else "access-log"

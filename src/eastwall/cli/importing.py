@@ -1,0 +1,233 @@
+"""`eastwall import`: learn from recorded traffic, as if it had passed through."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import heapq
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from eastwall.cli.client import json_option, print_json
+from eastwall.cli.failure import USAGE, Failure
+from eastwall.cli.show import clean, printer, table, when
+from eastwall.runtime.layout import DataDir, DataDirError, default_data_dir, open_data_dir
+from eastwall.sources.observed import ObservedCall, Skipped, SourceError
+from eastwall.sources.ordering import in_time_order
+from eastwall.sources.reading import FORMATS, read
+
+if TYPE_CHECKING:
+    from eastwall.runtime.control import Control
+    from eastwall.runtime.importing import Importer
+
+DRAIN = 5_000
+"""Calls after which what was learned so far is stored, so that the spool stays short."""
+STORE_SECONDS = 120.0
+"""How long to wait for a control that runs elsewhere to take the records."""
+
+
+@click.command("import", short_help="Learn from recorded traffic.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True))
+@click.option(
+    "--format", "format_", type=click.Choice(list(FORMATS)), help="Format of the files [default: told by their content]."
+)
+@click.option("--service", default="", metavar="NAME", help="Service of all calls [default: the host they went to].")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_data_dir,
+    show_default="$EASTWALL_DATA or .eastwall",
+    help="Where Eastwall keeps what it learns; it may be running there.",
+)
+@json_option
+def import_(files: tuple[str, ...], format_: str | None, service: str, data: Path, as_json: bool) -> None:
+    """Learn from recorded traffic in each FILE (or `-`): HAR, mitmproxy, pcap, access logs, OTLP traces.
+
+    The calls take the way that live calls take, with the times of the recording; nothing is blocked. `eastwall apis` shows them then.
+    """
+    from eastwall.runtime.importing import Importer, SpoolFullError
+
+    for file in files:
+        if file != "-":
+            _readable(file)
+    try:
+        directory = open_data_dir(data)
+    except DataDirError as error:
+        raise Failure(str(error), USAGE) from None
+    faults: list[str] = []
+    with contextlib.ExitStack() as stack:
+        control = _control(directory)
+        if control is not None:
+            stack.callback(control.stop)
+        progress = stack.enter_context(_progress(as_json))
+        importer = Importer(directory, f"import-{os.getpid()}", service=service)
+        try:
+            for call in _calls(files, format_ or "", importer.skipped, faults, progress):
+                importer.add(call)
+                if control is not None and not importer.taken.calls % DRAIN:
+                    _store(importer, control)
+        except SpoolFullError as error:
+            raise Failure(error.strerror or str(error)) from None
+        finally:
+            with contextlib.suppress(SpoolFullError):
+                importer.close()
+        if control is not None:
+            _drain(control)
+            control.publish()
+        else:
+            _await_stored(importer)
+        with contextlib.suppress(OSError):
+            importer.directory.rmdir()
+    _tell(importer, faults, data, as_json=as_json)
+    if faults:
+        raise Failure("; ".join(faults), USAGE)
+
+
+def _readable(file: str) -> None:
+    try:
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
+
+
+def _control(data: DataDir) -> Control | None:
+    """A control of our own to store the records; None when one runs on the directory. Raises Failure."""
+    if _supervised(data):
+        return None
+    try:
+        from eastwall.runtime.control import Control
+        from eastwall.stores.chdb.lake import LakeError
+        from eastwall.stores.spool import SpoolBusyError
+    except ImportError as error:
+        raise Failure(f"importing needs the package `{error.name}`: install eastwall[all]") from None
+    try:
+        return Control(data)
+    except SpoolBusyError:
+        return None
+    except (LakeError, ValueError, OSError) as error:
+        raise Failure(str(error)) from None
+
+
+def _supervised(data: DataDir) -> bool:
+    """Whether `eastwall up` runs there, also while it is starting its control again."""
+    with contextlib.suppress(OSError), (data.run / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _store(importer: Importer, control: Control) -> None:
+    """Store what was recorded, and let the engine know what was learned of it: at first often, then less."""
+    importer.flush()
+    _drain(control)
+    batches = importer.taken.calls // DRAIN
+    if batches & (batches - 1) == 0:  # 1, 2, 4, 8 ...
+        control.publish()
+
+
+def _drain(control: Control) -> None:
+    while control.record_batch():
+        pass
+
+
+def _await_stored(importer: Importer) -> None:
+    """Wait until the running control has taken the records: it removes the files that it has stored."""
+    deadline = time.monotonic() + STORE_SECONDS
+    while any(importer.directory.glob("*.seg")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+class _Counted(io.RawIOBase):
+    """A file that moves a progress bar as it is read."""
+
+    def __init__(self, stream: IO[bytes], progress: Progress, task: Any) -> None:
+        self._stream = stream
+        self._progress = progress
+        self._task = task
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._progress.update(self._task, advance=len(data))
+        return len(data)
+
+
+def _progress(as_json: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=as_json or not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def _calls(
+    files: tuple[str, ...], format_: str, skipped: Skipped, faults: list[str], progress: Progress
+) -> Iterator[ObservedCall]:
+    """The calls of all files, in the order of their times: the parts of a rotated log may come in any order."""
+    streams = [_calls_of(file, format_, skipped, faults, progress) for file in files]
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda call: call.time)
+
+
+def _calls_of(file: str, format_: str, skipped: Skipped, faults: list[str], progress: Progress) -> Iterator[ObservedCall]:
+    name = "standard input" if file == "-" else file
+    size = os.stat(file).st_size if file != "-" else None
+    task = progress.add_task(clean(name[-40:]).plain, total=size)
+    try:
+        with click.open_file(file, "rb") as stream:
+            yield from in_time_order(read(io.BufferedReader(_Counted(stream, progress, task), 1 << 18), name, format_, skipped))
+    except SourceError as error:
+        faults.append(str(error))
+    except OSError as error:
+        faults.append(f"`{file}` cannot be read: {error.strerror or error}")
+
+
+def _tell(importer: Importer, faults: list[str], data: Path, *, as_json: bool) -> None:
+    taken, skipped = importer.taken, importer.skipped
+    if as_json:
+        print_json(
+            {
+                "calls": taken.calls,
+                "services": dict(taken.services.most_common()),
+                "sources": dict(taken.origins),
+                "from": taken.first,
+                "to": taken.last,
+                "skipped": {reason: {"count": n, "first": skipped.first[reason]} for reason, n in skipped.counts.most_common()},
+                "faults": faults,
+                "data": str(data),
+            }
+        )
+        return
+    out = printer()
+    if taken.calls:
+        shown = table("service", "calls")
+        for service, count in taken.services.most_common(20):
+            shown.add_row(clean(service), f"{count:,}")
+        out.print(shown)
+        if len(taken.services) > 20:
+            out.print(f"and {len(taken.services) - 20} services more")
+    span = f", {when(taken.first)} to {when(taken.last)}" if taken.calls else ""
+    out.print(f"\nimported   {taken.calls:,} calls of {len(taken.services)} services{span}")
+    for reason, count in skipped.counts.most_common():
+        out.print(f"[yellow]left out[/]   {count:,} {reason}, first ", clean(skipped.first[reason]), soft_wrap=True)
+    if taken.calls:
+        out.print("`eastwall apis` shows what was found when Eastwall runs on this directory")

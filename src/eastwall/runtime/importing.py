@@ -1,0 +1,256 @@
+"""Recorded calls through the live engine: the same `decide`, the same records, marked with where they come from.
+
+Nothing is blocked or changed: policies are not evaluated, every service is in `discover`. Records go to the spool under a name of their
+own, so that a running control takes them as it takes those of its engines.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eastwall.model.call import Call, Completion, Mode, Peer, Request, Response
+from eastwall.model.event_id import event_id
+from eastwall.model.record import CallRecord
+from eastwall.model.snapshot import Snapshot
+from eastwall.ports.snapshots import SnapshotStore
+from eastwall.ports.spool import RecordWriter
+from eastwall.runtime import automata_file
+from eastwall.runtime.engine import Engine
+from eastwall.runtime.layout import DataDir
+from eastwall.sources.observed import ObservedCall, Skipped, shown
+from eastwall.stores.snapshots import FileSnapshotStore
+from eastwall.stores.spool import SpoolWriter
+
+MAX_SERVICES = 500
+"""Services of one import; calls of further ones are left out and counted (the learner keeps 1,000)."""
+OLDEST = 946_684_800.0
+"""2000-01-01. Older times, and those more than a day ahead, are a recorder's fault: the time of the import stands in their place."""
+TICK = 64
+"""Calls between two looks at the clock."""
+WAIT_BYTES = 4 << 20
+"""Records in memory from which on an import waits for the disk, instead of losing any."""
+WAIT_SECONDS = 60.0
+
+
+class SpoolFullError(OSError):
+    """The records cannot be written; the message says why."""
+
+
+class _Stamp(RecordWriter):
+    """Adds to each record what only the recording knows."""
+
+    def __init__(self, spool: RecordWriter) -> None:
+        self._spool = spool
+        self.call = ObservedCall("GET", "/")
+        """The call that the next record is of."""
+
+    def append(self, record: CallRecord) -> None:
+        call = self.call
+        self._spool.append(
+            replace(
+                record,
+                origin=call.origin or "import",
+                egress=call.egress,
+                trace=call.trace or record.trace,
+                span=call.span or record.span,
+                parent=call.parent or record.parent,
+                caller=call.caller or record.caller,
+            )
+        )
+
+    def flush(self) -> None:
+        self._spool.flush()
+
+    def close(self) -> None:
+        self._spool.close()
+
+    @property
+    def lost(self) -> int:
+        return int(getattr(self._spool, "lost", 0))
+
+
+class _Discovering(SnapshotStore):
+    """Snapshots as engines get them, with no policy and every service in `discover`."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+        self.hosts: dict[str, str] = {}
+        """Host -> service, as the services' scopes say."""
+
+    def publish(self, snapshot: Snapshot) -> None:
+        raise NotImplementedError("an import publishes nothing")
+
+    def load(self) -> Snapshot | None:
+        return self._harmless(self._store.load())
+
+    def load_previous(self) -> Snapshot | None:
+        return self._harmless(self._store.load_previous())
+
+    def changed(self) -> bool:
+        return self._store.changed()
+
+    def _harmless(self, snapshot: Snapshot | None) -> Snapshot | None:
+        if snapshot is None:
+            return None
+        self.hosts = {host.lower(): scope.name for scope in snapshot.services for host in scope.hosts}
+        services = tuple(replace(scope, mode=Mode.DISCOVER) for scope in snapshot.services)
+        return replace(snapshot, services=services, policy=b"")
+
+
+class Imported(Struct):
+    """What an import has taken in so far."""
+
+    calls: int = 0
+    services: Counter[str] = Counter()
+    origins: Counter[str] = Counter()
+    first: float = 0.0
+    """Time of the earliest call, Unix seconds; 0 when there is none."""
+    last: float = 0.0
+
+
+class Importer:
+    """Takes calls one by one. Not thread-safe."""
+
+    def __init__(
+        self,
+        data: DataDir,
+        name: str,
+        *,
+        service: str = "",
+        beat: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`name` is the spool's folder. `service` stands in place of what the calls say."""
+        self.skipped = Skipped()
+        self.taken = Imported(services=Counter(), origins=Counter())
+        self._service = service
+        self._clock = clock
+        self._spool = SpoolWriter(data.spool, name)
+        self._stamp = _Stamp(self._spool)
+        self._store = _Discovering(FileSnapshotStore(data.snapshots))
+        kept = automata_file.read(data.run / "automata")
+        self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=kept)
+        self._now = clock()
+
+    @property
+    def directory(self) -> Path:
+        """Where the records of this import wait to be stored."""
+        return self._spool.directory
+
+    def add(self, observed: ObservedCall) -> None:
+        """Judge and record. Raises SpoolFullError when the records can be written no more."""
+        taken = self.taken
+        service = self._service or self._store.hosts.get(observed.service, observed.service)
+        if service not in taken.services and len(taken.services) >= MAX_SERVICES:
+            self.skipped.add("too-many-services", f"{shown(service)}: more than {MAX_SERVICES}; name one with --service")
+            return
+        when = observed.time
+        if not OLDEST <= when <= self._now + 86_400:
+            if when:
+                self.skipped.add("time-replaced", f"{when!r} of {observed.method} {shown(observed.url)}")
+            when = self._now
+        call = _call(observed, service, when)
+        self._stamp.call = observed
+        engine = self.engine
+        engine.request(call)
+        status = observed.status or 0
+        if status:
+            engine.response(
+                call.id,
+                Response(status, observed.response_headers, observed.response_body, observed.response_body_state),
+            )
+        request = call.request
+        engine.completed(
+            Completion(
+                call.id,
+                service,
+                when,
+                request.method,
+                request.path,
+                request.authority,
+                status,
+                observed.request_bytes,
+                observed.response_bytes,
+                observed.duration_us,
+                observed.peer_address,
+            )
+        )
+        taken.calls += 1
+        taken.services[service] += 1
+        taken.origins[observed.origin] += 1
+        if when < taken.first or not taken.first:
+            taken.first = when
+        if when > taken.last:
+            taken.last = when
+        if not taken.calls % TICK:
+            self.tick()
+
+    def tick(self) -> None:
+        """Write what has gathered, look for a new snapshot, say that we live. Raises SpoolFullError."""
+        self._now = self._clock()
+        self.engine.tick(self._now)
+        if self._spool.buffered > WAIT_BYTES:
+            self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._spool.buffered:
+            self._spool.flush()
+            if not self._spool.fault:
+                return
+            if time.monotonic() > deadline:
+                raise SpoolFullError(0, self._spool.fault)
+            time.sleep(0.1)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system. Raises SpoolFullError."""
+        self._spool.flush()
+        if self._spool.buffered:
+            self._wait()
+
+    def close(self) -> None:
+        """Flush, fsync, close. What the disk still does not take is lost and told as SpoolFullError."""
+        try:
+            self.flush()
+        finally:
+            self._spool.close()
+
+
+def _call(observed: ObservedCall, service: str, when: float) -> Call:
+    authority, target = _target(observed.url)
+    headers = observed.request_headers
+    if observed.user and "authorization" not in headers:
+        # The recorder had the caller's name from Basic authentication (RFC 7617); the engine reads it from there.
+        name = observed.user.replace(":", "_").encode("utf-8", "replace")[:256]
+        headers = {**headers, "authorization": "Basic " + binascii.b2a_base64(name + b":", newline=False).decode()}
+    request = Request(
+        observed.method,
+        target if target.isascii() else quote(target, safe="/?&=%:@!$'()*+,;~-._[]{}|\\^`\"<> #"),
+        headers,
+        authority or headers.get("host", ""),
+        "https" if observed.tls or observed.url[:6].lower() == "https:" else "http",
+        observed.request_body,
+        observed.request_body_state,
+    )
+    peer = Peer(observed.peer_address, observed.peer_port, observed.tls, observed.uri_sans)
+    return Call(event_id(when, os.urandom(10)), service, when, peer, request)
+
+
+def _target(url: str) -> tuple[str, str]:
+    """Authority without user information, and path with query, of an absolute URL or a path. The fragment never went over the wire."""
+    url = url.partition("#")[0]
+    if url[:1] == "/":
+        return "", url
+    rest = url.partition("://")[2]
+    at = min((i for i in (rest.find("/"), rest.find("?")) if i >= 0), default=len(rest))
+    target = rest[at:]
+    return rest[:at].rpartition("@")[2], target if target[:1] == "/" else "/" + target

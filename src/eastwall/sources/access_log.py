@@ -1,0 +1,304 @@
+"""Access logs: the common and combined formats (nginx, Apache, Traefik, with what is often appended), Envoy's and Istio's default, AWS
+application load balancers', and JSON lines (`access_log_json`). Told apart line by line, so that a log whose format changed half-way reads.
+
+    10.0.0.7 - alice [22/Nov/2026:14:00:01 +0000] "GET /orders/17?full=1 HTTP/1.1" 200 512 "-" "curl/8.9" rt=0.003
+    [2026-11-22T14:00:01.000Z] "GET /orders/17 HTTP/1.1" 200 - 0 512 3 2 "-" "curl/8.9" "9cbf1a2e-..." "orders:8080" "10.0.0.9:80"
+
+Proxies write arbitrary bytes of a request as escapes (`\\x22`, `\\"`): they are undone. Lines that are no call (a TLS handshake on a
+plain port, a truncated line) are counted by reason.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Iterator
+from typing import IO
+
+from eastwall.sources.access_log_json import json_call
+from eastwall.sources.har import seconds
+from eastwall.sources.observed import ObservedCall, Skipped, SourceError, service_of
+from eastwall.sources.text_lines import numbered
+
+ORIGIN = "access-log"
+MAX_LINE = 64 << 10
+
+_QUOTED = r'"((?:[^"\\]|\\.)*+)"'
+_COMMON = re.compile(
+    r"(?:([^\s\"\[]{1,255}) )??(\S{1,255}) (\S{1,64}) ([^\[\"]{1,255}) \[(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
+    + _QUOTED
+    + r" (\d{3}|-) (\d+|-)(?: "
+    + _QUOTED
+    + " "
+    + _QUOTED
+    + r")?(.*)",
+    re.DOTALL,
+)
+_ENVOY = re.compile(
+    r"\[(\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\] " + _QUOTED + r" (\d+) (\S+) (?:(\S+) (\S+) " + _QUOTED + r" )?"
+    r"(\d+|-) (\d+|-) (\d+|-) (\S+) " + r" ".join([_QUOTED] * 5) + "(.*)",
+    re.DOTALL,
+)
+_ALB = re.compile(
+    r"(https?|h2|grpcs|wss?) (\d{4}-\d\d-\d\dT[0-9:.]+Z) (\S+) (\S+):(\d+) (\S+) (-?[0-9.]+) (-?[0-9.]+) (-?[0-9.]+) (\d+|-) (\d+|-) "
+    r"(\d+|-) (\d+|-) " + _QUOTED + " " + _QUOTED + "(.*)",
+    re.DOTALL,
+)
+_REQUEST = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}) (\S.*?)(?: (HTTP/\d(?:\.\d)?))?", re.DOTALL)
+_SECONDS = re.compile(r'\b(?:rt|request_time)[=:]"?([0-9]{1,9}(?:\.[0-9]+)?)|^ "?[^ "=]*"? ?([0-9]{1,9}\.[0-9]{3})\b')
+_MILLISECONDS = re.compile(r" ([0-9]{1,12})ms\s*$")
+_HOST = re.compile(r'\b(?:host|vhost|authority)[=:]"?([^\s",]{1,255})')
+_TRACE = re.compile(r"\b[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\b")
+_TRACED = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})")
+_ESCAPE = re.compile(r'\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(["\\/abfnrtv]))')
+_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_MONTHS = {m: n for n, m in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+
+
+class NotACall(ValueError):
+    """A line that is none; the text is the reason under which it is counted."""
+
+
+def read(stream: IO[bytes], name: str, head: bytes = b"", skipped: Skipped | None = None) -> Iterator[ObservedCall]:
+    """The calls, in the order of the lines. Raises `SourceError` at the end when no line was a call."""
+    skipped = Skipped() if skipped is None else skipped
+    calls = lines = 0
+    for number, raw in numbered(stream, head, MAX_LINE):
+        if raw is None:
+            skipped.add("line-too-long", f"{name}:{number}")
+            continue
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if not raw.strip() or raw.startswith(b"#"):
+            continue
+        lines += 1
+        try:
+            call = call_of(raw)
+        except NotACall as reason:
+            skipped.add(str(reason), f"{name}:{number}: {raw[:100].decode('utf-8', 'replace')}")
+            continue
+        calls += 1
+        yield call
+    if not calls and lines:
+        raise SourceError(
+            f"{name}: none of {lines} lines is a call of an access log; known are common, combined, Envoy, ALB and JSON lines"
+        )
+
+
+def call_of(raw: bytes) -> ObservedCall:
+    """One line. Raises NotACall."""
+    if raw[:1] == b"{":
+        return _json(raw)
+    text = raw.decode("utf-8", "replace")
+    if (found := _COMMON.fullmatch(text)) is not None:
+        return _common(found)
+    if text[:1] == "[" and (found := _ENVOY.fullmatch(text)) is not None:
+        return _envoy(found)
+    if (found := _ALB.fullmatch(text)) is not None:
+        return _alb(found)
+    raise NotACall("binary-line" if b"\0" in raw else "not-a-log-line")
+
+
+def like(line: bytes) -> bool:
+    """Whether a line looks like one of an access log, also when it is no call."""
+    try:
+        call_of(line)
+    except NotACall as reason:
+        return str(reason) not in ("not-a-log-line", "binary-line", "json-without-request")
+    return True
+
+
+def _json(raw: bytes) -> ObservedCall:
+    try:
+        return json_call(raw)
+    except ValueError as fault:
+        raise NotACall(str(fault)) from None
+
+
+def _common(found: re.Match[str]) -> ObservedCall:
+    vhost, address, _, user, when, request, status, size, referer, agent, rest = found.groups()
+    headers = _headers(referer, agent)
+    host = vhost or ""
+    duration = 0
+    trace = parent = ""
+    if rest:
+        if (took := _SECONDS.search(rest)) is not None:
+            duration = int(float(took[1] or took[2]) * 1e6)
+        elif (took := _MILLISECONDS.search(rest)) is not None:
+            duration = int(took[1]) * 1000
+        if not host and (named := _HOST.search(rest)) is not None:
+            host = named[1]
+        if (traced := _TRACE.search(rest)) is not None:
+            trace, parent = traced.groups()
+    return made(
+        request,
+        host,
+        status=int(status) if status != "-" else None,
+        time=clf_time(when),
+        duration_us=duration,
+        request_headers=headers,
+        response_bytes=number(size),
+        # Apache logs a host name where it looks names up: not an address, so nobody's.
+        peer_address=address if address[:1].isdigit() or ":" in address else "",
+        user=_plain(user),
+        trace=trace,
+        parent=parent,
+    )
+
+
+def _envoy(found: re.Match[str]) -> ObservedCall:
+    when, request, status, _, _, _, _, received, sent, took, _, _, agent, _, authority, _, rest = found.groups()
+    # Istio goes on: upstream cluster, upstream local, downstream local and downstream remote address.
+    after = rest.split()
+    remote = after[3] if len(after) >= 4 else ""
+    address, port = split_address(remote)
+    return made(
+        request,
+        _plain(authority),
+        status=int(status),
+        time=seconds(when),
+        duration_us=number(took) * 1000,
+        request_headers=_headers(None, agent),
+        request_bytes=number(received),
+        response_bytes=number(sent),
+        peer_address=address,
+        peer_port=port,
+    )
+
+
+def _alb(found: re.Match[str]) -> ObservedCall:
+    kind, when, _, address, port, _, waited, took, answered, status, _, received, sent, request, agent, rest = found.groups()
+    root = _TRACED.search(rest)
+    parts = [float(part) for part in (waited, took, answered)]
+    duration = int(sum(parts) * 1e6) if min(parts) >= 0 else 0
+    end = seconds(when)
+    return made(
+        # The port of the listener stands in the URL, also where it is the scheme's own.
+        re.sub(
+            r"(?<= )(https?|wss?)(://[^/:\s]+):(80(?!\d)|443(?!\d))",
+            lambda m: m[1] + m[2] if (m[3] == "443") == (m[1][-1] == "s") else m[0],
+            request,
+        ),
+        "",
+        status=int(status) if status != "-" else 0,
+        time=end - duration / 1e6 if end else 0.0,
+        duration_us=duration,
+        request_headers=_headers(None, agent),
+        request_bytes=number(received),
+        response_bytes=number(sent),
+        peer_address=address.strip("[]"),
+        peer_port=int(port[:5]),
+        tls=kind in ("https", "h2", "grpcs", "wss"),
+        trace=root[1] + root[2] if root else "",
+    )
+
+
+def made(request: str, host: str, *, status: int | None, scheme: str = "http", **known: object) -> ObservedCall:
+    """The call of a request line (`GET /path HTTP/1.1`), as a log has it. Raises NotACall."""
+    if "\\" in request:
+        request = unescape(request)
+    found = _REQUEST.fullmatch(request)
+    if found is None:
+        raise NotACall("no-request" if request in ("-", "") else "not-http")
+    if status is not None and not (status == 0 or 100 <= status <= 599):
+        # nginx logs 000 for a client that went away before anything was said.
+        status = 0
+    return assembled(found[1].upper(), found[2], host, scheme, status=status, **known)
+
+
+def assembled(method: str, target: str, host: str, scheme: str, **known: object) -> ObservedCall:
+    """The call to a request target, which may be absolute. Raises NotACall."""
+    url, service = target, "default"
+    if target[:1] == "/":
+        service = _service(scheme, host)
+        if service != "default":
+            url = f"{scheme}://{service}{target}"
+    elif target == "*" or method == "CONNECT":
+        raise NotACall("no-path")
+    else:
+        try:
+            service = service_of(target)
+        except ValueError:
+            raise NotACall("not-http") from None
+    return ObservedCall(method=method, url=url, service=service, origin=ORIGIN, **known)  # type: ignore[arg-type]
+
+
+_services: dict[tuple[str, str], str] = {}
+_HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252})(?::\d{1,5})?|\[[0-9a-f:.]{2,45}\](?::\d{1,5})?")
+
+
+def _service(scheme: str, host: str) -> str:
+    """Service of a Host header; `default` for none, and for what cannot be one (scanners send anything)."""
+    found = _services.get((scheme, host))
+    if found is None:
+        name = host.lower()
+        name = name.removesuffix(":443" if scheme == "https" else ":80")
+        found = name if _HOST_NAME.fullmatch(name) else "default"
+        if len(_services) > 1_000:
+            _services.clear()
+        _services[scheme, host] = found
+    return found
+
+
+def _headers(referer: str | None, agent: str | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if referer and referer != "-":
+        headers["referer"] = _plain(referer)
+    if agent and agent != "-":
+        headers["user-agent"] = _plain(agent)
+    return headers
+
+
+def _plain(text: str) -> str:
+    if text == "-":
+        return ""
+    return unescape(text) if "\\" in text else text
+
+
+def number(text: str) -> int:
+    return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`10.0.0.1:80`, `[::1]:80` or a bare address; ("", 0) for anything else."""
+    host, _, port = text.rpartition(":")
+    if host and port.isdigit() and (":" not in host or host[0] == "["):
+        return host.strip("[]"), min(int(port[:6]), 65_535)
+    return (text.strip("[]"), 0) if text[:1].isdigit() or ":" in text else ("", 0)
+
+
+def unescape(text: str) -> str:
+    """Undo `\\xHH`, `\\uHHHH` and the escapes by letter. Bytes that are UTF-8 together become its characters."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[1]:
+            return chr(int(found[1], 16))
+        if found[2]:
+            return chr(int(found[2], 16))
+        return _LETTERS.get(found[3], found[3])
+
+    plain = _ESCAPE.sub(one, text)
+    try:
+        return plain.encode("latin-1").decode()
+    except UnicodeError:
+        return plain
+
+
+_clf: dict[str, float] = {}
+
+
+def clf_time(text: str) -> float:
+    """Unix seconds of `22/Nov/2026:14:00:01 +0000`; 0.0 when it is no time."""
+    found = _clf.get(text)
+    if found is None:
+        try:
+            day, month, year = int(text[:2]), _MONTHS[text[3:6].title()], int(text[7:11])
+            offset = int(text[22:24]) * 3600 + int(text[24:26]) * 60
+            moment = timegm((year, month, day, int(text[12:14]), int(text[15:17]), int(text[18:20])))
+            found = float(moment - offset if text[21] == "+" else moment + offset)
+        except (ValueError, KeyError, OverflowError):
+            found = 0.0
+        if len(_clf) > 1_000:
+            _clf.clear()
+        _clf[text] = found
+    return found
