@@ -8,6 +8,7 @@ from eastwall.cli.failure import USAGE, Failure
 from eastwall.discovery.identity import compile_trust
 from eastwall.model.snapshot import TrustConfig
 from eastwall.policy import PolicySet, parse_files, referenced_files, trust_of
+from eastwall.sources import kubernetes
 
 MAX_FILES = 1_000
 MAX_BYTES = 4 << 20
@@ -51,7 +52,7 @@ def attachments(policies: PolicySet) -> dict[str, str]:
 
 def trust_in(policies: PolicySet, attached: dict[str, str]) -> TrustConfig:
     """Whom the policies trust, tried out. Raises ValueError, one line, on a key set that an engine could not use."""
-    trust = trust_of(policies, {name: text.encode() for name, text in attached.items()})
+    trust = trust_of(policies, {name: text.encode() for name, text in attached.items()}, read_workloads=kubernetes.read)
     compile_trust(trust, bytes(32))
     return trust
 

@@ -31,7 +31,7 @@ class Identities(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     """Globs over `kind:name` of the caller or of any principal in its chain: `user:alice`, `workload:spiffe://shop/ns/web/*`."""
     classes: tuple[str, ...] = ()
     """Globs over the identity class: `user+admin`, `workload:*`, `anonymous`."""
-    kinds: tuple[Literal["user", "workload", "client", "key", "address"], ...] = ()
+    kinds: tuple[Literal["user", "agent", "workload", "client", "key", "address"], ...] = ()
     """What the caller is."""
     roles: tuple[str, ...] = ()
     """Roles, one of which the caller must bear."""
@@ -70,7 +70,9 @@ class Service(
     repository: str = ""
     """URL of its source."""
     spec: str = ""
-    """Path of its OpenAPI document, relative to this file."""
+    """Path of its specification, relative to this file: OpenAPI, Swagger, a Postman collection, GraphQL SDL or .proto."""
+    specs: tuple[str, ...] = ()
+    """Paths of further specifications."""
     fail: Literal["open", "closed"] | None = None
     """When no engine answers: `open` lets calls pass (counted), `closed` answers 503."""
     max_body: str = ""
@@ -115,6 +117,13 @@ class Trust(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     """Token claims that hold the tenant."""
     session_cookies: tuple[str, ...] = ()
     """Cookies that carry a session."""
+    token_headers: tuple[str, ...] = ()
+    """Headers beside `authorization` that carry a JWT: `x-amzn-oidc-data`, `cf-access-jwt-assertion`."""
+    agents: tuple[str, ...] = ()
+    """Globs over `kind:name` of callers that are AI agents: `client:support-*`, `workload:ai/*`."""
+    workloads: str = ""
+    """Path of a file that says which workload has which address, relative to this file: what `kubectl get pods -A -o json` prints, or a
+    list `workloads` of `address`, `name`, `owner`, `since`."""
 
 
 class AccessPolicy(

@@ -29,6 +29,7 @@ UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10
 MAX_BODY = 64 << 20
 """Bytes; more of a body than this cannot be inspected inline."""
 MAX_REASON = 300
+_AGENT_KINDS = ("client", "workload", "user", "key", "agent")
 Found = Iterator[tuple[str, str, str]]
 """(place, message, hint)"""
 
@@ -140,13 +141,25 @@ def _trust(trust: Trust) -> Found:
             )
     for name, headers in (
         ("apiKeyHeaders", trust.api_key_headers),
+        ("tokenHeaders", trust.token_headers),
         ("userHeader", (trust.user_header,)),
         ("addressHeader", (trust.address_header,)),
     ):
         for i, header in enumerate(headers):
             if header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_|~-]+", header):
-                place = f"spec.identity.{name}" + (f"[{i}]" if name == "apiKeyHeaders" else "")
+                place = f"spec.identity.{name}" + (f"[{i}]" if name in ("apiKeyHeaders", "tokenHeaders") else "")
                 yield place, f"`{header[:60]}` is not a header name", ""
+            elif name == "tokenHeaders" and header.lower() == "authorization":
+                yield f"spec.identity.tokenHeaders[{i}]", "`authorization` is read in any case", "leave it out"
+    for i, agent in enumerate(trust.agents):
+        kind, colon, _ = agent.partition(":")
+        if not colon or kind not in _AGENT_KINDS:
+            said = f"`{agent[:60]}` names no caller" if agent else "an empty text names no caller"
+            yield (
+                f"spec.identity.agents[{i}]",
+                said,
+                f"write e.g. `client:{agent[:40] or 'support-*'}`; kinds: {', '.join(_AGENT_KINDS)}",
+            )
 
 
 def jwks_problem(content: bytes) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 import msgspec
 
 from eastwall.model.call import Mode
-from eastwall.model.snapshot import ServiceScope, TrustConfig
+from eastwall.model.snapshot import ServiceScope, TrustConfig, Workload
 from eastwall.policy.kinds import Policy, PolicySet, Service
 from eastwall.policy.meaning import jwks_problem, parse_size
 
@@ -51,32 +51,45 @@ def _path(policy: Policy, name: str) -> str:
 
 
 def specs_of(policies: PolicySet) -> tuple[tuple[str, str, str], ...]:
-    """(service, path, `file:line`) of the OpenAPI documents that Service policies name."""
-    return tuple((policy.name, _path(policy, spec.spec), policy.location) for policy, spec in _services(policies) if spec.spec)
+    """(service, path, `file:line`) of the specifications that Service policies name, each once."""
+    named = (
+        (policy.name, _path(policy, name), policy.location)
+        for policy, spec in _services(policies)
+        for name in dict.fromkeys((spec.spec, *spec.specs))
+        if name
+    )
+    return tuple(named)
 
 
 def referenced_files(policies: PolicySet) -> tuple[str, ...]:
-    """Files that policies refer to (key sets, OpenAPI documents), as paths relative to where the policy files' names are."""
-    keys = (
-        _path(policy, jwks.file)
-        for policy, spec in _services(policies)
-        if spec.identity
-        for jwks in spec.identity.jwks
-        if jwks.file
-    )
-    return tuple(dict.fromkeys([*keys, *(path for _, path, _ in specs_of(policies))]))
+    """Files that policies refer to (key sets, specifications), as paths relative to where the policy files' names are."""
+    trusts = [(policy, spec.identity) for policy, spec in _services(policies) if spec.identity]
+    keys = (_path(policy, jwks.file) for policy, trust in trusts for jwks in trust.jwks if jwks.file)
+    workloads = (_path(policy, trust.workloads) for policy, trust in trusts if trust.workloads)
+    return tuple(dict.fromkeys([*keys, *workloads, *(path for _, path, _ in specs_of(policies))]))
 
 
-def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base: TrustConfig | None = None) -> TrustConfig:
+WorkloadReader = Callable[[bytes, str], tuple[Workload, ...]]
+"""(content, name of the file) -> workloads; raises `ValueError` with one line that names the file."""
+
+
+def trust_of(
+    policies: PolicySet,
+    files: Mapping[str, bytes] | None = None,
+    base: TrustConfig | None = None,
+    read_workloads: WorkloadReader | None = None,
+) -> TrustConfig:
     """Whom to believe about identity: the union of what all Service policies say; what none sets is as in `base`.
 
-    `files`: content of `referenced_files`. Raises `ValueError`, one line with file:line, on a missing or unusable key set, and
-    when two services name different headers.
+    `files`: content of `referenced_files`. `read_workloads` is given by the caller (`sources.kubernetes.read`), since files of other
+    systems are read outside of the core. Raises `ValueError`, one line with file:line, on a missing or unusable key set or list of
+    workloads, and when two services name different headers.
     """
     base = base or TrustConfig()
     jwks: list[tuple[str, bytes]] = list(base.jwks)
     lists: dict[str, list[str]] = {}
     headers: dict[str, tuple[str, str]] = {}
+    workloads: dict[Workload, None] = dict.fromkeys(base.workloads)
     for policy, spec in _services(policies):
         trust = spec.identity
         if trust is None:
@@ -98,9 +111,13 @@ def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base
             "role_claims",
             "tenant_claims",
             "session_cookies",
+            "token_headers",
+            "agents",
         ):
             if values := getattr(trust, name):
                 lists.setdefault(name, []).extend(values)
+        if trust.workloads:
+            workloads |= dict.fromkeys(_workloads(policy, trust.workloads, files or {}, read_workloads))
         for name in ("user_header", "address_header"):
             if value := getattr(trust, name).lower():
                 first, where = headers.setdefault(name, (value, policy.location))
@@ -109,8 +126,22 @@ def trust_of(policies: PolicySet, files: Mapping[str, bytes] | None = None, base
                         f"{policy.location}: `{value}` is another {name.replace('_', ' ')} than `{first}` at {where}; name one"
                     )
     # Header names are compared in lower case, as calls carry them.
-    if "api_key_headers" in lists:
-        lists["api_key_headers"] = [name.lower() for name in lists["api_key_headers"]]
+    for name in ("api_key_headers", "token_headers"):
+        if name in lists:
+            lists[name] = [header.lower() for header in lists[name]]
     changes: dict[str, object] = {name: tuple(dict.fromkeys(values)) for name, values in lists.items()}
     changes |= {name: value for name, (value, _) in headers.items()}
-    return msgspec.structs.replace(base, jwks=tuple(jwks), **changes)
+    return msgspec.structs.replace(base, jwks=tuple(jwks), workloads=tuple(workloads), **changes)
+
+
+def _workloads(
+    policy: Policy, name: str, files: Mapping[str, bytes], read_workloads: WorkloadReader | None
+) -> tuple[Workload, ...]:
+    path = _path(policy, name)
+    content = files.get(path)
+    if content is None or read_workloads is None:
+        raise ValueError(f"{policy.location}: the list of workloads `{path}` cannot be read")
+    try:
+        return read_workloads(content, f"`{path}`")
+    except ValueError as error:
+        raise ValueError(f"{policy.location}: {error}") from None
