@@ -16,7 +16,7 @@ from eastwall.discovery.inventory import identify
 from eastwall.model.call import Call
 from eastwall.model.decision import Decision
 from eastwall.policy.evaluate import evaluate
-from eastwall.protocols.rest import decode_request, decode_response
+from eastwall.protocols.decode import decode_request, decode_response
 
 
 def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
@@ -26,7 +26,7 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
         match = identify(call.service, operation, snapshot.inventory)  # GET /orders/{order_id} of `orders`
         identity = resolve(call, snapshot.trust)  # who really calls, and how sure we are
     else:
-        operation = decode_response(call.response, call.request, snapshot.limits)
+        operation = decode_response(call.response, call.request, snapshot.limits, call.prior.facts.operation)
         match, identity = call.prior.match, call.prior.identity
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
     findings, errors = detect(facts, snapshot.detectors)

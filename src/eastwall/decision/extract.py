@@ -34,7 +34,19 @@ _UNINSPECTED: dict[tuple[Phase, BodyState], tuple[str, ...]] = {
 }
 # These mean that there was something in the body that nobody read. A duplicate key or a big integer was read, and is a finding.
 _UNREADABLE = frozenset(
-    {"too-deep", "too-many-values", "decompression-limit", "unknown-encoding", "invalid-json", "bad-multipart"}
+    {
+        "too-deep",
+        "too-many-values",
+        "decompression-limit",
+        "unknown-encoding",
+        "invalid-json",
+        "bad-multipart",
+        "invalid-xml",
+        "xml-doctype",
+        "xml-entity",
+        "graphql-too-large",
+        "bad-grpc-frame",
+    }
 )
 
 

@@ -3,6 +3,14 @@
 Order of preference at each segment, first to last: literal, part-segment pattern (`report-{date}.csv`; more literal text first),
 whole-segment parameter. A branch that leads nowhere is left for the next one, so `/users/me/orders` beside
 `/users/{user_id}/settings` does not hide `/users/me/settings`.
+
+One path may have many operations (GraphQL, JSON-RPC, SOAP, MCP): after the path, the operation's name decides.
+
+- A named operation goes to the endpoint with its very name; else to the endpoint of the path as a whole, if there is one (declared so, or
+  learned from calls without a name); so that dressing a call up as another protocol takes it out of no endpoint's checks.
+- Otherwise the operation is unknown, however well known the path: `Match(None)`, with the values of the path's parameters.
+- A request for several GraphQL fields at once (`query order,orders`) is an operation of its own and is matched by that name only.
+  `parts_of` tells the single ones it is made of: it counts as declared when all of them are.
 """
 
 from __future__ import annotations
@@ -22,6 +30,7 @@ CACHE_PATH_LENGTH = 512
 """Longer paths are looked up each time, so that the cache stays small in bytes too."""
 
 _PARAMETER = regex(r"\{([^{}]*)\}")
+_GRAPHQL_TYPES = frozenset(("query", "mutation", "subscription", "persisted"))
 
 
 def endpoint_id(service: str, method: str, template: str, operation: str = "") -> str:
@@ -39,6 +48,20 @@ def split_template(template: str) -> tuple[str, ...]:
     """Segments of a template as written, without the empty ones at the ends."""
     trimmed = template.strip("/")
     return tuple(trimmed.split("/")) if trimmed else ()
+
+
+def parts_of(operation: str) -> tuple[str, ...]:
+    """The single operations that an operation's name is made of, sorted: `query order,orders` -> `query order`, `query orders`.
+
+    Only GraphQL's names have several; any other name, the empty one too, is its own only part.
+    """
+    parts: list[str] = []
+    for piece in operation.split("; "):
+        kind, _, fields = piece.partition(" ")
+        if kind not in _GRAPHQL_TYPES or not fields:
+            return (operation,)
+        parts += [f"{kind} {field}" for field in fields.split(",")]
+    return tuple(sorted(set(parts)))
 
 
 class _Pattern:
@@ -72,15 +95,37 @@ class _Pattern:
         return tuple(found)
 
 
+class _Leaf:
+    """The endpoints of one path."""
+
+    __slots__ = ("operations", "whole")
+
+    def __init__(self) -> None:
+        self.whole: Endpoint | None = None
+        """The endpoint of the path as a whole."""
+        self.operations: dict[str, Endpoint] = {}
+
+    def add(self, endpoint: Endpoint) -> None:
+        if endpoint.operation:
+            self.operations.setdefault(endpoint.operation, endpoint)
+        elif self.whole is None:
+            self.whole = endpoint
+
+    def find(self, operation: str) -> Endpoint | None:
+        return self.operations.get(operation, self.whole) if operation else self.whole
+
+    def any(self) -> Endpoint:
+        return self.whole or next(iter(self.operations.values()))
+
+
 class _Node:
-    __slots__ = ("endpoint", "literals", "names", "parameter", "patterns")
+    __slots__ = ("leaf", "literals", "parameter", "patterns")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.patterns: list[_Pattern] = []
         self.parameter: _Node | None = None
-        self.endpoint: Endpoint | None = None
-        self.names: tuple[str, ...] = ()
+        self.leaf: _Leaf | None = None
 
 
 class _Scope:
@@ -89,30 +134,38 @@ class _Scope:
     __slots__ = ("exact", "root")
 
     def __init__(self) -> None:
-        self.exact: dict[tuple[str, ...], Match] = {}
+        self.exact: dict[tuple[str, ...], _Leaf] = {}
         self.root = _Node()
 
     def add(self, endpoint: Endpoint) -> None:
         segments = split_template(endpoint.template)
         if not any("{" in segment for segment in segments):
-            self.exact.setdefault(tuple(map(unquote, segments)), Match(endpoint=endpoint))
+            self.exact.setdefault(tuple(map(unquote, segments)), _Leaf()).add(endpoint)
             return
         node = self.root
         for segment in segments:
             node = _child(node, segment)
-        if node.endpoint is None:
-            node.endpoint = endpoint
-            node.names = tuple(_PARAMETER.findall(endpoint.template))
+        if node.leaf is None:
+            node.leaf = _Leaf()
+        node.leaf.add(endpoint)
 
-    def find(self, segments: tuple[str, ...]) -> Match:
-        match = self.exact.get(segments)
-        if match is not None:
-            return match
+    def find(self, segments: tuple[str, ...], operation: str) -> Match:
+        leaf = self.exact.get(segments)
+        endpoint = leaf.find(operation) if leaf is not None else None
+        if endpoint is not None:
+            return Match(endpoint=endpoint)
         values: list[str] = []
-        node = _walk(self.root, segments, 0, values)
-        if node is None:
-            return NO_MATCH
-        return Match(endpoint=node.endpoint, params=tuple(zip(node.names, values, strict=True)))
+        found = _walk(self.root, segments, 0, values, operation)
+        if found is not None:
+            endpoint = found.find(operation)
+        elif leaf is not None:
+            return NO_MATCH  # the path is known, this operation of it is not
+        else:
+            found = _walk(self.root, segments, 0, values, None)
+            if found is None:
+                return NO_MATCH
+        names = _PARAMETER.findall((endpoint or found.any()).template)
+        return Match(endpoint=endpoint, params=tuple(zip(names, values, strict=True)))
 
 
 def _child(node: _Node, segment: str) -> _Node:
@@ -131,14 +184,16 @@ def _child(node: _Node, segment: str) -> _Node:
     return next(p.node for p in node.patterns if p.source == blank)
 
 
-def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str]) -> _Node | None:
-    """Depth-first by preference. Each trie node is reached by one way only, so a lookup visits none twice."""
+def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str], operation: str | None) -> _Leaf | None:
+    """Depth-first by preference, to a path that has the operation; None: any. Each trie node is reached by one way only, so a lookup
+    visits none twice."""
     if at == len(segments):
-        return node if node.endpoint is not None else None
+        leaf = node.leaf
+        return leaf if leaf is not None and (operation is None or leaf.find(operation) is not None) else None
     segment = segments[at]
     literal = node.literals.get(segment)
     if literal is not None:
-        found = _walk(literal, segments, at + 1, values)
+        found = _walk(literal, segments, at + 1, values, operation)
         if found is not None:
             return found
     mark = len(values)
@@ -146,13 +201,13 @@ def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str]) ->
         taken = pattern.values(segment)
         if taken is not None:
             values.extend(taken)
-            found = _walk(pattern.node, segments, at + 1, values)
+            found = _walk(pattern.node, segments, at + 1, values, operation)
             if found is not None:
                 return found
             del values[mark:]
     if node.parameter is not None and segment:
         values.append(segment)
-        found = _walk(node.parameter, segments, at + 1, values)
+        found = _walk(node.parameter, segments, at + 1, values, operation)
         if found is not None:
             return found
         del values[mark:]
@@ -166,31 +221,35 @@ class Inventory:
 
     def __init__(self, scopes: dict[tuple[str, str], _Scope]) -> None:
         self.scopes = scopes
-        self.recent: dict[tuple[str, str, str], Match] = {}
-        self.older: dict[tuple[str, str, str], Match] = {}
+        self.recent: dict[tuple[str, ...], Match] = {}
+        """(service, method, path), and the operation's name if it has one -> match."""
+        self.older: dict[tuple[str, ...], Match] = {}
 
 
 def compile_inventory(endpoints: Iterable[Endpoint]) -> Inventory:
     """Build the lookup. Of two endpoints that differ in parameter names only, the one with the lower (template, id) is taken."""
     scopes: dict[tuple[str, str], _Scope] = {}
-    for endpoint in sorted(endpoints, key=lambda e: (e.service, e.method, e.template, e.id)):
+    for endpoint in sorted(endpoints, key=lambda e: (e.service, e.method, e.template, e.operation, e.id)):
         scopes.setdefault((endpoint.service, endpoint.method), _Scope()).add(endpoint)
     return Inventory(scopes)
 
 
 def identify(service: str, operation: Operation, inventory: Inventory) -> Match:
     """The endpoint of a request, with the decoded values of its path parameters; `Match(None)` when none is known."""
-    key = (service, operation.method, operation.path)
+    name = operation.name
+    key: tuple[str, ...] = (
+        (service, operation.method, operation.path, name) if name else (service, operation.method, operation.path)
+    )
     match = inventory.recent.get(key)
     if match is not None:
         return match
-    scope = inventory.scopes.get(key[:2])
+    scope = inventory.scopes.get((service, operation.method))
     if scope is None:
         return NO_MATCH
     match = inventory.older.get(key)
     if match is None:
-        match = scope.find(operation.segments)
-    if len(key[2]) <= CACHE_PATH_LENGTH:
+        match = scope.find(operation.segments, name)
+    if len(operation.path) <= CACHE_PATH_LENGTH:
         # Two generations instead of an exact LRU: as bounded, and a hit costs one dictionary look-up, not a re-ordering.
         if len(inventory.recent) >= CACHE_PATHS:
             inventory.older, inventory.recent = inventory.recent, {}

@@ -21,7 +21,9 @@ class ParserFault(Struct, frozen=True):
 
     id: str
     """`duplicate-key`, `invalid-json`, `invalid-utf8`, `too-deep`, `too-many-values`, `decompression-limit`,
-    `unknown-encoding`, `content-type-mismatch`, `trailing-data`, `big-integer`, `nan`, `bom`, `bad-multipart`."""
+    `unknown-encoding`, `content-type-mismatch`, `trailing-data`, `big-integer`, `nan`, `bom`, `bad-multipart`, `invalid-xml`,
+    `xml-doctype`, `xml-entity`, `graphql-syntax`, `graphql-too-large`, `graphql-cycle`, `graphql-ambiguous`,
+    `graphql-hash-mismatch`, `mcp-header-mismatch`; those of gRPC stand in `protocols.grpc`."""
     where: str
     """`body`, `query`, `header.NAME` or a place."""
     detail: str = ""
@@ -41,9 +43,10 @@ class Operation(Struct, frozen=True):
     """Query parameters in order, decoded."""
     body: Any = None
     """JSON: the tree (dict/list/str/int/float/bool/None, ints exact). Form and multipart: dict of name -> text or list of texts
-    (a multipart file is `{"filename":..., "content_type":..., "size":...}`). Text: str. Otherwise None."""
+    (a multipart file is `{"filename":..., "content_type":..., "size":...}`). XML: the document element's content, dict or str, with
+    `@name` for attributes, `#text` for text beside them, lists where elements repeat. Text: str. Otherwise None."""
     body_kind: str = "none"
-    """`none`, `json`, `form`, `multipart`, `text`, `binary`, `unread` (there is one, but it was not given or cannot be decoded)."""
+    """`none`, `json`, `xml`, `form`, `multipart`, `text`, `binary`, `unread` (there is one, but it was not given or cannot be decoded)."""
     faults: tuple[ParserFault, ...] = ()
     raw_body: bytes = b""
     """The body after content-decoding (gzip, deflate, br, zstd), bounded; equal to the wire body when it was not encoded."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from eastwall.model.call import BodyState, Request, Response
 from eastwall.model.operation import Operation, ParserFault
-from eastwall.protocols import coding, json, multipart, urlencoded
+from eastwall.protocols import coding, json, multipart, urlencoded, xml
 from eastwall.protocols.limits import DEFAULT
 from eastwall.protocols.limits import Limits as Limits
 
@@ -114,7 +114,7 @@ def _read(
     data: bytes, kind: str, charset: str, boundary: str, truncated: bool, limits: Limits
 ) -> tuple[Any, str, tuple[ParserFault, ...], bytes]:
     faults: tuple[ParserFault, ...] = ()
-    if charset and kind in ("json", "form", "text"):
+    if charset and kind in ("json", "form", "text", "xml"):
         data, faults = _transcode(data, charset)
     if kind == "json":
         if truncated:
@@ -132,11 +132,28 @@ def _read(
         sniffed = _sniff(data, kind, limits)
         if sniffed is not None:
             return sniffed[0], "json", faults + sniffed[1], data
+    if kind == "xml" or (kind != "form" and data[:5] == b"<?xml"):
+        return _xml(data, kind, charset, faults, truncated, limits)
     if kind == "form":
         return _form(data, faults, truncated, limits)
     if kind == "text":
         return _as_text(data, faults)
     return None, "binary", faults, data
+
+
+def _xml(
+    data: bytes, kind: str, charset: str, faults: tuple[ParserFault, ...], truncated: bool, limits: Limits
+) -> tuple[Any, str, tuple[ParserFault, ...], bytes]:
+    """A body that is called XML, or that begins like it."""
+    if truncated:
+        return _as_text(data, faults) if kind in ("xml", "text") else (None, "binary", faults, data)
+    # What was transcoded is UTF-8 now, whatever its declaration says.
+    parsed = xml.parse(data, limits, "utf-8" if charset in _CHARSETS else None)
+    if kind in ("binary", "text"):
+        faults += (ParserFault("content-type-mismatch", "header.content-type", f"called {kind}, looks like xml"),)
+    if parsed.ok:
+        return parsed.tree, "xml", faults + parsed.faults, data
+    return _as_text(data, faults + parsed.faults)
 
 
 def _sniff(data: bytes, kind: str, limits: Limits) -> tuple[Any, tuple[ParserFault, ...]] | None:
@@ -163,6 +180,8 @@ def _form(
         faults += (ParserFault("invalid-utf8", "body"),)
     if data[:1] in (b"{", b"["):
         faults += (ParserFault("content-type-mismatch", "header.content-type", "called form, looks like json"),)
+    if data[:5] == b"<?xml":
+        faults += (ParserFault("content-type-mismatch", "header.content-type", "called form, looks like xml"),)
     return urlencoded.grouped(found), "form", faults, data
 
 
@@ -202,11 +221,9 @@ def _type(header: str) -> tuple[str, str, str]:
         kind = "form"
     elif name == "multipart/form-data":
         kind = "multipart"
-    elif (
-        main == "text"
-        or sub.endswith("+xml")
-        or sub in ("xml", "javascript", "x-ndjson", "jsonl", "yaml", "graphql", "sql", "x-yaml")
-    ):
+    elif sub == "xml" or (sub.endswith("+xml") and sub != "xhtml+xml"):
+        kind = "xml"
+    elif main == "text" or sub in ("xhtml+xml", "javascript", "x-ndjson", "jsonl", "yaml", "graphql", "sql", "x-yaml"):
         kind = "text"
     elif not name:
         kind = ""

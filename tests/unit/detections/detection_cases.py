@@ -16,7 +16,7 @@ from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
-from eastwall.protocols.rest import Limits, decode_request
+from eastwall.protocols.decode import Limits, decode_request
 
 ROOT = Path(detections.__file__).parent
 DETECTORS = detections.load()

@@ -130,7 +130,7 @@ def test_json() -> None:
         ("application/x-www-form-urlencoded", b'{"a":1}', "json", ["content-type-mismatch"]),
         ("application/x-www-form-urlencoded", b'{"a":"&role=admin&"}', "form", ["content-type-mismatch"]),
         ("image/png", b"\x89PNG\r\n", "binary", []),
-        ("application/xml", b"<a/>", "text", []),
+        ("application/xml", b"<a/>", "xml", []),
         ("application/json; charset=utf-16", '{"a":1}'.encode("utf-16-le"), "json", ["unknown-encoding"]),
         ("application/json; charset=utf-16le", '{"a":1}'.encode("utf-16-le"), "json", ["unknown-encoding"]),
         ("application/json; charset=utf-7", b'{"a":1}', "json", ["unknown-encoding"]),

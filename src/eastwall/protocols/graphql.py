@@ -1,0 +1,387 @@
+"""GraphQL over HTTP: what a request asks for, from its document (GraphQL specification, October 2021; GraphQL over HTTP).
+
+A name is made of the type and the root fields of what is executed: `query order,orders`, `mutation createOrder`; of a batch that mixes
+types `mutation pay; query orders`; of a persisted query that is asked for by its hash alone `persisted 3b2f0a91c4d7`. Aliases, arguments
+and operation names are in no name: they are the caller's to choose.
+
+A property `query` makes no GraphQL: many a search has one. It must parse as a document with an operation, and the path, the content type
+or the shape must say GraphQL too (see `_evident`). At a GraphQL path, what does not parse is GraphQL with a fault.
+
+Bounds: `MAX_TEXT` characters and `MAX_TOKENS` tokens of a document, `MAX_STEPS` selections looked at, `MAX_SELECTION` paths,
+`MAX_BATCH` operations. Documents are remembered by hash (`CACHE_DOCUMENTS`, `CACHE_CHARACTERS`, two generations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b, sha256
+from re import compile as regex
+from typing import Any
+
+import msgspec
+from graphql.error import GraphQLSyntaxError
+from graphql.language import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    parse,
+)
+from msgspec import Struct
+
+from eastwall.model.operation import Operation, ParserFault
+from eastwall.protocols.reading import Reading, label
+
+MAX_TEXT = 65_536
+MAX_TOKENS = 4_000
+MAX_STEPS = 10_000
+MAX_SELECTION = 500
+MAX_DEPTH = 32
+"""Levels of fields that are followed."""
+MAX_PATH = 256
+"""Characters of a field path."""
+MAX_BATCH = 100
+MAX_ROOTS = 20
+"""Root fields that are named; `+3` says how many more there were."""
+CACHE_DOCUMENTS = 1_024
+CACHE_CHARACTERS = 2_000_000
+"""Of field paths, per generation."""
+
+_PATH = regex(r"(?:^|[/._-])(?:graph-?i?ql|gql)(?:$|[/._:;-])")
+_HASH = regex(r"[0-9A-Fa-f]{16,128}")
+_TYPED = regex(r"\s*(?:#[^\n]*\n\s*|,)*(?:query|mutation|subscription|fragment)\b[^{]*\{")
+_COMPANIONS = frozenset(
+    ("query", "operationName", "variables", "extensions", "id", "documentId", "operation_name", "operationId")
+)
+"""The members of a GraphQL request; some clients add one or two of their own."""
+
+
+class Executable(Struct, frozen=True):
+    """An operation of a document."""
+
+    type: str
+    """`query`, `mutation`, `subscription`."""
+    name: str
+    roots: tuple[str, ...]
+    """Names of the root fields, sorted."""
+    selection: tuple[str, ...]
+    """Paths of the leaves, sorted."""
+
+
+class Document(Struct, frozen=True):
+    """What is known of a document's text."""
+
+    operations: tuple[Executable, ...] = ()
+    faults: tuple[ParserFault, ...] = ()
+    telling: bool = False
+    """Whether it could hardly be anything else: it says its type, or it selects fields of fields, or gives arguments."""
+
+
+class _Cache:
+    """Documents by hash of their text."""
+
+    def __init__(self) -> None:
+        self.recent: dict[bytes, Document] = {}
+        self.older: dict[bytes, Document] = {}
+        self.weight = 0
+
+    def read(self, text: str) -> Document:
+        """Raises nothing; what cannot be read has a fault and no operation."""
+        if len(text) > MAX_TEXT:
+            return Document(faults=(_fault("graphql-too-large", f"a document of {len(text)} characters"),))
+        key = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+        found = self.recent.get(key)
+        if found is None:
+            found = self.older.get(key)
+            if found is None:
+                found = _read(text)
+            weight = sum(len(path) for one in found.operations for path in one.selection) + 100
+            if len(self.recent) >= CACHE_DOCUMENTS or self.weight + weight > CACHE_CHARACTERS:
+                self.older, self.recent, self.weight = self.recent, {}, 0
+            self.recent[key] = found
+            self.weight += weight
+        return found
+
+
+_CACHE = _Cache()
+
+
+def document(text: str) -> Document:
+    """The document of a text, remembered. Never raises."""
+    return _CACHE.read(text)
+
+
+def fits(path: str) -> bool:
+    """Whether a path says GraphQL: `/graphql`, `/api/gql`, `/v1/graphql/`."""
+    return _PATH.search(path.lower()) is not None
+
+
+def read_request(operation: Operation, content_type: str) -> Reading | None:
+    """What a request asks for, None when it is not GraphQL. `operation` is what `rest` made of it."""
+    at_home = "graphql" in content_type or fits(operation.path)
+    body = operation.body
+    if operation.body_kind == "text" and isinstance(body, str):
+        if "application/graphql" not in content_type:
+            return None
+        asked: list[dict[str, Any]] = [{"query": body}]
+        batch = False
+    elif operation.body_kind == "multipart" and isinstance(body, dict):
+        # GraphQL multipart request specification: the request is a JSON text beside the files.
+        try:
+            body = msgspec.json.decode(body["operations"]) if "map" in body else None
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError, RecursionError):
+            return None
+        batch, asked = isinstance(body, list), _requests(body)
+    else:
+        batch, asked = isinstance(body, list), _requests(body)
+    in_target = dict(reversed(operation.query)) if operation.query else {}
+    if in_target and ("query" in in_target or "extensions" in in_target or "documentId" in in_target):
+        asked = [*asked, in_target]
+    reading = _of_requests(asked, at_home)
+    if reading is None:
+        return None
+    traits, faults = set(reading.traits), reading.faults
+    if batch:
+        traits.add("batch")
+        if len(asked) > MAX_BATCH:
+            faults += (_fault("graphql-too-large", f"a batch of {len(asked)} operations", "body"),)
+    if in_target.get("query") and any(one.get("query") for one in asked if one is not in_target):
+        # Servers differ in which they execute (express-graphql: the target's).
+        faults += (ParserFault("graphql-ambiguous", "query.query", "a document in the target and one in the body"),)
+    return Reading("graphql", reading.name, tuple(sorted(traits)), reading.selection, faults)
+
+
+def _requests(body: Any) -> list[dict[str, Any]]:
+    if isinstance(body, dict):
+        return [body]
+    return [one for one in body if isinstance(one, dict)] if isinstance(body, list) else []
+
+
+def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
+    """All that is asked for, or None when nothing is GraphQL by the evidence."""
+    parts: dict[str, set[str]] = {}
+    persisted: dict[str, None] = {}
+    paths: dict[str, None] = {}
+    traits: set[str] = set()
+    faults: list[ParserFault] = []
+    found = False
+    for one in asked[:MAX_BATCH]:
+        text, stored = one.get("query"), _persisted(one, at_home)
+        if stored:
+            traits.add("persisted-query")
+        if not isinstance(text, str) or not text.strip():
+            if stored:
+                persisted[stored[:12].lower()] = None
+                found = True
+            continue
+        if not at_home and "{" not in text:
+            continue
+        known = document(text)
+        if not at_home and not _evident(known, one, bool(stored)):
+            continue
+        found = True
+        faults += known.faults
+        if len(stored) == 64 and stored.lower() != sha256(text.encode("utf-8", "replace")).hexdigest():
+            faults.append(_fault("graphql-hash-mismatch", "the document is not the one of the hash", "body.extensions"))
+        for chosen in _executed(known, one.get("operationName")):
+            parts.setdefault(chosen.type, set()).update(chosen.roots)
+            paths.update(dict.fromkeys(chosen.selection))
+    if not found:
+        return None
+    if "subscription" in parts:
+        traits.add("subscription")
+    if any(not roots.isdisjoint(("__schema", "__type")) for roots in parts.values()):
+        traits.add("introspection")
+    distinct = {(fault.id, fault.detail): fault for fault in faults}
+    return Reading(
+        "graphql",
+        name_of(parts, persisted),
+        tuple(sorted(traits)),
+        tuple(sorted(paths)[:MAX_SELECTION]) if len(asked) > 1 else tuple(paths),
+        tuple(distinct.values())[:8],
+    )
+
+
+def name_of(parts: dict[str, set[str]], persisted: Iterable[str] = ()) -> str:
+    """The name of what is executed: root fields by type. `__typename` counts only where nothing else is asked for."""
+    names = []
+    for kind in sorted(parts):
+        roots = sorted(parts[kind] - {"__typename"}) or ["__typename"]
+        more = f",+{len(roots) - MAX_ROOTS}" if len(roots) > MAX_ROOTS else ""
+        names.append(f"{kind} {','.join(roots[:MAX_ROOTS])}{more}")
+    stored = sorted(persisted)[:MAX_ROOTS]
+    if stored:
+        names.append(f"persisted {','.join(stored)}")
+    return label("; ".join(names))
+
+
+def _persisted(one: dict[str, Any], at_home: bool) -> str:
+    """The hash of a persisted query (Apollo's `extensions.persistedQuery`; `documentId` of GraphQL over HTTP; `id` of Relay), or empty."""
+    extensions = one.get("extensions")
+    if isinstance(extensions, str) and "persistedQuery" in extensions:
+        try:
+            extensions = msgspec.json.decode(extensions)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ""
+    if isinstance(extensions, dict):
+        query = extensions.get("persistedQuery")
+        value = query.get("sha256Hash") if isinstance(query, dict) else None
+        if isinstance(value, str) and _HASH.fullmatch(value):
+            return value
+    if at_home and not one.get("query"):
+        for key in ("documentId", "id", "operationId"):
+            value = one.get(key)
+            if isinstance(value, str) and value:
+                value = value.removeprefix("sha256:")
+                return value if _HASH.fullmatch(value) else sha256(value.encode("utf-8", "replace")).hexdigest()[:63]
+    return ""
+
+
+def _evident(known: Document, one: dict[str, Any], persisted: bool) -> bool:
+    """Whether a document away from a GraphQL path is one: it has an operation, and either is telling by itself or comes with the
+    members of a GraphQL request. `{shoes}` alone in a property `query` is neither."""
+    if not known.operations or any(fault.id == "graphql-syntax" for fault in known.faults):
+        return False
+    if persisted or known.telling:
+        return True
+    companions = _COMPANIONS.intersection(one)
+    return len(companions) > 1 and len(one) - len(companions) <= 1
+
+
+def _executed(known: Document, name: Any) -> tuple[Executable, ...]:
+    """The operations that a server would execute. Without a name, or with one that is not there, it refuses all but a single one; all
+    are told then, for a lenient one may take any."""
+    if isinstance(name, str) and name:
+        chosen = tuple(one for one in known.operations if one.name == name)
+        if chosen:
+            return chosen
+    return known.operations
+
+
+def read_response(body: Any) -> bool:
+    """Whether an answer is an error in GraphQL's own form: `errors` and no `data`; of a batch, any of them."""
+    if isinstance(body, list):
+        return any(isinstance(one, dict) and read_response(one) for one in body[:MAX_BATCH])
+    return isinstance(body, dict) and bool(body.get("errors")) and body.get("data") is None
+
+
+def _fault(id: str, detail: str, where: str = "body.query") -> ParserFault:
+    return ParserFault(id, where, detail)
+
+
+def _read(text: str) -> Document:
+    try:
+        tree = parse(text, no_location=True, max_tokens=MAX_TOKENS)
+    except GraphQLSyntaxError as error:
+        message = " ".join(error.message.split())
+        if "tokens" in message and str(MAX_TOKENS) in message:
+            return Document(faults=(_fault("graphql-too-large", f"a document of more than {MAX_TOKENS} tokens"),))
+        return Document(faults=(_fault("graphql-syntax", _shown(message)),))
+    except RecursionError:
+        return Document(faults=(_fault("too-deep", "a document that nests too deep"),))
+    except (ValueError, IndexError, OverflowError) as error:  # an escape that is no character
+        return Document(faults=(_fault("graphql-syntax", _shown(str(error))),))
+    return _described(tree, telling=_TYPED.match(text) is not None)
+
+
+def _shown(message: str) -> str:
+    # The message quotes the text, in which a value may stand.
+    return message.partition(":")[2].partition(",")[0].strip()[:60] or message[:60]
+
+
+def _described(tree: DocumentNode, *, telling: bool) -> Document:
+    fragments: dict[str, FragmentDefinitionNode] = {}
+    for node in tree.definitions:
+        if isinstance(node, FragmentDefinitionNode):
+            fragments.setdefault(node.name.value, node)
+    operations, faults = [], []
+    for node in tree.definitions:
+        if isinstance(node, OperationDefinitionNode):
+            walk = _Walk(fragments)
+            roots = walk.roots(node.selection_set)
+            selection = walk.paths(node.selection_set)
+            telling = telling or walk.telling
+            faults += [fault for fault in walk.faults if fault not in faults]
+            operations.append(Executable(node.operation.value, node.name.value if node.name else "", roots, selection))
+    if not operations:
+        faults.append(_fault("graphql-syntax", "a document without an operation"))
+    return Document(tuple(operations), tuple(faults), telling)
+
+
+class _Walk:
+    """Follows the selections of one operation, each fragment once per place."""
+
+    __slots__ = ("faults", "fragments", "telling")
+
+    def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
+        self.fragments = fragments
+        self.faults: list[ParserFault] = []
+        self.telling = False
+
+    def roots(self, top: SelectionSetNode) -> tuple[str, ...]:
+        """Names of the root fields, through fragments, sorted. Linear: a fragment is entered once."""
+        found: set[str] = set()
+        entered: set[str] = set()
+        stack = [top]
+        while stack:
+            for node in stack.pop().selections:
+                if isinstance(node, FieldNode):
+                    found.add(node.name.value)
+                    self.telling = self.telling or node.selection_set is not None or bool(node.arguments)
+                elif isinstance(node, InlineFragmentNode):
+                    stack.append(node.selection_set)
+                elif isinstance(node, FragmentSpreadNode):
+                    name = node.name.value
+                    fragment = self.fragments.get(name)
+                    if fragment is not None and name not in entered:
+                        entered.add(name)
+                        stack.append(fragment.selection_set)
+        return tuple(sorted(found))
+
+    def paths(self, top: SelectionSetNode) -> tuple[str, ...]:
+        """Paths of the leaves in the order of the document until a bound is met, then sorted."""
+        found: dict[str, None] = {}
+        entered: set[tuple[str, str]] = set()
+        # (selections, path, fragments around)
+        stack: list[tuple[SelectionSetNode, str, int, tuple[str, ...]]] = [(top, "", 0, ())]
+        steps = 0
+        while stack and len(found) < MAX_SELECTION and steps < MAX_STEPS:
+            selections, prefix, depth, around = stack.pop()
+            for node in selections.selections:
+                steps += 1
+                if isinstance(node, FieldNode):
+                    name = node.name.value
+                    path = f"{prefix}.{name}" if prefix else name
+                    if name.startswith("__") or len(path) > MAX_PATH:
+                        continue
+                    if node.selection_set is None:
+                        if len(found) < MAX_SELECTION:
+                            found[path] = None
+                    elif depth < MAX_DEPTH:
+                        stack.append((node.selection_set, path, depth + 1, around))
+                elif isinstance(node, InlineFragmentNode):
+                    stack.append((node.selection_set, prefix, depth, around))
+                elif isinstance(node, FragmentSpreadNode):
+                    self._spread(node.name.value, prefix, depth, around, entered, stack)
+        return tuple(sorted(found))
+
+    def _spread(
+        self,
+        name: str,
+        prefix: str,
+        depth: int,
+        around: tuple[str, ...],
+        entered: set[tuple[str, str]],
+        stack: list[tuple[SelectionSetNode, str, int, tuple[str, ...]]],
+    ) -> None:
+        if name in around:
+            if not self.faults:
+                self.faults.append(_fault("graphql-cycle", "a fragment that holds itself"))
+            return
+        fragment = self.fragments.get(name)
+        if fragment is not None and (prefix, name) not in entered:
+            entered.add((prefix, name))
+            stack.append((fragment.selection_set, prefix, depth, (*around, name)))
