@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.prefilter import Prefilter
@@ -11,7 +12,10 @@ from eastwall.discovery.inventory import Inventory, compile_inventory
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.snapshot import ServiceScope, Snapshot
 from eastwall.policy.compile import Plan, compile_plan
-from eastwall.protocols.rest import Limits
+from eastwall.protocols.limits import Limits
+
+if TYPE_CHECKING:
+    from eastwall.protocols.grpc import Descriptors
 
 UNKNOWN_SCOPE = ServiceScope(name="")
 """How a service is treated that no snapshot names yet: discover, fail open."""
@@ -52,6 +56,7 @@ class LiveSnapshot:
     """An immutable world for `decide`. Swapped whole; a call that began under one may end under the next."""
 
     __slots__ = (
+        "_descriptors",
         "detectors",
         "hash_key",
         "inventory",
@@ -70,7 +75,7 @@ class LiveSnapshot:
         self.version = snapshot.version
         self.hash_key = snapshot.hash_key
         self.scopes = {scope.name: scope for scope in snapshot.services}
-        self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key)
+        self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key, snapshot.identity_classes)
         self.inventory: Inventory = compile_inventory(snapshot.endpoints)
         self.detectors = Detectors(d for d in detectors if d.meta.id not in snapshot.detections_off)
         self.prefilter = prefilter
@@ -80,6 +85,21 @@ class LiveSnapshot:
         self.profiles = {endpoint.id: Profile(endpoint) for endpoint in snapshot.endpoints}
         self.ownership = dict(snapshot.ownership)
         self.limits = Limits()
+        self._descriptors = _descriptors(snapshot.descriptors)
+
+    def descriptors(self, service: str) -> Descriptors | None:
+        """How gRPC messages of a service are read; None: by their wire format alone."""
+        return self._descriptors and self._descriptors.get(service, self._descriptors[""])
 
     def scope(self, service: str) -> ServiceScope:
         return self.scopes.get(service, UNKNOWN_SCOPE)
+
+
+def _descriptors(pairs: tuple[tuple[str, bytes], ...]) -> dict[str, Descriptors] | None:
+    """By service, and under the empty name those of all services."""
+    if not pairs:
+        return None
+    from eastwall.protocols.grpc import compile_descriptors  # protobuf is loaded where it is needed only
+
+    whole = compile_descriptors(pairs)
+    return {service: whole.of(service) for service, _ in pairs} | {"": whole}

@@ -22,11 +22,12 @@ from eastwall.protocols.decode import decode_request, decode_response
 def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
     """Judge one message of a call."""
     if call.prior is None or call.response is None:
-        operation = decode_request(call.request, snapshot.limits)  # bytes -> what is asked for
+        operation = decode_request(call.request, snapshot.limits, snapshot.descriptors(call.service))  # bytes -> what is asked for
         match = identify(call.service, operation, snapshot.inventory)  # GET /orders/{order_id} of `orders`
         identity = resolve(call, snapshot.trust)  # who really calls, and how sure we are
     else:
-        operation = decode_response(call.response, call.request, snapshot.limits, call.prior.facts.operation)
+        asked = call.prior.facts.operation
+        operation = decode_response(call.response, call.request, snapshot.limits, asked, snapshot.descriptors(call.service))
         match, identity = call.prior.match, call.prior.identity
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
     findings, errors = detect(facts, snapshot.detectors)
