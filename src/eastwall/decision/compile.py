@@ -89,7 +89,9 @@ class LiveSnapshot:
 
     def descriptors(self, service: str) -> Descriptors | None:
         """How gRPC messages of a service are read; None: by their wire format alone."""
-        return self._descriptors and self._descriptors.get(service, self._descriptors[""])
+        if self._descriptors is None:
+            return None
+        return self._descriptors.get(service) or self._descriptors[""]
 
     def scope(self, service: str) -> ServiceScope:
         return self.scopes.get(service, UNKNOWN_SCOPE)
