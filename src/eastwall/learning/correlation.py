@@ -344,7 +344,11 @@ def judge(calls: list[_Call], base: float) -> _Tally:
 
 
 def _inside(inner: _Call, outer: _Call) -> bool:
-    return outer.start <= inner.start + TOLERANCE and inner.end <= outer.end + TOLERANCE and inner.end - inner.start < outer.end - outer.start
+    return (
+        outer.start <= inner.start + TOLERANCE
+        and inner.end <= outer.end + TOLERANCE
+        and inner.end - inner.start < outer.end - outer.start
+    )
 
 
 def _traces(calls: list[_Call], base: float, tally: _Tally) -> set[int]:

@@ -270,7 +270,7 @@ class _Reader:
             if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
                 said = "parameter has no name" if not name else f"parameter name {shown(name)} is no name"
                 self.faults.add(spot, said, f"write a text of 1 to {MAX_NAME} characters")
-            elif within not in (_PLACES if not self.swagger else (*_PLACES, "body", "formData")):
+            elif not isinstance(within, str) or within not in (_PLACES if not self.swagger else (*_PLACES, "body", "formData")):
                 self.faults.add(spot, f"parameter {shown(name)} is in {shown(within)}", f"write one of {', '.join(_PLACES)}")
             else:
                 found[(within, name)] = self.described(name, within, node, place)

@@ -349,7 +349,7 @@ def _all(views: list[View]) -> View:
 def _any(views: list[View]) -> View:
     """One of these holds, or more."""
     merged = View()
-    spoken = [view for view in views if view.kinds != {"null"}]
+    spoken = [view for view in views if view.kinds != frozenset({"null"})]
     merged.kinds = frozenset().union(*(view.kinds or () for view in views)) if all(v.kinds is not None for v in views) else None
     if not spoken:
         return merged

@@ -24,8 +24,8 @@ import msgspec
 
 from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
-from eastwall.exports.openapi import openapi
 from eastwall.learning.learner import Learner
+from eastwall.learning.openapi_export import openapi
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
@@ -371,7 +371,7 @@ class Control:
         found = self.apis(service) if service else []
         if not found:
             raise UnknownError(f"no API of a service `{service}` is known")
-        return openapi(service, found)
+        return openapi(found, service)
 
     def metrics(self) -> tuple[str, str]:
         """Content type and text."""

@@ -15,23 +15,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import yaml
 from msgspec import Struct
 
 from eastwall import policy
 from eastwall.discovery.identity import compile_trust
-from eastwall.learning.openapi import SpecError, declared
+from eastwall.learning.declare import Declared, read_declared
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope, TrustConfig
 from eastwall.policy.kinds import Service
 from eastwall.policy.services import specs_of
+from eastwall.sources import kubernetes
 
 HISTORY = 20
 MAX_FILES = 1_000
 MAX_BYTES = 16 << 20
 """All files of one set together."""
+MAX_WARNINGS = 20
+"""Faults of one specification that are told; the rest is counted."""
 
 
 class Applied(Struct, frozen=True):
@@ -54,7 +56,11 @@ class PolicyState(Struct, frozen=True):
     encoded: bytes
     trust: TrustConfig
     declared: dict[str, tuple[Endpoint, ...]] = {}
-    """Service -> endpoints of the OpenAPI document that its policy names."""
+    """Service -> endpoints of the specifications that its policy names."""
+    descriptors: dict[str, bytes] = {}
+    """Service -> FileDescriptorSet of the .proto files that its policy names."""
+    warnings: tuple[policy.Fault, ...] = ()
+    """Faults of the specifications: what they concern is left out, the rest is used."""
 
 
 class PolicyFaultsError(ValueError):
@@ -110,7 +116,8 @@ class PolicyStore:
             return None, sorted(faults)
         applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments))
         try:
-            return _compile(applied, policies), sorted(faults)
+            state = _compile(applied, policies)
+            return state, sorted([*faults, *state.warnings])
         except ValueError as error:
             return None, sorted([*faults, _fault_of(str(error))])
 
@@ -146,23 +153,42 @@ class PolicyStore:
 def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:
     """Raises ValueError with file:line."""
     attached = {path: text.encode() for path, text in applied.attachments.items()}
-    specs = {name: _declared(name, applied.attachments.get(path), path, location) for name, path, location in specs_of(policies)}
-    trust = policy.trust_of(policies, attached)
+    found: dict[str, dict[str, Endpoint]] = {}
+    descriptors: dict[str, bytes] = {}
+    warnings: list[policy.Fault] = []
+    for service, path, location in specs_of(policies):
+        read = _declared(service, attached.get(path), path, location)
+        mine = found.setdefault(service, {})
+        for endpoint in read.endpoints:
+            mine.setdefault(endpoint.id, endpoint)
+        if read.descriptors:
+            # Sets of files joined end to end are one set: a repeated field of a protobuf message.
+            descriptors[service] = descriptors.get(service, b"") + read.descriptors
+        warnings += _warnings(read, path, location)
+    trust = policy.trust_of(policies, attached, read_workloads=kubernetes.read)
     compile_trust(trust, bytes(32))  # tried out: an engine could not use a snapshot with a key set that it cannot load
-    return PolicyState(applied, policies, policy.encode(policies), trust, specs)
+    declared = {service: tuple(endpoints.values()) for service, endpoints in found.items()}
+    return PolicyState(applied, policies, policy.encode(policies), trust, declared, descriptors, tuple(warnings))
 
 
-def _declared(service: str, text: str | None, path: str, location: str) -> tuple[Endpoint, ...]:
-    if text is None:
-        raise ValueError(f"{location}: the OpenAPI document `{path}` cannot be read")
-    try:
-        # JSON is tried first: it is far quicker, and most published documents are.
-        document = msgspec.json.decode(text) if text.lstrip()[:1] == "{" else yaml.load(text, yaml.CSafeLoader)
-        return declared(document, service)
-    except (msgspec.DecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{location}: `{path}` is not readable: {str(error).splitlines()[0]}") from None
-    except SpecError as error:
-        raise ValueError(f"{location}: `{path}`: {error}") from None
+def _declared(service: str, data: bytes | None, path: str, location: str) -> Declared:
+    """Raises ValueError when the specification gives nothing at all."""
+    if data is None:
+        raise ValueError(f"{location}: the specification `{path}` cannot be read")
+    read = read_declared(data, path, service)
+    if not read.endpoints and read.faults:
+        raise ValueError(f"{location}: `{path}`: {read.faults[0]}")
+    return read
+
+
+def _warnings(read: Declared, path: str, location: str) -> list[policy.Fault]:
+    file, _, line = location.rpartition(":")
+    at = int(line) if line.isdigit() else 1
+    shown = read.faults[:MAX_WARNINGS]
+    found = [policy.Fault(file, at, 1, f"`{path}`: {fault.where}: {fault.message}", fault.hint, warning=True) for fault in shown]
+    if len(read.faults) > len(shown):
+        found.append(policy.Fault(file, at, 1, f"`{path}`: {len(read.faults) - len(shown)} more faults", warning=True))
+    return found
 
 
 def _fault_of(text: str) -> policy.Fault:
