@@ -9,7 +9,7 @@ bound is reached. Links between operations: see `learning.correlation`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from re import compile as regex
@@ -45,6 +45,19 @@ class Seen(Struct, frozen=True):
     """Calls that were let through and answered by the operation itself."""
     agent: int = 0
     """Calls made by an agent."""
+
+
+class Tables(Struct, frozen=True):
+    """All counts at one time, for readers: operation -> key -> counts (see `Edges` for the keys)."""
+
+    callers: dict[str, dict[str, Seen]] = {}
+    services: dict[str, dict[str, Seen]] = {}
+    data: dict[str, dict[tuple[str, str, str], Seen]] = {}
+    """Operation -> (direction, data class, caller class) -> calls that held it."""
+    public: dict[str, dict[str, Seen]] = {}
+    versions: dict[str, dict[str, Seen]] = {}
+    egress: dict[str, dict[str, Seen]] = {}
+    """Third party's host -> endpoint id -> counts."""
 
 
 class _Table:
@@ -87,8 +100,8 @@ class _Table:
             for key, entry in self.rows.pop(old).items():
                 self.add(moved[old], key, *entry)
 
-    def of(self, operation: str) -> dict[str, Seen]:
-        return {key: Seen(*entry) for key, entry in sorted(self.rows.get(operation, {}).items())}
+    def seen(self) -> dict[str, dict[str, Seen]]:
+        return {operation: {key: Seen(*entry) for key, entry in row.items()} for operation, row in self.rows.items()}
 
 
 def _busiest(rows: Any, most: int, weight: Any) -> Any:
@@ -171,34 +184,19 @@ class Edges:
                     self._egress.add(host, moved.get(key, key), *entry)
         self.correlation.move(moved)
 
-    def callers(self, endpoint_id: str) -> dict[str, Seen]:
-        """Caller class -> counts, sorted by class."""
-        return self._callers.of(endpoint_id)
-
-    def services(self, endpoint_id: str) -> dict[str, Seen]:
-        """Calling service or workload, as it names itself -> counts."""
-        return self._services.of(endpoint_id)
-
-    def data(self, endpoint_id: str) -> dict[tuple[str, str, str], Seen]:
-        """(direction, data class, caller class) -> counts of calls that held the class."""
-        found = {}
-        for key, seen in self._data.of(endpoint_id).items():
-            direction, name, caller = key.split("\0", 2)
-            found[direction, name, caller] = seen
-        return found
-
-    def public(self, endpoint_id: str) -> Seen | None:
-        """Calls from public addresses; None when there were none."""
-        return self._public.of(endpoint_id).get("public")
-
-    def versions(self, endpoint_id: str) -> dict[str, Seen]:
-        """Version by media type (`2` for `application/vnd.shop.v2+json`) -> counts."""
-        return self._versions.of(endpoint_id)
-
-    def egress(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(third party's host, endpoint ids), sorted."""
-        for host in sorted(self._egress.rows):
-            yield host, tuple(sorted(self._egress.rows[host]))
+    def tables(self) -> Tables:
+        """A copy of all counts, which later folding leaves as it is."""
+        data = {
+            operation: {(*key.split("\0", 2),): seen for key, seen in row.items()} for operation, row in self._data.seen().items()
+        }
+        return Tables(
+            self._callers.seen(),
+            self._services.seen(),
+            data,  # type: ignore[arg-type]
+            self._public.seen(),
+            self._versions.seen(),
+            self._egress.seen(),
+        )
 
     def links(self) -> tuple[Link, ...]:
         """Which operation leads to which other."""
