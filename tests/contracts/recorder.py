@@ -109,6 +109,11 @@ class Recorder:
             duration_us=c.duration_us,
             address=c.peer_address,
             uninspected=list(c.uninspected),
+            request_copy=base64.b64encode(c.request_copy).decode(),
+            request_copy_state=c.request_copy_state.name,
+            response_copy=base64.b64encode(c.response_copy).decode(),
+            response_copy_state=c.response_copy_state.name,
+            grpc_status=c.grpc_status,
         )
 
     def tick(self, now: float) -> None:

@@ -173,7 +173,8 @@ async def main() -> None:
     ports["websocket"] = next(iter(sockets.sockets)).getsockname()[1]
     server = grpc.aio.server()
     handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary), "Both": grpc.stream_stream_rpc_method_handler(both)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
+    names = ("Echo", "Echo10", "Echo40000", "Echo300000", "EchoBroken")
+    server.add_generic_rpc_handlers(tuple(grpc.method_handlers_generic_handler(f"test.{name}", handlers) for name in names))
     ports["grpc"] = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(json.dumps(ports), flush=True)

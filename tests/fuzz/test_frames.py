@@ -26,6 +26,27 @@ SEEDS = (
     frames.encode_request(1, _CALL),
     frames.encode_response(2, "1" * 26, Response(200, {"a": "b"}, b"body", BodyState.COMPLETE)),
     frames.encode_completed(Completion("1" * 26, "s", 1.0, "GET", "/", "h", 200, 1, 2, 3, "a", ("engine-lost",))),
+    frames.encode_completed(
+        Completion(
+            "1" * 26,
+            "s",
+            1.0,
+            "POST",
+            "/a.B/C",
+            "h",
+            200,
+            1,
+            2,
+            3,
+            "a",
+            (),
+            b"asked",
+            BodyState.COMPLETE,
+            b"an",
+            BodyState.TRUNCATED,
+            5,
+        )
+    ),
     frames.encode_verdict(3, Answer(True, 403, (("a", "b"),), ("c",), b"no")),
     frames.encode_bare(frames.PING),
 )

@@ -131,3 +131,13 @@ class Completion(Struct, frozen=True):
     peer_address: str = ""
     uninspected: tuple[str, ...] = ()
     """Reasons for which (a part of) this call was not inspected, e.g. `request-body-truncated`, `engine-timeout`."""
+    request_copy: bytes = b""
+    """The first bytes of a request body that was streamed past the engine (`BodyState.STREAMED`), copied while they passed. For
+    learning and detection only: no policy was asked about them."""
+    request_copy_state: BodyState = BodyState.NONE
+    """NONE: nothing was copied. COMPLETE: `request_copy` is the whole body. TRUNCATED: its beginning."""
+    response_copy: bytes = b""
+    """The same of the response."""
+    response_copy_state: BodyState = BodyState.NONE
+    grpc_status: int = -1
+    """`grpc-status` from the answer's trailers or headers (0..16; greater ones are 255); -1: none was seen."""

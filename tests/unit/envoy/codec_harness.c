@@ -58,7 +58,8 @@ static void walk(const uint8_t *data, size_t size) {
 }
 
 /* Makes a frame from: kind, flags, body_state (bytes), port or status (u16), wire (u64), a, b, c (u64), time (double), then
- * u32-length-prefixed fields up to a length of 0xffffffff, then the body. */
+ * u32-length-prefixed fields up to a length of 0xffffffff, then the body; of COMPLETED instead, when there is more: states of the
+ * copies, gRPC status plus one, whether they are taken out again (bytes), u32 length of the first copy, both copies. */
 static void make(const uint8_t *data, size_t size) {
   uint8_t kind = data[0], flags = data[1], state = data[2];
   uint16_t number;
@@ -85,7 +86,22 @@ static void make(const uint8_t *data, size_t size) {
     at += length;
   }
   if (kind != EW_PING) ew_close_text(&frame);
-  ew_buffer_append(&frame, data + at, size - at);
+  if (kind == EW_COMPLETED && at < size) {
+    const uint8_t *how = data + at;
+    uint32_t first;
+    memcpy(&first, how + 4, 4);
+    at += 8;
+    struct ew_buffer request = {0}, response = {0};
+    ew_buffer_append(&request, data + at, first);
+    ew_buffer_append(&response, data + at + first, size - at - first);
+    ew_add_copies(&frame, &request, how[0], &response, how[1], how[2]);
+    ew_finish(&frame, wire, 0, 0);
+    if (how[3]) ew_strip_copies(&frame);
+    ew_buffer_free(&request);
+    ew_buffer_free(&response);
+  } else {
+    ew_buffer_append(&frame, data + at, size - at);
+  }
   ew_finish(&frame, wire, flags & (uint8_t)~EW_FLAG_TLS, state);
   respond(frame.data, frame.size);
   ew_buffer_free(&frame);

@@ -46,6 +46,7 @@ static unsigned next(unsigned *seed) {
 
 static void *work(void *argument) {
   unsigned seed = (unsigned)(uintptr_t)argument * 7919 + 1;
+  static const char text[40000];
   struct ew_buffer frame = {0};
   while (!atomic_load(&stop)) {
     struct ew_wait *wait = calloc(1, sizeof *wait); /* from the heap, so that a late touch is seen */
@@ -91,6 +92,12 @@ static void *work(void *argument) {
     ew_open_completed(&frame, 1.0, 1, 2, 3, 200);
     for (int i = 0; i < 6; i++) ew_text(&frame, id, strlen(id));
     ew_close_text(&frame);
+    struct ew_buffer copy = {0}, none = {0};
+    if (next(&seed) % 4 == 0) {
+      ew_buffer_append(&copy, text, sizeof text);
+      ew_add_copies(&frame, &copy, EW_BODY_TRUNCATED, &none, EW_BODY_NONE, 1);
+      ew_buffer_free(&copy);
+    }
     atomic_fetch_add(&completed, 1);
     atomic_fetch_add(&kept, ew_pool_complete(pool, engine, &frame));
   }

@@ -54,6 +54,11 @@ COMPLETIONS = st.builds(
     duration_us=COUNT,
     peer_address=TEXT,
     uninspected=st.lists(st.sampled_from(frames.REASONS), max_size=4).map(tuple),
+    request_copy=st.binary(max_size=200),
+    request_copy_state=st.sampled_from((BodyState.COMPLETE, BodyState.TRUNCATED)),
+    response_copy=st.binary(max_size=200),
+    response_copy_state=st.sampled_from((BodyState.COMPLETE, BodyState.TRUNCATED)),
+    grpc_status=st.integers(-1, 16),
 )
 ANSWERS = st.builds(
     Answer,
@@ -125,7 +130,7 @@ def test_header_values_outside_latin_1_go_as_utf_8() -> None:
 def test_another_version_is_named() -> None:
     frame = bytearray(frames.encode_bare(frames.PING))
     frame[4] = 9
-    with pytest.raises(FrameError, match="frame version 9, this side speaks 1"):
+    with pytest.raises(FrameError, match="frame version 9, this side speaks 2"):
         frames.parse_header(bytes(frame))
 
 

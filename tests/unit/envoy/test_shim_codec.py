@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.envoy.building import SHIM, build
 
 from eastwall.dataplanes.envoy import frames
@@ -200,6 +201,27 @@ def test_python_reads_the_completions_that_c_writes(
     frame = made(shim, frames.COMPLETED, fields + [r.encode() for r in reasons], number=status, numbers=numbers, time=time)
     t = [field.decode("latin-1") for field in fields]
     expected = Completion(t[0], t[1], time, t[2], t[3], t[4], status, *numbers, t[5], reasons)
+    assert frames.decode_completed(frame) == expected
+    assert frames.encode_completed(expected) == frame
+
+
+@given(
+    st.binary(max_size=300),
+    st.binary(max_size=300),
+    st.sampled_from((BodyState.COMPLETE, BodyState.TRUNCATED)),
+    st.sampled_from((BodyState.COMPLETE, BodyState.TRUNCATED)),
+    st.integers(0, 16) | st.just(-1),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_python_reads_the_copies_that_c_adds(
+    shim: Harness, asked: bytes, answered: bytes, state: BodyState, other: BodyState, status: int, stripped: bool
+) -> None:
+    how = struct.pack("<BBBBI", state, other, status + 1, stripped, len(asked)) + asked + answered
+    frame = made(shim, frames.COMPLETED, [b"id", b"s", b"POST", b"/a.B/C", b"h", b"1.2.3.4"], number=200, body=how)
+    plain = Completion("id", "s", 0.0, "POST", "/a.B/C", "h", 200, 0, 0, 0, "1.2.3.4", grpc_status=status)
+    full = replace(plain, request_copy=asked, request_copy_state=state, response_copy=answered, response_copy_state=other)
+    expected = plain if stripped else full
     assert frames.decode_completed(frame) == expected
     assert frames.encode_completed(expected) == frame
 

@@ -20,17 +20,20 @@ from typing import Final
 from eastwall.model.call import BodyState, Call, Completion, Peer, Request, Response
 from eastwall.model.decision import Answer
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the format. The two sides must agree; a peer of another version is disconnected with a logged line."""
 LIMIT: Final = 64 << 20
 """Bytes of the longest frame."""
+MAX_GRPC_STATUS: Final = 16
+STREAM_COPY: Final = 64 << 10
+"""Bytes of each message of a stream that are copied as they pass, at most (and at most the scope's `max_body`)."""
 
 REQUEST: Final = 1
 """Shim to engine: a request to judge (or, with NO_REPLY, to learn from)."""
 RESPONSE: Final = 2
 """Shim to engine: the response of a call whose request was sent on this connection."""
 COMPLETED: Final = 3
-"""Shim to engine, never answered: the call is over."""
+"""Shim to engine, never answered: the call is over. Of a stream it brings what was copied of it."""
 PING: Final = 4
 """Shim to engine: are you there. The first frame of a connection."""
 VERDICT: Final = 5
@@ -56,8 +59,9 @@ FIXED: Final = {
     "REQUEST": Layout("<IBBHQdHBBI"),
     # status, body state, padding, length of the text block
     "RESPONSE": Layout("<IBBHQHBBI"),
-    # time, request bytes, response bytes, duration (us), status, padding, length of the text block
-    "COMPLETED": Layout("<IBBHQdQQQHHI"),
+    # time, request bytes, response bytes, duration (us), status, states of the copies of request and response, gRPC status + 1
+    # (0: none), padding, length of the request's copy, length of the text block. Both copies follow as the body.
+    "COMPLETED": Layout("<IBBHQdQQQHBBB3xII"),
     # status, want_response, padding, headers to set, header names to remove, length of the text block
     "VERDICT": Layout("<IBBHQHBBHHI"),
 }
@@ -194,15 +198,40 @@ def decode_response(data: bytes) -> tuple[str, Response]:
 def decode_completed(data: bytes) -> Completion:
     """A COMPLETED frame."""
     try:
-        _, _, _, _, _, time, sent, received, duration, status, _, size = _COMPLETED.unpack_from(data)
+        (_, _, _, _, _, time, sent, received, duration, status, asked, answered, grpc, copy, size) = _COMPLETED.unpack_from(data)
+        body_at = _COMPLETED_SIZE + size
+        states = _BODY_STATES[asked], _BODY_STATES[answered]
     except struct_error as error:
         raise FrameError("completed frame is cut short") from error
-    if _COMPLETED_SIZE + size != len(data):
+    except IndexError as error:
+        raise FrameError(f"unknown body state {max(asked, answered)}") from error
+    f = data[_COMPLETED_SIZE:body_at].decode("latin-1").split("\0")
+    if body_at > len(data) or len(f) < len(COMPLETED_TEXT) + 1 or f[-1]:
         raise FrameError("text block of the completed frame is malformed")
-    f = data[_COMPLETED_SIZE:].decode("latin-1").split("\0")
-    if len(f) < len(COMPLETED_TEXT) + 1 or f[-1]:
-        raise FrameError("text block of the completed frame is malformed")
-    return Completion(f[0], f[1], time, f[2], f[3], f[4], status, sent, received, duration, f[5], tuple(f[6:-1]))
+    if body_at + copy > len(data):
+        raise FrameError("copies of the completed frame are cut short")
+    reasons = tuple(f[6:-1])
+    if body_at == len(data) and not asked and not answered and not grpc:
+        return Completion(f[0], f[1], time, f[2], f[3], f[4], status, sent, received, duration, f[5], reasons)
+    return Completion(
+        f[0],
+        f[1],
+        time,
+        f[2],
+        f[3],
+        f[4],
+        status,
+        sent,
+        received,
+        duration,
+        f[5],
+        reasons,
+        data[body_at : body_at + copy],
+        states[0],
+        data[body_at + copy :],
+        states[1],
+        grpc - 1 if grpc <= MAX_GRPC_STATUS + 1 else 255,
+    )
 
 
 _EMPTY_VERDICT: Final = _VERDICT.pack
@@ -290,7 +319,7 @@ def encode_completed(completion: Completion) -> bytes:
     c = completion
     text = _text([c.id, c.service, c.method, c.path, c.authority, c.peer_address, *c.uninspected])
     fixed = _COMPLETED.pack(
-        _COMPLETED_SIZE + len(text),
+        _COMPLETED_SIZE + len(text) + len(c.request_copy) + len(c.response_copy),
         VERSION,
         COMPLETED,
         0,
@@ -300,10 +329,13 @@ def encode_completed(completion: Completion) -> bytes:
         c.response_bytes,
         c.duration_us,
         c.status,
-        0,
+        c.request_copy_state,
+        c.response_copy_state,
+        min(c.grpc_status + 1, 255),
+        len(c.request_copy),
         len(text),
     )
-    return fixed + text
+    return fixed + text + c.request_copy + c.response_copy
 
 
 def constants_header() -> str:
@@ -315,6 +347,7 @@ def constants_header() -> str:
         "",
         f"#define EW_VERSION {VERSION}",
         f"#define EW_LIMIT {LIMIT}u",
+        f"#define EW_STREAM_COPY {STREAM_COPY}u",
         f"#define EW_HEADER_SIZE {HEADER.size}",
     ]
     lines += [f"#define EW_{name} {number}" for name, number in KINDS.items()]

@@ -9,7 +9,8 @@ and at the stream's end, whatever the end was: the asks of `stream.close()`, the
 Two ways to be driven by Envoy, told apart by the message's `observability_mode`:
 
 - waiting: each message is answered once. Bodies come whole, in one message (`BUFFERED_PARTIAL`), and only when asked for.
-- observing: nothing is answered. Bodies come in pieces as they pass; they are put together up to `max_body`.
+- observing: nothing is answered. Bodies come in pieces as they pass; they are put together up to `max_body`. Of streams the first
+  `STREAM_COPY` bytes are kept and leave with the completion.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from eastwall.dataplanes.extproc.messages import (
     WANT_RESPONSE_BODY,
     continue_with,
     event_metadata,
+    grpc_status_of,
     host_of,
     immediate,
     is_stream,
@@ -36,6 +38,7 @@ from eastwall.dataplanes.extproc.messages import (
     read_headers,
     request_is_stream,
     set_headers,
+    streams_messages,
 )
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.decision import PASS, Answer
@@ -43,6 +46,8 @@ from eastwall.model.decision import PASS, Answer
 Ask = Call | Response
 """What the inspector has to be asked."""
 
+STREAM_COPY = 64 << 10
+"""Bytes of each message of a stream that are copied as they pass, at most (and at most `max_body`)."""
 MAX_BODY_CEILING = 64 << 20
 """Largest `max_body` that is honoured, bytes: the gRPC server's message limit stands just above it."""
 
@@ -83,6 +88,29 @@ def settings(metadata: Iterable[tuple[str, str | bytes]]) -> Settings:
     return _settings(*[found.get(key, "") for key in (META_SERVICE, META_MODE, META_FAIL, META_MAX_BODY, META_OVER_LIMIT)])
 
 
+class _Copy:
+    """The beginning of a streamed message, copied as it passes; only while observing, where nobody waits for it."""
+
+    __slots__ = ("_limit", "parts", "seen", "size", "state")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.parts: list[bytes] = []
+        self.size = 0
+        """Bytes kept."""
+        self.seen = 0
+        """Bytes that passed."""
+        self.state = BodyState.NONE
+
+    def take(self, piece: bytes, end: bool) -> None:
+        self.seen += len(piece)
+        room = self._limit - self.size
+        if piece and room > 0:
+            self.parts.append(piece[:room])
+            self.size += len(self.parts[-1])
+        self.state = BodyState.COMPLETE if end and self.seen == self.size else BodyState.TRUNCATED
+
+
 class Stream:
     """See the module's docstring. At its start: `time` is the wall clock (Unix seconds), `clock` any steady one (seconds)."""
 
@@ -119,6 +147,9 @@ class Stream:
         self._kind = ""
         self._request_over = False
         self._response_over = False
+        self._request_copy: _Copy | None = None
+        self._response_copy: _Copy | None = None
+        self._grpc_status = -1
         self._answer: Answer | None = None
         self._reply: bytes | None = None
         self._uninspected: list[str] = []
@@ -161,8 +192,13 @@ class Stream:
             return self._on_response_body(message.response_body.body, message.response_body.end_of_stream)
         if kind == "request_trailers":
             self._request_over = True
+            if self._request_copy is not None:
+                self._request_copy.take(b"", end=True)
             return self._judge_request(self._cut_state())
         self._response_over = True
+        self._grpc_status = grpc_status_of(read_headers(message.response_trailers.trailers.headers)[1], self._grpc)
+        if self._response_copy is not None:
+            self._response_copy.take(b"", end=True)
         return self._judge_response(self._cut_state())
 
     def _on_request_headers(self, message: Any) -> tuple[Ask, ...]:
@@ -182,6 +218,8 @@ class Stream:
         self._request_bytes = max(self._content_length, 0)
         self._grpc = self._headers.get("content-type", "").startswith("application/grpc")
         if request_is_stream(self._headers, pseudo, message.attributes):
+            if self._observing and self._grpc:
+                self._request_copy = _Copy(min(self._settings.max_body, STREAM_COPY))
             return self._judge_request(BodyState.STREAMED)
         if self._settings.block_over_limit and not self.passive and self._content_length > self._settings.max_body:
             # Not waited for: it is refused whatever is in it. The inspector is asked for the sake of the record.
@@ -191,6 +229,11 @@ class Stream:
         return ()
 
     def _on_request_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
+        if self._request_copy is not None:
+            self._request_copy.take(body, end)
+            self._request_bytes = self._request_copy.seen
+            self._request_over = self._request_over or end
+            return ()
         self._take(body)
         self._request_over = self._request_over or end
         self._request_bytes = max(self._request_bytes, self._body_size)
@@ -207,6 +250,7 @@ class Stream:
         status = pseudo.get(":status", "0")
         self._status = int(status) if status.isdecimal() else 0
         self._response_headers = headers
+        self._grpc_status = grpc_status_of(headers, self._grpc)
         self._response_length = length_of(headers)
         ended = message.end_of_stream or self._method == "HEAD" or self._status in (204, 304)
         self._response_over = message.end_of_stream
@@ -218,6 +262,8 @@ class Stream:
         if ended:
             return early + self._judge_response(BodyState.NONE)
         if self._status == 101 or is_stream(headers) or (self._method == "CONNECT" and self._status == 200):
+            if self._observing and self._want > 1 and streams_messages(headers):
+                self._response_copy = _Copy(min(self._settings.max_body, STREAM_COPY))
             return early + self._judge_response(BodyState.STREAMED)
         if self._want == 1:
             return early + self._judge_response(BodyState.SKIPPED)
@@ -225,6 +271,11 @@ class Stream:
         return early
 
     def _on_response_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
+        if self._response_copy is not None:
+            self._response_copy.take(body, end)
+            self._response_bytes = self._response_copy.seen
+            self._response_over = self._response_over or end
+            return ()
         self._take(body)
         self._response_over = self._response_over or end
         self._response_bytes = max(self._response_bytes, self._body_size)
@@ -387,6 +438,7 @@ class Stream:
             # Envoy was holding this response for us when it broke: its status never reached the caller.
             self._uninspected.append("response-incomplete")
             status = response_bytes = 0
+        asked, answered = self._request_copy, self._response_copy
         return Completion(
             id=self.call_id,
             service=self._service,
@@ -400,4 +452,9 @@ class Stream:
             duration_us=max(0, int((clock - self._clock) * 1e6)),
             peer_address=self._peer.address,
             uninspected=tuple(dict.fromkeys(self._uninspected)),
+            request_copy=b"".join(asked.parts) if asked is not None else b"",
+            request_copy_state=asked.state if asked is not None else BodyState.NONE,
+            response_copy=b"".join(answered.parts) if answered is not None else b"",
+            response_copy_state=answered.state if answered is not None else BodyState.NONE,
+            grpc_status=self._grpc_status,
         )

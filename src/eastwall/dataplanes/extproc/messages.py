@@ -203,3 +203,16 @@ def request_is_stream(headers: dict[str, str], pseudo: dict[str, str], attribute
 def is_stream(headers: dict[str, str]) -> bool:
     """Whether the body of this response may have no end, or belongs to another protocol."""
     return "upgrade" in headers or headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
+
+
+def streams_messages(headers: dict[str, str]) -> bool:
+    """Whether the stream is one of messages that can be read (gRPC, events, lines), not another protocol."""
+    return "upgrade" not in headers and headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
+
+
+def grpc_status_of(headers: dict[str, str], grpc: bool) -> int:
+    """`grpc-status` of headers or trailers: 0..16, 255 for what is no status, -1 for none or where the call is no gRPC."""
+    text = headers.get("grpc-status") if grpc else None
+    if text is None:
+        return -1
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 16 else 255

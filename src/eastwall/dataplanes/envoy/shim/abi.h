@@ -27,7 +27,7 @@ typedef void *abi_config;    /* Envoy's object for one HTTP filter configuration
 typedef void *abi_filter;    /* Envoy's object for one stream */
 typedef void *abi_scheduler; /* posts an event to a stream's worker from any thread */
 
-enum { ABI_REQUEST_HEADERS = 0, ABI_RESPONSE_HEADERS = 2 };
+enum { ABI_REQUEST_HEADERS = 0, ABI_RESPONSE_HEADERS = 2, ABI_RESPONSE_TRAILERS = 3 };
 enum { ABI_RECEIVED_REQUEST_BODY, ABI_BUFFERED_REQUEST_BODY, ABI_RECEIVED_RESPONSE_BODY, ABI_BUFFERED_RESPONSE_BODY };
 enum { ABI_HEADERS_CONTINUE = 0, ABI_HEADERS_STOP = 1 };
 enum { ABI_BODY_CONTINUE = 0, ABI_BODY_STOP_AND_WATERMARK = 2, ABI_BODY_STOP_NO_BUFFER = 3 };

@@ -159,8 +159,12 @@ bool ew_pool_complete(struct ew_pool *pool, int index, struct ew_buffer *frame) 
   pthread_mutex_lock(&pool->lock);
   if (index >= 0) up = pool->engines[index].state == UP;
   pthread_mutex_unlock(&pool->lock);
-  if (!up) index = ew_pool_choose(pool, 0, &epoch);
+  if (!up) {
+    ew_strip_copies(frame);
+    index = ew_pool_choose(pool, 0, &epoch);
+  }
   if (index >= 0 && write_frame(pool, (size_t)index, frame) == EW_SENT) return true;
+  ew_strip_copies(frame);
   pthread_mutex_lock(&pool->lock);
   bool kept = !frame->failed && pool->backlog.size + frame->size <= BACKLOG_LIMIT;
   if (kept) ew_buffer_append(&pool->backlog, frame->data, frame->size);
@@ -199,8 +203,9 @@ void ew_pool_forget(struct ew_pool *pool, struct ew_wait *wait) {
   ew_wait_drop_reply(wait);
 }
 
-bool ew_pool_take_room(struct ew_pool *pool, size_t bytes) {
-  if (atomic_fetch_add_explicit(&pool->copied, bytes, memory_order_relaxed) + bytes <= pool->options.copy_bytes) return true;
+bool ew_pool_take_room(struct ew_pool *pool, size_t bytes, bool stream) {
+  uint64_t limit = stream ? pool->options.copy_bytes / 2 : pool->options.copy_bytes;
+  if (atomic_fetch_add_explicit(&pool->copied, bytes, memory_order_relaxed) + bytes <= limit) return true;
   ew_pool_give_room(pool, bytes);
   return false;
 }

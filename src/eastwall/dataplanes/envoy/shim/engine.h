@@ -48,7 +48,8 @@ int ew_pool_choose(struct ew_pool *pool, uint64_t hash, uint64_t *epoch);
 enum ew_sent ew_pool_ask(struct ew_pool *pool, size_t engine, uint64_t epoch, struct ew_buffer *frame, uint8_t body_state, struct ew_wait *wait);
 /* Sends without waiting. */
 enum ew_sent ew_pool_tell(struct ew_pool *pool, size_t engine, uint64_t epoch, struct ew_buffer *frame, uint8_t body_state);
-/* Sends a COMPLETED frame to that engine, or any other, or keeps it (bounded) for the first one that comes back. False: lost. */
+/* Sends a COMPLETED frame to that engine, or any other, or keeps it (bounded) for the first one that comes back. False: lost.
+ * Only the engine that knows the call can use the copies in it: to others they are not sent. */
 bool ew_pool_complete(struct ew_pool *pool, int engine, struct ew_buffer *frame);
 /* Wakes the filter with EW_HELD_LONG after hold_ms. */
 void ew_pool_hold(struct ew_pool *pool, struct ew_wait *wait);
@@ -58,8 +59,9 @@ bool ew_pool_take(struct ew_pool *pool, struct ew_wait *wait, uint64_t ticket);
 void ew_pool_forget(struct ew_pool *pool, struct ew_wait *wait);
 void ew_wait_drop_reply(struct ew_wait *wait);
 
-/* Room for copies of passing bodies, over all calls. False: there is none left. What was taken is given back. */
-bool ew_pool_take_room(struct ew_pool *pool, size_t bytes);
+/* Room for copies of passing bodies, over all calls. False: there is none left. What was taken is given back. Streams, which may
+ * hold theirs for hours, get none beyond half of it. */
+bool ew_pool_take_room(struct ew_pool *pool, size_t bytes, bool stream);
 void ew_pool_give_room(struct ew_pool *pool, size_t bytes);
 
 uint64_t ew_now_ms(void); /* monotonic */

@@ -2,6 +2,7 @@
  *
  * enforce: request held (COLLECT, WAIT) -> verdict -> PASS; response held likewise when the verdict asked for it.
  * discover, monitor: nothing is held; copies gather in COLLECT and leave without waiting.
+ * Streams pass in every mode. The first bytes of gRPC messages and event streams are copied meanwhile and leave with COMPLETED.
  *
  * Rules:
  *   - After continue_decoding, continue_encoding and send_response the filter may be gone: they are the last thing a path does.
@@ -54,6 +55,45 @@ static void release_copy(struct ew_filter *f) {
   ew_pool_give_room(f->config->pool, f->room);
   f->room = 0;
   if (f->frame.capacity > 64u << 10) ew_buffer_free(&f->frame);
+}
+
+/* ---- copies of streams ---- */
+
+static void copy_stream(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end) {
+  struct ew_copy *copy = &f->copies[message];
+  if (!copy->gathering || f->engine < 0) return;
+  size_t limit = f->route->max_body < EW_STREAM_COPY ? f->route->max_body : EW_STREAM_COPY;
+  size_t size = envoy_dynamic_module_callback_http_get_body_size(envoy, which);
+  size_t take = size < limit - copy->bytes.size ? size : limit - copy->bytes.size;
+  if (take && !ew_pool_take_room(f->config->pool, take, true)) {
+    note(f, envoy, EW_ENGINE_OVERLOADED);
+    copy->gathering = false;
+    return;
+  }
+  if (take) {
+    copy->room += take;
+    copy->state = EW_BODY_TRUNCATED;
+    ew_gather_bytes(&copy->bytes, envoy, which, limit);
+  }
+  if (take < size || copy->bytes.failed) copy->state = EW_BODY_TRUNCATED;
+  else if (end) copy->state = EW_BODY_COMPLETE;
+  copy->gathering = take == size && !copy->bytes.failed && !end;
+}
+
+/* The message ended with trailers. */
+static void end_stream_copy(struct ew_filter *f, enum message message) {
+  struct ew_copy *copy = &f->copies[message];
+  if (copy->gathering && f->engine >= 0) copy->state = EW_BODY_COMPLETE;
+  copy->gathering = false;
+}
+
+static void release_stream_copies(struct ew_filter *f) {
+  for (int message = REQUEST_MESSAGE; message <= RESPONSE_MESSAGE; message++) {
+    struct ew_copy *copy = &f->copies[message];
+    ew_pool_give_room(f->config->pool, copy->room);
+    ew_buffer_free(&copy->bytes);
+    *copy = (struct ew_copy){0};
+  }
 }
 
 static bool prepare_wait(struct ew_filter *f, abi_filter envoy) {
@@ -141,6 +181,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   f->upgrade = shape.upgrade;
   if (end) return submit_request(f, envoy, EW_BODY_NONE) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f)) make_room(f, envoy);
+  f->copies[REQUEST_MESSAGE].gathering = shape.grpc;
   if (shape.grpc || f->upgrade) return submit_request(f, envoy, EW_BODY_STREAMED) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f) && route->block_over_limit && shape.has_length && shape.length > route->max_body) {
     ew_send_problem(f, envoy, 413, "body-too-large", "Content Too Large", "The body is larger than can be inspected.");
@@ -154,7 +195,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
 static bool copy_piece(struct ew_filter *f, abi_filter envoy, int which, size_t size, uint64_t so_far) {
   size_t limit = f->route->max_body;
   if (so_far - size < limit) {
-    if (!ew_pool_take_room(f->config->pool, size)) {
+    if (!ew_pool_take_room(f->config->pool, size, false)) {
       note(f, envoy, EW_ENGINE_OVERLOADED);
       return false;
     }
@@ -188,6 +229,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_body(abi_filter envoy,
   if (f->request == PASS) {
     f->request_bytes += received;
     if (f->answered) return ABI_BODY_STOP_NO_BUFFER;
+    copy_stream(f, envoy, REQUEST_MESSAGE, ABI_RECEIVED_REQUEST_BODY, end);
     if ((f->response == WAIT || (f->response == COLLECT && enforcing(f))) && !release_response(f, envoy)) return ABI_BODY_STOP_NO_BUFFER;
     return ABI_BODY_CONTINUE;
   }
@@ -213,6 +255,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_trailers(abi_filter en
   f->request_ended = true;
   if (!f->route) return ABI_TRAILERS_CONTINUE;
   if (f->request == PASS) {
+    end_stream_copy(f, REQUEST_MESSAGE);
     if ((f->response == WAIT || (f->response == COLLECT && enforcing(f))) && !release_response(f, envoy)) return ABI_TRAILERS_STOP;
     return f->answered ? ABI_TRAILERS_STOP : ABI_TRAILERS_CONTINUE;
   }
@@ -236,10 +279,14 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_headers(abi_filter en
   struct ew_shape shape;
   ew_describe(f, envoy, RESPONSE_MESSAGE, &shape);
   f->status = shape.status;
+  f->grpc_status = f->grpc ? shape.grpc_status : 0;
   enum step step;
   if (end) {
     step = submit_response(f, envoy, EW_BODY_NONE);
-  } else if (shape.streaming || (f->upgrade && (shape.status == 101 || shape.status == 200))) {
+  } else if (f->upgrade && (shape.status == 101 || shape.status == 200)) {
+    step = submit_response(f, envoy, EW_BODY_STREAMED);
+  } else if (shape.streaming) {
+    f->copies[RESPONSE_MESSAGE].gathering = f->want_response > 1;
     step = submit_response(f, envoy, EW_BODY_STREAMED);
   } else if (f->want_response == 1) {
     step = submit_response(f, envoy, EW_BODY_SKIPPED);
@@ -259,6 +306,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_body(abi_filter envoy
   size_t limit = f->route->max_body;
   if (f->response == PASS || f->response == IDLE || f->local_reply) {
     f->response_bytes += received;
+    copy_stream(f, envoy, RESPONSE_MESSAGE, ABI_RECEIVED_RESPONSE_BODY, end);
     return ABI_BODY_CONTINUE;
   }
   if (!enforcing(f)) {
@@ -276,6 +324,10 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_body(abi_filter envoy
 }
 
 EW_EXPORT int envoy_dynamic_module_on_http_filter_response_trailers(abi_filter envoy, struct ew_filter *f) {
+  if (f->route && !f->answered && !f->local_reply) {
+    if (f->grpc) f->grpc_status = ew_trailing_status(envoy);
+    end_stream_copy(f, RESPONSE_MESSAGE);
+  }
   if (!f->route || f->answered || f->local_reply || f->response == PASS || f->response == IDLE) return ABI_TRAILERS_CONTINUE;
   if (f->response == WAIT) return ABI_TRAILERS_STOP;
   if (enforcing(f)) {
@@ -291,6 +343,8 @@ static enum step obey(struct ew_filter *f, abi_filter envoy, enum message messag
   if (message == REQUEST_MESSAGE) {
     f->want_response = verdict->want_response;
     f->request = PASS;
+    /* What came while the verdict was awaited goes on from Envoy's buffer, past us. */
+    if (!verdict->deny) copy_stream(f, envoy, REQUEST_MESSAGE, ABI_BUFFERED_REQUEST_BODY, f->request_ended);
   } else {
     f->response = PASS;
   }
@@ -368,6 +422,9 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_stream_complete(abi_filter en
   for (int reason = 0; reason < EW_REASONS; reason++)
     if (f->noted & 1u << reason) ew_text(frame, reason_texts[reason], strlen(reason_texts[reason]));
   ew_close_text(frame);
+  struct ew_copy *asked = &f->copies[REQUEST_MESSAGE], *answered = &f->copies[RESPONSE_MESSAGE];
+  ew_add_copies(frame, &asked->bytes, asked->state, &answered->bytes, answered->state, f->grpc_status);
+  release_stream_copies(f);
   if (ew_pool_complete(f->config->pool, f->engine, frame)) return;
   abi_bytes label = bytes_of(f->route->service, f->route->service_size);
   envoy_dynamic_module_callback_http_filter_increment_counter(envoy, f->config->records_lost, &label, 1, 1);
@@ -377,6 +434,7 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_destroy(struct ew_filter *f) 
   if (f->destroyed) *f->destroyed = true;
   ew_pool_forget(f->config->pool, &f->wait);
   release_copy(f);
+  release_stream_copies(f);
   if (f->wait.scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(f->wait.scheduler);
   ew_route_release(f->route);
   ew_buffer_free(&f->frame);

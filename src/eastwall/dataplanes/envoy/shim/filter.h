@@ -26,6 +26,14 @@ enum phase {
 
 enum message { REQUEST_MESSAGE, RESPONSE_MESSAGE };
 
+/* The beginning of a streamed message, copied as it passes. Never waited for; leaves with COMPLETED. */
+struct ew_copy {
+  struct ew_buffer bytes;
+  size_t room;    /* bytes taken from the pool */
+  bool gathering;
+  uint8_t state;  /* BodyState: NONE, COMPLETE or TRUNCATED */
+};
+
 struct ew_filter {
   struct ew_filter_config *config;
   struct ew_route *route; /* NULL: not a call of a protected service */
@@ -46,6 +54,8 @@ struct ew_filter {
   char id[EW_ULID_SIZE];
   struct ew_buffer frame; /* the message that is being gathered */
   struct ew_buffer head;  /* the text of the COMPLETED frame but for the reasons */
+  struct ew_copy copies[2]; /* by enum message */
+  uint8_t grpc_status;    /* plus one; 0: none seen */
   struct ew_wait wait;
 };
 
@@ -62,6 +72,7 @@ struct ew_shape {
   bool connect;
   bool upgrade;   /* GET with connection: upgrade (RFC 6455), or CONNECT */
   uint16_t status;
+  uint8_t grpc_status; /* plus one; 0: none */
   bool has_length;
   uint64_t length; /* content-length */
 };
@@ -70,6 +81,10 @@ struct ew_shape {
 void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, struct ew_shape *shape);
 /* Appends body bytes that Envoy holds in buffer `which` until the frame has `limit` of them. */
 void ew_gather(struct ew_buffer *frame, abi_filter envoy, int which, size_t limit);
+/* The same into plain bytes. */
+void ew_gather_bytes(struct ew_buffer *bytes, abi_filter envoy, int which, size_t limit);
+/* `grpc-status` in the response's trailers, plus one; 0: none. */
+uint8_t ew_trailing_status(abi_filter envoy);
 /* Carries the header changes of a verdict out. */
 void ew_change_headers(abi_filter envoy, enum message message, const struct ew_verdict *verdict);
 /* Puts another body into Envoy's buffer. False when there is none to replace. */

@@ -2,8 +2,9 @@
 #ifndef EW_FRAME_CONSTANTS_H
 #define EW_FRAME_CONSTANTS_H
 
-#define EW_VERSION 1
+#define EW_VERSION 2
 #define EW_LIMIT 67108864u
+#define EW_STREAM_COPY 65536u
 #define EW_HEADER_SIZE 16
 #define EW_REQUEST 1
 #define EW_RESPONSE 2
@@ -14,7 +15,7 @@
 #define EW_FAILED 7
 #define EW_REQUEST_SIZE 32
 #define EW_RESPONSE_SIZE 24
-#define EW_COMPLETED_SIZE 56
+#define EW_COMPLETED_SIZE 64
 #define EW_VERDICT_SIZE 28
 #define EW_FLAG_NO_REPLY 1
 #define EW_FLAG_TLS 2

@@ -8,7 +8,8 @@ enum {
   AT_LENGTH = 0, AT_VERSION = 4, AT_KIND = 5, AT_FLAGS = 6, AT_WIRE = 8,
   REQUEST_TIME = 16, REQUEST_PORT = 24, REQUEST_STATE = 26, REQUEST_TEXT = 28,
   RESPONSE_STATUS = 16, RESPONSE_STATE = 18, RESPONSE_TEXT = 20,
-  COMPLETED_TIME = 16, COMPLETED_SENT = 24, COMPLETED_RECEIVED = 32, COMPLETED_DURATION = 40, COMPLETED_STATUS = 48, COMPLETED_TEXT = 52,
+  COMPLETED_TIME = 16, COMPLETED_SENT = 24, COMPLETED_RECEIVED = 32, COMPLETED_DURATION = 40, COMPLETED_STATUS = 48,
+  COMPLETED_REQUEST = 50, COMPLETED_RESPONSE = 51, COMPLETED_GRPC = 52, COMPLETED_COPY = 56, COMPLETED_TEXT = 60,
   VERDICT_STATUS = 16, VERDICT_WANT = 18, VERDICT_SET = 20, VERDICT_REMOVE = 22, VERDICT_TEXT = 24,
 };
 _Static_assert(REQUEST_TEXT + 4 == EW_REQUEST_SIZE && RESPONSE_TEXT + 4 == EW_RESPONSE_SIZE, "layout differs from frames.py");
@@ -138,6 +139,30 @@ void ew_finish(struct ew_buffer *frame, uint64_t wire, uint16_t flags, uint8_t b
   put(at + AT_WIRE, wire, 8);
   if (at[AT_KIND] == EW_REQUEST) at[REQUEST_STATE] = body_state;
   if (at[AT_KIND] == EW_RESPONSE) at[RESPONSE_STATE] = body_state;
+}
+
+void ew_add_copies(struct ew_buffer *frame, const struct ew_buffer *request, uint8_t request_state, const struct ew_buffer *response, uint8_t response_state, uint8_t grpc_status) {
+  if (frame->failed || frame->size < EW_COMPLETED_SIZE) return;
+  frame->data[COMPLETED_GRPC] = grpc_status;
+  if (!request->size && !response->size && !request_state && !response_state) return;
+  /* A record without its copies is better than none: room for both is made before anything is said of them. */
+  if (!reserve(frame, request->size + response->size)) {
+    frame->failed = false;
+    return;
+  }
+  frame->data[COMPLETED_REQUEST] = request_state;
+  frame->data[COMPLETED_RESPONSE] = response_state;
+  put(frame->data + COMPLETED_COPY, request->size, 4);
+  ew_buffer_append(frame, request->data, request->size);
+  ew_buffer_append(frame, response->data, response->size);
+}
+
+void ew_strip_copies(struct ew_buffer *frame) {
+  if (frame->failed || frame->size < EW_COMPLETED_SIZE || frame->data[AT_KIND] != EW_COMPLETED) return;
+  frame->size -= ew_body_size(frame);
+  frame->data[COMPLETED_REQUEST] = frame->data[COMPLETED_RESPONSE] = EW_BODY_NONE;
+  put(frame->data + COMPLETED_COPY, 0, 4);
+  put(frame->data + AT_LENGTH, frame->size, 4);
 }
 
 int ew_read_header(const uint8_t *data, size_t size, struct ew_header *header) {

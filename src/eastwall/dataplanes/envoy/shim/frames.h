@@ -31,6 +31,10 @@ void ew_open_ping(struct ew_buffer *frame);
 void ew_close_text(struct ew_buffer *frame);
 /* Sets what is known only at the end; the frame may then be sent. `body_state` is ignored where the kind has none. */
 void ew_finish(struct ew_buffer *frame, uint64_t wire, uint16_t flags, uint8_t body_state);
+/* What a COMPLETED frame brings of a stream, after ew_close_text: copies (states as in BodyState), gRPC status plus one (0: none). */
+void ew_add_copies(struct ew_buffer *frame, const struct ew_buffer *request, uint8_t request_state, const struct ew_buffer *response, uint8_t response_state, uint8_t grpc_status);
+/* Takes the copies out again. */
+void ew_strip_copies(struct ew_buffer *frame);
 /* Bytes of the body appended so far. */
 size_t ew_body_size(const struct ew_buffer *frame);
 

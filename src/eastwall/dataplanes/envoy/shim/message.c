@@ -67,6 +67,17 @@ static abi_bytes without_port(abi_bytes address) {
   return address;
 }
 
+/* 0..16 as 1..17, anything else as 255. */
+static uint8_t grpc_status_of(const char *data, size_t size) {
+  unsigned value = 0;
+  if (!size || size > 2) return 255;
+  for (size_t i = 0; i < size; i++) {
+    if (data[i] < '0' || data[i] > '9') return 255;
+    value = value * 10 + (unsigned)(data[i] - '0');
+  }
+  return value <= 16 ? (uint8_t)(value + 1) : 255;
+}
+
 static void read_shape(const abi_header *h, struct ew_shape *shape, bool *get) {
   if (is(h->key, h->key_size, "content-type")) {
     shape->grpc = begins(h->value, h->value_size, "application/grpc");
@@ -80,6 +91,8 @@ static void read_shape(const abi_header *h, struct ew_shape *shape, bool *get) {
       if (h->value[i] < '0' || h->value[i] > '9') shape->has_length = false;
       else shape->length = shape->length * 10 + (uint64_t)(h->value[i] - '0');
     }
+  } else if (is(h->key, h->key_size, "grpc-status")) {
+    shape->grpc_status = grpc_status_of(h->value, h->value_size);
   } else if (is(h->key, h->key_size, ":method")) {
     *get = is(h->value, h->value_size, "GET");
     shape->connect = is(h->value, h->value_size, "CONNECT");
@@ -170,24 +183,40 @@ void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, st
   if (headers != on_stack) free(headers);
 }
 
-void ew_gather(struct ew_buffer *frame, abi_filter envoy, int which, size_t limit) {
-  size_t have = ew_body_size(frame);
+static void gather(struct ew_buffer *buffer, size_t have, abi_filter envoy, int which, size_t limit) {
   size_t count = envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, which);
   if (!count || have >= limit) return;
   abi_bytes on_stack[STACK_CHUNKS], *chunks = on_stack;
   if (count > STACK_CHUNKS) chunks = malloc(count * sizeof *chunks);
   if (!chunks) {
-    frame->failed = true;
+    buffer->failed = true;
     return;
   }
   if (envoy_dynamic_module_callback_http_get_body_chunks(envoy, which, chunks)) {
     for (size_t i = 0; i < count && have < limit; i++) {
       size_t take = chunks[i].size < limit - have ? chunks[i].size : limit - have;
-      ew_buffer_append(frame, chunks[i].data, take);
+      ew_buffer_append(buffer, chunks[i].data, take);
       have += take;
     }
   }
   if (chunks != on_stack) free(chunks);
+}
+
+void ew_gather(struct ew_buffer *frame, abi_filter envoy, int which, size_t limit) {
+  gather(frame, ew_body_size(frame), envoy, which, limit);
+}
+
+void ew_gather_bytes(struct ew_buffer *bytes, abi_filter envoy, int which, size_t limit) {
+  gather(bytes, bytes->size, envoy, which, limit);
+}
+
+uint8_t ew_trailing_status(abi_filter envoy) {
+  abi_header on_stack[STACK_HEADERS];
+  size_t count = envoy_dynamic_module_callback_http_get_headers_size(envoy, ABI_RESPONSE_TRAILERS);
+  if (!count || count > STACK_HEADERS || !envoy_dynamic_module_callback_http_get_headers(envoy, ABI_RESPONSE_TRAILERS, on_stack)) return 0;
+  for (size_t i = 0; i < count; i++)
+    if (is(on_stack[i].key, on_stack[i].key_size, "grpc-status")) return grpc_status_of(on_stack[i].value, on_stack[i].value_size);
+  return 0;
 }
 
 void ew_change_headers(abi_filter envoy, enum message message, const struct ew_verdict *verdict) {
