@@ -9,7 +9,10 @@ A protocol is believed by its body: a header alone, which any caller can add, ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
+from re import IGNORECASE
+from re import compile as regex
 from typing import TYPE_CHECKING, Any
 
 from eastwall.model.call import Request, Response
@@ -35,19 +38,25 @@ def decode_request(request: Request, limits: Limits, descriptors: Descriptors | 
         return grpc.decode_request(request, limits, descriptors)
     operation = rest.decode_request(request, limits)
     body = operation.body
-    if type(body) is dict:
+    kind = type(body)
+    # What follows asks only whether there is anything to look at: names that the messages of a protocol must have.
+    if kind is dict:
         if (
             "jsonrpc" in body
             or "query" in body
             or "variables" in body
             or "extensions" in body
             or "documentId" in body
-            or operation.body_kind != "json"
+            or "operations" in body
+            or "Body" in body
         ):
             return _special(operation, request, content_type)
-    elif body is not None and (type(body) is str or _listed(operation.raw_body)):
+    elif kind is list:
+        if _listed(operation.raw_body):
+            return _special(operation, request, content_type)
+    elif (kind is str or operation.body_kind == "binary") and _typed(content_type):
         return _special(operation, request, content_type)
-    if operation.query and _in_target(request.path):
+    if operation.query and _in_target(operation):
         return _special(operation, request, content_type)
     if "upgrade" in headers or mcp.VERSION in headers or mcp.SESSION in headers or "soapaction" in headers:
         return _special(operation, request, content_type)
@@ -59,8 +68,17 @@ def _listed(raw: bytes) -> bool:
     return b'"query"' in raw or b'"jsonrpc"' in raw or b'"extensions"' in raw or b"\\u" in raw
 
 
-def _in_target(path: str) -> bool:
-    return "query=" in path or "extensions=" in path or "documentId=" in path or "%" in path
+def _typed(content_type: str) -> bool:
+    """Whether a content type says GraphQL, or SOAP in text that could not be read or among attachments."""
+    lowered = content_type.lower()
+    return "graphql" in lowered or "soap" in lowered or "xop" in lowered
+
+
+def _in_target(operation: Operation) -> bool:
+    return not _IN_TARGET.isdisjoint([name for name, _ in operation.query])
+
+
+_IN_TARGET = frozenset(("query", "extensions", "documentId"))
 
 
 def _special(operation: Operation, request: Request, content_type: str) -> Operation:
@@ -90,39 +108,63 @@ def _reading(operation: Operation, request: Request, content_type: str) -> Readi
         return reading
     body, method = operation.body, operation.method
     posted = method == "POST"
-    graphql = (posted or method == "GET") and _may_be_graphql(operation, content_type)
-    if graphql and _graphql().fits(operation.path):
+    at_home = _says_graphql(content_type) or _says_graphql(operation.path)
+    graphql = (posted or method == "GET") and _may_be_graphql(operation, content_type, at_home)
+    if graphql and at_home:
         # Before JSON-RPC: a server at such a path does not look at further members.
-        at_home: Reading | None = _graphql().read_request(operation, content_type)
-        if at_home is not None:
-            return at_home
-    if posted or body is None:
-        reading = mcp.read_request(operation, headers) or (jsonrpc.read_request(body) if posted else None)
+        reading = _graphql_request()(operation, content_type, True)
         if reading is not None:
             return reading
+    found = jsonrpc.messages(body) if posted else []
+    if found:
+        return mcp.read_request(found, operation, headers) or jsonrpc.read_request(found, body)
+    if body is None and not posted and (reading := mcp.read_session(method, headers)) is not None:
+        return reading
     if posted and (reading := soap.read_request(operation, headers, content_type)) is not None:
         return reading
-    found: Reading | None = _graphql().read_request(operation, content_type) if graphql else None
-    return found
+    return _graphql_request()(operation, content_type, False) if graphql and not at_home else None
 
 
-_NAMES = ("query", "extensions", "documentId", "variables", "operations")
+_GRAPHQL = regex(r"(?:^|[/._+-])(?:graph-?i?ql|gql)(?:$|[/._:;+-])", IGNORECASE)
 
 
-def _may_be_graphql(operation: Operation, content_type: str) -> bool:
-    """Whether anything at all says so; spares who has no GraphQL the loading of its parser."""
-    body, text = operation.body, _text_of
+@lru_cache(maxsize=1024)
+def _remembered(text: str) -> bool:
+    return _GRAPHQL.search(text) is not None
+
+
+def _says_graphql(text: str) -> bool:
+    """Whether a path (`/graphql`, `/api/gql`, `/v1/graphql/`) or a content type (`application/graphql`) says GraphQL."""
+    return _remembered(text) if len(text) <= 256 else _GRAPHQL.search(text) is not None
+
+
+_ANYWHERE = ("query", "extensions")
+_AT_HOME = (*_ANYWHERE, "documentId", "variables", "id", "operationId")
+"""Members that count where the path says GraphQL."""
+
+
+def _may_be_graphql(operation: Operation, content_type: str, at_home: bool) -> bool:
+    """Whether anything at all says so. Who has no GraphQL never loads its parser, and a search for words does not meet it."""
+    body = operation.body
+    if type(body) is dict and type(query := body.get("query")) is str and (at_home or "{" in query):
+        return True
     if operation.body_kind == "text":
-        return "graphql" in content_type
-    if any(text(value) for name, value in operation.query if name in _NAMES):
+        return at_home
+    if operation.body_kind == "multipart":
+        return type(body) is dict and "operations" in body and "map" in body
+    names = _AT_HOME if at_home else _ANYWHERE
+    if any(name in names and _telling(value) for name, value in operation.query):
         return True
     items = body if type(body) is list else (body,)
-    return any(type(one) is dict and any(text(one[name]) for name in _NAMES if name in one) for one in items)
+    return any(type(one) is dict and any(name in one and _telling(one[name]) for name in names) for one in items)
 
 
-def _text_of(value: Any) -> bool:
-    """Whether a member can be a document or go with one: every document has a brace."""
-    return type(value) is dict or (type(value) is str and len(value) > 1)
+def _telling(value: Any) -> bool:
+    """Whether a member can be a document, or the hash of one: documents and what comes with them have braces."""
+    return type(value) is dict or (type(value) is str and ("{" in value or _HASH.fullmatch(value) is not None))
+
+
+_HASH = regex(r"(?:sha256:)?[0-9A-Za-z_-]{16,128}")
 
 
 def decode_response(
@@ -170,7 +212,7 @@ def decode_response(
 def _is_fault(protocol: str, operation: Operation, *, streamed: bool) -> bool:
     body = operation.body
     if protocol == "graphql":
-        return any(map(_graphql().read_response, streams.events(body))) if streamed else _graphql().read_response(body)
+        return any(map(_graphql_fault(), streams.events(body))) if streamed else _graphql_fault()(body)
     if protocol == "mcp":
         return mcp.is_fault(body, streamed=streamed)
     if protocol == "jsonrpc":
@@ -178,17 +220,25 @@ def _is_fault(protocol: str, operation: Operation, *, streamed: bool) -> bool:
     return protocol == "soap" and soap.is_fault(body)
 
 
-def _graphql() -> Any:
-    # The parser takes 0.2 s and 16 MB to load: only who has GraphQL pays for it, with the first call or with `prepare`.
+# The parser of GraphQL takes 0.2 s and 16 MB to load: only who has GraphQL pays for it, with the first call or with `prepare`.
+@cache
+def _graphql_request() -> Callable[[Operation, str, bool], Reading | None]:
     from eastwall.protocols import graphql
 
-    return graphql
+    return graphql.read_request
+
+
+@cache
+def _graphql_fault() -> Callable[[Any], bool]:
+    from eastwall.protocols import graphql
+
+    return graphql.read_response
 
 
 def prepare(protocols: Iterable[str]) -> None:
     """Load what the readers of these protocols need, so that the first call does not wait for it."""
     known = set(protocols)
     if "graphql" in known:
-        _graphql()
+        _graphql_request()
     if "grpc" in known:
         from eastwall.protocols import grpc  # noqa: F401

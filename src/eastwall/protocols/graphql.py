@@ -14,7 +14,7 @@ Bounds: `MAX_TEXT` characters and `MAX_TOKENS` tokens of a document, `MAX_STEPS`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from re import compile as regex
 from typing import Any
 
@@ -44,13 +44,14 @@ MAX_DEPTH = 32
 MAX_PATH = 256
 """Characters of a field path."""
 MAX_BATCH = 100
+MAX_NAMES = 16
+"""Operation names of a document whose readings are remembered."""
 MAX_ROOTS = 20
 """Root fields that are named; `+3` says how many more there were."""
 CACHE_DOCUMENTS = 1_024
 CACHE_CHARACTERS = 2_000_000
-"""Of field paths, per generation."""
+"""Of documents and field paths, per generation."""
 
-_PATH = regex(r"(?:^|[/._-])(?:graph-?i?ql|gql)(?:$|[/._:;-])")
 _HASH = regex(r"[0-9A-Fa-f]{16,128}")
 _TYPED = regex(r"\s*(?:#[^\n]*\n\s*|,)*(?:query|mutation|subscription|fragment)\b[^{]*\{")
 _COMPANIONS = frozenset(
@@ -80,28 +81,35 @@ class Document(Struct, frozen=True):
     """Whether it could hardly be anything else: it says its type, or it selects fields of fields, or gives arguments."""
 
 
+class _Known:
+    """A document, and what it asks for under each operation name that came with it."""
+
+    __slots__ = ("document", "readings")
+
+    def __init__(self, found: Document) -> None:
+        self.document = found
+        self.readings: dict[str, Reading] = {}
+
+
 class _Cache:
-    """Documents by hash of their text."""
+    """Documents by the hash of their text."""
 
     def __init__(self) -> None:
-        self.recent: dict[bytes, Document] = {}
-        self.older: dict[bytes, Document] = {}
+        self.recent: dict[str, _Known] = {}
+        self.older: dict[str, _Known] = {}
         self.weight = 0
 
-    def read(self, text: str) -> Document:
+    def known(self, text: str) -> _Known:
         """Raises nothing; what cannot be read has a fault and no operation."""
-        if len(text) > MAX_TEXT:
-            return Document(faults=(_fault("graphql-too-large", f"a document of {len(text)} characters"),))
-        key = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-        found = self.recent.get(key)
+        found = self.recent.get(text)
         if found is None:
-            found = self.older.get(key)
-            if found is None:
-                found = _read(text)
-            weight = sum(len(path) for one in found.operations for path in one.selection) + 100
+            if len(text) > MAX_TEXT:
+                return _Known(Document(faults=(_fault("graphql-too-large", f"a document of {len(text)} characters"),)))
+            found = self.older.get(text) or _Known(_read(text))
+            weight = len(text) + sum(len(path) for one in found.document.operations for path in one.selection) + 100
             if len(self.recent) >= CACHE_DOCUMENTS or self.weight + weight > CACHE_CHARACTERS:
                 self.older, self.recent, self.weight = self.recent, {}, 0
-            self.recent[key] = found
+            self.recent[text] = found
             self.weight += weight
         return found
 
@@ -111,18 +119,34 @@ _CACHE = _Cache()
 
 def document(text: str) -> Document:
     """The document of a text, remembered. Never raises."""
-    return _CACHE.read(text)
+    return _CACHE.known(text).document
 
 
-def fits(path: str) -> bool:
-    """Whether a path says GraphQL: `/graphql`, `/api/gql`, `/v1/graphql/`."""
-    return _PATH.search(path.lower()) is not None
+def _alone(one: dict[str, Any], at_home: bool) -> Reading | None:
+    """`_of_requests` for the usual request: a document, and no persisted one beside it. None: not this case, or not GraphQL."""
+    text, name = one.get("query"), one.get("operationName")
+    if type(text) is not str or not text or "extensions" in one:
+        return None
+    known = _CACHE.known(text)
+    if not at_home and not _evident(known.document, one, False):
+        return None
+    key = name if type(name) is str else ""
+    reading = known.readings.get(key)
+    if reading is None:
+        reading = _of_requests([one], True)
+        if reading is not None and len(known.readings) < MAX_NAMES and len(key) <= MAX_PATH:
+            known.readings[key] = reading
+    return reading
 
 
-def read_request(operation: Operation, content_type: str) -> Reading | None:
-    """What a request asks for, None when it is not GraphQL. `operation` is what `rest` made of it."""
-    at_home = "graphql" in content_type or fits(operation.path)
+def read_request(operation: Operation, content_type: str, at_home: bool) -> Reading | None:
+    """What a request asks for, None when it is not GraphQL. `operation` is what `rest` made of it; `at_home`: path or content type say
+    GraphQL."""
     body = operation.body
+    if type(body) is dict and not operation.query and operation.body_kind != "multipart":
+        reading = _alone(body, at_home)
+        if reading is not None:
+            return reading
     if operation.body_kind == "text" and isinstance(body, str):
         if "application/graphql" not in content_type:
             return None

@@ -25,11 +25,10 @@ def is_message(one: dict[str, Any]) -> bool:
     return isinstance(one.get("jsonrpc"), str) and (isinstance(one.get("method"), str) or "result" in one or "error" in one)
 
 
-def read_request(body: Any) -> Reading | None:
-    """What is called, None when it is no JSON-RPC. Of a batch the distinct methods, sorted and joined by commas."""
-    found = messages(body)
-    if not found:
-        return None
+def read_request(found: list[dict[str, Any]], body: Any) -> Reading:
+    """What the messages of a body call: the method, of a batch the distinct methods, sorted and joined by commas."""
+    if len(found) == 1:
+        return Reading("jsonrpc", method_of(found[0]), traits_of(body, found))
     names = sorted({method_of(one) for one in found[:MAX_BATCH]})
     return Reading("jsonrpc", label(",".join(names)), traits_of(body, found))
 
@@ -42,10 +41,10 @@ def method_of(one: dict[str, Any]) -> str:
 
 def traits_of(body: Any, found: list[dict[str, Any]]) -> tuple[str, ...]:
     """`batch` for an array, `notification` when nothing in it asks for an answer."""
-    traits = ["batch"] if isinstance(body, list) else []
-    if all("id" not in one and "method" in one for one in found):
-        traits.append("notification")
-    return tuple(traits)
+    for one in found:
+        if "id" in one or "method" not in one:
+            return ("batch",) if isinstance(body, list) else ()
+    return ("batch", "notification") if isinstance(body, list) else ("notification",)
 
 
 def is_fault(body: Any) -> bool:

@@ -30,18 +30,22 @@ _OWN = frozenset(
 """Methods that no other protocol over JSON-RPC has; `initialize` and `ping` are shared."""
 
 
-def read_request(operation: Operation, headers: dict[str, str]) -> Reading | None:
-    """What is asked of an MCP server, None when it is none."""
-    found = jsonrpc.messages(operation.body)
+def read_session(method: str, headers: dict[str, str]) -> Reading | None:
+    """The stream of a session (GET) and its end (DELETE), which have no body; else None."""
+    return Reading("mcp") if method in ("GET", "DELETE") and (VERSION in headers or SESSION in headers) else None
+
+
+def read_request(found: list[dict[str, Any]], operation: Operation, headers: dict[str, str]) -> Reading | None:
+    """What JSON-RPC messages ask of an MCP server, None when nothing says that it is one."""
     spoken = VERSION in headers or SESSION in headers or METHOD in headers
-    if not found:
-        # The stream of a session (GET) and its end (DELETE) have no body.
-        return Reading("mcp") if spoken and operation.method in ("GET", "DELETE") else None
     if not spoken and not any(_is_own(one) for one in found[: jsonrpc.MAX_BATCH]):
         return None
-    names = sorted({_name(one) for one in found[: jsonrpc.MAX_BATCH]})
     faults = _mismatches(found, headers) if METHOD in headers or NAME in headers else ()
-    return Reading("mcp", label(",".join(names)), jsonrpc.traits_of(operation.body, found), faults=faults)
+    traits = jsonrpc.traits_of(operation.body, found)
+    if len(found) == 1:
+        return Reading("mcp", _name(found[0]), traits, faults=faults)
+    names = sorted({_name(one) for one in found[: jsonrpc.MAX_BATCH]})
+    return Reading("mcp", label(",".join(names)), traits, faults=faults)
 
 
 def _is_own(one: dict[str, Any]) -> bool:
@@ -53,12 +57,13 @@ def _is_own(one: dict[str, Any]) -> bool:
 
 def _name(one: dict[str, Any]) -> str:
     method = jsonrpc.method_of(one)
-    subject = _subject(one) if method in _NAMED else None
-    return label(f"{method} {subject}") if subject is not None else method
+    if method not in _NAMED or (subject := _subject(one, method)) is None:
+        return method
+    return label(f"{method} {subject}")
 
 
-def _subject(one: dict[str, Any]) -> str | None:
-    key = _SUBJECT.get(jsonrpc.method_of(one))
+def _subject(one: dict[str, Any], method: str) -> str | None:
+    key = _SUBJECT.get(method)
     params = one.get("params")
     value = params.get(key) if key is not None and isinstance(params, dict) else None
     return value if isinstance(value, str) else None
@@ -75,7 +80,7 @@ def _mismatches(found: list[dict[str, Any]], headers: dict[str, str]) -> tuple[P
     name = headers.get(NAME)
     if name is not None:
         said = _decoded(name.strip())
-        subjects = {_subject(one) for one in found if "method" in one}
+        subjects = {_subject(one, jsonrpc.method_of(one)) for one in found if "method" in one}
         if subjects != {None} and subjects != {said}:
             faults.append(
                 ParserFault("mcp-header-mismatch", f"header.{NAME}", f"the body asks for `{label(_name(found[0]))[:60]}`")
