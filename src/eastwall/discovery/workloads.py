@@ -13,8 +13,10 @@ from eastwall.model.snapshot import Workload
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_INSTANCE = re.compile(r"(?:-[0-9a-f]{6,10})?-(?=[a-z]*[0-9])[bcdfghjklmnpqrstvwxz2456789]{5}$|-[0-9a-f]{8,10}$|-\d{1,4}$")
-"""What Kubernetes appends to make pod names: ReplicaSet hash, random suffix (alphabet of apimachinery's `rand`), ordinal."""
+_RANDOM = "[bcdfghjklmnpqrstvwxz2456789]{5}"
+"""The alphabet of apimachinery's `rand`: one in five of its suffixes holds no digit, and is told from a word by the hash before it."""
+_INSTANCE = re.compile(rf"-[0-9a-f]{{6,10}}-{_RANDOM}$|-(?=[a-z]*[0-9]){_RANDOM}$|-[0-9a-f]{{8,10}}$|-\d{{1,4}}$")
+"""What Kubernetes appends to make pod names: ReplicaSet hash, random suffix, ordinal."""
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 """Begin of the user name of a Kubernetes service account; namespace and account follow."""
 _ISTIO = re.compile(r"spiffe://[^/]*(?:/[^/]+)*?/ns/([^/]+)/sa/([^/]+)(?:/.*)?")

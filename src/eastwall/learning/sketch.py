@@ -6,7 +6,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 SIZE = 256
-"""Hashes kept: counts are exact below it, above it the standard error is about 1 / sqrt(SIZE - 2), 6 %."""
+"""Hashes kept unless said otherwise: counts are exact below it, above it the standard error is about 1 / sqrt(SIZE - 2), 6 %."""
 
 
 @lru_cache(maxsize=16384)
@@ -18,11 +18,13 @@ def hash64(text: str) -> int:
 class Distinct:
     """k minimum values (Bar-Yossef et al., 2002): the lowest hashes seen. The order of additions and merges does not matter."""
 
-    __slots__ = ("hashes", "highest")
+    __slots__ = ("hashes", "highest", "size")
 
-    def __init__(self, hashes: set[int] | None = None) -> None:
+    def __init__(self, hashes: set[int] | None = None, size: int = SIZE) -> None:
+        """`size`: hashes kept, 3 or more; sketches that merge have the same."""
         self.hashes = hashes if hashes is not None else set()
-        self.highest = max(self.hashes) if len(self.hashes) >= SIZE else -1
+        self.size = size
+        self.highest = max(self.hashes) if len(self.hashes) >= size else -1
         """The largest kept hash once full, -1 before."""
 
     def add(self, value: int) -> None:
@@ -31,7 +33,7 @@ class Distinct:
             return
         if self.highest < 0:
             hashes.add(value)
-            if len(hashes) >= SIZE:
+            if len(hashes) >= self.size:
                 self.highest = max(hashes)
         elif value < self.highest:
             hashes.remove(self.highest)
@@ -46,4 +48,4 @@ class Distinct:
         """Estimate of the distinct values added."""
         if self.highest < 0:
             return len(self.hashes)
-        return round((SIZE - 1) * 2.0**64 / self.highest)
+        return round((self.size - 1) * 2.0**64 / self.highest)
