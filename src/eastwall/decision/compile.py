@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.prefilter import Prefilter
+from eastwall.discovery.data_classes import BY_NAME, DataClasses, compile_classes
 from eastwall.discovery.identity import Trust, compile_trust
 from eastwall.discovery.inventory import Inventory, compile_inventory
 from eastwall.model.endpoint import Endpoint, ObjectParameter
@@ -57,6 +58,9 @@ class LiveSnapshot:
 
     __slots__ = (
         "_descriptors",
+        "data_asked",
+        "data_classes",
+        "data_skip",
         "detectors",
         "hash_key",
         "inventory",
@@ -82,6 +86,12 @@ class LiveSnapshot:
         self.plan: Plan = compile_plan(
             snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=[d.meta for d in detectors]
         )
+        self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
+        asked = {way: self.plan.data_classes(way) for way in ("request", "response")}
+        self.data_asked = frozenset(way for way, classes in asked.items() if classes)
+        """Directions in which some policy is about data."""
+        # What only fields' names give away is common, and a walk each time: where no policy asks for it, the sampled calls say enough.
+        self.data_skip = {way: BY_NAME - classes for way, classes in asked.items()}
         self.profiles = {endpoint.id: Profile(endpoint) for endpoint in snapshot.endpoints}
         self.ownership = dict(snapshot.ownership)
         self.limits = Limits()

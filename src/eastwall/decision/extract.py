@@ -13,7 +13,7 @@ from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Match
-from eastwall.model.facts import Facts, ObjectUse, Property
+from eastwall.model.facts import DataHit, Facts, ObjectUse, Property
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 
@@ -64,7 +64,8 @@ def _request_facts(
 ) -> Facts:
     endpoint = match.endpoint
     places, named = read_request(operation, match, snapshot.hash_key, EVERY_SERVICE)
-    data = find(operation) if operation.raw_body or operation.query else ()
+    sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every)
+    data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
     login = sign_in(operation, call, snapshot)
     suspects = snapshot.prefilter.scan(call.request, operation)
     uninspected = not_inspected(Phase.REQUEST, call.request.body_state, operation)
@@ -84,7 +85,7 @@ def _request_facts(
         if login is not None
         else None,
         data=data,
-        fields=shape(operation, data) if endpoint is None or state.sampled(endpoint.id, endpoint.sample_every) else (),
+        fields=shape(operation, data) if sampled else (),
         properties=places,
         uninspected=uninspected,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
@@ -98,7 +99,7 @@ def _response_facts(
     prior = call.prior
     success = 200 <= call.response.status < 300
     sampled = prior is None or match.endpoint is None or bool(prior.facts.fields) or match.endpoint.sample_every <= 1
-    data = find(operation) if operation.raw_body else ()
+    data = _data(operation, call.response.headers, match, "response", snapshot, sampled=sampled)
     return Facts(
         call=call,
         phase=Phase.RESPONSE,
@@ -112,6 +113,26 @@ def _response_facts(
         else (),
         uninspected=not_inspected(Phase.RESPONSE, call.response.body_state, operation),
     )
+
+
+def _data(
+    operation: Operation, headers: dict[str, str], match: Match, direction: str, snapshot: LiveSnapshot, *, sampled: bool
+) -> tuple[DataHit, ...]:
+    """Sensitive data of a message: all of it in sampled calls and where a policy is about data, else what values show in the body and
+    the query."""
+    if sampled or direction in snapshot.data_asked:
+        return find(
+            operation,
+            snapshot.data_classes,
+            headers,
+            direction=direction,
+            params=match.params,
+            path=direction == "request",
+            skip=frozenset() if sampled else snapshot.data_skip[direction],
+        )
+    if not operation.raw_body and not operation.query:
+        return ()
+    return find(operation, snapshot.data_classes, direction=direction, skip=snapshot.data_skip[direction])
 
 
 def _objects(

@@ -1,15 +1,14 @@
-"""What sensitive values look like: the prefilter automaton, the expressions, the validators, and the search of one text.
+"""The search for sensitive values: a prefilter automaton over raw bytes, and a walk over the decoded tree that confirms and names the place.
 
-The classes themselves are described in `data_classes`.
+What is looked for is in `data_forms` (values whose form tells), `data_named` (values whose field's name tells) and `data_custom` (the user's
+own classes); the classes themselves are described in `data_classes`.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from re import Match as TextMatch
 from re import Pattern
 from re import compile as regex
 from typing import Any, NamedTuple
@@ -17,212 +16,101 @@ from typing import Any, NamedTuple
 import hyperscan
 import msgspec
 
-from eastwall.discovery import automata
-from eastwall.discovery.objects import generated
+from eastwall.discovery import automata, data_named, data_names
+from eastwall.discovery.data_custom import Custom, compile_custom
+from eastwall.discovery.data_forms import FORMS, MASKS, PREFILTER, Form, mask_tail
+from eastwall.discovery.data_labels import labelled
+from eastwall.discovery.data_named import Named
+from eastwall.discovery.objects import ENVELOPES, generated
 from eastwall.model.operation import Operation
+from eastwall.model.snapshot import CustomDataClass
 
-CLASSES = ("pan", "ssn", "iban", "email", "phone", "secret")
+SENSITIVITY: dict[str, str] = {
+    "pan": "critical",
+    "ssn": "critical",
+    "national-id": "high",
+    "iban": "high",
+    "bank-account": "high",
+    "passport": "high",
+    "driver-license": "high",
+    "health-id": "critical",
+    "diagnosis": "critical",
+    "date-of-birth": "medium",
+    "person-name": "low",
+    "address": "medium",
+    "geo": "medium",
+    "email": "medium",
+    "phone": "medium",
+    "ip-address": "low",
+    "crypto-wallet": "medium",
+    "credential": "critical",
+    "secret": "critical",
+}
+"""Built-in class -> `low`, `medium`, `high`, `critical`."""
+CLASSES = tuple(SENSITIVITY)
+BY_NAME = frozenset({"person-name", "address", "geo", "date-of-birth"})
+"""Classes that no value shows by itself, only its field's name, and that many bodies hold."""
 MAX_HITS = 200
 """Distinct (class, place) reported for one message."""
 MAX_DEPTH = 64
+MAX_PLANS = 5_000
+MAX_KEYS = 200
+"""Objects with more keys are not remembered."""
 
-# --- the automaton
-# (class, pattern): each only has to hit whenever the class's expression below would; it may hit more. Bytes, no Unicode mode.
-_PREFILTER: tuple[tuple[str, bytes], ...] = (
-    ("pan", rb"(?:^|[^0-9])[2-6](?:[ -]?[0-9]){12}"),
-    ("ssn", rb"(?:^|[^0-9])[0-8][0-9]{2}[- ][0-9]{2}[- ][0-9]{4}"),
-    ("ssn", rb"(?i)ssn|soc(?:ial)?[ _-]?sec|tax[ _-]?(?:payer)?[ _-]?id|[^a-z]tin[^a-z]"),
-    ("iban", rb"(?:^|[^0-9A-Za-z])[A-Z]{2}[0-9]{2} ?(?:[0-9A-Z]{4} ?){2}[0-9A-Z]{3}"),
-    ("email", rb"[0-9A-Za-z._%+'-]@[0-9A-Za-z]"),
-    ("phone", rb"\+[ (]{0,2}[1-9][0-9 ().-]"),
-    ("phone", rb"[0-9]{3}(?:[ .-]|\) ?)[0-9]{3}[ .-][0-9]{4}"),
-    ("phone", rb"(?i)phone|mobile|msisdn|telefon|whats_?app|[^a-z](?:tel|fax|cell)"),
-    ("secret", rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}"),
-    ("secret", rb"gh[pousr]_[A-Za-z0-9]{36}"),
-    ("secret", rb"github_pat_[A-Za-z0-9_]{22}"),
-    ("secret", rb"glpat-[A-Za-z0-9_-]{20}"),
-    ("secret", rb"xox[abeoprs]-[A-Za-z0-9-]{10}"),
-    ("secret", rb"[prs]k_(?:live|test)_[A-Za-z0-9]{16}"),
-    ("secret", rb"AIza[0-9A-Za-z_-]{35}"),
-    ("secret", rb"sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{20}"),
-    ("secret", rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
-    ("secret", rb"npm_[A-Za-z0-9]{36}"),
-    ("secret", rb"pypi-AgEI[A-Za-z0-9_-]{20}"),
-    ("secret", rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY"),
-    ("secret", rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]"),
-)
-
-# --- the expressions, on decoded text
-_PAN = regex(
-    r"(?<![0-9A-Za-z.+-])(?:[2-6][0-9]{12,18}|[2-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,4}(?:\1[0-9]{3})?"
-    r"|3[47][0-9]{2}([ -])[0-9]{6}\2[0-9]{5}|3[0689][0-9]{2}([ -])[0-9]{6}\3[0-9]{4})(?![0-9A-Za-z-]|\.[0-9])"
-)
-_SSN = regex(r"(?<![0-9A-Za-z.+/_-])([0-8][0-9]{2})([- ])([0-9]{2})\2([0-9]{4})(?![0-9A-Za-z/_-]|\.[0-9])")
-_SSN_BARE = regex(r"(?<![0-9A-Za-z.+/_-])([0-8][0-9]{2})([- ]?)([0-9]{2})\2([0-9]{4})(?![0-9A-Za-z/_-]|\.[0-9])")
-_IBAN = regex(
-    r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}"
-    r"(?:[0-9A-Z]{11,30}|(?: [0-9A-Z]{4}){2} [0-9A-Z]{3}|(?: [0-9A-Z]{4}){3,7}(?: [0-9A-Z]{1,3})?)"
-    r"(?![0-9A-Za-z])"
-)
-_EMAIL = regex(
-    r"(?<![0-9A-Za-z._%+@/:-])[0-9A-Za-z_](?:[0-9A-Za-z._%+'-]{0,62}[0-9A-Za-z_+-])?@(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.){1,8}"
-    r"[A-Za-z]{2,24}(?![0-9A-Za-z@-])"
-)
-_PHONE = regex(
-    r"(?<![0-9A-Za-z.+/=-])(?:\+[ (]{0,2}[1-9](?:[ .()-]{0,2}[0-9]){7,14}"
-    r"|(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4})(?![0-9A-Za-z]|[.-][0-9])"
-)
-_PHONE_NAMED = regex(r"\+?[0-9(](?:[ ./()-]{0,2}[0-9]){6,14}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?")
-_SECRET = regex(
-    r"(?<![0-9A-Za-z])(?:(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}"
-    r"|glpat-[A-Za-z0-9_-]{20,64}|xox[abeoprs]-[A-Za-z0-9-]{10,250}|[prs]k_(?:live|test)_[A-Za-z0-9]{16,250}|AIza[0-9A-Za-z_-]{35}"
-    r"|sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{20,250}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|npm_[A-Za-z0-9]{36}"
-    r"|pypi-AgEI[A-Za-z0-9_-]{20,250})(?![0-9A-Za-z_-])"
-    # Each alternative below ends where the next could begin, so that the search stays linear in any text.
-    r"|(?<![0-9A-Za-z_-])eyJ[A-Za-z0-9_-]{10,4096}\.eyJ[A-Za-z0-9_-]{10,8192}\.[A-Za-z0-9_-]{1,2048}(?![0-9A-Za-z_-])"
-    r"|-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,16384}"
-    r"(?:-----END [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----)?"
-)
-_SSN_NAME = regex(r"(?i)ssn|soc(?:ial)?[ _-]?sec|tax[ _-]?(?:payer)?[ _-]?id|(?:^|[_-])tin$")
-_PHONE_NAME = regex(
-    r"(?i)phone|mobile|msisdn|telefon|whats_?app|(?:^|[_-])(?:tel|fax|cell)(?:$|[_-])|^(?:tel|fax|cell)(?-i:[A-Z])"
-)
-_DIGITS = {ord(c): None for c in " -.()/+"}
-_JWT_KEYS = frozenset({"alg", "typ", "kid", "enc"})
-
-# Length of an IBAN by country (SWIFT IBAN registry, release 99).
-_IBAN_COUNTRIES = (
-    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 ES24 "
-    "FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 "
-    "LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 "
-    "RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
-)
-_IBAN_LENGTHS = {pair[:2]: int(pair[2:]) for pair in _IBAN_COUNTRIES.split()}
-
-
-def luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1 annex B check digit."""
-    total = sum(map(int, digits[-1::-2]))
-    for digit in digits[-2::-2]:
-        double = int(digit) * 2
-        total += double - 9 if double > 9 else double
-    return total % 10 == 0
-
-
-def issued(digits: str) -> bool:
-    """Whether an issuer uses numbers of this prefix and length."""
-    length, two, three, four = len(digits), int(digits[:2]), int(digits[:3]), int(digits[:4])
-    if digits[0] == "4":
-        return length in (13, 16, 19)
-    if 51 <= two <= 55 or 2221 <= four <= 2720:
-        return length == 16
-    if two in (34, 37):
-        return length == 15
-    if 300 <= three <= 305 or three == 309 or two in (36, 38, 39):
-        return 14 <= length <= 19
-    if 3528 <= four <= 3589 or four == 6011 or 644 <= three <= 659 or two in (62, 81):
-        return 16 <= length <= 19
-    return (two in (50, 56, 57, 58, 60, 61, 63, 67, 68, 69) and 16 <= length <= 19) or (two == 22 and length == 16)
-
-
-def _is_pan(found: TextMatch[str]) -> bool:
-    digits = found.group().replace(" ", "").replace("-", "")
-    return 13 <= len(digits) <= 19 and issued(digits) and luhn(digits) and len(set(digits)) > 1
-
-
-def _is_ssn(found: TextMatch[str]) -> bool:
-    area, _, group, serial = found.groups()
-    # 078-05-1120 was printed in wallets and belongs to nobody; 900-999 are no SSNs and the expression leaves them out.
-    return area not in ("000", "666") and group != "00" and serial != "0000" and (area, group, serial) != ("078", "05", "1120")
-
-
-def _is_iban(found: TextMatch[str]) -> bool:
-    text = found.group().replace(" ", "").replace("-", "").upper()
-    if _IBAN_LENGTHS.get(text[:2]) != len(text):
-        return False
-    return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
-
-
-def _is_email(found: TextMatch[str]) -> bool:
-    return ".." not in found.group() and len(found.group()) <= 254
-
-
-def _is_phone(found: TextMatch[str]) -> bool:
-    digits = found.group().translate(_DIGITS)
-    return 8 <= len(digits) <= 15 and len(set(digits)) > 2
-
-
-def _is_named_phone(found: TextMatch[str]) -> bool:
-    digits = [character for character in found.group().partition("x")[0] if character.isdigit()]
-    return 7 <= len(digits) <= 15 and len(set(digits)) > 2
-
-
-def _is_secret(found: TextMatch[str]) -> bool:
-    text = found.group()
-    if text.startswith("eyJ"):
-        return _is_jwt(text)
-    if text.startswith("-----"):
-        return True
-    # Placeholders in documentation repeat one or two characters.
-    return len(set(text[4:])) > 5
-
-
-def _is_jwt(text: str) -> bool:
-    head = text.partition(".")[0]
-    try:
-        header = msgspec.json.decode(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
-    except ValueError:
-        return False
-    return isinstance(header, dict) and not _JWT_KEYS.isdisjoint(header)
-
-
-def _mask_ends(text: str) -> str:
-    return text[:4] + "*" * max(len(text) - 8, 1) + text[-4:]
-
-
-def _mask_tail(text: str) -> str:
-    """All digits and letters but the last four."""
-    keep = len(text) - 4
-    return "".join("*" if at < keep and character.isalnum() else character for at, character in enumerate(text))
-
-
-def _mask_email(text: str) -> str:
-    return text[:1] + "***@" + text.rpartition("@")[2]
-
-
-def _mask_secret(text: str) -> str:
-    return "-----BEGIN PRIVATE KEY-----****" if text.startswith("-----") else text[:4] + "****"
-
-
-class _Class(NamedTuple):
-    """How one class is looked for in a text."""
-
-    name: str
-    shortest: int
-    """Characters of the shortest value."""
-    pattern: Pattern[str]
-    valid: Callable[[TextMatch[str]], bool]
-    show: Callable[[str], str]
-    """Masked form for records and explanations."""
-    mask: Callable[[str], str]
-    """Masked form for style `mask`."""
-
-
-# In this order: of two overlapping values the earlier class has it.
-_LOOKED_FOR = (
-    _Class("secret", 16, _SECRET, _is_secret, _mask_secret, _mask_secret),
-    _Class("iban", 15, _IBAN, _is_iban, _mask_ends, _mask_tail),
-    _Class("pan", 13, _PAN, _is_pan, _mask_ends, _mask_tail),
-    _Class("ssn", 11, _SSN, _is_ssn, _mask_tail, _mask_tail),
-    _Class("email", 6, _EMAIL, _is_email, _mask_email, _mask_email),
-    _Class("phone", 9, _PHONE, _is_phone, _mask_tail, _mask_tail),
-)
-_NAMED = {
-    "ssn": _Class("ssn", 9, _SSN_BARE, _is_ssn, _mask_tail, _mask_tail),
-    "phone": _Class("phone", 7, _PHONE_NAMED, _is_named_phone, _mask_tail, _mask_tail),
+_TRIGGERS: dict[str, str] = {
+    "pan": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
+    "ssn": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
+    "phone": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
+    "iban": "[A-Z]{2}[0-9]{2}",
+    "email": "@",
+    "secret": "[A-Za-z0-9_.-]{14}|://|-----BEGIN|AccountKey",
+    "national-id": "[0-9A-Z]{10}|[0-9](?:[ .()/-]{0,2}[0-9]){6}|[A-Z]{2} [0-9]{2} |[0-9A-Z]{3}[.][0-9A-Z]{3}[-/]|[0-9]{6}[-+A-Y][0-9]{3}",
+    "passport": "[A-Z<]{3}[0-9<]{6}|<",
+    "health-id": "[A-Y]{2}[0-9]{2}",
+    "ip-address": "[0-9][.][0-9]{1,3}[.][0-9]|:[0-9A-Fa-f:]",
+    "crypto-wallet": "[0-9A-Za-z]{14}",
 }
-_SHOW = {looked.name: looked.show for looked in _LOOKED_FOR}
-MASKS = {looked.name: looked.mask for looked in _LOOKED_FOR}
+"""Per class, what a value must hold for one of its forms to match: spares most values of a walk the closer look."""
+_NUMERIC = frozenset({"pan", "ssn", "phone", "national-id"})
+_NO_ADDRESS = regex(r"_(?:version|ver|build|release|firmware|revision|oid|sdk|semver|range|section|chapter)_")
+_NO_NUMBER = regex(
+    r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md)_"
+)
+_BARRED: dict[Pattern[str], frozenset[str]] = {
+    _NO_ADDRESS: frozenset({"ip-address"}),
+    _NO_NUMBER: frozenset({"pan", "ssn", "phone", "national-id", "health-id", "crypto-wallet"}),
+}
+_WORDS = frozenset(
+    "error errors message messages label labels translation translations i_n schema properties validation violations field_errors".split()
+)
+"""Objects under such a name say something about fields, under the fields' own names."""
+_KEY_VALUE = regex("@|(?:[0-9][^0-9]{0,100}){4}|[A-Z]{6}")
+Nothing: tuple[Named, ...] = ()
+
+
+class Span(NamedTuple):
+    """A value found in a text."""
+
+    start: int
+    end: int
+    data_class: str
+    confidence: float
+    label: str
+
+
+class Entry(NamedTuple):
+    """What a field's name says, worked out once for all objects with the same keys at the same place."""
+
+    key: str
+    place: str
+    first: tuple[Named, ...]
+    last: tuple[Named, ...]
+    barred: frozenset[str]
+    inside: str
+    is_value: bool
+    """The key may itself be a value."""
+    custom: tuple[int, ...] = ()
+    """Custom classes whose globs match the name."""
 
 
 class Automaton:
@@ -230,35 +118,71 @@ class Automaton:
 
     def __init__(self, saved: bytes = b"") -> None:
         """`saved`: what `save` gave an earlier process; compiled anew when it does not fit."""
-        expressions = [pattern for _, pattern in _PREFILTER]
-        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(_PREFILTER)
+        sources = _sources()
+        expressions = [pattern for _, pattern in sources]
+        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(expressions)
         self._mark = automata.fingerprint([*expressions, bytes(flags)])
         kept = automata.restore(saved, self._mark) if saved else None
         self.database = kept[1][0] if kept else automata.build(expressions, flags, range(len(expressions)))
         self.first = self.database.scratch
         self.free = [self.first.clone()]
         self.scan = self.database.scan
-        self.names = tuple(name for name, _ in _PREFILTER)
+        self.suspects = tuple(_suspects(kind) for kind, _ in sources)
+        """Per pattern, the classes that it makes worth looking for."""
+        self.kinds = tuple(kind for kind, _ in sources)
+        self._sets: dict[int, frozenset[str]] = {0: frozenset()}
+        self._bits = tuple(sum(1 << CLASSES.index(name) for name in names) for names in self.suspects)
 
     def save(self) -> bytes:
         """For the next process's `restore_automaton`."""
         return automata.save(self._mark, (), (self.database,))
 
-    def classes(self, data: bytes) -> list[str]:
-        """Classes that may be in `data`, with repeats; empty for clean data."""
+    def hits(self, data: bytes) -> list[int]:
+        """Numbers of the patterns that hit, each once."""
         try:
             scratch = self.free.pop()
         except IndexError:
             scratch = self.first.clone()
-        hits: list[str] = []
+        hits: list[int] = []
         try:
-            self.scan(data, self._hit, 0, hits, scratch)
+            self.scan(data, _hit, 0, hits, scratch)
         finally:
             self.free.append(scratch)
         return hits
 
-    def _hit(self, pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
-        hits.append(self.names[pattern])
+    def classes(self, data: bytes) -> frozenset[str]:
+        """Classes that may be in `data`; empty for clean data."""
+        bits = 0
+        for pattern in self.hits(data):
+            bits |= self._bits[pattern]
+        found = self._sets.get(bits)
+        if found is None:
+            if len(self._sets) > 5_000:
+                self._sets.clear()
+            found = self._sets[bits] = frozenset(name for at, name in enumerate(CLASSES) if bits >> at & 1)
+        return found
+
+
+def _hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
+    hits.append(pattern)
+
+
+def _sources() -> list[tuple[str, bytes]]:
+    """(class or evidence, pattern)."""
+    people = "|".join(sorted(data_names.PERSONS | {"name", "names"}))
+    within = rf'(?i)(?:{people})[^A-Za-z"]{{0,8}}"[ \t\r\n]{{0,16}}:[ \t\r\n]{{0,16}}[\[{{]'.encode()
+    names = [(kind, pattern) for kind, pattern in data_names.prefilter() if _suspects(kind)]
+    return [*PREFILTER, *names, ("within", within)]
+
+
+def _suspects(kind: str) -> frozenset[str]:
+    if kind in SENSITIVITY:
+        # An e-mail address or a telephone number beside a `name` makes it a person's.
+        return frozenset({kind})
+    if kind == "within":
+        return frozenset({"person-name"})
+    found = data_named.CLASSES_OF.get(kind, frozenset())
+    return found | {"person-name"} if kind in data_named.PERSONAL else found
 
 
 _automaton: list[Automaton] = []
@@ -276,18 +200,75 @@ def restore_automaton(saved: bytes) -> None:
     _automaton[:] = [Automaton(saved)]
 
 
+class DataClasses:
+    """The classes to look for: the built-in ones and the user's own. Immutable but for what it remembers, which is bounded."""
+
+    def __init__(self, custom: Sequence[Custom] = ()) -> None:
+        self.custom = tuple(custom)
+        self.names: tuple[str, ...] = (*CLASSES, *(one.name for one in custom))
+        self.sensitivity: Mapping[str, str] = {**SENSITIVITY, **{one.name: one.sensitivity for one in custom}}
+        self._searches: dict[frozenset[str], Search] = {}
+        self.plans: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, ...]] = {}
+
+    def suspected(self, operation: Operation) -> frozenset[str]:
+        """Classes worth looking for in the body."""
+        kind, data = operation.body_kind, operation.raw_body
+        body = operation.body
+        if type(body) is dict or type(body) is list:
+            if kind != "json" or (b"\\u" in data and b"\\u00" in data):
+                # Percent signs, entities and escapes hide values from the automaton: it reads the decoded tree, encoded plainly.
+                data = plain(body) or data
+        elif kind == "binary":
+            return frozenset()
+        return self.classes(data) if data else frozenset()
+
+    def classes(self, data: bytes) -> frozenset[str]:
+        """Classes that may be in `data`."""
+        found = automaton().classes(data)
+        for one in self.custom:
+            if one.suspects(data):
+                found |= {one.name}
+        return found
+
+    def search(self, wanted: frozenset[str]) -> Search:
+        """The search for some classes, remembered: bodies of an API come with few combinations."""
+        found = self._searches.get(wanted)
+        if found is None:
+            if len(self._searches) >= 500:
+                self._searches.clear()
+            found = self._searches[wanted] = Search(wanted, self)
+        return found
+
+    def mask(self, data_class: str, value: str) -> str:
+        """The masked form: at most the last four; see `MASKS`."""
+        return MASKS.get(data_class, mask_tail)(value)
+
+
+def compile_classes(custom: Sequence[CustomDataClass] = ()) -> DataClasses:
+    """The built-in classes and `custom` ones, ready to look for. Raises ValueError, one line, for one that cannot be used.
+
+    Equal ones are compiled once: snapshots come often, classes seldom change.
+    """
+    return _compiled(tuple(custom))
+
+
+@lru_cache(maxsize=4)
+def _compiled(custom: tuple[CustomDataClass, ...]) -> DataClasses:
+    return DataClasses([compile_custom(one) for one in custom])
+
+
+BUILTIN = compile_classes()
+Found = dict[tuple[str, str], tuple[str, float]]
+"""(class, place) -> (masked, confidence)"""
+
+
 def suspected(operation: Operation) -> Collection[str]:
-    """Classes worth looking for in the body."""
-    kind, data = operation.body_kind, operation.raw_body
-    if not data or kind == "binary":
-        return ()
-    if kind in ("form", "multipart") or (kind == "json" and b"\\u00" in data):
-        # Percent signs, plus signs and escaped ASCII hide values from the automaton: it reads the decoded tree, encoded plainly.
-        data = _plain(operation.body) or data
-    return automaton().classes(data)
+    """Built-in classes worth looking for in the body."""
+    return BUILTIN.suspected(operation)
 
 
-def _plain(tree: Any) -> bytes:
+def plain(tree: Any) -> bytes:
+    """A tree as JSON without escapes of letters; empty when it cannot be written."""
     try:
         return msgspec.json.encode(tree)
     except (ValueError, TypeError, RecursionError):
@@ -300,88 +281,176 @@ def decode_text(raw: bytes) -> str:
 
 
 class Search:
-    """Looks for some classes in texts."""
+    """Looks for some classes in texts and trees."""
 
-    __slots__ = ("looked", "only_email", "shortest", "wanted")
+    __slots__ = ("classes", "custom", "forms", "gate", "labels", "numeric", "wanted")
 
-    def __init__(self, classes: Collection[str]) -> None:
-        self.wanted = frozenset(classes)
-        self.looked = [looked for looked in _LOOKED_FOR if looked.name in self.wanted]
-        self.only_email = self.wanted == {"email"}
-        self.shortest = min((looked.shortest for looked in self.looked), default=1)
-        if not self.wanted.isdisjoint(_NAMED):
-            self.shortest = min(self.shortest, 7)
+    def __init__(self, wanted: Collection[str], classes: DataClasses = BUILTIN) -> None:
+        self.wanted = frozenset(wanted)
+        self.classes = classes
+        self.forms: list[Form] = [form for form in FORMS if form.data_class in self.wanted]
+        triggers = dict.fromkeys(_TRIGGERS[form.data_class] for form in self.forms)
+        self.gate = regex("|".join(triggers)).search if triggers else None
+        self.custom = [one for one in classes.custom if one.name in self.wanted]
+        self.numeric = bool(self.custom) or not self.wanted.isdisjoint(_NUMERIC)
+        self.labels = not self.wanted <= {"email", "ip-address", "crypto-wallet", "iban", "person-name", "address", "geo"}
 
-    def spans(self, text: str, name: str) -> list[tuple[int, int, str]]:
-        """(start, end, class) of the values in a text, in order, without overlaps. `name`: of the property that holds it."""
-        spans: list[tuple[int, int, str]] = []
-        length = len(text)
-        for looked in self.looked:
-            if length >= looked.shortest and (looked.name != "email" or "@" in text):
-                for match in looked.pattern.finditer(text):
-                    if looked.valid(match):
-                        _claim(spans, match.start(), match.end(), looked.name)
-        if length <= 40 and (named := _classes_of_name(name)) in self.wanted:
-            at = length - len(text.lstrip())
-            whole = _NAMED[named].pattern.fullmatch(text.strip())
-            if whole is not None and _NAMED[named].valid(whole):
-                _claim(spans, at + whole.start(), at + whole.end(), named)
+    def entry(self, name: str, inside: str = "") -> Entry:
+        """What a name says on its own, for places outside of objects."""
+        return self.plan(name, inside, (name,))[0] if name else _NAMELESS
+
+    def plan(self, place: str, inside: str, keys: tuple[str, ...], parent: str = "") -> tuple[Entry, ...]:
+        """What the keys of an object at `place` say."""
+        plans = self.classes.plans
+        found = plans.get((place, inside, keys))
+        if found is None:
+            found = tuple(self._entries(place, inside, keys, parent))
+            if len(keys) <= MAX_KEYS and not any(entry.is_value for entry in found) and len(place) <= 512:
+                if len(plans) >= MAX_PLANS:
+                    plans.clear()
+                plans[(place, inside, keys)] = found
+        return found
+
+    def _entries(self, place: str, inside: str, keys: tuple[str, ...], parent: str) -> Iterable[Entry]:
+        personal = data_named.beside(keys[:MAX_KEYS])
+        for key in keys:
+            name = parent if key == "#text" else key
+            label = "{}" if generated(key) else key[:128] or '""'  # as in `shapes`
+            first, last = data_named.named(name, inside, personal) if label != "{}" else (Nothing, Nothing)
+            canonical = data_names.canonical(name)
+            barred: frozenset[str] = frozenset()
+            for pattern, names in _BARRED.items():
+                if pattern.search(canonical) is not None:
+                    barred |= names
+            stem = canonical.strip("_")
+            if stem.rpartition("_")[2] in _WORDS or stem in _WORDS:
+                within = "words"
+            elif stem in ("name", "names"):
+                within = "name"
+            else:
+                within = data_names.context(name, inside if inside == "words" or key in ENVELOPES else "")
+            custom = tuple(at for at, one in enumerate(self.classes.custom) if one.of_name(name))
+            is_value = not key.isidentifier() and _KEY_VALUE.search(key) is not None
+            yield Entry(key, f"{place}.{label}" if place else label, first, last, barred, within, is_value, custom)
+
+    def spans(self, text: str, entry: Entry) -> list[Span]:
+        """Values in a text, in order, without overlaps."""
+        spans: list[Span] = []
+        wanted, length = self.wanted, len(text)
+        first, last = entry.first, entry.last
+        if first or last or entry.custom:
+            stripped = text.strip()
+            if first and (found := _named(stripped, first, wanted)) is not None:
+                return [_whole(text, stripped, found.data_class, found.confidence, found.label)]
+            for at in entry.custom:
+                one = self.classes.custom[at]
+                if one.name in wanted and stripped and one.whole(stripped):
+                    return [_whole(text, stripped, one.name, one.confidence, "")]
+        else:
+            stripped = ""
+        if self.gate is not None and self.gate(text) is not None:
+            barred = entry.barred
+            for form in self.forms:
+                if length >= form.shortest and form.data_class not in barred:
+                    for match in form.pattern.finditer(text):
+                        if form.valid(match):
+                            group = (match.lastindex or 0) if form.group < 0 else form.group
+                            _claim(
+                                spans, Span(match.start(group), match.end(group), form.data_class, form.confidence, form.label)
+                            )
+        for one in self.custom:
+            for start, end in one.spans(text):
+                _claim(spans, Span(start, end, one.name, one.confidence, ""))
+        if last and (found := _named(stripped, last, wanted)) is not None:
+            _claim(spans, _whole(text, stripped, found.data_class, found.confidence, found.label))
+        elif self.labels and length >= 9 and not first and not last:
+            for start, end, named in labelled(text, automaton()):
+                if named.data_class in wanted:
+                    _claim(spans, Span(start, end, named.data_class, named.confidence, named.label), over=("phone",))
         return spans
 
-    def value(self, value: Any, place: str, name: str, found: dict[tuple[str, str], str]) -> None:
+    def value(self, value: Any, place: str, entry: Entry, found: Found) -> None:
         """Add the hits of one value."""
-        if type(value) is int:
-            value = str(value) if 999_999 < value < 10**19 else ""
-        if (
-            type(value) is not str
-            or len(value) < self.shortest
-            or (self.only_email and "@" not in value)
-            or len(found) >= MAX_HITS
-        ):
+        kind = type(value)
+        if kind is not str:
+            value = self.number(value, entry)
+        if not value or len(found) >= MAX_HITS:
             return
-        for start, end, data_class in self.spans(value, name):
-            if (data_class, place) not in found:
-                found[(data_class, place)] = _SHOW[data_class](value[start:end])
+        for start, end, data_class, confidence, label in self.spans(value, entry):
+            known = found.get((data_class, place))
+            if known is None or known[1] < confidence:
+                masked = self.classes.mask(data_class, value[start:end])
+                found[(data_class, place)] = (f"{label} {masked}" if label else masked, confidence)
 
-    def walk(self, node: Any, place: str, name: str, found: dict[tuple[str, str], str], depth: int) -> None:
+    def number(self, value: Any, entry: Entry) -> str:
+        """The text of a JSON number that may be a value, empty for what cannot be one."""
+        kind = type(value)
+        if kind is int:
+            if self.numeric and 999_999 < value < 10**19:
+                return str(value)
+        elif kind is not float:
+            return ""
+        if entry.custom or any(named.numbers and named.data_class in self.wanted for named in (*entry.first, *entry.last)):
+            return repr(value)
+        return ""
+
+    def walk(self, node: Any, place: str, inside: str, found: Found, depth: int = 0, entry: Entry | None = None) -> None:
         """Add the hits below a dict or list. Places are built only where something may be found."""
         if depth > MAX_DEPTH:
             return
-        shortest, only_email = self.shortest, self.only_email
         if type(node) is list:
             place += "[]"
+            entry = entry or _NAMELESS
+            named = bool(entry.first or entry.last or entry.custom)
+            gate, close = self.gate, self.labels or bool(self.custom)
             for item in node:
-                if type(item) is dict or type(item) is list:
-                    self.walk(item, place, name, found, depth + 1)
-                else:
-                    self.value(item, place, name, found)
+                kind = type(item)
+                if kind is dict or kind is list:
+                    self.walk(item, place, inside, found, depth + 1, entry)
+                elif kind is not str or named or close or (gate is not None and gate(item) is not None):
+                    self.value(item, place, entry, found)
             return
-        for key, item in node.items():
+        parent = entry.key if entry is not None else ""
+        gate, close = self.gate, self.labels or bool(self.custom)
+        for entry, item in zip(self.plan(place, inside, tuple(node), parent), node.values(), strict=True):
             kind = type(item)
             if kind is str:
-                if len(item) >= shortest and (not only_email or "@" in item):
-                    self.value(item, _inner(place, key), key, found)
+                if (
+                    entry.first
+                    or entry.last
+                    or entry.custom
+                    or (gate is not None and gate(item) is not None)
+                    or (close and len(item) > 8)
+                ):
+                    self.value(item, entry.place, entry, found)
             elif kind is dict or kind is list:
-                self.walk(item, _inner(place, key), key, found, depth + 1)
-            elif kind is int and not only_email:
-                self.value(item, _inner(place, key), key, found)
-            if len(key) >= shortest and not key.isidentifier():
-                self.value(key, _inner(place, key), "", found)
+                if item:
+                    self.walk(item, entry.place, entry.inside, found, depth + 1, entry)
+            elif (kind is int or kind is float) and (self.numeric or entry.first or entry.last or entry.custom):
+                self.value(item, entry.place, entry, found)
+            if entry.is_value:
+                self.value(entry.key, entry.place, _NAMELESS, found)
 
 
-def _inner(place: str, key: str) -> str:
-    key = "{}" if generated(key) else key[:128] or '""'  # as in `shapes`
-    return f"{place}.{key}" if place else key
+_NAMELESS = Entry("", "", (), (), frozenset(), "", False)
 
 
-@lru_cache(maxsize=4096)
-def _classes_of_name(name: str) -> str:
-    """The class whose bare digits a property's name gives away, or empty."""
-    return "ssn" if _SSN_NAME.search(name) else "phone" if _PHONE_NAME.search(name) else ""
+def _named(text: str, tried: tuple[Named, ...], wanted: frozenset[str]) -> Named | None:
+    for named in tried:
+        if named.data_class in wanted and text and named.valid(text):
+            return named
+    return None
 
 
-def _claim(spans: list[tuple[int, int, str]], start: int, end: int, name: str) -> None:
-    """Add a span to those in order, unless it overlaps one that is there."""
-    at = bisect_left(spans, (start,))
-    if (at == 0 or spans[at - 1][1] <= start) and (at == len(spans) or spans[at][0] >= end):
-        spans.insert(at, (start, end, name))
+def _whole(text: str, stripped: str, data_class: str, confidence: float, label: str) -> Span:
+    at = len(text) - len(text.lstrip())
+    return Span(at, at + len(stripped), data_class, confidence, label)
+
+
+def _claim(spans: list[Span], span: Span, over: tuple[str, ...] = ()) -> None:
+    """Add a span to those in order, unless it overlaps one that is there. Those of the classes `over` give way."""
+    if over:
+        spans[:] = [old for old in spans if old.data_class not in over or old.end <= span.start or old.start >= span.end]
+    at = bisect_left(spans, (span.start,))
+    if (at == 0 or spans[at - 1].end <= span.start) and (at == len(spans) or spans[at].start >= span.end):
+        spans.insert(at, span)

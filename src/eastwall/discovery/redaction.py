@@ -6,10 +6,13 @@ from collections.abc import Collection
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import escape
 
 import msgspec
 
-from eastwall.discovery.data_values import MASKS, Search, decode_text, suspected
+from eastwall.discovery.data_names import people
+from eastwall.discovery.data_places import records
+from eastwall.discovery.data_values import BUILTIN, DataClasses, Entry, Search, decode_text
 from eastwall.model.operation import Operation
 
 STYLES = ("redact", "mask", "hash", "drop")
@@ -20,107 +23,128 @@ _JSON = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
 """Keeps each float as its own text, so that `1.10` and `1e400` come out as they went in; integers are exact anyway."""
 
 
-def redact(operation: Operation, classes: Collection[str], style: str, key: bytes) -> bytes | None:
+def redact(operation: Operation, classes: Collection[str], style: str, key: bytes, known: DataClasses = BUILTIN) -> bytes | None:
     """The body with every value of `classes` replaced, None when there is none to replace.
 
     Styles: `redact` puts `[redacted]`, `mask` keeps the last four (an e-mail's domain, a secret's prefix), `hash` puts class and
     a keyed hash (equal values stay equal), `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
     their order, numbers their text; white space goes, and of duplicate keys the last stays. A compressed body comes back plain.
-    Raises `ValueError` for an unknown style.
+    `known` is what the snapshot compiled, with the user's own classes. Raises `ValueError` for an unknown style.
     """
     if style not in STYLES:
         raise ValueError(f"unknown redaction style `{style}`; one of {', '.join(STYLES)}")
-    wanted = set(classes).intersection(suspected(operation))
+    suspects = known.suspected(operation)
+    inside = "person" if people(operation.segments) else ""
+    if inside:
+        suspects |= {"person-name"}
+    wanted = suspects.intersection(classes)
     if not wanted:
         return None
-    edit = _Edit(Search(wanted), style, key)
+    edit = _Edit(known.search(suspects), wanted, style, key)
     raw = operation.raw_body
     result: bytes
     if operation.body_kind == "form":
         pairs = parse_qsl(raw.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape")
-        kept = [(name, new) for name, text in pairs if (new := edit.text(text, name)) is not None]
+        entries = {name: edit.search.entry(name) for name, _ in pairs}
+        kept = [(name, new) for name, text in pairs if (new := edit.text(text, entries[name])) is not None]
         result = urlencode(kept, errors="surrogateescape").encode()
     elif operation.body_kind == "json" and operation.body is not None:
         try:
             tree = _JSON.decode(raw)
         except (ValueError, RecursionError):
             tree = operation.body  # what a lenient reader made of it is what will be sent
-        tree = edit.tree(tree, "", 0)
-        result = msgspec.json.encode(tree)
+        result = msgspec.json.encode(edit.tree(tree, _NAMELESS, inside, 0))
     else:
-        if operation.body_kind == "multipart" and isinstance(operation.body, dict):
-            raw = edit.parts(raw, operation.body)
-        result = (edit.text(decode_text(raw), "") or "").encode("utf-8", "surrogateescape")
+        if isinstance(operation.body, dict):
+            raw = edit.parts(raw, operation.body, multipart=operation.body_kind == "multipart")
+        result = edit.document(decode_text(raw)).encode("utf-8", "surrogateescape")
     return result if edit.changed else None
 
 
 class _Edit:
     """One redaction."""
 
-    __slots__ = ("changed", "key", "search", "style")
+    __slots__ = ("changed", "key", "search", "style", "wanted")
 
-    def __init__(self, search: Search, style: str, key: bytes) -> None:
+    def __init__(self, search: Search, wanted: Collection[str], style: str, key: bytes) -> None:
         self.search = search
+        self.wanted = wanted
         self.style = style
         self.key = key
         self.changed = False
 
-    def text(self, text: str, name: str) -> str | None:
+    def text(self, text: str, entry: Entry) -> str | None:
         """The text with its values replaced; None to drop what holds it."""
-        spans = self.search.spans(text, name)
+        spans = [span for span in self.search.spans(text, entry) if span.data_class in self.wanted]
         if not spans:
             return text
         self.changed = True
-        if self.style == "drop" and name:
+        if self.style == "drop" and entry.key:
             return None
         parts, at = [], 0
-        for start, end, data_class in spans:
+        for start, end, data_class, _, _ in spans:
             parts += [text[at:start], self.replacement(text[start:end], data_class)]
             at = end
         return "".join([*parts, text[at:]])
+
+    def document(self, text: str) -> str:
+        """Text that is no tree. Values that only a column's or a field's name gives away are replaced wherever they stand in it."""
+        rows = records(text)
+        for row in rows or ():
+            for entry, value in zip(self.search.plan("[]", "", tuple(row)), row.values(), strict=True):
+                if type(value) is str and value and (entry.first or entry.last or entry.custom):
+                    new = self.text(value, entry)
+                    if new != value:
+                        text = text.replace(value, new or "")
+        return self.text(text, _NAMELESS) or ""
 
     def replacement(self, value: str, data_class: str) -> str:
         if self.style == "redact":
             return REDACTED
         if self.style == "mask":
-            return MASKS[data_class](value)
+            return self.search.classes.mask(data_class, value)
         if self.style == "hash":
             digest = blake2b(f"{data_class}\0{value}".encode("utf-8", "surrogateescape"), digest_size=8, key=self.key).hexdigest()
             return f"{data_class}_{digest}"
         return ""
 
-    def scalar(self, value: Any, name: str) -> Any:
+    def scalar(self, value: Any, entry: Entry) -> Any:
         """The new value, `_GONE` to drop it. A number that holds a value becomes a text."""
-        if type(value) is int:
-            text = str(value) if 999_999 < value < 10**19 else ""
-            new = self.text(text, name or "$")
-            return value if new == text else _GONE if new is None else new
         if type(value) is str:
-            new = self.text(value, name or "$")
+            new = self.text(value, entry)
             return _GONE if new is None else new
-        return value
+        if type(value) is int:
+            text = self.search.number(value, entry)
+        elif type(value) is msgspec.Raw:
+            # As `number` sees it, so that what was found is what is replaced.
+            text = self.search.number(float(bytes(value)), entry)
+        else:
+            return value
+        new = self.text(text, entry) if text else text
+        return value if new == text else _GONE if new is None else new
 
-    def tree(self, node: Any, name: str, depth: int) -> Any:
+    def tree(self, node: Any, entry: Entry, inside: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             return node
         if type(node) is list:
-            return [new for item in node if (new := self.tree(item, name, depth + 1)) is not _GONE]
+            return [new for item in node if (new := self.tree(item, entry, inside, depth + 1)) is not _GONE]
         if type(node) is not dict:
-            new = self.scalar(node, name)
+            new = self.scalar(node, entry)
             return None if new is _GONE and depth == 0 else new
         result: dict[str, Any] = {}
-        for key, item in node.items():
-            new = self.tree(item, key, depth + 1)
+        for inner, item in zip(self.search.plan(entry.place, inside, tuple(node), entry.key), node.values(), strict=True):
+            within = inner.inside if type(item) is dict or type(item) is list else ""
+            new = self.tree(item, inner, within, depth + 1)
             if new is _GONE:
                 continue
-            label = key if key.isidentifier() else self.label(key, result)
+            label = self.label(inner.key, result) if inner.is_value else inner.key
             if label is not None:
                 result[label] = new
         return result
 
     def label(self, key: str, taken: dict[str, Any]) -> str | None:
         """A map's key with its values replaced, told apart from those that look the same now."""
-        new = self.text(key, "")
+        new = self.text(key, _NAMELESS)
         if new is None or new == key:
             return new
         if self.style == "drop":
@@ -130,13 +154,29 @@ class _Edit:
             label, count = f"{new}{count}", count + 1
         return label
 
-    def parts(self, raw: bytes, body: dict[str, Any]) -> bytes:
-        """Multipart: the values that only their names give away."""
-        for name, value in body.items():
-            for text in value if isinstance(value, list) else [value]:
-                if isinstance(text, str) and text and (new := self.text(text, name)) != text:
-                    raw = raw.replace(text.encode(), (new or "").encode())
+    def parts(self, raw: bytes, body: dict[str, Any], *, multipart: bool) -> bytes:
+        """Multipart, XML: the values that only their names give away."""
+        values: list[tuple[Entry, Any]] = []
+        self.gather(body, _NAMELESS, "", values, 0)
+        for entry, text in values:
+            if isinstance(text, str) and text and (new := self.text(text, entry)) != text:
+                for old in dict.fromkeys((text, text if multipart else escape(text))):
+                    raw = raw.replace(old.encode("utf-8", "surrogateescape"), (new or "").encode("utf-8", "surrogateescape"))
         return raw
 
+    def gather(self, node: Any, entry: Entry, inside: str, values: list[tuple[Entry, Any]], depth: int) -> None:
+        """Leaves of a tree that stands for bytes."""
+        if depth > MAX_DEPTH:
+            return
+        if type(node) is dict:
+            for inner, item in zip(self.search.plan(entry.place, inside, tuple(node), entry.key), node.values(), strict=True):
+                self.gather(item, inner, inner.inside, values, depth + 1)
+        elif type(node) is list:
+            for item in node:
+                self.gather(item, entry, inside, values, depth + 1)
+        elif entry.first or entry.last or entry.custom:
+            values.append((entry, node))
 
+
+_NAMELESS = Entry("", "", (), (), frozenset(), "", False)
 _GONE = object()

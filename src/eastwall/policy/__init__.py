@@ -7,6 +7,7 @@ author may write is `kinds`.
 from eastwall.policy.actions.problem import answer
 from eastwall.policy.check import check
 from eastwall.policy.compile import Plan, compile_plan, referenced_files, scopes_of, trust_of
+from eastwall.policy.data_classes import custom_classes
 from eastwall.policy.evaluate import evaluate
 from eastwall.policy.explain import explain
 from eastwall.policy.kinds import Fault, Policy, PolicySet, decode, encode
@@ -22,6 +23,7 @@ __all__ = [
     "answer",
     "check",
     "compile_plan",
+    "custom_classes",
     "decode",
     "encode",
     "evaluate",

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from eastwall.discovery.data_values import CLASSES
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope
-from eastwall.policy.kinds import AccessPolicy, DetectionPolicy, Fault, Policy, PolicySet, Rule, Service
+from eastwall.policy.kinds import (
+    AccessPolicy,
+    DataClass,
+    DataPolicy,
+    DetectionPolicy,
+    Fault,
+    Policy,
+    PolicySet,
+    Rule,
+    Service,
+)
 from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
-from eastwall.policy.wording import suggestion
+from eastwall.policy.wording import shown, suggestion
 
 
 def check(
@@ -23,13 +34,16 @@ def check(
     faults = [*_duplicates(policies)]
     names = {scope.name for scope in services} | {policy.name for policy in policies.policies if isinstance(policy.spec, Service)}
     ids = {detection.id for detection in detections}
+    classes = [*CLASSES, *sorted(policy.name for policy in policies.policies if isinstance(policy.spec, DataClass))]
     for policy in policies.policies:
-        if policy.location == "builtin" or isinstance(policy.spec, Service):
+        if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass)):
             continue
         faults += _services(policy, policy.spec, sorted(names))
         faults += _operations(policy, policy.spec, endpoints)
         if isinstance(policy.spec, DetectionPolicy):
             faults += _detections(policy, policy.spec, sorted(ids))
+        if isinstance(policy.spec, DataPolicy):
+            faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
     return sorted(set(faults))
 
@@ -82,6 +96,13 @@ def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> It
         matches = compile_globs((name,))
         if ids and matches is not None and not any(map(matches, ids)):
             yield _fault(policy, f"spec.detections[{i}]", f"detection `{name[:60]}` is not known", suggestion(name, ids))
+
+
+def _classes(policy: Policy, spec: DataPolicy, known: Sequence[str]) -> Iterator[Fault]:
+    for i, name in enumerate(spec.classes):
+        if name not in known:
+            hint = suggestion(name, known) or "docs/data-classes.md lists them; a class of your own is a policy of kind DataClass"
+            yield _fault(policy, f"spec.classes[{i}]", f"data class {shown(name)} is not known", hint)
 
 
 def _conflicts(policies: PolicySet) -> Iterator[Fault]:

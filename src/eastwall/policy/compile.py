@@ -20,6 +20,7 @@ from eastwall.policy.conditions import Condition, ConditionError
 from eastwall.policy.kinds import (
     BUILTIN,
     AccessPolicy,
+    DataClass,
     DataPolicy,
     DetectionPolicy,
     Identities,
@@ -267,6 +268,11 @@ class Plan:
             return self._unknown(service, method, operation)
         return found
 
+    def data_classes(self, direction: str) -> frozenset[str]:
+        """Classes that some policy, of any service, asks for in this direction."""
+        specs = [rule.spec for rule in self.rules]
+        return frozenset(name for s in specs if isinstance(s, DataPolicy) and s.direction == direction for name in s.classes)
+
     def _known(self, service: str, method: str, endpoint: Endpoint) -> Rules:
         # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.
         known = method if method in self._methods else "?"
@@ -351,7 +357,7 @@ def compile_plan(
     default_actions = {detection.id: detection.default_action for detection in detections}
     rules: list[CompiledRule] = []
     for policy in policies.policies:
-        if isinstance(policy.spec, Service):
+        if isinstance(policy.spec, (Service, DataClass)):
             continue
         try:
             rules.append(CompiledRule(policy, default_actions))

@@ -20,7 +20,6 @@ OnError = Literal["block", "monitor", "allow"]
 StrengthName = Literal["none", "guessed", "asserted", "verified"]
 SeverityName = Literal["info", "low", "medium", "high", "critical"]
 ConfidenceName = Literal["low", "medium", "high"]
-DataClass = Literal["pan", "ssn", "iban", "email", "phone", "secret"]
 LimitKey = Literal["identity", "source", "operation", "tenant", "service"]
 
 
@@ -81,6 +80,17 @@ class Service(
     """A body over `maxBody`: `pass` (partly inspected, counted) or `block` (413)."""
     identity: Trust | None = None
     """Whom to believe about who calls."""
+    environment: str = ""
+    """`production`, `staging`, ...: what is not production is told apart in the blueprint."""
+    exposure: Literal["internet", "partner", "internal", "external"] | None = None
+    """Who can reach it; `external`: it is a third party's. Not set: told from the traffic."""
+    labels: dict[str, str] = {}
+    """Anything else to tell services by, added to `metadata.labels`; `owner`, `team`, `repository` and `environment` count where the
+    fields are not set."""
+    deprecated: tuple[str, ...] = ()
+    """Operations that ought not to be called any more: `* /v1/**`."""
+    admin: tuple[str, ...] = ()
+    """Operations that are administrative, beside those that are recognised: `POST /refunds/**`."""
 
 
 class Jwks(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -173,8 +183,8 @@ class DataPolicy(
 ):
     """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, mask."""
 
-    classes: tuple[DataClass, ...]
-    """Data classes."""
+    classes: tuple[str, ...]
+    """Data classes: built-in ones (`pan`, `ssn`, `email`, `person-name`, ...; docs/data-classes.md lists them) and your own."""
     action: Literal["redact", "mask", "hash", "drop", "block"]
     """`redact` (fixed text), `mask` (keep the last four), `hash` (keyed), `drop` (remove the field), `block` (refuse it all)."""
     direction: Literal["request", "response"] = "response"
@@ -191,6 +201,26 @@ class DataPolicy(
     """CEL conditions, all of which must hold."""
     reason: str = ""
     """Shown to the refused caller and to analysts: one plain sentence."""
+
+
+class DataClass(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DataClass"
+):
+    """A data class of your own: its name is the policy's name, and DataPolicies may name it. Patterns and words tell values anywhere;
+    with neither, the names of fields tell them."""
+
+    patterns: tuple[str, ...] = ()
+    """Regular expressions (RE2 syntax: no look-around, no back references), any of which a value or a part of it must match."""
+    words: tuple[str, ...] = ()
+    """Values, without regard to case; at most 5000."""
+    names: tuple[str, ...] = ()
+    """Globs over names of fields, without regard to case: `*_badge_no`. Used when there are neither patterns nor words."""
+    validator: Literal[
+        "luhn", "verhoeff", "mod97", "mod11-2", "mod11-10", "ean13", "iban", "pan", "ssn", "aba", "nhs", "npi", "cpf", "bic"
+    ] | None = None  # fmt: skip
+    """Check that must agree besides; separators are left out of the value."""
+    sensitivity: Literal["low", "medium", "high", "critical"] = "medium"
+    """How much its loss would hurt: counts in the risk score of endpoints."""
 
 
 class DetectionPolicy(
@@ -220,7 +250,7 @@ class DetectionPolicy(
     """Shown to the refused caller and to analysts: one plain sentence."""
 
 
-Spec = Service | AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy
+Spec = Service | AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy | DataClass
 Rule = AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy
 """The kinds that judge calls."""
 KINDS: dict[str, type[Spec]] = {
@@ -229,6 +259,7 @@ KINDS: dict[str, type[Spec]] = {
     "LimitPolicy": LimitPolicy,
     "DataPolicy": DataPolicy,
     "DetectionPolicy": DetectionPolicy,
+    "DataClass": DataClass,
 }
 
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from eastwall.discovery.data_custom import problems
+from eastwall.discovery.data_values import CLASSES
 from eastwall.policy import conditions
+from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (
     AccessPolicy,
+    DataClass,
     DataPolicy,
     DetectionPolicy,
     Fault,
@@ -30,6 +34,7 @@ MAX_BODY = 64 << 20
 """Bytes; more of a body than this cannot be inspected inline."""
 MAX_REASON = 300
 _AGENT_KINDS = ("client", "workload", "user", "key", "agent")
+CLASS_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 Found = Iterator[tuple[str, str, str]]
 """(place, message, hint)"""
 
@@ -45,7 +50,10 @@ def parse_size(text: str) -> int:
 def faults_of(policy: Policy) -> list[Fault]:
     """All faults of one policy's own values."""
     spec = policy.spec
-    found = list(_service(spec) if isinstance(spec, Service) else _rule(spec))
+    if isinstance(spec, DataClass):
+        found = list(_data_class(policy.name, spec))
+    else:
+        found = list(_service(spec) if isinstance(spec, Service) else _rule(spec))
     faults = []
     for place, message, hint in found:
         line, column = policy.marks.get(place) or policy.marks.get("spec") or (1, 1)
@@ -92,6 +100,19 @@ def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Fo
             pass
 
 
+def _data_class(name: str, spec: DataClass) -> Found:
+    if not CLASS_NAME.fullmatch(name):
+        yield (
+            "metadata.name",
+            f"data class {shown(name)} must be lower-case letters, digits and `-`, at most 40",
+            "e.g. `badge-number`",
+        )
+    elif name in CLASSES:
+        yield "metadata.name", f"there is a built-in data class `{name}`", "give yours another name"
+    for place, message, hint in problems(custom_class(name, spec)):
+        yield f"spec.{place}" if place else "spec", message, hint
+
+
 def _identities(selector: Identities, place: str) -> Found:
     for name in ("actors", "classes", "roles", "scopes", "tenants"):
         for i, text in enumerate(getattr(selector, name)):
@@ -116,6 +137,15 @@ def _service(spec: Service) -> Found:
     for i, host in enumerate(spec.hosts):
         if not re.fullmatch(r"(\*\.)?[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?", host):
             yield f"spec.hosts[{i}]", f"`{host[:60]}` is not a host name", "write e.g. `orders.shop.svc` or `orders:8080`"
+    for name, patterns in (("deprecated", spec.deprecated), ("admin", spec.admin)):
+        for i, pattern in enumerate(patterns):
+            try:
+                parse_operation(pattern)
+            except ValueError as error:
+                yield f"spec.{name}[{i}]", str(error), "write e.g. `GET /v1/orders/{order_id}` or `* /v1/**`"
+    for name, text in (("environment", spec.environment), *(("labels", f"{key}={value}") for key, value in spec.labels.items())):
+        if len(text) > MAX_REASON or not text.isprintable():
+            yield f"spec.{name}", f"`spec.{name}` must be one line of at most {MAX_REASON} characters", ""
     if spec.identity is not None:
         yield from _trust(spec.identity)
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eastwall.discovery import data_values
+from eastwall.discovery.data_checks import luhn
 from eastwall.discovery.data_classes import CLASSES, REDACTED, STYLES, find, redact
-from eastwall.discovery.data_values import Search, automaton, luhn
+from eastwall.discovery.data_forms import FORMS
+from eastwall.discovery.data_values import Found, Search, automaton
 from eastwall.model.operation import Operation
 
 KEY = b"0123456789abcdef"
@@ -168,9 +169,9 @@ SHAPES = st.one_of(
 def test_the_automaton_hits_whatever_an_expression_matches(before: str, value: str, after: str) -> None:
     text = before + value + after
     hits = set(automaton().classes(text.encode("utf-8", "surrogatepass")))
-    for looked in data_values._LOOKED_FOR:
-        if looked.pattern.search(text):
-            assert looked.name in hits
+    for form in FORMS:
+        if form.pattern.search(text):
+            assert form.data_class in hits
 
 
 JSON_VALUES = st.recursive(
@@ -184,12 +185,12 @@ JSON_VALUES = st.recursive(
 
 def slow_find(body: Any) -> set[tuple[str, str]]:
     """The obvious twin: every class, no prefilter."""
-    found: dict[tuple[str, str], str] = {}
+    found: Found = {}
     search = Search(CLASSES)
     if isinstance(body, (dict, list)):
-        search.walk(body, "", "", found, 0)
+        search.walk(body, "", "", found)
     else:
-        search.value(body, "body", "", found)
+        search.value(body, "body", search.entry(""), found)
     return set(found)
 
 
