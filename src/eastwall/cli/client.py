@@ -7,12 +7,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eastwall.cli.failure import NOT_FOUND, NOT_RUNNING, Failure
 from eastwall.runtime.layout import DataDirError, default_data_dir, existing_data_dir
+
+if TYPE_CHECKING:
+    from eastwall.cli.at_rest import AtRest
 
 data_option = click.option(
     "--data",
@@ -27,8 +30,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 class Client:
     """Talks to the control process of a data directory with its token."""
 
-    def __init__(self, data: Path) -> None:
-        """Raises Failure when nothing runs there."""
+    def __init__(self, data: Path, *, at_rest: bool = False) -> None:
+        """`at_rest`: when nothing runs there, answer from what was recorded. Raises Failure when nothing runs (or was recorded)."""
+        self._at_rest: AtRest | None = None
         try:
             self._dir = existing_data_dir(data)
         except DataDirError as error:
@@ -37,16 +41,37 @@ class Client:
             self.url = json.loads(self._dir.control_file.read_text())["url"]
             self._token = self._dir.token()
         except FileNotFoundError:
-            raise Failure(f"Eastwall does not run on `{data}`; start it with `eastwall up`", NOT_RUNNING) from None
+            if not at_rest:
+                raise Failure(f"Eastwall does not run on `{data}`; start it with `eastwall up`", NOT_RUNNING) from None
+            from eastwall.cli.at_rest import AtRest
+
+            self._at_rest = AtRest(self._dir)
+            click.echo(f"eastwall: Eastwall does not run on `{data}`; this is what was recorded there", err=True)
         except (ValueError, KeyError, PermissionError) as error:
             raise Failure(f"`{self._dir.control_file}` cannot be read: {error}", NOT_RUNNING) from None
 
-    def get(self, path: str, **query: str | int | None) -> Any:
+    def get(self, path: str, **query: str | float | None) -> Any:
         """GET `/api/v1{path}`. Raises Failure with the problem's own words."""
-        given = {name: value for name, value in query.items() if value not in (None, "")}
-        return self.send("GET", path + (f"?{urllib.parse.urlencode(given)}" if given else ""))
+        return self.send("GET", path + _query(query))
+
+    def text(self, path: str, **query: str | float | None) -> str:
+        """The answer of GET `/api/v1{path}` as it is. Raises Failure."""
+        return self._bytes("GET", path + _query(query), None).decode()
+
+    @staticmethod
+    def quoted(name: str) -> str:
+        """A name as one path segment."""
+        return urllib.parse.quote(name, safe="")
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
+        return json.loads(self._bytes(method, path, body) or b"null")
+
+    def _bytes(self, method: str, path: str, body: Any) -> bytes:
+        if self._at_rest is not None:
+            status, content = self._at_rest.request(method, f"/api/v1{path}", body)
+            if status >= 400:
+                raise _refused(status, content)
+            return content
         request = urllib.request.Request(  # noqa: S310 - the address is our own control process's
             f"{self.url.rstrip('/')}/api/v1{path}",
             method=method,
@@ -57,9 +82,9 @@ class Client:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=60) as answer:
-                return json.loads(answer.read() or b"null")
+                return bytes(answer.read())
         except urllib.error.HTTPError as error:
-            raise _failure(error) from None
+            raise _refused(error.code, error.read()) from None
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", error)
             raise Failure(f"Eastwall at {self.url} does not answer ({reason}); is `eastwall up` running?", NOT_RUNNING) from None
@@ -73,13 +98,18 @@ class Refused(Failure):
         self.problem = problem
 
 
-def _failure(error: urllib.error.HTTPError) -> Failure:
+def _query(given: dict[str, str | float | None]) -> str:
+    kept = {name: value for name, value in given.items() if value not in (None, "")}
+    return f"?{urllib.parse.urlencode(kept)}" if kept else ""
+
+
+def _refused(status: int, content: bytes) -> Failure:
     try:
-        problem = json.loads(error.read())
+        problem = json.loads(content)
         text = problem.get("detail") or problem.get("title") or str(problem)
-    except ValueError:
-        problem, text = {}, f"the control API answered {error.code}"
-    return Refused(str(text), NOT_FOUND if error.code == 404 else 1, problem)
+    except (ValueError, AttributeError):
+        problem, text = {}, f"the control API answered {status}"
+    return Refused(str(text), NOT_FOUND if status == 404 else 1, problem)
 
 
 def print_json(value: Any) -> None:

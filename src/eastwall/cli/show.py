@@ -1,4 +1,4 @@
-"""What runs and what was found: `status`, `apis`, `findings`, `why`."""
+"""What runs and what was found: `status`, `findings`, `why`."""
 
 from __future__ import annotations
 
@@ -78,31 +78,6 @@ def status(data: Path, as_json: bool) -> None:
         out.print("\nnot inspected: 0")
     for part, fault in found["faults"].items():
         out.print(f"[bold red]{part}:[/] {escape(fault)}")
-
-
-@click.command(short_help="Endpoints found.")
-@click.argument("name", required=False, default="")
-@data_option
-@json_option
-def apis(name: str, data: Path, as_json: bool) -> None:
-    """Endpoints found, of all services or of service NAME."""
-    client = Client(data)
-    found = client.get("/apis", service=name)
-    if not found and name and name not in {s["name"] for s in client.get("/services")}:
-        raise Failure(f"there is no service `{name}`", NOT_FOUND)
-    if as_json:
-        print_json(found)
-        return
-    out = printer()
-    if not found:
-        out.print("no API seen yet; send some calls through Eastwall")
-        return
-    shown = table("service", "method", "template", "calls", "callers", "identified", "data", "state")
-    for api in found:
-        state = api["status"] if api["origin"] == "both" else f"{api['status']}, {api['origin']}"
-        shown.add_row(api["service"], clean(api["method"]), clean(api["template"]), f"{api['calls']:,}", str(api["actors"]),
-                      f"{api['authenticated']:.0%}", ", ".join(api["data_classes"]), state)  # fmt: skip
-    out.print(shown)
 
 
 @click.command(short_help="What is wrong, newest first.")

@@ -17,13 +17,15 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from eastwall import __version__
+from eastwall.console.blueprint import DiscoveryApi, add_blueprint
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
-from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import SEVERITIES
 from eastwall.model.record import CallRecord
 
 SERIES_SECONDS = 120
-_STATIC = {"style.css": "text/css", "app.js": "text/javascript", "views.js": "text/javascript", "logo.svg": "image/svg+xml"}
+_STATIC = {"style.css": "text/css", "logo.svg": "image/svg+xml"} | dict.fromkeys(
+    ("app.js", "views.js", "blueprint.js", "graph.js"), "text/javascript"
+)
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
 Name = Annotated[str, Query(max_length=200)]
@@ -37,14 +39,14 @@ Attachments = Annotated[dict[str, str], Body(description="Path of a file the pol
 class ControlApi(Protocol):
     """What the console needs of `runtime.control.Control`."""
 
+    @property
+    def discovered(self) -> DiscoveryApi: ...
+
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...
-    def apis(self, service: str = "") -> list[Endpoint]: ...
-    def api(self, endpoint_id: str) -> Endpoint: ...
     def findings(self, limit: int = 100, service: str = "", since: float = 0.0) -> list[dict[str, Any]]: ...
     def calls(self, **conditions: Any) -> list[CallRecord]: ...
     def why(self, event_id: str) -> dict[str, Any]: ...
-    def openapi(self, service: str) -> dict[str, Any]: ...
     def metrics(self) -> tuple[str, str]: ...
     def series(self, seconds: int) -> list[tuple[int, int, int, int]]: ...
     def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]: ...
@@ -78,6 +80,7 @@ def create_app(
     app.add_middleware(Guard, sessions=sessions, host=host)
     _faults(app, unavailable)
     _reading(app, control)
+    add_blueprint(app, control.discovered)
     _changing(app, control)
     _session(app, sessions)
     _page(app, control)
@@ -141,19 +144,6 @@ def _reading(app: FastAPI, control: ControlApi) -> None:
     @app.get("/api/v1/services", tags=["services"], summary="Protected services with mode and counts")
     def services() -> Response:
         return answer(control.services())
-
-    @app.get("/api/v1/apis", tags=["apis"], summary="Known APIs, in short; `full=1` gives everything learned")
-    def apis(service: Name = "", full: bool = False) -> Response:
-        found = control.apis(service)
-        return answer(found if full else [short(e) for e in found])
-
-    @app.get("/api/v1/apis/{endpoint_id}", tags=["apis"], summary="Everything learned about one API")
-    def api(endpoint_id: EventId) -> Response:
-        return answer(control.api(endpoint_id))
-
-    @app.get("/api/v1/openapi/{service}", tags=["apis"], summary="OpenAPI 3.1 document of a service, from what was learned")
-    def document(service: Annotated[str, InPath(max_length=200)]) -> Response:
-        return answer(control.openapi(service))
 
     @app.get("/api/v1/findings", tags=["findings"], summary="Findings, newest first")
     def findings(limit: Limit = 100, service: Name = "", since: Since = 0.0) -> Response:
@@ -257,29 +247,6 @@ def _page(app: FastAPI, control: ControlApi) -> None:
     @app.get("/healthz", tags=["status"], summary="200 when control answers; no token needed")
     def healthz() -> Response:
         return answer({"status": "ok"})
-
-
-def short(e: Endpoint) -> dict[str, Any]:
-    """An API as lists show it."""
-    return {
-        "id": e.id,
-        "service": e.service,
-        "method": e.method,
-        "template": e.template,
-        "parameters": [{"name": p.name, "kind": p.kind} for p in e.parameters],
-        "status": e.status,
-        "origin": e.origin,
-        "calls": e.calls,
-        "actors": e.actors,
-        "authenticated": round(e.authenticated, 4),
-        "login": e.login,
-        "first_seen": e.first_seen,
-        "last_seen": e.last_seen,
-        "statuses": e.statuses,
-        "sample_every": e.sample_every,
-        "data_classes": sorted({data_class for _, _, data_class in e.data_classes}),
-        "objects": [{"place": o.place, "kind": o.kind, "exclusive": o.exclusive} for o in e.objects],
-    }
 
 
 def short_call(r: CallRecord) -> dict[str, Any]:

@@ -18,7 +18,9 @@ import msgspec
 
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify
 from eastwall.discovery.templates import TemplateTree, split_path
+from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges
+from eastwall.learning.identities import Identities
 from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
@@ -115,6 +117,9 @@ class Learner:
         self.folded = 0
         """Records folded, whole life."""
         self.edges = Edges()
+        self.identities = Identities()
+        self.changes = Changes()
+        """Fed by who knows the time (`Changes.observe`); kept here so that it is stored and merged with the rest."""
         self._services: dict[str, _Service] = {}
 
     def fold(self, records: Iterable[CallRecord]) -> None:
@@ -131,6 +136,7 @@ class Learner:
             if profile is None:
                 continue
             self.edges.fold(record, profile.key)
+            self.identities.fold(record, profile.key)
             if profile.fold(record):
                 _objects(service.objects, record)
 
@@ -149,6 +155,8 @@ class Learner:
         """
         self.folded += other.folded
         self.edges.merge(other.edges)
+        self.identities.merge(other.identities)
+        self.changes.merge(other.changes)
         for name, theirs in other._services.items():
             mine = self._services.setdefault(name, _Service())
             if theirs.declared and not mine.declared:
@@ -200,6 +208,15 @@ class Learner:
         recent.sort()
         return tuple((key, actors) for _, key, actors in recent[-limit:]) if limit > 0 else ()
 
+    def findings(self) -> dict[str, dict[str, int]]:
+        """Endpoint id -> severity -> findings in its calls."""
+        return {
+            profile.key: dict(profile.findings)
+            for service in self._services.values()
+            for profile in service.profiles.values()
+            if profile.findings
+        }
+
     def kinds(self, service: str) -> dict[str, Judgement]:
         """What is concluded about each kind of object of a service."""
         state = self._services.get(service)
@@ -211,7 +228,9 @@ class Learner:
             name: [s.tree.to_bytes(), [p.dump() for p in s.profiles.values()], s.objects.dump(), list(s.declared.values())]
             for name, s in self._services.items()
         }
-        return msgspec.msgpack.encode([FORMAT, self.folded, services, self.edges.dump()])
+        return msgspec.msgpack.encode(
+            [FORMAT, self.folded, services, self.edges.dump(), self.identities.dump(), self.changes.dump()]
+        )
 
     @classmethod
     def from_bytes(
@@ -223,8 +242,12 @@ class Learner:
             version, *rest = msgspec.msgpack.decode(data, strict=False)
             if version != FORMAT:
                 raise ValueError(f"learned state has format {version!r}, expected {FORMAT}")
-            learner.folded, services, edges = rest
-            learner.edges = Edges.load(edges)
+            learner.folded, services, edges, identities, changes = rest
+            learner.edges, learner.identities, learner.changes = (
+                Edges.load(edges),
+                Identities.load(identities),
+                Changes.load(changes),
+            )
             for name, (tree, profiles, objects, declared) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
@@ -325,6 +348,8 @@ class Learner:
                 into = moved[new] = Profile(new, profile.method, template, profile.protocol, profile.operation)
             into.merge(profile)
         self.edges.move(renamed)
+        self.identities.move(renamed)
+        self.changes.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
             moved = {key: moved[key] for key in kept}

@@ -129,6 +129,7 @@ class Profile:
         "clean",
         "deprecations",
         "examples",
+        "findings",
         "first",
         "key",
         "kinds",
@@ -185,6 +186,8 @@ class Profile:
         self.selection: dict[str, int] = {}
         """GraphQL field path -> clean calls that asked for it."""
         self.kinds: set[str] = set()
+        self.findings: dict[str, int] = {}
+        """Severity -> findings."""
         self.deprecations = 0
         """Answers that said the endpoint is deprecated."""
 
@@ -212,6 +215,8 @@ class Profile:
         unsuspicious = not record.findings and record.action == "allow"
         if record.traits:
             self._traits(record.traits)
+        for finding in record.findings:
+            self.findings[finding.severity] = self.findings.get(finding.severity, 0) + 1
         if record.deprecation:
             self.deprecations += 1
         if record.actor and unsuspicious:
@@ -275,6 +280,8 @@ class Profile:
         self._traits(other.traits)
         self._kinds(other.kinds)
         self.deprecations += other.deprecations
+        for severity, count in other.findings.items():
+            self.findings[severity] = self.findings.get(severity, 0) + count
         for path, count in other.selection.items():
             self._select(path, count)
         self.request.merge(other.request)
@@ -383,6 +390,7 @@ class Profile:
             self.selection,
             sorted(self.kinds),
             self.deprecations,
+            self.findings,
         ]
 
     @classmethod
@@ -400,6 +408,7 @@ class Profile:
         state.request, state.query = SchemaState.load(data[17]), SchemaState.load(data[18])
         state.responses = {status: SchemaState.load(schema) for status, schema in data[19].items()}
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
+        state.findings = data[26]
         return state
 
 

@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,16 +25,18 @@ import msgspec
 from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
 from eastwall.learning.learner import Learner
-from eastwall.learning.openapi_export import openapi
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
+from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
 from eastwall.runtime.control_views import by_reason, essence, named, text_keys
+from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
+from eastwall.runtime.spec_store import SpecStore
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolReader
@@ -57,10 +59,6 @@ CACHE_SECONDS = 1.0
 """Totals are asked from the lake this often at most, however many pages are open."""
 
 
-class UnknownError(LookupError):
-    """The thing asked for is not there; one clear line."""
-
-
 class Control:
     """One per data directory. `start`, then answer questions, then `stop`."""
 
@@ -71,6 +69,7 @@ class Control:
         self.started = time.time()
         self._hash_key = (data.secrets / "hash.key").read_bytes()
         self._policies = PolicyStore(data.policy)
+        self._specs = SpecStore(data.specs)
         self._spool = SpoolReader(data.spool)
         self._lake = ChdbLake(data.lake)
         self._snapshots = FileSnapshotStore(data.snapshots)
@@ -94,13 +93,16 @@ class Control:
         self._published_at = 0.0
         self._learner = self._load_learner()
         self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
+        self._declared: dict[str, tuple[Endpoint, ...]] = {}
+        """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
+        self.discovered = Discovered(self._world, self._learner_alone)
+        self._declare()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Publish the first snapshot and start recording."""
-        self._declare()
         self.publish()
         self._apply_to_data_plane()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
@@ -116,8 +118,21 @@ class Control:
             thread.join()
         with contextlib.suppress(OSError):
             self.publish()
+        self.close()
+
+    def close(self) -> None:
+        """Close everything; nothing is published. Enough for a control that was never started."""
         self._lake.close()
         self._spool.close()
+
+    @contextlib.contextmanager
+    def _learner_alone(self) -> Iterator[Learner]:
+        with self._learner_lock:
+            yield self._learner
+
+    def _world(self) -> World:
+        classes = custom_classes(self._policies.state.policies)
+        return World(self._revision, self._endpoints, self.scopes(), self._declared, classes)
 
     # -- recorder -------------------------------------------------------------------------------------------------
 
@@ -216,10 +231,12 @@ class Control:
         started = time.monotonic()
         with self._learner_lock:
             endpoints = self._learner.endpoints()
+            classes = self._learner.identities.classes()
+            self._learner.changes.observe(endpoints, time.time())
         cost = time.monotonic() - started
         self._endpoints = endpoints
         self._revision += 1
-        if essence(endpoints) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
+        if (essence(endpoints), classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
             self.publish()
         return cost
 
@@ -229,6 +246,7 @@ class Control:
             with self._learner_lock:
                 endpoints = self._learner.endpoints()
                 ownership = self._learner.ownership(OWNERSHIP_LIMIT)
+                classes = self._learner.identities.classes()
             self._snapshots.publish(
                 Snapshot(
                     format=SNAPSHOT_FORMAT,
@@ -240,12 +258,15 @@ class Control:
                     endpoints=endpoints,
                     policy=self._policies.state.encoded,
                     ownership=ownership,
+                    descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
+                    data_classes=custom_classes(self._policies.state.policies),
+                    identity_classes=classes,
                 )
             )
             self._version += 1
             self._endpoints = endpoints
             self._revision += 1
-            self._essence = essence(endpoints)
+            self._essence = (essence(endpoints), classes)
             self._published_at = time.time()
             return self._version
 
@@ -311,10 +332,22 @@ class Control:
 
     def _declare(self) -> None:
         """Tell the learner what specs say; a service whose spec is gone has none any more."""
-        specs = self._policies.state.declared
+        specs = {name: list(endpoints) for name, endpoints in self._policies.state.declared.items()}
+        for name, endpoints in self._specs.load().items():
+            specs.setdefault(name, []).extend(endpoints)
+        for fault in self._specs.faults:
+            log.error("%s", fault)
+        self._declared = {name: tuple(endpoints) for name, endpoints in specs.items()}
         with self._learner_lock:
             for name in {scope.name for scope in self.scopes()} | specs.keys():
-                self._learner.declare(name, specs.get(name, ()))
+                self._learner.declare(name, self._declared.get(name, ()))
+
+    def add_spec(self, service: str, name: str, data: bytes) -> dict[str, Any]:
+        """Keep a specification of a service. Raises ValueError, one line, when it cannot be used at all; OSError."""
+        declared = self._specs.add(service, name, data)
+        self._declare()
+        self.publish()
+        return {"kind": declared.kind, "endpoints": len(declared.endpoints), "faults": [str(fault) for fault in declared.faults]}
 
     def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> tuple[PolicyState | None, list[policy.Fault]]:
         return self._policies.check(
@@ -353,25 +386,6 @@ class Control:
             }
             for scope in self.scopes()
         ]
-
-    def apis(self, service: str = "") -> list[Endpoint]:
-        """Learned and declared endpoints, by service, template and method."""
-        found = [e for e in self._endpoints if not service or e.service == service]
-        return sorted(found, key=lambda e: (e.service, e.template, e.method))
-
-    def api(self, endpoint_id: str) -> Endpoint:
-        """Raises UnknownError."""
-        for endpoint in self._endpoints:
-            if endpoint.id == endpoint_id:
-                return endpoint
-        raise UnknownError(f"there is no API `{endpoint_id}`")
-
-    def openapi(self, service: str) -> dict[str, Any]:
-        """OpenAPI document of a service. Raises UnknownError."""
-        found = self.apis(service) if service else []
-        if not found:
-            raise UnknownError(f"no API of a service `{service}` is known")
-        return openapi(found, service)
 
     def metrics(self) -> tuple[str, str]:
         """Content type and text."""
@@ -463,7 +477,7 @@ class Control:
             | {"count": len(self.policy()["policies"])},
             "services": self.services(),
             "faults": dict(self._faults),
-            "revision": f"{self.started:.3f}-{self._revision}",
+            "revision": f"{self.started:.3f}-{self.discovered.revision}",
         }
 
     def _engines(self) -> list[dict[str, Any]]:

@@ -51,6 +51,11 @@ class DataDir(Struct, frozen=True):
         return self.root / "policy"
 
     @property
+    def specs(self) -> Path:
+        """Specifications that were imported."""
+        return self.root / "specs"
+
+    @property
     def secrets(self) -> Path:
         return self.root / "secrets"
 

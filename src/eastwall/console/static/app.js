@@ -1,11 +1,14 @@
 // State, requests, polling. What is drawn is in views.js.
+import * as blueprint from "/static/blueprint.js";
+import { graph } from "/static/graph.js";
 import * as views from "/static/views.js";
 
 const POLL = 1000;
 const POLL_HIDDEN = 15000;
 const MOST_ROWS = 400;
 const $ = (id) => document.getElementById(id);
-const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "" };
+const BLUEPRINT_MS = 5000;
+const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "", view: "overview", viewText: "", viewAt: 0, words: [] };
 
 class Refused extends Error {
   constructor(status, text) { super(text); this.status = status; }
@@ -69,6 +72,7 @@ async function poll() {
       state.revision = revision;
     }
     draw();
+    await drawView(false);
     const text = views.banner(state.live);
     showBanner(text);
   } catch (error) {
@@ -128,9 +132,8 @@ function drawApis() {
   const { live, apis } = state;
   const filter = $("filter").value.trim();
   const found = filter ? apis.filter((api) => views.apiMatches(api, filter)) : apis;
-  const declared = new Set(apis.filter((api) => api.origin !== "observed").map((api) => api.service));
   const shown = found.slice(0, MOST_ROWS);
-  keyed($("apis").tBodies[0], "apis", shown, (api) => api.id, (api) => views.apiRow(api, live.time, declared, (a) => { location.hash = `api/${a.id}`; }));
+  keyed($("apis").tBodies[0], "apis", shown, (api) => api.id, (api) => views.apiRow(api, live.time, (a) => { location.hash = `api/${a.id}`; }));
   $("apis").hidden = !found.length;
   $("apis-empty").hidden = found.length > 0;
   if (!found.length) $("apis-empty").replaceChildren(...views.noApis(live.services, apis.length > 0));
@@ -151,6 +154,58 @@ function drawEvents() {
 
 $("filter").addEventListener("input", () => state.live && drawApis());
 $("severity").addEventListener("change", () => state.live && drawEvents());
+
+// -- the other views ---------------------------------------------------------------------------------------------
+
+const VIEWS = {
+  changes: { ask: () => "/changes", draw: (list) => blueprint.changes(list, state.live.time) },
+  identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
+  data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
+  paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
+  graph: { ask: () => "/graph", draw: (value) => graph(value, state.words, (words) => { state.words = words; drawView(true); }) },
+};
+
+async function drawView(now) {
+  const view = VIEWS[state.view];
+  if (!view || (!now && performance.now() - state.viewAt < BLUEPRINT_MS)) return;
+  const wanted = state.view;
+  const value = await request("GET", view.ask());
+  if (state.view !== wanted) return;
+  state.viewAt = performance.now();
+  const text = JSON.stringify([wanted, value, state.words]);
+  const panel = $(`view-${wanted}`);
+  // What is the same stays: a redraw would take focus, selection and scroll position away.
+  if (text === state.viewText || (!now && panel.contains(document.activeElement))) return;
+  state.viewText = text;
+  panel.replaceChildren(...view.draw(value).filter(Boolean));
+}
+
+async function showView(name) {
+  state.view = name;
+  state.viewText = "";
+  for (const tab of $("tabs").children) {
+    const on = tab.dataset.view === name;
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+    $(`view-${tab.dataset.view}`).hidden = !on;
+  }
+  try {
+    await drawView(true);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) showSignIn();
+    else showBanner(error.message);
+  }
+}
+
+$("tabs").addEventListener("click", (event) => { const tab = event.target.closest("[data-view]"); if (tab) showView(tab.dataset.view); });
+$("tabs").addEventListener("keydown", (event) => {
+  const tabs = [...$("tabs").children];
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
+  next.focus();
+  showView(next.dataset.view);
+});
 
 // -- modes -------------------------------------------------------------------------------------------------------
 
@@ -180,18 +235,20 @@ function confirm(title, text, yes) {
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-// -- the detail panel: #event/ID and #api/ID, so that it can be linked to ----------------------------------------
+// -- the detail panel: #event/ID, #api/ID and #identity/NAME, so that it can be linked to ----------------------------------------
 
 async function openFromHash() {
-  const [kind, id] = location.hash.slice(1).split("/");
+  const [kind, ...rest] = location.hash.slice(1).split("/");
+  const id = rest.join("/");
   const panel = $("panel");
-  if (!id || !["event", "api"].includes(kind)) { if (panel.open) panel.close(); return; }
+  if (!id || !["event", "api", "identity"].includes(kind)) { if (panel.open) panel.close(); return; }
   const wanted = location.hash;
   state.openHash = wanted;
-  let title = kind === "event" ? `Why: ${id}` : "API";
+  let title = kind === "event" ? `Why: ${id}` : kind === "identity" ? decodeURIComponent(id) : "API";
   let body;
   try {
     if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`));
+    else if (kind === "identity") body = blueprint.identity(await request("GET", `/identities/${id}`));
     else body = views.apiDetail(await request("GET", `/apis/${encodeURIComponent(id)}`));
   } catch (error) {
     if (error instanceof Refused && error.status === 401) { showSignIn(); return; }

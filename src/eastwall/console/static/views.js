@@ -4,6 +4,9 @@
 export const SEVERITIES = ["info", "low", "medium", "high", "critical"];
 const METHOD = /^[A-Z]{1,20}$/;
 const RECENT = 600;
+const STATE_NOTE = { ghost: "ghost: never called", shadow: "shadow: not in its spec", zombie: "zombie: ought to be gone" };
+const FLAGS = { "internet-facing": "warn", "agent-reachable": "warn", admin: "warn", "missing-authentication": "bad", vanished: "warn", "old-version": "warn", "third-party": "info" };
+const LEVELS = ["low", "medium", "high", "critical"];
 const numbers = new Intl.NumberFormat("en");
 
 export function h(tag, attributes = {}, ...children) {
@@ -34,10 +37,10 @@ export function ago(seconds, now) {
   return new Date(seconds * 1000).toLocaleDateString();
 }
 
-const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
-const method = (name) => h("span", { class: `method ${METHOD.test(name) ? name.toLowerCase() : ""}` }, name);
+export const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
+export const method = (name) => h("span", { class: `method ${METHOD.test(name) ? name.toLowerCase() : ""}` }, name);
 
-function template(text) {
+export function template(text) {
   // `{name}` stands out; everything else is plain text.
   const parts = text.split(/(\{[^{}/]*\})/).filter(Boolean);
   return h("span", { class: "template" }, ...parts.map((part) => (part.startsWith("{") && part.endsWith("}") ? h("b", {}, part) : part)));
@@ -118,26 +121,29 @@ export function serviceRow(service, onMode) {
 
 // -- APIs --------------------------------------------------------------------------------------------------------
 
-export function apiRow(api, now, declared, open) {
+export function apiRow(api, now, open) {
   const marks = [];
-  if (api.origin === "declared") marks.push(badge("ghost: never called", "warn"));
-  else if (api.origin === "observed" && declared.has(api.service)) marks.push(badge("shadow: not in its spec", "bad"));
+  if (STATE_NOTE[api.state]) marks.push(badge(STATE_NOTE[api.state], api.state === "ghost" ? "warn" : "bad"));
   if (api.origin !== "declared" && now - api.first_seen < RECENT) marks.push(badge("new", "info"));
   else if (api.status === "learning" && api.origin !== "declared") marks.push(badge("learning"));
   if (api.login) marks.push(badge("sign-in", "info"));
+  for (const flag of api.flags) if (FLAGS[flag]) marks.push(badge(flag, FLAGS[flag]));
   const share = api.authenticated;
   const auth = api.origin === "declared" ? h("span", { class: "dim" }, "–")
     : share === 0 ? badge("open to anyone", "warn")
     : h("span", { class: "auth" }, h("progress", { max: 1, value: share, "aria-label": "share of signed-in calls" }), `${share >= 0.9995 ? 100 : Math.min(99, Math.round(share * 100))} %`);
+  const operation = api.operation && api.protocol !== "grpc" ? h("span", { class: "operation-name" }, api.operation) : null;
+  const protocol = api.protocol !== "rest" ? badge(api.protocol, "info") : null;
   return h("tr", {},
-    h("td", {}, h("button", { class: "api", type: "button", onclick: () => open(api) }, method(api.method), h("span", {}, template(api.template), " ", h("span", { class: "service" }, api.service), " ", h("span", { class: "badges" }, ...marks)))),
+    h("td", {}, h("button", { class: "api", type: "button", onclick: () => open(api) }, method(api.method), h("span", {}, template(api.template), " ", operation, " ", h("span", { class: "service" }, api.service), " ", h("span", { class: "badges" }, protocol, ...marks)))),
+    h("td", { class: "num" }, h("span", { class: `risk ${LEVELS.includes(api.risk_level) ? api.risk_level : ""}` }, String(api.risk))),
     h("td", { class: "num" }, count(api.calls)),
     h("td", {}, auth),
     h("td", {}, h("span", { class: "badges" }, ...api.data_classes.map((name) => badge(name, "data")))));
 }
 
 export function apiMatches(api, filter) {
-  const text = [api.service, api.method, api.template, api.status, api.origin, api.login ? "sign-in" : "", ...api.data_classes].join(" ").toLowerCase();
+  const text = [api.service, api.method, api.template, api.operation, api.protocol, api.status, api.origin, api.state, ...api.flags, api.owner, api.risk_level, api.login ? "sign-in" : "", ...api.data_classes].join(" ").toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
@@ -231,7 +237,14 @@ function match(m) {
 export function apiDetail(api) {
   const parts = [
     h("div", { class: "call-line" }, method(api.method), template(api.template), h("span", { class: "service" }, api.service)),
-    section("Use", facts([
+    api.operation && api.protocol !== "grpc" ? h("p", { class: "mono" }, api.operation) : null,
+    section("Where it stands", h("div", { class: "badges" }, badge(api.lifecycle.state, { shadow: "bad", zombie: "bad", ghost: "warn", managed: "ok" }[api.lifecycle.state] ?? ""), ...api.lifecycle.flags.map((flag) => badge(flag, FLAGS[flag] ?? ""))),
+      h("ul", { class: "reasons" }, ...api.lifecycle.reasons.map((reason) => h("li", {}, reason))),
+      facts([["owner", api.lifecycle.owner], ["repository", api.lifecycle.repository], ["environment", api.lifecycle.environment], ["exposure", api.lifecycle.exposure]])),
+    section(`Risk ${api.risk.score} of 100: ${api.risk.level}`, h("ul", { class: "reasons" }, ...api.risk.reasons.map((reason) => h("li", {}, `+${reason.points}  ${reason.text}`)))),
+    api.drift.length ? section("Differs from what is declared", ...api.drift.slice(0, 50).map((d) => h("div", { class: "item" }, h("div", { class: "item-head" }, badge(d.kind, d.severity === "high" ? "bad" : d.severity === "medium" ? "warn" : "info")), h("p", {}, d.message)))) : null,
+    api.callers.length ? section("Who calls it", facts(api.callers.slice(0, 12).map((c) => [c.caller, `${count(c.calls)} calls`]))) : null,
+    section("Use", facts([["protocol", [api.protocol, ...api.traits, ...api.body_kinds]],
       ["calls", count(api.calls)], ["callers", count(api.actors)], ["signed in", `${Math.round(api.authenticated * 100)} %`], ["status", api.status], ["origin", api.origin],
       ["answers", api.statuses.map(([status, n]) => `${status} × ${count(n)}`)], ["first seen", api.first_seen ? new Date(api.first_seen * 1000).toLocaleString() : ""], ["last seen", api.last_seen ? new Date(api.last_seen * 1000).toLocaleString() : ""],
       ["parameters", api.parameters.map((p) => `${p.name} (${p.kind})`)], ["id", h("code", {}, api.id)],
@@ -240,12 +253,13 @@ export function apiDetail(api) {
   if (api.objects.length) parts.push(section("Objects it names", ...api.objects.map((o) => h("div", { class: "item" }, h("div", { class: "item-head" }, h("span", {}, `${o.kind} in ${o.place}`), badge(o.exclusive ? "belongs to one caller" : "shared", o.exclusive ? "ok" : "")), o.evidence ? h("p", { class: "dim" }, o.evidence) : null))));
   const schemas = [["Query", api.query], ["Request body", api.request], ...api.responses.map(([status, schema]) => [`Response ${status}`, schema])];
   for (const [title, schema] of schemas) if (schema.fields.length) parts.push(section(`${title}, from ${count(schema.samples)} samples`, fields(schema.fields)));
-  return parts;
+  if (api.selection.length) parts.push(section("Fields asked for", facts(api.selection.slice(0, 200).map(([path, n]) => [path, count(n)]))));
+  return parts.filter((part) => part !== null);
 }
 
 function fields(list) {
   const rows = list.slice(0, 200).map((f) => h("tr", {},
-    h("td", { class: "mono" }, f.place), h("td", {}, f.kinds.join(" | ") + (f.format ? ` (${f.format})` : "")),
-    h("td", {}, f.of && f.seen === f.of ? "always" : f.of ? `${Math.round((100 * f.seen) / f.of)} %` : ""), h("td", {}, f.data_class ? badge(f.data_class, "data") : "")));
+    h("td", { class: "mono" }, f.place), h("td", {}, f.kinds.join(" | ") + (f.format ? ` (${f.format})` : "") + (f.enum.length ? `: ${f.enum.join(", ")}` : "")),
+    h("td", {}, !f.seen ? "never seen" : f.of && f.seen === f.of ? "always" : f.of ? `${Math.round((100 * f.seen) / f.of)} %` : ""), h("td", {}, f.data_class ? badge(f.data_class, "data") : "")));
   return h("table", { class: "fields" }, h("thead", {}, h("tr", {}, ...["Field", "Kind", "There", "Data"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ...rows));
 }

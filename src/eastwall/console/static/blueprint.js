@@ -1,0 +1,79 @@
+// The views beside APIs and findings: changes, who calls, sensitive data, attack paths. Drawn when looked at.
+import { ago, badge, count, h, method, template } from "/static/views.js";
+
+const MOST = 500;
+const STRENGTH = ["nobody said who", "guessed", "asserted", "verified"];
+const STRENGTH_KIND = ["bad", "warn", "info", "ok"];
+
+export const STATE_KIND = { shadow: "bad", zombie: "bad", ghost: "warn", managed: "ok", observed: "" };
+const FLAG_KIND = { unauthenticated: "bad", "missing-authentication": "bad", "internet-facing": "warn", "agent-reachable": "warn", admin: "warn", orphan: "warn", deprecated: "warn", "old-version": "warn", vanished: "warn", "third-party": "info", new: "info" };
+const CHANGE_KIND = { new: "info", changed: "warn", vanished: "bad", returned: "ok" };
+
+export const stateBadge = (state) => badge(state, STATE_KIND[state] ?? "");
+export const flagBadge = (flag) => badge(flag, FLAG_KIND[flag] ?? "");
+
+export function risk(score, level) {
+  return h("span", { class: `risk ${["low", "medium", "high", "critical"].includes(level) ? level : ""}`, title: `risk ${score} of 100` }, String(score));
+}
+
+const head = (title, note, ...more) => h("div", { class: "card-head" }, h("h2", {}, title), note ? h("p", { class: "dim" }, note) : null, ...more);
+const empty = (title, text) => h("div", { class: "empty" }, h("strong", {}, title), h("span", {}, text));
+const operation = (item) => h("span", { class: "operation" }, method(item.method), template(item.template), h("span", { class: "service" }, item.service));
+
+function grid(columns, rows, label) {
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ...rows)));
+}
+
+function cut(list) {
+  return list.length > MOST ? ` The first ${count(MOST)} of ${count(list.length)} are shown.` : "";
+}
+
+function openApi(id, ...children) {
+  return h("button", { class: "api", type: "button", onclick: () => { location.hash = `api/${id}`; } }, ...children);
+}
+
+export function changes(list, now) {
+  const rows = list.slice(0, MOST).map((c) => h("tr", {},
+    h("td", { class: "dim nowrap", title: new Date(c.time * 1000).toLocaleString() }, ago(c.time, now)), h("td", {}, badge(c.kind, CHANGE_KIND[c.kind] ?? "")),
+    h("td", {}, c.endpoint ? openApi(c.endpoint, operation(c)) : h("span", { class: "service" }, c.service)), h("td", {}, c.detail)));
+  return [head("What is new, changed or gone", `Newest first.${cut(list)}`), rows.length ? grid(["When", "What", "API", "Detail"], rows, "Changes") : empty("Nothing changed", "What appears, changes or goes after a service was first learned is told here.")];
+}
+
+export function identities(list, now) {
+  const rows = list.slice(0, MOST).map((who) => h("tr", {},
+    h("td", {}, h("button", { class: "api", type: "button", onclick: () => { location.hash = `identity/${encodeURIComponent(who.actor)}`; } }, h("span", { class: "template" }, who.actor))),
+    h("td", {}, badge(who.kind, who.kind === "agent" ? "data" : ""), " ", h("span", { class: "dim" }, who.cls)),
+    h("td", {}, badge(STRENGTH[who.strength] ?? "", STRENGTH_KIND[who.strength] ?? "")), h("td", { class: "num" }, count(who.calls)), h("td", { class: "num" }, count(who.operations.length)),
+    h("td", {}, h("span", { class: "badges" }, ...who.data_classes.map((name) => badge(name, "data")))), h("td", { class: "dim nowrap" }, ago(who.last_seen, now))));
+  return [head("Who calls", `Most calls first.${cut(list)}`), rows.length ? grid(["Identity", "Class", "Proved", "Calls", "APIs", "Data given", "Last seen"], rows, "Identities") : empty("Nobody called yet", "Every caller shows up here: people, workloads, agents, keys and addresses.")];
+}
+
+export function identity(who) {
+  const row = (name, ...values) => (values.filter(Boolean).length ? [h("dt", {}, name), h("dd", {}, ...values)] : []);
+  return [
+    h("dl", { class: "facts" },
+      ...row("proved", badge(STRENGTH[who.strength] ?? "", STRENGTH_KIND[who.strength] ?? "")), ...row("class", who.cls), ...row("calls", `${count(who.calls)} from ${count(who.sources)} addresses`),
+      ...row("first seen", new Date(who.first_seen * 1000).toLocaleString()), ...row("last seen", new Date(who.last_seen * 1000).toLocaleString()),
+      ...row("services", who.services.join(", ")), ...row("data given", ...who.data_classes.map((name) => badge(name, "data"))), ...row("agents", who.agents.join(", ")), ...row("credentials", who.faults.join(", "))),
+    h("section", {}, h("h3", {}, "What it does"), h("table", { class: "fields" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "API"), h("th", { scope: "col", class: "num" }, "Calls"))),
+      h("tbody", {}, ...who.operations.map((o) => h("tr", {}, h("td", {}, openApi(o.endpoint, h("span", { class: "template" }, o.title))), h("td", { class: "num" }, count(o.calls))))))),
+  ];
+}
+
+export function data(list) {
+  const rows = list.slice(0, MOST).map((flow) => h("tr", {},
+    h("td", {}, badge(flow.data_class, "data")), h("td", {}, flow.direction === "response" ? "given" : "taken", flow.egress ? badge("third party", "bad") : null), h("td", {}, openApi(flow.endpoint, operation(flow))),
+    h("td", { class: "mono" }, flow.place), h("td", { class: "num" }, `${Math.round(flow.confidence * 100)} %`),
+    h("td", { class: "dim" }, flow.callers.slice(0, 4).map(([caller, calls]) => `${caller} (${count(calls)})`).join(", ") + (flow.callers.length > 4 ? `, ${flow.callers.length - 4} more` : ""))));
+  return [head("Where sensitive data flows", `Per field and direction. Values are never stored.${cut(list)}`), rows.length ? grid(["Class", "", "API", "Field", "Sure", "To or from"], rows, "Data flows") : empty("No sensitive data seen yet", "Card numbers, e-mail addresses, national ids, secrets and more are recognised in every field of every message.")];
+}
+
+export function paths(list) {
+  const items = list.map((path, index) => h("li", { class: "path-item" },
+    h("div", { class: "path-head" }, h("span", { class: "dim" }, `${index + 1}`), risk(Math.round(path.score), path.score >= 75 ? "critical" : path.score >= 50 ? "high" : path.score >= 25 ? "medium" : "low"),
+      h("span", { class: "chain" }, ...path.labels.flatMap((label, at) => [at ? h("span", { class: "arrow", "aria-label": "leads to" }, "→") : null, h("span", { class: path.cut[0] === path.nodes[at] || path.cut[1] === path.nodes[at] ? "hop cut" : "hop" }, label)]))),
+    path.reasons.length ? h("ul", { class: "reasons" }, ...path.reasons.map((reason) => h("li", {}, reason))) : null,
+    path.advice ? h("p", { class: "topass" }, path.advice) : null));
+  return [head("Attack paths", "From where an attacker can stand to what is worth stealing or ruling; worst first."), items.length ? h("ol", { class: "paths" }, ...items) : empty("No attack path", "Nothing sensitive is reached from the internet or by an agent, as far as was seen. Say what faces the internet with `exposure` in a Service policy.")];
+}

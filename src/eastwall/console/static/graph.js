@@ -1,0 +1,116 @@
+// The graph as layers: callers, services, operations, then data and third parties. Labels are from traffic: text nodes only.
+import { count, h } from "/static/views.js";
+
+const NS = "http://www.w3.org/2000/svg";
+const LAYER = { internet: 0, identity: 0, service: 1, operation: 2, data: 3, external: 3 };
+const TITLES = ["Callers", "Services", "Operations", "Data and third parties"];
+const MOST = 60;
+const ROW = 26;
+const WIDTH = 1200;
+const X = [20, 300, 540, 1000];
+
+function svg(tag, attributes, ...children) {
+  const element = document.createElementNS(NS, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+function chosen(graph, words) {
+  const matches = (node) => words.every((word) => `${node.label} ${node.kind} ${node.flags.join(" ")}`.toLowerCase().includes(word));
+  const degree = new Map();
+  for (const edge of graph.edges) for (const end of [edge.source, edge.target]) degree.set(end, (degree.get(end) ?? 0) + edge.calls);
+  const near = new Set();
+  if (words.length) {
+    const hits = new Set(graph.nodes.filter(matches).map((node) => node.id));
+    for (const id of hits) near.add(id);
+    for (const edge of graph.edges) { if (hits.has(edge.source)) near.add(edge.target); if (hits.has(edge.target)) near.add(edge.source); }
+  }
+  const pool = words.length ? graph.nodes.filter((node) => near.has(node.id)) : graph.nodes;
+  const layers = [[], [], [], []];
+  for (const node of pool) if (node.kind in LAYER) layers[LAYER[node.kind]].push(node);
+  let left = 0;
+  const kept = layers.map((layer) => {
+    layer.sort((a, b) => b.risk - a.risk || (degree.get(b.id) ?? 0) - (degree.get(a.id) ?? 0) || (a.id < b.id ? -1 : 1));
+    left += Math.max(0, layer.length - MOST);
+    return layer.slice(0, MOST).sort((a, b) => (a.label < b.label ? -1 : a.label > b.label ? 1 : 0));
+  });
+  return { kept, left };
+}
+
+function order(layers, edges) {
+  // Two passes of the barycentre heuristic (Sugiyama): each node near the middle of its neighbours in the layer before.
+  const rank = new Map();
+  layers.forEach((layer) => layer.forEach((node, at) => rank.set(node.id, at / Math.max(1, layer.length))));
+  for (let pass = 0; pass < 2; pass += 1) {
+    for (const layer of [layers[1], layers[2], layers[3], layers[0]]) {
+      const middle = new Map(layer.map((node) => {
+        const near = edges.flatMap((edge) => (edge.source === node.id ? [rank.get(edge.target)] : edge.target === node.id ? [rank.get(edge.source)] : [])).filter((r) => r !== undefined);
+        return [node.id, near.length ? near.reduce((sum, r) => sum + r, 0) / near.length : rank.get(node.id)];
+      }));
+      layer.sort((a, b) => middle.get(a.id) - middle.get(b.id) || (a.id < b.id ? -1 : 1));
+      layer.forEach((node, at) => rank.set(node.id, at / Math.max(1, layer.length)));
+    }
+  }
+}
+
+export function graph(value, words, onFilter) {
+  const input = h("input", { type: "search", placeholder: "Filter: service, path, class ...", "aria-label": "Filter the graph" });
+  input.value = words.join(" ");
+  input.addEventListener("change", () => onFilter(input.value.toLowerCase().split(/\s+/).filter(Boolean)));
+  const { kept, left } = chosen(value, words);
+  const here = new Set(kept.flat().map((node) => node.id));
+  const edges = value.edges.filter((edge) => here.has(edge.source) && here.has(edge.target));
+  order(kept, edges);
+  const note = `${count(value.nodes.length)} nodes, ${count(value.edges.length)} edges.${left ? ` The ${count(left)} least risky are left out; filter to see them.` : ""} Choose a node to see what it reaches.`;
+  const top = h("div", { class: "card-head" }, h("h2", {}, "Graph"), h("p", { class: "dim" }, note), input);
+  if (!here.size) return [top, h("div", { class: "empty" }, h("strong", {}, words.length ? "Nothing matches" : "No calls seen yet"))];
+  const height = 50 + ROW * Math.max(...kept.map((layer) => layer.length));
+  const at = new Map();
+  kept.forEach((layer, column) => layer.forEach((node, row) => at.set(node.id, [X[column], 50 + row * ROW])));
+  const lines = edges.map((edge) => {
+    const [x1, y1] = at.get(edge.source);
+    const [x2, y2] = at.get(edge.target);
+    const from = x1 < x2 ? x1 + 190 : x1 === x2 ? x1 : x1;
+    const bend = x1 === x2 ? 40 : Math.abs(x2 - from) / 2;
+    const line = svg("path", { class: `edge ${edge.kind === "carries" ? "data" : edge.kind === "leads-to" ? "leads" : ""}`, d: `M${from},${y1} C${from + (x1 === x2 ? -bend : bend)},${y1} ${x2 - bend},${y2} ${x2 - 8},${y2}`, "stroke-width": (1 + Math.log10(1 + edge.calls) / 2).toFixed(2) });
+    line.append(svg("title", {}, `${edge.kind}: ${edge.calls} calls${edge.evidence ? `, ${edge.evidence}` : ""}${edge.confidence < 1 ? `, ${Math.round(edge.confidence * 100)} % sure` : ""}`));
+    return { edge, line };
+  });
+  const picture = svg("svg", { class: "graph", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": "Graph of callers, services, operations and data" });
+  picture.append(...TITLES.map((title, column) => svg("text", { class: "layer", x: X[column], y: 22 }, title)), ...lines.map((item) => item.line));
+  const nodes = new Map();
+  const reach = (start, forward) => {
+    const found = new Set([start]);
+    const queue = [start];
+    while (queue.length) {
+      const id = queue.pop();
+      for (const edge of edges) {
+        const next = forward ? (edge.source === id ? edge.target : "") : edge.target === id ? edge.source : "";
+        if (next && !found.has(next)) { found.add(next); queue.push(next); }
+      }
+    }
+    return found;
+  };
+  const choose = (id) => {
+    const down = reach(id, true);
+    const up = reach(id, false);
+    picture.classList.add("chosen");
+    for (const [key, element] of nodes) element.classList.toggle("on", down.has(key) || up.has(key));
+    for (const { edge, line } of lines) line.classList.toggle("on", (down.has(edge.source) && down.has(edge.target)) || (up.has(edge.source) && up.has(edge.target)));
+  };
+  for (const node of kept.flat()) {
+    const [x, y] = at.get(node.id);
+    const marks = node.flags.filter((flag) => ["internet-facing", "agent-reachable", "admin", "sensitive", "agent"].includes(flag));
+    const element = svg("g", { class: `node ${node.kind} ${node.risk >= 50 ? "risky" : ""}`, tabindex: "0", role: "button", "aria-label": `${node.kind} ${node.label}` },
+      svg("circle", { cx: x, cy: y, r: 5 }), svg("text", { x: x + 11, y: y + 4 }, short(node.label, node.kind === "operation" ? 60 : 28) + (marks.length ? ` · ${marks.join(" · ")}` : "")));
+    element.append(svg("title", {}, `${node.kind} ${node.label}${node.flags.length ? ` (${node.flags.join(", ")})` : ""}${node.risk ? `, risk ${node.risk}` : ""}`));
+    element.addEventListener("click", () => choose(node.id));
+    element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node.id); } });
+    nodes.set(node.id, element);
+    picture.append(element);
+  }
+  return [top, h("div", { class: "scroll graph-scroll", tabindex: "0", role: "region", "aria-label": "Graph" }, picture)];
+}
