@@ -91,6 +91,9 @@ def test_bad_urls(url: str) -> None:
         ("https://api.example/", Target("api.example", 443, True)),
         ("http://[::1]:9", Target("::1", 9, False)),
         ("http://a", Target("a", 80, False)),
+        ("grpc://a:9", Target("a", 9, False, http2=True)),
+        ("h2c://a", Target("a", 80, False, http2=True)),
+        ("grpcs://a", Target("a", 443, True, http2=True)),
     ],
 )
 def test_good_urls(url: str, target: Target) -> None:

@@ -42,7 +42,8 @@ class Upstream(Struct, frozen=True):
     name: str
     """As in its scope: letters, digits, `.`, `_`, `-`."""
     url: str
-    """`http://HOST:PORT` or `https://HOST[:PORT]`; no path."""
+    """`http://HOST:PORT` or `https://HOST[:PORT]`; `grpc://HOST:PORT` (or `h2c://`) for HTTP/2 in plain text, as gRPC services speak it,
+    `grpcs://HOST[:PORT]` for HTTP/2 over TLS; no path."""
     scope: ServiceScope
     """How calls to it are treated. A change of it alone is hot: no connection is dropped."""
     listen: tuple[str, int] | None = None
@@ -57,7 +58,7 @@ class Upstream(Struct, frozen=True):
     """https: PEM file to present to the service; needs `client_key`."""
     client_key: Path | None = None
     http2: bool | None = None
-    """Speak HTTP/2 to it (needed for gRPC over plain text). None: https negotiates, http speaks HTTP/1.1."""
+    """Speak HTTP/2 to it, whatever the scheme says. None: by the scheme; https negotiates, http speaks HTTP/1.1."""
 
 
 class Proxy(Struct, frozen=True):
@@ -111,6 +112,18 @@ class Target(Struct, frozen=True):
     host: str
     port: int
     tls: bool
+    http2: bool | None = None
+    """True: only HTTP/2. None: whatever TLS negotiates; HTTP/1.1 in plain text."""
+
+
+SCHEMES: Final = {
+    "http": (False, None),
+    "https": (True, None),
+    "grpc": (False, True),
+    "h2c": (False, True),
+    "grpcs": (True, True),
+}
+"""Scheme of an upstream's URL -> (TLS, HTTP/2)."""
 
 
 def target_of(upstream: Upstream) -> Target:
@@ -121,7 +134,7 @@ def target_of(upstream: Upstream) -> Target:
         port = url.port
     except ValueError as error:
         raise ProxyError(f"{problem}: {error}") from error
-    if url.scheme not in ("http", "https") or not url.hostname or url.username or "@" in url.netloc:
+    if url.scheme not in SCHEMES or not url.hostname or url.username or "@" in url.netloc:
         raise ProxyError(problem)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ProxyError(
@@ -129,7 +142,8 @@ def target_of(upstream: Upstream) -> Target:
         )
     if port == 0:
         raise ProxyError(problem)
-    return Target(url.hostname, port or (443 if url.scheme == "https" else 80), url.scheme == "https")
+    tls, http2 = SCHEMES[url.scheme]
+    return Target(url.hostname, port or (443 if tls else 80), tls, upstream.http2 if upstream.http2 is not None else http2)
 
 
 def hosts_of(upstream: Upstream) -> tuple[str, ...]:

@@ -289,7 +289,7 @@ def _cluster(proxy: Proxy, upstream: Upstream) -> dict[str, Any]:
                 "@type": _CORE + "extensions.upstreams.http.v3.HttpProtocolOptions",
                 # Below the keep-alive time of common servers (5 s), so that they do not close a connection as we use it.
                 "common_http_protocol_options": {"idle_timeout": "4s", "max_headers_count": 1000},
-                **_upstream_protocol(upstream, target),
+                **_upstream_protocol(target),
             }
         },
     }
@@ -300,10 +300,10 @@ def _cluster(proxy: Proxy, upstream: Upstream) -> dict[str, Any]:
     return cluster
 
 
-def _upstream_protocol(upstream: Upstream, target: Target) -> dict[str, Any]:
-    if upstream.http2:
+def _upstream_protocol(target: Target) -> dict[str, Any]:
+    if target.http2:
         return {"explicit_http_config": {"http2_protocol_options": {"allow_connect": True}}}
-    if upstream.http2 is None and target.tls:
+    if target.http2 is None and target.tls:
         return {"auto_config": {"http_protocol_options": {}, "http2_protocol_options": {"allow_connect": True}}}
     return {"explicit_http_config": {"http_protocol_options": {}}}
 
@@ -345,7 +345,7 @@ def _upstream_tls(proxy: Proxy, upstream: Upstream, target: Target) -> dict[str,
             "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": name}}],
         },
     }
-    if upstream.http2:
+    if target.http2:
         common["alpn_protocols"] = ["h2"]
     if upstream.client_certificate is not None:
         pair = {"certificate_chain": _file(upstream.client_certificate), "private_key": _file(upstream.client_key)}
