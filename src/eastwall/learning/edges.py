@@ -17,7 +17,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.learning.correlation import Correlation, Link
+from eastwall.learning.correlation import Correlation
+from eastwall.learning.link_counts import Link
 from eastwall.learning.sketch import hash64
 from eastwall.model.record import CallRecord
 
@@ -30,6 +31,7 @@ MAX_FLOWS = 512
 """(direction, data class, caller) per operation, and operations per third party; the quarter used least leaves."""
 
 _VERSION = regex(r"(?:^|[.+-])v(\d{1,4})(?:[.+-]|$)")
+_MACHINES = ("workload", "client")
 _NOT_REACHED = frozenset({0, 401, 403, 404, 405, 407, 410, 429, 501, 502, 503, 504})
 """Answers with which a service, or what stands before it, says that the call did nothing."""
 
@@ -151,12 +153,13 @@ class Edges:
         if let_through and status:
             # Who is only an address says little; who passes on a user's token says which call it was made for.
             actor = "" if record.actor_kind == "address" else record.actor
+            caller = record.caller or (actor.partition(":")[2] if record.actor_kind in _MACHINES else "")
             self.correlation.add(
                 time,
                 record.duration_us / 1e6,
                 record.service,
                 endpoint_id,
-                service_of(record.caller),
+                service_of(caller),
                 actor,
                 _client(record.source, record.user_agent),
                 record.trace,

@@ -15,8 +15,8 @@ from eastwall.discovery.attack_paths import attack_paths
 from eastwall.discovery.drift import drift, ordered, service_drift, undeclared
 from eastwall.discovery.graph import Caller, Flow, Leads, Operation, assemble
 from eastwall.learning.changes import Changes
-from eastwall.learning.correlation import Link
 from eastwall.learning.edges import Edges, Seen, Tables, service_of
+from eastwall.learning.link_counts import Link
 from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Risk
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.snapshot import CustomDataClass, ServiceScope

@@ -1,0 +1,280 @@
+"""Which calls of a slice of time lie within which others, in traces and, where there are none, by timing beyond chance.
+
+**Trace** (W3C Trace Context, traceparent): a call leads to another when the other's parent span is its own; or, where spans are not
+known, when both are of one trace, the other lies within it in time, and the other's caller, where known, is the service of the first. Of
+several the innermost. Where the caller is not known, pairs that in other traces lie beside each other count against it.
+
+**Timing**: an *event* is a call that no trace explains. Its *candidates* are the calls of other services that it lies within: those of the
+service that calls, where that is known; else those of the same actor, whose identity was passed on; for network addresses all. Calls
+of the very same client (address and user agent) are no candidates: who called the first called the second too. How often that would
+be by chance comes from interval jitter (Amarasingham et al., "Conditional modeling and the jitter method of spike resynchronization",
+J. Neurophysiol. 2012): were the event anywhere else within its interval of 1, 5 or 30 s, it would lie within a call of the candidate with
+the share of the interval that these calls cover. So load that comes and goes, or a busy service, makes no links.
+What a page asks for all at once lies across each other as often as within; calls that overlap without lying within count against a link.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from eastwall.learning.link_counts import MICRO, Tally, Target
+
+SLICE = 30.0
+"""Seconds."""
+TOLERANCE = 0.010
+"""Seconds by which a call may stick out of the one that it lies within."""
+MAX_SPANS = 48
+"""Calls of one trace within a slice; the first ones are looked at."""
+MAX_WITHIN = 24
+"""Calls that one event may lie within; with more at once, the latest begun count."""
+MAX_EVENTS = 2_000
+"""Events per target and slice; the first ones count."""
+LONGEST = SLICE / 2
+"""Longer calls (streams) are no candidates for timing: nearly everything lies within them."""
+INTERVALS = (1.0, 5.0, 30.0)
+"""Widths for the jitter; the first that is at least eight times the candidate's usual length."""
+
+
+class Call(NamedTuple):
+    """What is kept of a record until its slice is judged. Times in seconds within the slice."""
+
+    start: float
+    end: float
+    service: str
+    operation: str
+    """Endpoint id."""
+    caller: str
+    """Service that calls, as far as known."""
+    actor: str
+    """Empty for addresses."""
+    client: str
+    """Address and user agent; empty when they tell nobody from anybody."""
+    trace: str
+    parent: str
+    span: str
+
+
+# --- one slice
+
+
+def judge(calls: list[Call], base: float) -> Tally:
+    """What the calls of one slice say. `base`: Unix seconds at which the slice begins."""
+    tally = Tally()
+    calls = sorted(calls)
+    explained = _traces(calls, base, tally)
+    _timing(calls, base, explained, tally)
+    return tally
+
+
+def _inside(inner: Call, outer: Call) -> bool:
+    return (
+        outer.start <= inner.start + TOLERANCE
+        and inner.end <= outer.end + TOLERANCE
+        and inner.end - inner.start < outer.end - outer.start
+    )
+
+
+def _traces(calls: list[Call], base: float, tally: Tally) -> set[int]:
+    """Count links within traces; the positions of the calls that are explained by one."""
+    explained: set[int] = set()
+    traces: dict[str, list[int]] = {}
+    for at, call in enumerate(calls):
+        if call.trace:
+            traces.setdefault(call.trace, []).append(at)
+    for members in traces.values():
+        if len(members) < 2:
+            continue
+        del members[MAX_SPANS:]
+        spans = {calls[at].span: at for at in members if calls[at].span}
+        services = {calls[at].service for at in members}
+        apart: set[tuple[str, str]] = set()
+        for at in members:
+            call = calls[at]
+            parent = spans.get(call.parent) if call.parent else None
+            sure = parent is not None and parent != at
+            if not sure:
+                parent, beside = _enclosing(calls, members, at, call.caller if call.caller in services else "")
+                apart.update((calls[other].operation, call.operation) for other in beside)
+            if parent is not None and parent != at:
+                explained.add(at)
+                tally.link((calls[parent].operation, call.operation), 1, base + call.start, base + call.start, int(sure))
+        tally.apart.update(apart)
+    return explained
+
+
+def _enclosing(calls: list[Call], members: list[int], at: int, caller: str) -> tuple[int | None, list[int]]:
+    """The innermost call of a trace that this one lies within; and those of other services that it lies beside."""
+    call = calls[at]
+    best: int | None = None
+    beside: list[int] = []
+    for other in members:
+        outer = calls[other]
+        if other == at or (outer.service != caller if caller else outer.service == call.service):
+            continue
+        if _inside(call, outer):
+            if best is None or _inside(outer, calls[best]):
+                best = other
+        elif not caller and not _inside(outer, call):
+            beside.append(other)
+    if best is not None:
+        # What encloses the innermost one, or is enclosed by it, is no contradiction.
+        beside = [other for other in beside if not _inside(calls[other], calls[best])]
+    return best, beside
+
+
+class _Cover:
+    """How much of each interval the calls of one operation cover."""
+
+    __slots__ = ("ends", "lengths", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.lengths: list[float] = []
+
+    def add(self, start: float, end: float) -> None:
+        """In order of start; overlapping calls count once."""
+        self.lengths.append(end - start)
+        if self.ends and start <= self.ends[-1]:
+            self.ends[-1] = max(self.ends[-1], end)
+        else:
+            self.starts.append(start)
+            self.ends.append(end)
+
+    def width(self) -> float:
+        usual = sorted(self.lengths)[len(self.lengths) // 2]
+        return next((width for width in INTERVALS if width >= 8 * usual), INTERVALS[-1])
+
+    def shares(self, width: float) -> dict[int, float]:
+        """Interval -> the share of it that is covered."""
+        found: dict[int, float] = {}
+        for start, end in zip(self.starts, self.ends, strict=True):
+            at = int(start // width)
+            while at * width < end:
+                found[at] = found.get(at, 0.0) + (min(end, (at + 1) * width) - max(start, at * width)) / width
+                at += 1
+        return found
+
+
+def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -> None:
+    """Count, for calls that no trace explains, what they lie within, and what they would by chance."""
+    services = {call.service for call in calls}
+    if len(services) < 2:
+        return
+    passed_on = _passed_on(calls)
+    pools: dict[tuple[str, str], dict[str, _Cover]] = {}
+    events: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
+    """Target -> pool -> starts."""
+    last: dict[tuple[str, str], tuple[int, ...]] = {}
+    active: list[tuple[float, int]] = []
+    """Heap of (end, position) of the calls that are open."""
+    asked = {_pool(call, services, passed_on)[0] for at, call in enumerate(calls) if at not in explained}
+    for at, call in enumerate(calls):
+        while active and active[0][0] < call.start - TOLERANCE:
+            heappop(active)
+        if at not in explained:
+            key, how = _pool(call, services, passed_on)
+            target = (call.operation, how)
+            within = [other for _, other in active if _inside(call, calls[other]) and _of_pool(call, calls[other], key)]
+            if len(within) > MAX_WITHIN:
+                within = sorted(within)[-MAX_WITHIN:]
+            lying = tuple(sorted(within))
+            starts = events.setdefault(target, {}).setdefault(key, [])
+            # Ten calls out of one are one event, as far as chance is concerned.
+            if (not lying or last.get(target) != lying) and len(starts) < MAX_EVENTS:
+                last[target] = lying
+                starts.append(call.start)
+                around = {calls[other].operation for other in lying}
+                _event(tally, target, sorted(around), base + call.start)
+                near = [other for _, other in active] + _begun_within(calls, at)
+                tally.targets[target].beside.update({calls[o].operation for o in near if _of_pool(call, calls[o], key)} - around)
+        if call.end - call.start <= LONGEST:
+            heappush(active, (call.end, at))
+            for key in (("service", call.service), ("actor", call.actor), ("any", "")):
+                if key in asked:
+                    pools.setdefault(key, {}).setdefault(call.operation, _Cover()).add(call.start, call.end)
+    _chances(events, pools, calls, tally)
+
+
+def _passed_on(calls: Iterable[Call]) -> set[str]:
+    """Actors that call more than one service: their identity may have been passed on from one to the other."""
+    first: dict[str, str] = {}
+    return {call.actor for call in calls if call.actor and first.setdefault(call.actor, call.service) != call.service}
+
+
+def _pool(call: Call, services: set[str], passed_on: set[str]) -> tuple[tuple[str, str], str]:
+    """The pool of calls in which this one's cause is looked for, and how its caller is known."""
+    if call.caller in services and call.caller != call.service:
+        return ("service", call.caller), "service:" + call.caller
+    if call.actor in passed_on or (call.actor and not call.caller):
+        return ("actor", call.actor), "actor"
+    return ("any", ""), "any:" + call.caller
+
+
+def _of_pool(call: Call, other: Call, pool: tuple[str, str]) -> bool:
+    """Whether another call may be this one's cause, but for its time."""
+    if other.service == call.service:
+        return False
+    if pool[0] == "service":
+        return other.service == pool[1]
+    if call.client and call.client == other.client:
+        return False
+    return pool[0] == "any" or other.actor == pool[1]
+
+
+def _begun_within(calls: list[Call], at: int) -> list[int]:
+    """The next calls that begin before this one ends."""
+    end = calls[at].end
+    found = []
+    for other in range(at + 1, min(at + 1 + MAX_WITHIN, len(calls))):
+        if calls[other].start >= end:
+            break
+        found.append(other)
+    return found
+
+
+def _event(tally: Tally, target: tuple[str, str], within: list[str], time: float) -> None:
+    counts = tally.targets.get(target)
+    if counts is None:
+        counts = tally.targets[target] = Target()
+        counts.first = time
+    counts.events += 1
+    counts.first = min(counts.first, time)
+    counts.last = max(counts.last, time)
+    if within:
+        counts.sets[tuple(within)] += 1
+
+
+def _chances(
+    events: Mapping[tuple[str, str], Mapping[tuple[str, str], list[float]]],
+    pools: Mapping[tuple[str, str], Mapping[str, _Cover]],
+    calls: list[Call],
+    tally: Tally,
+) -> None:
+    home = {call.operation: call.service for call in calls}
+    shares: dict[tuple[tuple[str, str], str], tuple[float, dict[int, float]]] = {}
+    for target, by_pool in events.items():
+        counts = tally.targets.get(target)
+        if counts is None:
+            continue
+        service = home[target[0]]
+        for key, starts in by_pool.items():
+            binned = {width: Counter(int(start // width) for start in starts) for width in INTERVALS}
+            for operation, cover in pools.get(key, {}).items():
+                if home[operation] == service:
+                    continue
+                known = shares.get((key, operation))
+                if known is None:
+                    width = cover.width()
+                    known = shares[(key, operation)] = (width, cover.shares(width))
+                width, covered = known
+                bins = binned[width]
+                if len(bins) > len(covered):
+                    chance = sum(share * bins[at] for at, share in covered.items() if at in bins)
+                else:
+                    chance = sum(covered[at] * n for at, n in bins.items() if at in covered)
+                if chance:
+                    counts.expected[operation] += max(1, round(chance * MICRO))
