@@ -83,6 +83,7 @@ def build_options(
     deadline_ms: int,
     tls: Tls | None = None,
     upstream_ca: Path | None = None,
+    collector: tuple[str, ...] = (),
 ) -> Options:
     """The options of a Supervisor. Raises Failure."""
     host, port = parse_address(listen, "--listen")
@@ -120,7 +121,20 @@ def build_options(
         check(proxy)
     except ProxyError as error:
         raise Failure(str(error), USAGE) from None
-    return Options(data=directory, proxy=proxy, console=parse_address(console, "--console"), policy=policy, mode=mode)
+    where = parse_address(console, "--console")
+    return Options(data=directory, proxy=proxy, console=where, policy=policy, mode=mode, collector=collector)
+
+
+def parse_receivers(given: dict[str, str | None], ask_token: bool) -> tuple[str, ...]:
+    """Arguments of the receivers' process; empty when there are none. Raises Failure."""
+    arguments: list[str] = []
+    for option, text in given.items():
+        if text:
+            host, port = parse_address(text, option)
+            arguments += [option, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    if ask_token and not arguments:
+        raise Failure("--ingest-token needs --otlp, --otlp-http or --als", USAGE)
+    return (*arguments, "--token") if ask_token else tuple(arguments)
 
 
 @click.command(short_help="Put Eastwall in front of services.")
@@ -166,6 +180,14 @@ def build_options(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="CA of https upstreams [default: the system's].",
 )
+@click.option("--otlp", metavar="HOST:PORT", help="Receive OpenTelemetry traces over gRPC, e.g. 127.0.0.1:4317.")
+@click.option("--otlp-http", metavar="HOST:PORT", help="Receive OpenTelemetry traces over HTTP, e.g. 127.0.0.1:4318.")
+@click.option("--als", metavar="HOST:PORT", help="Receive Envoy's gRPC access logs.")
+@click.option(
+    "--ingest-token",
+    is_flag=True,
+    help="Ask the senders of traces and logs for the token in DATA/secrets/ingest-token; beyond loopback they always are.",
+)
 @json_option
 def up(
     upstreams: tuple[str, ...],
@@ -181,6 +203,10 @@ def up(
     key: Path | None,
     client_ca: Path | None,
     upstream_ca: Path | None,
+    otlp: str | None,
+    otlp_http: str | None,
+    als: str | None,
+    ingest_token: bool,
     as_json: bool,
 ) -> None:
     """Put Eastwall in front of services and stay until Ctrl-C.
@@ -189,7 +215,10 @@ def up(
     `eastwall mode enforce`.
     """
     tls = parse_tls(certificate, key, client_ca)
-    options = build_options(upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca)
+    collector = parse_receivers({"--otlp": otlp, "--otlp-http": otlp_http, "--als": als}, ingest_token)
+    options = build_options(
+        upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca, collector
+    )
     out = Console(stderr=as_json, highlight=False)
     supervisor = Supervisor(options, lambda text: out.print(f"[yellow]![/] {text}"))
     supervisor.install_signals()
@@ -233,6 +262,9 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
     out.print(f"console  [link={url}]{url}[/link]", soft_wrap=True)
     out.print(f"token    {token}", soft_wrap=True)
     out.print(f"data     {options.data.root}", soft_wrap=True)
+    receivers = [arg for arg in options.collector if arg != "--token"]
+    for option, address in zip(receivers[::2], receivers[1::2], strict=True):
+        out.print(f"{option.removeprefix('--'):<9}{address}", soft_wrap=True)
     out.print("Ctrl-C drains and stops.")
 
 

@@ -127,13 +127,16 @@ class Importer:
         *,
         service: str = "",
         beat: Path | None = None,
+        wait: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`name` is the spool's folder. `service` stands in place of what the calls say."""
+        """`name` is the spool's folder. `service` stands in place of what the calls say. `wait`: rather wait for the disk than lose
+        records; without it the caller has to look at `waiting`."""
         self.skipped = Skipped()
         self.taken = Imported(services=Counter(), origins=Counter())
         self._service = service
         self._clock = clock
+        self._wait_for_disk = wait
         self._spool = SpoolWriter(data.spool, name)
         self._stamp = _Stamp(self._spool)
         self._store = _Discovering(FileSnapshotStore(data.snapshots))
@@ -198,8 +201,13 @@ class Importer:
         """Write what has gathered, look for a new snapshot, say that we live. Raises SpoolFullError."""
         self._now = self._clock()
         self.engine.tick(self._now)
-        if self._spool.buffered > WAIT_BYTES:
+        if self._wait_for_disk and self.waiting:
             self._wait()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether records gather in memory because the disk takes none."""
+        return self._spool.buffered > WAIT_BYTES
 
     def _wait(self) -> None:
         deadline = time.monotonic() + WAIT_SECONDS

@@ -1,6 +1,6 @@
 """What `eastwall up` runs: starts control, engines and Envoy, restarts what dies, drains in the right order at the end.
 
-Start order: control (publishes the first snapshot), engines (read it), Envoy (asks them). Stop order is the reverse, so that no
+Start order: control (publishes the first snapshot), engines and collector (read it), Envoy (asks them). Stop order is the reverse, so that no
 call arrives that nobody judges and no record is left that nobody stores.
 """
 
@@ -47,6 +47,8 @@ class Options(Struct, frozen=True):
     policy: Path | None = None
     mode: str | None = None
     """Mode given on the command line; None keeps what was set before (discover on a new data directory)."""
+    collector: tuple[str, ...] = ()
+    """Arguments of the receivers' process (`collector_main`); empty: there is none."""
 
 
 class _Child:
@@ -103,7 +105,7 @@ class Supervisor:
         self.restarts: dict[str, int] = {}
         self._tell = tell
         self.envoy = EnvoyProcess(options.proxy)
-        self._children = [self._control(), *self._engines()]
+        self._children = [self._control(), *self._engines(), *self._collector()]
         self._envoy_deaths = 0
         self._envoy_started = 0.0
 
@@ -125,6 +127,12 @@ class Supervisor:
             children.append(_Child(f"engine-{index}", command, self.options.data.logs / f"engine-{index}.log"))
         return children
 
+    def _collector(self) -> list[_Child]:
+        if not self.options.collector:
+            return []
+        command = [sys.executable, "-m", "eastwall.runtime.collector_main", "--data", str(self.options.data.root)]
+        return [_Child("collector", [*command, *self.options.collector], self.options.data.logs / "collector.log")]
+
     def start(self) -> None:
         """Start everything and wait until calls pass. Raises StartError; what had started is stopped again."""
         data = self.options.data
@@ -132,7 +140,8 @@ class Supervisor:
         data.control_file.unlink(missing_ok=True)
         try:
             save_proxy(data, self.options.proxy)
-            control, *engines = self._children
+            control, *others = self._children
+            engines = others[: len(self.options.proxy.engine_sockets)]
             control.start()
             self._await(control, data.control_file.exists)
             for engine, socket in zip(engines, self.options.proxy.engine_sockets, strict=True):
@@ -146,6 +155,11 @@ class Supervisor:
                 if self._snapshot_of(engine) == 0:
                     # It would let everything pass: it knows no service.
                     raise StartError(f"{engine.name} cannot use the snapshot: {engine.last_words()} (log: {engine.log})")
+            for collector in others[len(engines) :]:
+                beat = data.run / "engine-collector.json"
+                beat.unlink(missing_ok=True)
+                collector.start()
+                self._await(collector, beat.exists)
             # Control has applied the modes that were set before.
             self.envoy = EnvoyProcess(load_proxy(data) or self.options.proxy)
             self.envoy.start()
@@ -233,9 +247,9 @@ class Supervisor:
     def shutdown(self, drain: float = 5.0) -> None:
         """Stop in order: Envoy drains, engines write their last records, control stores them."""
         self.envoy.stop(drain)
-        control, *engines = self._children
-        for engine in engines:
-            engine.stop(5.0)
+        control, *others = self._children
+        for child in others:
+            child.stop(5.0)
         control.stop(30.0)
         for path in (self.options.data.control_file, self.options.data.proxy_file):
             path.unlink(missing_ok=True)

@@ -25,7 +25,8 @@ MAX_LINE = 64 << 10
 
 _QUOTED = r'"((?:[^"\\]|\\.)*+)"'
 _COMMON = re.compile(
-    r"(?:([^\s\"\[]{1,255}) )??(\S{1,255}) (\S{1,64}) ([^\[\"]{1,255}) \[(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
+    # Apache's vhost_combined has the virtual host before the address.
+    r"(?:([^\s\"\[]{1,255}) (?=(?:\d{1,3}\.){3}\d|[0-9a-fA-F]*:[0-9a-fA-F:.]+ ))?(\S{1,255}) (\S{1,64}) ([^\[\"]{1,255}) \[(\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
     + _QUOTED
     + r" (\d{3}|-) (\d+|-)(?: "
     + _QUOTED
@@ -34,9 +35,10 @@ _COMMON = re.compile(
     + r")?(.*)",
     re.DOTALL,
 )
+# Envoy escapes nothing: a user agent may hold quotes, so it is what stands between the fields that cannot.
 _ENVOY = re.compile(
-    r"\[(\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\] " + _QUOTED + r" (\d+) (\S+) (?:(\S+) (\S+) " + _QUOTED + r" )?"
-    r"(\d+|-) (\d+|-) (\d+|-) (\S+) " + r" ".join([_QUOTED] * 5) + "(.*)",
+    r'\[(\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\] "(.*?)" (\d+) (\S+) (?:(\S+) (\S+) "([^"]*)" )?'
+    r'(\d+|-) (\d+|-) (\d+|-) (\S+) "([^"]*)" "(.*)" "([^"]*)" "([^"]*)" "([^"]*)"(.*)',
     re.DOTALL,
 )
 _ALB = re.compile(
@@ -154,11 +156,11 @@ def _envoy(found: re.Match[str]) -> ObservedCall:
     address, port = split_address(remote)
     return made(
         request,
-        _plain(authority),
+        "" if authority == "-" else authority,
         status=int(status),
         time=seconds(when),
         duration_us=number(took) * 1000,
-        request_headers=_headers(None, agent),
+        request_headers={} if agent == "-" else {"user-agent": agent},
         request_bytes=number(received),
         response_bytes=number(sent),
         peer_address=address,
@@ -220,7 +222,8 @@ def assembled(method: str, target: str, host: str, scheme: str, **known: object)
             service = service_of(target)
         except ValueError:
             raise NotACall("not-http") from None
-    return ObservedCall(method=method, url=url, service=service, origin=ORIGIN, **known)  # type: ignore[arg-type]
+    known.setdefault("origin", ORIGIN)
+    return ObservedCall(method=method, url=url, service=service, **known)  # type: ignore[arg-type]
 
 
 _services: dict[tuple[str, str], str] = {}

@@ -127,6 +127,8 @@ def _made(known: dict[str, Any], duration_name: str, headers: dict[str, str], an
         method, target = text["method"], text["target"]
         if text.get("query") and "?" not in target:
             target += "?" + text["query"].removeprefix("?")
+        if not method:
+            raise ValueError("no-request")
         if not method.isascii() or not method[:1].isalpha() or len(method) > 32:
             raise ValueError("not-http")
         return access_log.assembled(method.upper(), target, host, scheme, **fields)

@@ -78,8 +78,7 @@ def read(stream: IO[bytes], name: str, head: bytes = b"", skipped: Skipped | Non
                     skipped.add("not-http", str(other))
                 continue
             except ValueError as fault:
-                # Broken JSON ends the reading: what follows may be anything. (A ValidationError is a DecodeError too.)
-                if skipped is None or type(fault) is msgspec.DecodeError:
+                if skipped is None or _is_syntax(fault):
                     raise _fault(fault, name, number, line, raw) from None
                 skipped.add("bad-entry", str(_fault(fault, name, number, line, raw)))
                 continue
@@ -96,6 +95,11 @@ class _NotHttp(ValueError):
 
 class _BadEntry(ValueError):
     """Lower-case words about the entry."""
+
+
+def _is_syntax(fault: ValueError) -> bool:
+    """Broken JSON ends the reading: what follows may be anything. (A ValidationError is a DecodeError too.)"""
+    return isinstance(fault, msgspec.DecodeError) and type(fault).__name__ == "DecodeError"
 
 
 def _fault(fault: ValueError, name: str, number: int, line: int, raw: bytes) -> SourceError:

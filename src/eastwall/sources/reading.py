@@ -10,13 +10,14 @@ from typing import IO
 
 import msgspec
 
-from eastwall.sources import access_log, har, lines
+from eastwall.sources import access_log, har, lines, mitmproxy, otlp
 from eastwall.sources.observed import ObservedCall, Skipped, SourceError
 
 __all__ = ["FORMATS", "ObservedCall", "Skipped", "SourceError", "detect", "read"]
 
 HEAD = 64 << 10
 """Bytes that are looked at to tell the format."""
+_PCAP_MAGICS = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x0a\x0d\x0d\x0a")
 EXPECTED = "a HAR document, an access log or lines `METHOD URL [STATUS]`"
 
 Reader = Callable[[IO[bytes], str, bytes, Skipped | None], Iterator[ObservedCall]]
@@ -26,7 +27,22 @@ def _lines(stream: IO[bytes], name: str, head: bytes, skipped: Skipped | None) -
     return lines.read(stream, name, head)
 
 
-FORMATS: dict[str, Reader] = {"har": har.read, "access-log": access_log.read, "lines": _lines}
+def _pcap(stream: IO[bytes], name: str, head: bytes, skipped: Skipped | None) -> Iterator[ObservedCall]:
+    try:
+        from eastwall.sources import pcap
+    except ImportError as error:
+        raise SourceError(f"{name}: packet captures need the package `{error.name}`: install eastwall[all]") from None
+    yield from pcap.read(stream, name, head, skipped)
+
+
+FORMATS: dict[str, Reader] = {
+    "har": har.read,
+    "mitmproxy": mitmproxy.read,
+    "pcap": _pcap,
+    "otlp": otlp.read,
+    "access-log": access_log.read,
+    "lines": _lines,
+}
 """Name for `--format` -> reader."""
 
 
@@ -78,6 +94,12 @@ class _Joined(io.RawIOBase):
 
 def detect(head: bytes) -> str:
     """Which of FORMATS the first bytes of an input look like; `lines` when like none."""
+    if head[:4] in _PCAP_MAGICS:
+        return "pcap"
+    if head[:1] == b"\0" and head[4:5] == b"\x0a":  # a length of four bytes, then the first field of an export request
+        return "otlp"
+    if re.match(rb"\d{1,12}:\d{1,9}:[a-z_]+;", head):
+        return "mitmproxy"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"{"):
         return _json(start)
@@ -90,6 +112,8 @@ def detect(head: bytes) -> str:
 def _json(start: bytes) -> str:
     if re.match(rb'\{\s*"log"\s*:', start):
         return "har"
+    if re.match(rb'\{\s*"resourceSpans"\s*:', start):
+        return "otlp"
     first = start.partition(b"\n")[0]
     try:
         fields = msgspec.json.decode(first, type=dict[str, msgspec.Raw])

@@ -1,0 +1,1 @@
+"""A vendored, wire-compatible subset of Envoy's protos, and what is generated from it."""
