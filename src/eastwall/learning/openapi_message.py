@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from re import compile as regex
 from typing import Any
 
+from eastwall.learning.places import parent_of
 from eastwall.model.endpoint import FieldProfile, Schema, Variant
 
 MIN_REQUIRED = 3
@@ -221,20 +222,6 @@ class Writer:
             node.items = _Node(items.place)
             node.items.field = items
         return self._schema(node, {}, 0, "")
-
-
-def parent_of(place: str, known: Mapping[str, Any]) -> tuple[str, str]:
-    """(parent place, last step) of a place. Names may hold dots: the longest place that is known, and above it, is the parent."""
-    at = len(place)
-    if place.endswith("[]"):
-        return place[:-2] or "$", "[]"
-    while (at := place.rfind(".", 0, at)) > 0:
-        if place[:at] in known:
-            return place[:at], place[at + 1 :]
-    head, dot, last = place.rpartition(".")
-    if dot and "[]" in place:
-        return head or "$", last or place
-    return "$", place
 
 
 def _required(field: FieldProfile, samples: int) -> bool:

@@ -97,7 +97,8 @@ def test_hits_can_be_handed_in() -> None:
 
 def test_query_and_other_bodies() -> None:
     found = by_place(None, query=(("page", "2"), ("page", "3"), ("since", "2026-01-01")), kind="none")
-    assert set(found) == {"query.page", "query.since"}
+    assert set(found) == {"query.page", "query.page[]", "query.since"}
+    assert [(f.kind, f.format, f.number) for f in found["query.page[]"]] == [("string", "integer", 2.0), ("string", "integer", 3.0)]
     assert found["query.since"][0].format == "date"
     assert set(by_place([{"a": 1}])) == {"$", "[]", "[].a"}
     assert set(by_place("text", kind="text")) == {"$"}
