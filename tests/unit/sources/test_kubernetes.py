@@ -13,14 +13,14 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.extproc.certificates import make
+from tests.unit.sources.cluster import Cluster, failure, listing, pod, served
 
 from eastwall.model.snapshot import Workload
 from eastwall.sources import kubernetes_watch
 from eastwall.sources.kubernetes import read
 from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.sources.observed import SourceError
-from tests.unit.extproc.certificates import make
-from tests.unit.sources.cluster import Cluster, failure, listing, pod, served
 
 SINCE = 1_777_888_800.0
 """STARTED in Unix seconds."""
