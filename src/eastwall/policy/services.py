@@ -32,15 +32,21 @@ def scopes_of(
     base = base or ServiceScope("")
     for policy, spec in _services(policies):
         scope = scopes.get(policy.name) or msgspec.structs.replace(base, name=policy.name)
+        labels = {**dict(scope.labels), **policy.labels, **spec.labels}
         scopes[policy.name] = ServiceScope(
             name=policy.name,
             mode=MODES[spec.mode] if spec.mode is not None else scope.mode,
             fail=spec.fail or scope.fail,
             hosts=spec.hosts or scope.hosts,
-            owner=spec.owner or scope.owner,
-            repository=spec.repository or scope.repository,
+            owner=spec.owner or scope.owner or labels.get("owner", "") or labels.get("team", ""),
+            repository=spec.repository or scope.repository or labels.get("repository", ""),
             max_body=parse_size(spec.max_body) if spec.max_body else scope.max_body,
             over_limit=spec.over_limit or scope.over_limit,
+            environment=spec.environment or scope.environment or labels.get("environment", ""),
+            exposure=spec.exposure or scope.exposure,
+            labels=tuple(sorted(labels.items())),
+            deprecated=spec.deprecated or scope.deprecated,
+            sensitivity=spec.admin or scope.sensitivity,
         )
     return tuple(scopes.values())
 
