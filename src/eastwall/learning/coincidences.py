@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from eastwall.learning.link_counts import MICRO, Tally, Target
@@ -28,8 +27,10 @@ TOLERANCE = 0.010
 """Seconds by which a call may stick out of the one that it lies within."""
 MAX_SPANS = 48
 """Calls of one trace within a slice; the first ones are looked at."""
-MAX_WITHIN = 24
-"""Calls that one event may lie within; with more at once, the latest begun count."""
+MAX_OPEN = 64
+"""Calls of a pool that are open at once and looked at: the latest begun."""
+MAX_AFTER = 24
+"""Calls that begin while an event lasts and are looked at."""
 MAX_EVENTS = 2_000
 """Events per target and slice; the first ones count."""
 LONGEST = SLICE / 2
@@ -90,39 +91,36 @@ def _traces(calls: list[Call], base: float, tally: Tally) -> set[int]:
         del members[MAX_SPANS:]
         spans = {calls[at].span: at for at in members if calls[at].span}
         services = {calls[at].service for at in members}
-        apart: set[tuple[str, str]] = set()
         for at in members:
             call = calls[at]
             parent = spans.get(call.parent) if call.parent else None
             sure = parent is not None and parent != at
             if not sure:
                 parent, beside = _enclosing(calls, members, at, call.caller if call.caller in services else "")
-                apart.update((calls[other].operation, call.operation) for other in beside)
+                tally.apart.update((other, call.operation) for other in beside)
             if parent is not None and parent != at:
                 explained.add(at)
                 tally.link((calls[parent].operation, call.operation), 1, base + call.start, base + call.start, int(sure))
-        tally.apart.update(apart)
     return explained
 
 
-def _enclosing(calls: list[Call], members: list[int], at: int, caller: str) -> tuple[int | None, list[int]]:
-    """The innermost call of a trace that this one lies within; and those of other services that it lies beside."""
+def _enclosing(calls: list[Call], members: list[int], at: int, caller: str) -> tuple[int | None, set[str]]:
+    """The innermost call of a trace that this one lies within; and, where its caller is not known, the operations that it lies beside."""
     call = calls[at]
     best: int | None = None
-    beside: list[int] = []
+    within: set[str] = set()
+    beside: set[str] = set()
     for other in members:
         outer = calls[other]
         if other == at or (outer.service != caller if caller else outer.service == call.service):
             continue
         if _inside(call, outer):
+            within.add(outer.operation)
             if best is None or _inside(outer, calls[best]):
                 best = other
         elif not caller and not _inside(outer, call):
-            beside.append(other)
-    if best is not None:
-        # What encloses the innermost one, or is enclosed by it, is no contradiction.
-        beside = [other for other in beside if not _inside(calls[other], calls[best])]
-    return best, beside
+            beside.add(outer.operation)
+    return best, beside - within
 
 
 class _Cover:
@@ -169,18 +167,15 @@ def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -
     events: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
     """Target -> pool -> starts."""
     last: dict[tuple[str, str], tuple[int, ...]] = {}
-    active: list[tuple[float, int]] = []
-    """Heap of (end, position) of the calls that are open."""
+    open_calls: dict[tuple[str, str], list[int]] = {}
+    """Pool -> its calls that may still be open, the latest begun last."""
     asked = {_pool(call, services, passed_on)[0] for at, call in enumerate(calls) if at not in explained}
     for at, call in enumerate(calls):
-        while active and active[0][0] < call.start - TOLERANCE:
-            heappop(active)
         if at not in explained:
             key, how = _pool(call, services, passed_on)
             target = (call.operation, how)
-            within = [other for _, other in active if _inside(call, calls[other]) and _of_pool(call, calls[other], key)]
-            if len(within) > MAX_WITHIN:
-                within = sorted(within)[-MAX_WITHIN:]
+            now = open_calls[key] = [o for o in open_calls.get(key, ()) if calls[o].end >= call.start - TOLERANCE]
+            within = [other for other in now if _inside(call, calls[other]) and _of_pool(call, calls[other], key)]
             lying = tuple(sorted(within))
             starts = events.setdefault(target, {}).setdefault(key, [])
             # Ten calls out of one are one event, as far as chance is concerned.
@@ -189,12 +184,15 @@ def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -
                 starts.append(call.start)
                 around = {calls[other].operation for other in lying}
                 _event(tally, target, sorted(around), base + call.start)
-                near = [other for _, other in active] + _begun_within(calls, at)
+                near = now + _begun_within(calls, at)
                 tally.targets[target].beside.update({calls[o].operation for o in near if _of_pool(call, calls[o], key)} - around)
         if call.end - call.start <= LONGEST:
-            heappush(active, (call.end, at))
             for key in (("service", call.service), ("actor", call.actor), ("any", "")):
                 if key in asked:
+                    now = open_calls.setdefault(key, [])
+                    now.append(at)
+                    if len(now) > 2 * MAX_OPEN:
+                        open_calls[key] = [o for o in now if calls[o].end >= call.start][-MAX_OPEN:]
                     pools.setdefault(key, {}).setdefault(call.operation, _Cover()).add(call.start, call.end)
     _chances(events, pools, calls, tally)
 
@@ -229,7 +227,7 @@ def _begun_within(calls: list[Call], at: int) -> list[int]:
     """The next calls that begin before this one ends."""
     end = calls[at].end
     found = []
-    for other in range(at + 1, min(at + 1 + MAX_WITHIN, len(calls))):
+    for other in range(at + 1, min(at + 1 + MAX_AFTER, len(calls))):
         if calls[other].start >= end:
             break
         found.append(other)

@@ -50,7 +50,7 @@ class Link(Struct, frozen=True):
     evidence: str
     """`trace` or `timing`."""
     confidence: float
-    """0..1. Trace: share of the traces with both in which the one lies within the other. Timing: share of the coincidences that chance does
+    """0..1. Trace: share of the target's calls, in traces with both, that lie within the source. Timing: share of the coincidences that chance does
     not explain, at most `MOST`."""
 
 
@@ -91,7 +91,7 @@ class Tally:
         self.links: dict[tuple[str, str], list[Any]] = {}
         """(source, target) -> [calls, first, last, of them sure]."""
         self.apart: Counter[tuple[str, str]] = Counter()
-        """Traces in which both are, and beside each other."""
+        """(source, target) -> calls of the target that lie beside the source in a trace, and within no call of it."""
         self.targets: dict[tuple[str, str], Target] = {}
         """(operation, how its caller is known) -> counts."""
 
