@@ -199,7 +199,8 @@ class Profile:
         if time > self.last:
             self.last = time
         self.calls += 1
-        if status in self.statuses or len(self.statuses) < MAX_STATUSES:
+        # What a policy answered in its place is no answer of the endpoint.
+        if record.action in ("allow", "redact") and (status in self.statuses or len(self.statuses) < MAX_STATUSES):
             self.statuses[status] = self.statuses.get(status, 0) + 1
         success = 200 <= status < 300
         if success:

@@ -2,6 +2,7 @@
 import { ago, badge, count, h, method, template } from "/static/views.js";
 
 const MOST = 500;
+const NUMBERS = new Set(["Calls", "APIs", "Sure"]);
 const STRENGTH = ["nobody said who", "guessed", "asserted", "verified"];
 const STRENGTH_KIND = ["bad", "warn", "info", "ok"];
 
@@ -22,7 +23,7 @@ const operation = (item) => h("span", { class: "operation" }, method(item.method
 
 function grid(columns, rows, label) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
-    h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ...rows)));
+    h("table", {}, h("thead", {}, h("tr", {}, ...columns.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "num" : null }, name)))), h("tbody", {}, ...rows)));
 }
 
 function cut(list) {

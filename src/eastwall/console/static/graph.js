@@ -40,6 +40,28 @@ function chosen(graph, words) {
   return { kept, left };
 }
 
+const MARKS = new Set(["internet-facing", "agent-reachable", "admin", "agent", "third-party"]);
+
+function label(node) {
+  const marks = node.flags.filter((flag) => MARKS.has(flag));
+  return short(node.label, node.kind === "operation" ? 56 : 30) + (marks.length ? ` · ${marks.join(" · ")}` : "");
+}
+
+function bundled(edges, service) {
+  // Callers' edges to the operations of one service as one; the single ones are drawn when a node is chosen.
+  const sums = new Map();
+  for (const edge of edges) {
+    if (edge.kind !== "calls" || !service.has(edge.target)) continue;
+    const target = service.get(edge.target);
+    if (target === edge.source) continue;
+    const key = `${edge.source}\n${target}`;
+    const known = sums.get(key) ?? { source: edge.source, target, kind: "bundle", calls: 0, evidence: "", confidence: 1 };
+    known.calls += edge.calls;
+    sums.set(key, known);
+  }
+  return [...sums.values()];
+}
+
 function order(layers, edges) {
   // Two passes of the barycentre heuristic (Sugiyama): each node near the middle of its neighbours in the layer before.
   const rank = new Map();
@@ -63,19 +85,26 @@ export function graph(value, words, onFilter) {
   const { kept, left } = chosen(value, words);
   const here = new Set(kept.flat().map((node) => node.id));
   const edges = value.edges.filter((edge) => here.has(edge.source) && here.has(edge.target));
-  order(kept, edges);
+  const service = new Map(edges.filter((edge) => edge.kind === "has").map((edge) => [edge.target, edge.source]));
+  const drawn = [...edges, ...bundled(edges, service)];
+  order(kept, drawn);
+  // Operations stand together by service, in the order of the services; the others near what they are tied to.
+  const place = new Map(kept[1].map((node, at) => [node.id, at]));
+  kept[2].sort((a, b) => (place.get(service.get(a.id)) ?? 99) - (place.get(service.get(b.id)) ?? 99) || (a.label < b.label ? -1 : 1));
   const note = `${count(value.nodes.length)} nodes, ${count(value.edges.length)} edges.${left ? ` The ${count(left)} least risky are left out; filter to see them.` : ""} Choose a node to see what it reaches.`;
   const top = h("div", { class: "card-head" }, h("h2", {}, "Graph"), h("p", { class: "dim" }, note), input);
   if (!here.size) return [top, h("div", { class: "empty" }, h("strong", {}, words.length ? "Nothing matches" : "No calls seen yet"))];
   const height = 50 + ROW * Math.max(...kept.map((layer) => layer.length));
   const at = new Map();
   kept.forEach((layer, column) => layer.forEach((node, row) => at.set(node.id, [X[column], 50 + row * ROW])));
-  const lines = edges.map((edge) => {
+  const text = new Map(kept.flat().map((node) => [node.id, label(node)]));
+  const lines = drawn.map((edge) => {
     const [x1, y1] = at.get(edge.source);
     const [x2, y2] = at.get(edge.target);
-    const from = x1 < x2 ? x1 + 190 : x1 === x2 ? x1 : x1;
+    const from = x1 < x2 ? Math.min(x1 + 16 + text.get(edge.source).length * 6.6, x2 - 30) : x1 - 8;
     const bend = x1 === x2 ? 40 : Math.abs(x2 - from) / 2;
-    const line = svg("path", { class: `edge ${edge.kind === "carries" ? "data" : edge.kind === "leads-to" ? "leads" : ""}`, d: `M${from},${y1} C${from + (x1 === x2 ? -bend : bend)},${y1} ${x2 - bend},${y2} ${x2 - 8},${y2}`, "stroke-width": (1 + Math.log10(1 + edge.calls) / 2).toFixed(2) });
+    const kind = { carries: "data", "leads-to": "leads", calls: service.has(edge.target) ? "direct" : "" }[edge.kind] ?? "";
+    const line = svg("path", { class: `edge ${kind}`, d: `M${from},${y1} C${from + (x1 === x2 ? -bend : bend)},${y1} ${x2 - bend},${y2} ${x2 - 8},${y2}`, "stroke-width": (1 + Math.log10(1 + edge.calls) / 2).toFixed(2) });
     line.append(svg("title", {}, `${edge.kind}: ${edge.calls} calls${edge.evidence ? `, ${edge.evidence}` : ""}${edge.confidence < 1 ? `, ${Math.round(edge.confidence * 100)} % sure` : ""}`));
     return { edge, line };
   });
@@ -87,7 +116,7 @@ export function graph(value, words, onFilter) {
     const queue = [start];
     while (queue.length) {
       const id = queue.pop();
-      for (const edge of edges) {
+      for (const edge of forward ? edges : drawn) {
         const next = forward ? (edge.source === id ? edge.target : "") : edge.target === id ? edge.source : "";
         if (next && !found.has(next)) { found.add(next); queue.push(next); }
       }
@@ -103,9 +132,8 @@ export function graph(value, words, onFilter) {
   };
   for (const node of kept.flat()) {
     const [x, y] = at.get(node.id);
-    const marks = node.flags.filter((flag) => ["internet-facing", "agent-reachable", "admin", "sensitive", "agent"].includes(flag));
     const element = svg("g", { class: `node ${node.kind} ${node.risk >= 50 ? "risky" : ""}`, tabindex: "0", role: "button", "aria-label": `${node.kind} ${node.label}` },
-      svg("circle", { cx: x, cy: y, r: 5 }), svg("text", { x: x + 11, y: y + 4 }, short(node.label, node.kind === "operation" ? 60 : 28) + (marks.length ? ` · ${marks.join(" · ")}` : "")));
+      svg("circle", { cx: x, cy: y, r: 5 }), svg("text", { x: x + 11, y: y + 4 }, text.get(node.id)));
     element.append(svg("title", {}, `${node.kind} ${node.label}${node.flags.length ? ` (${node.flags.join(", ")})` : ""}${node.risk ? `, risk ${node.risk}` : ""}`));
     element.addEventListener("click", () => choose(node.id));
     element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node.id); } });
