@@ -29,6 +29,7 @@ _MAX_NUMBER = (1 << 29) - 1
 _NAMES = tuple(f"#{number}" for number in range(256))
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _GRAPHIC = re.compile(rb"[\x20-\x7e]{8}", re.DOTALL)
+_GRAPHIC_BYTES = bytes(range(0x20, 0x7F))
 _MAX_INTEGERS = 4096
 """Bytes of the longest field that is taken for packed integers: longer ones are blobs far more often."""
 _DOUBLE, _FLOAT = Layout("<d"), Layout("<f")
@@ -152,13 +153,16 @@ def _number(value: float) -> float | str:
 
 
 def shown(data: bytes) -> str:
-    """Bytes as text: themselves where they are readable, else base64 (as in protobuf's JSON form)."""
+    """Bytes as text: themselves where they are readable, or nearly (nothing may hide behind one odd byte), else base64, as in protobuf's
+    JSON form."""
     try:
         text = data.decode()
         if not _CONTROL.search(text):
             return text
     except UnicodeDecodeError:
         pass
+    if len(data.translate(None, _GRAPHIC_BYTES)) * 4 <= len(data):
+        return data.decode("utf-8", "replace")
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
@@ -402,7 +406,7 @@ class _Wire:
             return text
         if depth >= self.max_depth:
             self.budget.deep = True
-            return shown(raw) if text is None else text
+            return raw.decode("utf-8", "replace") if text is None else text
         found, read_to = self.fields(raw)
         if read_to == len(raw) and not (printable and any(wire != LENGTH for _, wire, _ in found)):
             tree: dict[str, Any] = {}
