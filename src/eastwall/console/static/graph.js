@@ -78,6 +78,21 @@ function order(layers, edges) {
   }
 }
 
+function level(layer, edges, at, x, bottom) {
+  // Each node beside the middle of what it is tied to, as far as those above and below it leave room.
+  const middle = new Map(layer.map((node) => {
+    const near = edges.flatMap((edge) => (edge.source === node.id ? [at.get(edge.target)] : edge.target === node.id ? [at.get(edge.source)] : [])).filter(Boolean);
+    return [node.id, near.length ? near.reduce((sum, point) => sum + point[1], 0) / near.length : 50];
+  }));
+  layer.sort((a, b) => middle.get(a.id) - middle.get(b.id) || (a.id < b.id ? -1 : 1));
+  let free = 50;
+  layer.forEach((node, row) => {
+    const y = Math.min(Math.max(middle.get(node.id), free), bottom - (layer.length - 1 - row) * ROW);
+    at.set(node.id, [x, Math.max(y, free)]);
+    free = Math.max(y, free) + ROW;
+  });
+}
+
 export function graph(value, words, onFilter) {
   const input = h("input", { type: "search", placeholder: "Filter: service, path, class ...", "aria-label": "Filter the graph" });
   input.value = words.join(" ");
@@ -95,8 +110,8 @@ export function graph(value, words, onFilter) {
   const top = h("div", { class: "card-head" }, h("h2", {}, "Graph"), h("p", { class: "dim" }, note), input);
   if (!here.size) return [top, h("div", { class: "empty" }, h("strong", {}, words.length ? "Nothing matches" : "No calls seen yet"))];
   const height = 50 + ROW * Math.max(...kept.map((layer) => layer.length));
-  const at = new Map();
-  kept.forEach((layer, column) => layer.forEach((node, row) => at.set(node.id, [X[column], 50 + row * ROW])));
+  const at = new Map(kept[2].map((node, row) => [node.id, [X[2], 50 + row * ROW]]));
+  for (const column of [1, 3, 0]) level(kept[column], drawn, at, X[column], height - ROW);
   const text = new Map(kept.flat().map((node) => [node.id, label(node)]));
   const lines = drawn.map((edge) => {
     const [x1, y1] = at.get(edge.source);
