@@ -17,6 +17,8 @@ _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]{5}"
 """The alphabet of apimachinery's `rand`: one in five of its suffixes holds no digit, and is told from a word by the hash before it."""
 _INSTANCE = re.compile(rf"-[0-9a-f]{{6,10}}-{_RANDOM}$|-(?=[a-z]*[0-9]){_RANDOM}$|-[0-9a-f]{{8,10}}$|-\d{{1,4}}$")
 """What Kubernetes appends to make pod names: ReplicaSet hash, random suffix, ordinal."""
+_ADDRESS = re.compile(r"(?:-\d{1,3}){4}$")
+"""The end of a machine's name that is its address (`ip-10-0-0-7`): machines that share its beginning need have nothing else in common."""
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 """Begin of the user name of a Kubernetes service account; namespace and account follow."""
 _ISTIO = re.compile(r"spiffe://[^/]*(?:/[^/]+)*?/ns/([^/]+)/sa/([^/]+)(?:/.*)?")
@@ -125,7 +127,7 @@ def workload_name(name: str) -> str:
         return name[:_MAX_NAME]
     else:
         last = name.partition(".")[0]
-    return (_INSTANCE.sub("", last) or last)[:64]
+    return (last if _ADDRESS.search(last) else _INSTANCE.sub("", last) or last)[:64]
 
 
 def shown(text: str) -> str:

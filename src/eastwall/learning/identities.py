@@ -164,16 +164,17 @@ class Identities:
                     other.classes = max(other.classes, (0, record.time, _class(kind, name[len(kind) + 1 :], strength)))
                 if given and name == record.agent:
                     _add(other.data, given)
-        if record.agent and record.human and record.agent != record.human:
-            self._link(record.agent, record.human)
+        agent, human = record.agent, record.human
+        if agent and human and agent != human and {agent, human} <= {actor, *record.principals}:
+            self._link(agent, human)
         if len(self._actors) > MAX_ACTORS * _SLACK or self._weak > MAX_WEAK * _SLACK:
             self._cut()
 
     def _link(self, agent: str, human: str) -> None:
+        """Both took part in a call, so both have a profile."""
         for mine, theirs in ((agent, human), (human, agent)):
-            entry = self._actors.get(mine)
-            if entry is not None and theirs not in entry.links:
-                _add(entry.links, (theirs,))
+            if theirs not in (links := self._actors[mine].links):
+                _add(links, (theirs,))
 
     def _fold(self, name: str, kind: str, strength: int, record: CallRecord, endpoint_id: str, source: int) -> _Actor:
         entry = self._actors.get(name)
