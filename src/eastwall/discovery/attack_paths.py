@@ -10,7 +10,8 @@ A path's score is 100 times the product of what each step is likely to succeed w
 **The cut** of a path is an edge without which its entry does not reach its target any more, by this way or another: the edges on the path
 that dominate the target (Lengauer and Tarjan, 1979; edges are split by nodes of their own). Of these the one with the least ordinary
 calls per path that it ends, over all paths. So an edge that carries nearly everything is advised only when there is no tighter one.
-Where no single edge ends the path, the tightest on it is named, and the advice says that other ways remain.
+Where no single edge ends the path, the tightest on it is named, and the advice says that other ways remain. Ways over services that are
+taken over are left out of account for paths that need none: otherwise everything is reached from everywhere, and no cut is worth it.
 
 `rustworkx` comes with control, not with engines: it is imported where it is used.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from math import exp, log
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +55,23 @@ EASE_INSIDE = 0.9
 WEAK = 1.3
 """Times as easy for each of these flags of an operation, up to certainty."""
 WEAKNESSES = ("shadow", "zombie", "missing-authentication", "non-production")
-_SURE = 1e-9
+_SAME = 1e-9
 
 
 class _World(Struct):
     """The graph with its edges split, in rustworkx' numbers."""
 
     graph: Any
+    plain: Any
+    """The same without taking services over."""
     number: dict[str, int]
     """Node id -> index."""
     edges: list[Edge | None]
     """Index -> the edge whose middle it is."""
     names: list[str]
     """Index -> node id; empty for the middles of edges."""
-    middle: dict[tuple[str, str, str], int]
+    broken: frozenset[tuple[int, int]]
+    """(operation, service) pairs of a service that is taken over."""
 
 
 class _Way(Struct):
@@ -78,6 +83,8 @@ class _Way(Struct):
     """Node id."""
     last: int
     """Index at which it is reached: the middle of a `carries` edge, or an administrative operation."""
+    plain: bool = True
+    """No service need be taken over."""
     steps: tuple[int, ...] = ()
 
 
@@ -92,19 +99,13 @@ def attack_paths(graph: Graph, limit: int = 20, sensitivity: Callable[[str], str
         return ()
     world = _split(graph, nodes)
     worth = _targets(world, nodes, sensitivity)
-    ways: list[_Way] = []
-    ended: Counter[int] = Counter()
-    dominated: dict[str, dict[int, int]] = {}
-    for entry in entries:
-        found = _reached(world, entry, nodes, worth)
-        ways += found
-        dominated[entry] = _dominators(world, entry)
-        ended.update(_ended(dominated[entry], [way.last for way in found]))
-    ways.sort(key=lambda way: (-round(way.score, 6), way.entry, world.names[way.last] or _key(world.edges[way.last])))
-    ways = ways[: min(limit, MAX_PATHS)]
-    _route(world, ways)
-    ordinary = _ordinary(graph)
-    return tuple(_told(world, way, nodes, ended, dominated[way.entry], ordinary) for way in ways)
+    ways = [way for entry in entries for way in _reached(world, entry, worth)]
+    told = sorted(ways, key=lambda way: (-round(way.score, 6), way.entry, world.names[way.last] or _key(world.edges[way.last])))
+    told = told[: min(limit, MAX_PATHS)]
+    _route(world, told)
+    cuts = _cuts(world, ways, told)
+    ordinary = {edge.target: edge.calls for edge in graph.edges if edge.kind == "has"}
+    return tuple(_told(world, way, nodes, cuts, ordinary) for way in told)
 
 
 def _entries(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
@@ -120,13 +121,11 @@ def _entries(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
 def _split(graph: Graph, nodes: Mapping[str, Node]) -> _World:
     import rustworkx
 
-    whole: rustworkx.PyDiGraph[None, float] = rustworkx.PyDiGraph(multigraph=False)
     names = [node.id for node in graph.nodes]
-    whole.add_nodes_from([None] * len(names))
     number = {name: at for at, name in enumerate(names)}
     edges: list[Edge | None] = [None] * len(names)
-    middle: dict[tuple[str, str, str], int] = {}
     joined: list[tuple[int, int, float]] = []
+    broken: list[tuple[int, int, float]] = []
     for edge in graph.edges:
         source, target = number.get(edge.source), number.get(edge.target)
         if source is None or target is None:
@@ -134,16 +133,18 @@ def _split(graph: Graph, nodes: Mapping[str, Node]) -> _World:
         if edge.kind == "has":
             # Who breaks an operation has its service.
             if nodes[edge.source].kind == "service":
-                joined.append((target, source, -log(EASE_BREAK)))
+                broken.append((target, source, 0.0 - log(EASE_BREAK)))
             continue
-        at = len(names) + len(middle)
-        middle[edge.source, edge.target, edge.kind] = at
-        joined.append((source, at, -log(_ease(edge, nodes))))
-        joined.append((at, target, 0.0))
+        joined.append((source, len(edges), 0.0 - log(_ease(edge, nodes))))
+        joined.append((len(edges), target, 0.0))
         edges.append(edge)
-    whole.add_nodes_from([None] * len(middle))
-    whole.add_edges_from(joined)
-    return _World(whole, number, edges, names + [""] * len(middle), middle)
+    plain: rustworkx.PyDiGraph[None, float] = rustworkx.PyDiGraph(multigraph=False)
+    plain.add_nodes_from([None] * len(edges))
+    plain.add_edges_from(joined)
+    whole = plain.copy()
+    whole.add_edges_from(broken)
+    names += [""] * (len(edges) - len(names))
+    return _World(whole, plain, number, edges, names, frozenset((source, target) for source, target, _ in broken))
 
 
 def _ease(edge: Edge, nodes: Mapping[str, Node]) -> float:
@@ -179,17 +180,21 @@ def _targets(world: _World, nodes: Mapping[str, Node], sensitivity: Callable[[st
     return found
 
 
-def _reached(world: _World, entry: str, nodes: Mapping[str, Node], worth: Mapping[int, tuple[str, float]]) -> list[_Way]:
+def _reached(world: _World, entry: str, worth: Mapping[int, tuple[str, float]]) -> list[_Way]:
+    """The best way to each target. Where a way without taking a service over is as good, it is that one."""
     import rustworkx
 
-    lengths = rustworkx.dijkstra_shortest_path_lengths(world.graph, world.number[entry], float)
+    start = world.number[entry]
+    lengths = rustworkx.dijkstra_shortest_path_lengths(world.graph, start, float)
+    plain = rustworkx.dijkstra_shortest_path_lengths(world.plain, start, float)
     found = []
     for at, length in lengths.items():
         target = worth.get(at)
-        if target is not None and at != world.number[entry]:
+        if target is not None and at != start:
             score = 100 * exp(-length) * target[1]
             if score >= LEAST:
-                found.append(_Way(score, entry, target[0], at))
+                direct = at in plain and plain[at] <= length + _SAME
+                found.append(_Way(score, entry, target[0], at, direct))
     return found
 
 
@@ -198,15 +203,35 @@ def _route(world: _World, ways: Sequence[_Way]) -> None:
     import rustworkx
 
     for way in ways:
-        paths = rustworkx.dijkstra_shortest_paths(world.graph, world.number[way.entry], way.last, float)
+        graph = world.plain if way.plain else world.graph
+        paths = rustworkx.dijkstra_shortest_paths(graph, world.number[way.entry], way.last, float)
         way.steps = tuple(paths[way.last])
 
 
-def _dominators(world: _World, entry: str) -> dict[int, int]:
+class _Cuts(Struct):
+    """What each edge would end. Keys: (entry, whether no service need be taken over)."""
+
+    dominators: dict[tuple[str, bool], dict[int, int]]
+    """Index -> the index that every way to it goes through last."""
+    ended: Counter[int]
+    """Middle of an edge -> paths that it ends."""
+
+
+def _cuts(world: _World, ways: Sequence[_Way], told: Sequence[_Way]) -> _Cuts:
     import rustworkx
 
-    found: dict[int, int] = rustworkx.immediate_dominators(world.graph, world.number[entry])
-    return found
+    by_entry: dict[tuple[str, bool], list[int]] = {}
+    for way in ways:
+        by_entry.setdefault((way.entry, way.plain), []).append(way.last)
+    cuts = _Cuts({}, Counter())
+    # Paths over services that are taken over count only where some are told: that is the greater part of the work.
+    wanted = {way.plain for way in told}
+    for key, targets in sorted(by_entry.items()):
+        if key[1] in wanted:
+            graph = world.plain if key[1] else world.graph
+            cuts.dominators[key] = rustworkx.immediate_dominators(graph, world.number[key[0]])
+            cuts.ended.update(_ended(cuts.dominators[key], targets))
+    return cuts
 
 
 def _ended(dominators: Mapping[int, int], targets: Sequence[int]) -> Counter[int]:
@@ -232,35 +257,23 @@ def _above(dominators: Mapping[int, int], target: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def _ordinary(graph: Graph) -> dict[str, int]:
-    """Operation -> calls of everybody."""
-    return {edge.target: edge.calls for edge in graph.edges if edge.kind == "has"}
-
-
-def _told(
-    world: _World,
-    way: _Way,
-    nodes: Mapping[str, Node],
-    ended: Mapping[int, int],
-    dominators: Mapping[int, int],
-    ordinary: Mapping[str, int],
-) -> AttackPath:
+def _told(world: _World, way: _Way, nodes: Mapping[str, Node], cuts: _Cuts, ordinary: Mapping[str, int]) -> AttackPath:
     steps = [world.names[at] for at in way.steps if world.names[at]]
     edges = [(at, edge) for at in way.steps if (edge := world.edges[at]) is not None]
     if way.target != steps[-1]:
         steps.append(way.target)
-    needed = _above(dominators, way.last)
+    needed = _above(cuts.dominators[way.entry, way.plain], way.last)
     cuttable = [(at, edge) for at, edge in edges if edge.kind != "runs-as"]
     sure = [(at, edge) for at, edge in cuttable if at in needed]
-    at, cut = min(sure or cuttable, key=lambda found: _price(found[1], ended[found[0]]))
-    paths = max(ended[at], 1) if at in needed else 0
+    at, cut = min(sure or cuttable, key=lambda found: _price(found[1], cuts.ended[found[0]]))
+    paths = cuts.ended[at] if sure else 0
     return AttackPath(
         nodes=tuple(steps),
         labels=tuple(nodes[step].label for step in steps),
         entry="internet" if way.entry == INTERNET else "agent",
         target=way.target,
         score=round(way.score, 1),
-        reasons=tuple(_reasons(edges, nodes, way)),
+        reasons=tuple(_reasons(world, way, nodes)),
         cut=(cut.source, cut.target),
         cut_paths=paths,
         cut_calls=cut.calls,
@@ -277,30 +290,36 @@ def _key(edge: Edge | None) -> str:
     return f"{edge.source} {edge.target} {edge.kind}" if edge is not None else ""
 
 
-def _reasons(edges: Sequence[tuple[int, Edge]], nodes: Mapping[str, Node], way: _Way) -> list[str]:
+def _reasons(world: _World, way: _Way, nodes: Mapping[str, Node]) -> list[str]:
     found = []
-    for _, edge in edges:
-        source, target = nodes[edge.source], nodes[edge.target]
-        if edge.kind == "carries":
-            found.append(f"{source.label} carries {target.label} ({edge.detail})")
-            continue
-        if edge.kind == "runs-as":
-            found.append(f"{source.label} runs as {target.label}")
-            continue
-        weak = [flag for flag in ("unauthenticated", *WEAKNESSES, "deprecated") if flag in target.flags]
-        told = f", which is {' and '.join(weak)}" if weak else ""
-        if edge.kind == "leads-to":
-            found.append(f"it leads to {target.label}{told} ({edge.calls:,} times, by {edge.evidence})")
-        elif source.kind == "internet":
-            found.append(f"the internet reaches {target.label}{told}")
-        elif source.kind == "service":
-            found.append(f"who has {source.label} can call {target.label}{told} ({edge.calls:,} calls)")
-        else:
-            who = "the agent " if "agent" in source.flags else ""
-            found.append(f"{who}{source.label} calls {target.label}{told} ({edge.calls:,} calls)")
+    for before, at in pairwise(way.steps):
+        if (before, at) in world.broken:
+            found.append(f"who breaks {nodes[world.names[before]].label} has the service {nodes[world.names[at]].label}")
+        edge = world.edges[at]
+        if edge is not None:
+            found.append(_step(edge, nodes[edge.source], nodes[edge.target]))
     if way.target in nodes and "admin" in nodes[way.target].flags:
         found.append(f"{nodes[way.target].label} is administrative")
     return found
+
+
+def _step(edge: Edge, source: Node, target: Node) -> str:
+    if edge.kind == "carries":
+        return (
+            f"{source.label} carries {target.label} ({edge.detail})" if edge.detail else f"{source.label} carries {target.label}"
+        )
+    if edge.kind == "runs-as":
+        return f"{source.label} runs as {target.label}"
+    weak = [flag for flag in ("unauthenticated", *WEAKNESSES, "deprecated") if flag in target.flags]
+    told = f", which is {' and '.join(weak)}" if weak else ""
+    if edge.kind == "leads-to":
+        return f"{source.label} leads to {target.label}{told} ({edge.calls:,} times, by {edge.evidence})"
+    if source.kind == "internet":
+        return f"the internet reaches {target.label}{told}"
+    if source.kind == "service":
+        return f"the service {source.label} calls {target.label}{told} ({edge.calls:,} calls)"
+    who = "the agent " if "agent" in source.flags else ""
+    return f"{who}{source.label} calls {target.label}{told} ({edge.calls:,} calls)"
 
 
 def _advice(cut: Edge, nodes: Mapping[str, Node], paths: int, ordinary: Mapping[str, int]) -> str:

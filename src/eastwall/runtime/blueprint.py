@@ -284,13 +284,15 @@ class _World:
         found = []
         for (direction, name), held in sorted(places.items()):
             rows = counted.get((direction, name), [])
+            sure = max(_confidence(endpoint, direction, place, name) for place in held)
             found.append(
                 Flow(
                     name,
                     direction,
                     tuple(held),
-                    max(_confidence(endpoint, direction, place, name) for place in held),
-                    sum(s.done for s in rows),
+                    sure,
+                    # What only samples and names of fields say is not counted call by call.
+                    sum(s.done for s in rows) or round(sure * endpoint.calls),
                     min((s.first_seen for s in rows), default=endpoint.first_seen),
                     max((s.last_seen for s in rows), default=endpoint.last_seen),
                 )
