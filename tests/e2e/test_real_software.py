@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openapi_spec_validator
 import pytest
 from tests.e2e.harness import Running, eventually, free_port
 
@@ -104,6 +105,7 @@ def test_datasette(datasette: str, short_dir: Path, adapter: str) -> None:
                 same(direct.get(path), through.get(path))
             wanted = {"GET /library/books/{book_id}.json", "GET /library/loans/{loan_id}.json"}
             eventually(lambda: templates(up) >= wanted, what="templates")
+            blueprint_of_datasette(up)
 
             assert up.cli("mode", "enforce").returncode == 0
             attack = {"_shape": "array", "author": "x' UNION SELECT 1, sql, 3 FROM sqlite_master --"}
@@ -113,6 +115,27 @@ def test_datasette(datasette: str, short_dir: Path, adapter: str) -> None:
                 same(direct.get(path), through.get(path))
     finally:
         assert up.stop() == 0
+
+
+def blueprint_of_datasette(up: Running) -> None:
+    """What is told of a service without a specification: paths, schemas, callers, all true of datasette."""
+    document = json.loads(up.cli("apis", "export").stdout)
+    openapi_spec_validator.validate(document)
+    row = document["paths"]["/library/books/{book_id}.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    properties = row["items"]["properties"]
+    assert {name: schema["type"] for name, schema in properties.items()} == {"id": "integer", "title": "string", "author": "string"}
+    assert set(row["items"]["required"]) == {"id", "title", "author"}
+    (book,) = up.api.get("/apis", params={"search": "book_id"}).json()
+    assert (book["state"], book["protocol"], book["actors"]) == ("observed", "rest", 1)
+    assert "orphan" in book["flags"]
+    assert book["parameters"] == [{"name": "book_id", "kind": "integer"}]
+    shown = up.cli("apis", "show", "GET /library/books/{book_id}.json")
+    assert shown.returncode == 0
+    assert "[].author" in shown.stdout
+    assert up.cli("apis", "library").stdout.count("/{book_id}.json") == 1
+    assert "address:127.0.0.1" in up.cli("identities").stdout
+    graph = json.loads(up.cli("graph", "export").stdout)
+    assert {node["id"] for node in graph["nodes"]} >= {"service:library", f"operation:{book['id']}"}
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +196,7 @@ def test_prism_with_schemathesis(prism: Path, short_dir: Path, adapter: str) -> 
             [
                 Path(sys.executable).with_name("schemathesis"), "run", str(served), "--url", up.address("petstore"),
                 "--max-examples", "30", "--phases", "examples,fuzzing", "--mode", "positive", "--checks", "not_a_server_error", "--seed", "1",
-                "--generation-deterministic", "--workers", "1", "--max-failures", "1000",
+                "--generation-deterministic", "--workers", "1", "--max-failures", "1000", "--header", "accept: application/json",
             ],
             capture_output=True, text=True, timeout=200, check=False, cwd=directory,
         )  # fmt: skip
@@ -188,6 +211,14 @@ def test_prism_with_schemathesis(prism: Path, short_dir: Path, adapter: str) -> 
         with contextlib.suppress(pytest.fail.Exception):
             eventually(most_found, timeout=20)
         assert len(found & declared) / len(declared) >= 0.8, (sorted(declared - found), sorted(found), run.stdout[-3000:])
+
+        # What is seen is what is declared, but for what schemathesis makes up: properties of its own in requests.
+        told = json.loads(up.cli("apis", "diff", str(served), "--json", "--fail-on", "never").stdout)
+        assert (told["kind"], told["faults"]) == ("openapi", [])
+        assert any(d["kind"] == "undeclared-field" and d["place"].startswith("request.") for d in told["drift"])
+        wrong = [d for d in told["drift"] if d["kind"] in ("undeclared-operation", "undeclared-field", "type-mismatch")]
+        assert [d for d in wrong if not d["place"].startswith("request.")] == []
+        openapi_spec_validator.validate(json.loads(up.cli("apis", "export", "--service", "petstore", "--version", "3.0").stdout))
 
         calls = [f"/pet/{n}" for n in range(1, 10)] + [f"/store/order/{n}" for n in range(1, 5)]
         with httpx.Client(base_url=up.address("petstore"), timeout=30) as through:
