@@ -26,6 +26,8 @@ MAX_USES = 64
 MAX_TRAITS = 16
 MAX_SELECTION = 500
 """GraphQL field paths of one operation. When there are more, the quarter asked for least leaves."""
+MAX_MEDIA = 4
+"""Media types of one message."""
 MAX_KINDS = 8
 """Kinds of request bodies."""
 MAX_EXAMPLES = 8
@@ -134,6 +136,7 @@ class Profile:
         "key",
         "kinds",
         "last",
+        "media",
         "method",
         "operation",
         "passwords",
@@ -186,6 +189,8 @@ class Profile:
         self.selection: dict[str, int] = {}
         """GraphQL field path -> clean calls that asked for it."""
         self.kinds: set[str] = set()
+        self.media: dict[int, set[str]] = {}
+        """Status (0: the request) -> media types."""
         self.findings: dict[str, int] = {}
         """Severity -> findings."""
         self.deprecations = 0
@@ -227,11 +232,13 @@ class Profile:
             if schema is None:
                 schema = self.responses[status] = SchemaState()
             schema.fold(record.response_fields, time)
+            self._media(status, (record.response_type,))
         if not (success and unsuspicious):
             return False
         self.clean += 1
         if record.sampled or record.request_fields:
             self._request(record.request_fields, time)
+            self._media(0, (record.request_type,))
         if record.properties:
             self._properties(record)
         if record.body_kind not in self.kinds and record.body_kind not in ("", "none", "unread"):
@@ -281,6 +288,8 @@ class Profile:
         self._traits(other.traits)
         self._kinds(other.kinds)
         self.deprecations += other.deprecations
+        for status, types in other.media.items():
+            self._media(status, types)
         for severity, count in other.findings.items():
             self.findings[severity] = self.findings.get(severity, 0) + count
         for path, count in other.selection.items():
@@ -329,6 +338,16 @@ class Profile:
         self.kinds.update(kinds)
         if len(self.kinds) > MAX_KINDS:
             self.kinds = set(sorted(self.kinds)[:MAX_KINDS])
+
+    def _media(self, status: int, types: Iterable[str]) -> None:
+        known = self.media.get(status)
+        if known is None:
+            if len(self.media) > MAX_SCHEMAS:
+                return
+            known = self.media[status] = set()
+        known.update(filter(None, types))
+        if len(known) > MAX_MEDIA:
+            self.media[status] = set(sorted(known)[:MAX_MEDIA])
 
     def _select(self, path: str, count: int) -> None:
         known = self.selection.get(path)
@@ -392,6 +411,7 @@ class Profile:
             sorted(self.kinds),
             self.deprecations,
             self.findings,
+            {status: sorted(types) for status, types in self.media.items()},
         ]
 
     @classmethod
@@ -409,7 +429,7 @@ class Profile:
         state.request, state.query = SchemaState.load(data[17]), SchemaState.load(data[18])
         state.responses = {status: SchemaState.load(schema) for status, schema in data[19].items()}
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
-        state.findings = data[26]
+        state.findings, state.media = data[26], {status: set(types) for status, types in data[27].items()}
         return state
 
 

@@ -61,7 +61,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         properties["*"] = tuple(sorted({place for places in properties.values() for place in places}))
         calls["*"] = sum(calls.values())
     sent = {place for state in profile.classes.values() for place in state.places}
-    request = profile.request.schema()
+    request = _typed(profile.request.schema(), profile, 0)
     return Endpoint(
         id=key,
         service=context.service,
@@ -78,7 +78,9 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         login=profile.login(),
         statuses=tuple(sorted(profile.statuses.items())),
         request=_with_declared(request, declared.request.fields) if declared is not None else request,
-        responses=tuple((status, profile.responses[status].schema()) for status in sorted(profile.responses)),
+        responses=tuple(
+            (status, _typed(profile.responses[status].schema(), profile, status)) for status in sorted(profile.responses)
+        ),
         query=profile.query.schema(),
         properties=tuple(sorted(properties.items())),
         property_calls=tuple(sorted(calls.items())),
@@ -131,11 +133,16 @@ def _flows(profile: Profile) -> tuple[tuple[str, str, str], ...]:
     return tuple(sorted(found))
 
 
+def _typed(schema: Schema, profile: Profile, status: int) -> Schema:
+    """The schema with the media types its message was seen in."""
+    return replace(schema, media_types=tuple(sorted(profile.media.get(status, ()))))
+
+
 def _with_declared(learned: Schema, declared: tuple[FieldProfile, ...]) -> Schema:
     """The learned schema and the declared fields that were never seen, these with `seen` 0."""
     seen = {field.place for field in learned.fields}
     unseen = [replace(field, seen=0, of=0) for field in declared if field.place not in seen]
-    return Schema(samples=learned.samples, fields=tuple(sorted([*learned.fields, *unseen], key=lambda field: field.place)))
+    return replace(learned, fields=tuple(sorted([*learned.fields, *unseen], key=lambda field: field.place)))
 
 
 def _resource(template: str) -> str:

@@ -85,7 +85,7 @@ class Schema(Struct, frozen=True):
     variants: tuple[Variant, ...] = ()
     """Sorted by place, property and value; empty unless forms differ in their properties."""
     media_types: tuple[str, ...] = ()
-    """Declared media types; empty when learned."""
+    """Media types, declared or seen, sorted. What is seen in XML has no types but text, and no lists of one item."""
 
 
 class Endpoint(Struct, frozen=True):
