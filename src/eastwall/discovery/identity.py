@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from eastwall.discovery import agents
 from eastwall.discovery.bounded import Recent
+from eastwall.discovery.claims import claim_at, clean, kept, scalar, words
 from eastwall.discovery.name_globs import GlobTable
 from eastwall.discovery.tokens import LEEWAY, TrustError, Verifier
 from eastwall.discovery.workloads import (
@@ -41,11 +42,6 @@ __all__ = ["Trust", "TrustError", "compile_trust", "resolve"]
 _CACHE = 8192
 _CACHED_CREDENTIALS = 8192
 """Characters of credentials per remembered call: with _CACHE, the bound of the memory."""
-_MAX_NAME = 256
-_MAX_CLAIMS = 64
-_SECRET = ("password", "secret", "access_token", "refresh_token", "api_key", "apikey", "private")
-"""Parts of claim names whose values are not kept."""
-_MAX_ROLES = 32
 _CLASS_ROLES = 4
 """Roles in the name of an identity class: the number of classes must stay small."""
 _MAX_HOPS = 32
@@ -57,15 +53,23 @@ _FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-proto
 _Window = tuple[float, float]
 
 
+class _Told(Struct):
+    """What one token says of its bearer."""
+
+    strength: Strength
+    principals: tuple[Principal, ...] = ()
+    claims: dict[str, str] = {}
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    tenant: str = ""
+
+
 class _Evidence(Struct):
     """What the credentials of one call say, gathered."""
 
     chain: list[Principal]
     faults: list[str]
-    claims: dict[str, str]
-    roles: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    tenant: str = ""
+    tokens: list[_Told]
     window: _Window = _FOREVER
     """Call times for which this holds: until a token begins or ends, or the address gets another owner."""
     agents: tuple[Principal, ...] = ()
@@ -177,7 +181,7 @@ def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: C
     peer, time = call.peer, call.time
     authorization, cookie, user_agent, signature_agent, mcp, forwarded_user, forwarded_for, *rest = seen
     tokens, api_keys = rest[: len(trust.config.token_headers)], rest[len(trust.config.token_headers) :]
-    found = _Evidence([], [], {})
+    found = _Evidence([], [], [])
     trusted = bool(trust.sans.intersection(peer.uri_sans)) or _inside(peer.address, trust.networks)
     address = _client_address(peer.address, forwarded_for, trust) if forwarded_for and trusted else peer.address
     _workload(peer, address, time, trust, found)
@@ -188,7 +192,7 @@ def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: C
             _token(token.strip().removeprefix("Bearer "), time, trust, found, padded=True)
     if forwarded_user:
         if trusted:
-            found.chain.append(Principal("user", _clean(forwarded_user), Strength.ASSERTED))
+            found.chain.append(Principal("user", clean(forwarded_user), Strength.ASSERTED))
         else:
             found.faults.append("forwarded-user-untrusted")
     api_key = next((value for value in api_keys if value), query_key)
@@ -208,7 +212,7 @@ def _workload(peer: Peer, address: str, time: float, trust: Trust, found: _Evide
     san = next(iter(peer.uri_sans[:1] or peer.dns_sans[:1]), "")
     proxied = address != peer.address
     if san:
-        principal = Principal("workload", _clean(san), Strength.VERIFIED)
+        principal = Principal("workload", clean(san), Strength.VERIFIED)
         found.chain.append(principal)
         if proxied:
             found.passing += (principal,)
@@ -221,7 +225,7 @@ def _workload(peer: Peer, address: str, time: float, trust: Trust, found: _Evide
         if san and not _agree(san, owner):
             found.faults.append("workload-mismatch")
             strength = Strength.GUESSED
-        principal = Principal("workload", _clean(owner.name), strength)
+        principal = Principal("workload", clean(owner.name), strength)
         found.chain.append(principal)
         if proxied:
             found.passing += (principal,)
@@ -231,7 +235,7 @@ def _workload(peer: Peer, address: str, time: float, trust: Trust, found: _Evide
         found.owner, begin, end = trust.workloads.find(address, time)
         found.hold(begin, end)
         if found.owner is not None:
-            found.chain.append(Principal("workload", _clean(found.owner.name), Strength.ASSERTED))
+            found.chain.append(Principal("workload", clean(found.owner.name), Strength.ASSERTED))
 
 
 def _agree(san: str, owner: Workload) -> bool:
@@ -258,21 +262,33 @@ def _weigh(found: _Evidence, trust: Trust) -> Identity:
         default=None,
     )
     workload = _carrier(found, chain, actor, trust)
+    told = _told(found, actor)
     return Identity(
         actor=f"{actor.kind}:{actor.name}",
         kind=actor.kind,
         strength=actor.strength,
-        cls=_class(actor, found.roles, workload, trust),
+        cls=_class(actor, told.roles, workload, trust),
         chain=tuple(sorted(chain, key=lambda principal: -principal.strength)),
-        roles=found.roles,
-        scopes=found.scopes,
-        tenant=found.tenant,
-        claims=found.claims,
+        roles=told.roles,
+        scopes=told.scopes,
+        tenant=told.tenant,
+        claims=told.claims,
         faults=tuple(dict.fromkeys(found.faults)),
         agent=f"{agent.kind}:{agent.name}" if agent is not None else "",
         human=f"{human.kind}:{human.name}" if human is not None else "",
         workload=workload,
     )
+
+
+def _told(found: _Evidence, actor: Principal) -> _Told:
+    """The token whose roles and claims hold: the one that names the actor; else the best proved, unless the actor is proved better. Two
+    tokens are never mixed, nor is a token that nobody checked with a user that a proxy vouches for: whoever attaches a second token would
+    get its roles."""
+    for token in found.tokens:
+        if actor in token.principals:
+            return token
+    best = max(found.tokens, key=lambda token: token.strength, default=None)
+    return best if best is not None and best.strength >= actor.strength else _Told(Strength.NONE)
 
 
 def _agent(found: _Evidence, chain: list[Principal], trust: Trust) -> Principal | None:
@@ -305,7 +321,7 @@ def _carrier(found: _Evidence, chain: list[Principal], actor: Principal, trust: 
     owner = found.owner
     if owner is not None and owner.owner and owner.name == name and name.endswith("/default"):
         # Every workload of a namespace that was given no service account of its own has this one.
-        name = f"{name}/{_clean(owner.owner)[:64]}"
+        name = f"{name}/{clean(owner.owner)[:64]}"
     return name
 
 
@@ -341,13 +357,13 @@ def _authorization(header: str, time: float, trust: Trust, found: _Evidence) -> 
         except (binascii.Error, ValueError):
             user = ""
         if user:
-            found.chain.append(Principal("user", _clean(user), Strength.GUESSED))
+            found.chain.append(Principal("user", clean(user), Strength.GUESSED))
         else:
             found.faults.append("basic-malformed")
 
 
-def _token(text: str, time: float, trust: Trust, found: _Evidence, *, padded: bool = False) -> None:
-    token = trust.verifier.read(text, padded=padded)
+def _token(sent: str, time: float, trust: Trust, found: _Evidence, *, padded: bool = False) -> None:
+    token = trust.verifier.read(sent, padded=padded)
     faults = list(token.faults)
     claims = token.claims
     if claims is None:
@@ -366,36 +382,39 @@ def _token(text: str, time: float, trust: Trust, found: _Evidence, *, padded: bo
     strength = Strength.VERIFIED if token.verified and not faults else Strength.GUESSED
     issuer = claims.get("iss")
     prefix = f"{issuer}|" if trust.verifier.several_issuers and isinstance(issuer, str) else ""
-    if not _principals(claims, prefix, strength, found):
+    first = len(found.chain)
+    _principals(claims, prefix, strength, found)
+    if len(found.chain) == first:
         faults.append("jwt-no-subject")
     found.faults.extend(faults)
     config = trust.config
-    found.roles = tuple(dict.fromkeys(found.roles + _words(claims, config.role_claims, ",")))[:_MAX_ROLES]
-    found.scopes = tuple(dict.fromkeys(found.scopes + _words(claims, ("scope", "scp", "scopes"), " ")))[:_MAX_ROLES]
-    found.tenant = found.tenant or next(filter(None, (_text(_at(claims, name)) for name in config.tenant_claims)), "")
-    for name, value in list(claims.items())[:_MAX_CLAIMS]:
-        if (told := _text(value)) is not None and not any(word in name.lower() for word in _SECRET):
-            found.claims.setdefault(name[:_MAX_NAME], told)
+    told = _Told(
+        strength,
+        tuple(found.chain[first:]),
+        kept(claims),
+        words(claims, config.role_claims, ","),
+        words(claims, ("scope", "scp", "scopes"), " "),
+        next(filter(None, (scalar(claim_at(claims, name)) for name in config.tenant_claims)), ""),
+    )
+    found.tokens.append(told)
 
 
-def _principals(claims: dict[str, Any], prefix: str, strength: Strength, found: _Evidence) -> bool:
-    """Who stands in a token: subject, client, and who acts. Whether there is anybody."""
-    subject = _text(claims.get("sub"))
-    client = next(filter(None, (_text(claims.get(name)) for name in ("azp", "client_id", "cid", "appid"))), None)
+def _principals(claims: dict[str, Any], prefix: str, strength: Strength, found: _Evidence) -> None:
+    """Who stands in a token: subject, client, and who acts."""
+    subject = scalar(claims.get("sub"))
+    client = next(filter(None, (scalar(claims.get(name)) for name in ("azp", "client_id", "cid", "appid"))), None)
     kind = agents.subject_kind(claims)
-    first = len(found.chain)
     _acting(claims.get("act"), prefix, strength, found)
     if named := agents.agent_claim(claims):
-        agent = Principal("agent", _clean(prefix + named), strength)
+        agent = Principal("agent", clean(prefix + named), strength)
         found.agents += (agent,)
         found.chain.append(agent)
     if subject and subject != client and not (kind == "client" and client):
         _add(subject, kind, prefix, strength, found)
     if client:
         _add(client, agents.client_kind(claims) if kind != "agent" or subject != client else "agent", prefix, strength, found)
-    if delegator := _text(claims.get("delegator_sub")):
+    if delegator := scalar(claims.get("delegator_sub")):
         _add(delegator, "user", prefix, strength, found)
-    return len(found.chain) > first
 
 
 def _acting(act: Any, prefix: str, strength: Strength, found: _Evidence) -> None:
@@ -403,7 +422,7 @@ def _acting(act: Any, prefix: str, strength: Strength, found: _Evidence) -> None
     for _ in range(_MAX_HOPS):
         if not isinstance(act, dict):
             return
-        if name := _text(act.get("sub")) or _text(act.get("client_id")):
+        if name := scalar(act.get("sub")) or scalar(act.get("client_id")):
             _add(name, agents.actor_kind(act), prefix, strength, found)
         act = act.get("act")
 
@@ -411,53 +430,14 @@ def _acting(act: Any, prefix: str, strength: Strength, found: _Evidence) -> None
 def _add(name: str, kind: str, prefix: str, strength: Strength, found: _Evidence) -> None:
     """A principal that a token names. Service accounts (of projected tokens) and SPIFFE ids (JWT-SVID) are workloads."""
     if name.startswith("spiffe://"):
-        principal = Principal("workload" if kind != "agent" else kind, _clean(name), strength)
+        principal = Principal("workload" if kind != "agent" else kind, clean(name), strength)
     elif account := service_account(name):
-        principal = Principal("workload" if kind != "agent" else kind, _clean(account), strength)
+        principal = Principal("workload" if kind != "agent" else kind, clean(account), strength)
     else:
-        principal = Principal(kind, _clean(prefix + name), strength)
+        principal = Principal(kind, clean(prefix + name), strength)
     found.chain.append(principal)
     if kind == "agent":
         found.agents += (principal,)
-
-
-def _words(claims: dict[str, Any], names: tuple[str, ...], separator: str) -> tuple[str, ...]:
-    """The values of list or text claims, in order, each once."""
-    words: dict[str, None] = {}
-    for name in names:
-        value = _at(claims, name)
-        items = value.split(separator) if isinstance(value, str) else value if isinstance(value, list) else ()
-        for item in items[:_MAX_ROLES]:
-            if isinstance(item, str) and (word := _clean(item.strip())):
-                words[word[:64]] = None
-    return tuple(words)[:_MAX_ROLES]
-
-
-def _at(claims: dict[str, Any], name: str) -> Any:
-    """A claim by name, or by a dotted path (`realm_access.roles`)."""
-    if name in claims or "." not in name:
-        return claims.get(name)
-    node: Any = claims
-    for step in name.split("."):
-        node = node.get(step) if isinstance(node, dict) else None
-    return node
-
-
-def _text(value: Any) -> str | None:
-    """A scalar claim as text, None for others."""
-    if isinstance(value, str):
-        return value[:_MAX_NAME]
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return str(value)[:_MAX_NAME] if not isinstance(value, int) or abs(value) < 10**100 else None
-    return None
-
-
-def _clean(name: str) -> str:
-    """A name fit for logs and keys: bounded, without control characters."""
-    name = name[:_MAX_NAME]
-    return name if name.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in name)
 
 
 def _session(cookie: str, names: tuple[str, ...]) -> str:

@@ -392,10 +392,12 @@ def _add(words: set[str], new: Iterable[str]) -> None:
 @lru_cache(maxsize=8_192)
 def _taking_part(principals: tuple[str, ...]) -> tuple[tuple[int, str, str], ...]:
     """(index, `kind:name`, kind) of the principals that are somebody by themselves."""
-    parts = ((number, name, *name.split(":", 1)) for number, name in enumerate(principals) if ":" in name)
-    return tuple(
-        (number, name, kind) for number, name, kind, rest in parts if kind != "address" and not rest.startswith("session:")
-    )
+    found = []
+    for number, name in enumerate(principals):
+        kind, _, rest = name.partition(":")
+        if kind != "address" and not rest.startswith("session:"):
+            found.append((number, name, kind))
+    return tuple(found)
 
 
 @lru_cache(maxsize=8_192)

@@ -243,7 +243,8 @@ def test_tokens_in_other_headers() -> None:
     assert who(x_amzn_oidc_data="Bearer " + token, trust=trust).strength is Strength.VERIFIED
     assert who(x_amzn_oidc_data=token).kind == "address", "only where it is configured"
     both = who(authorization=bearer(sub="bob", roles=["b"], exp=NOW - 99), x_amzn_oidc_data=token, trust=trust)
-    assert (both.actor, both.roles, both.tenant, both.faults) == ("user:alice", ("b", "a"), "t1", ("jwt-expired",))
+    assert (both.actor, both.roles, both.tenant, both.faults) == ("user:alice", ("a",), "t1", ("jwt-expired",))
+    assert both.claims["sub"] == "alice"
     # The parts that an Amazon load balancer sends are padded, and so signed.
     head, body, _ = token.split(".")
     padded = f"{head}{'=' * (-len(head) % 4)}.{body}{'=' * (-len(body) % 4)}"
@@ -258,6 +259,18 @@ def test_one_token_that_fails_leaves_the_other_as_it_is() -> None:
     trust = compile_trust(TrustConfig(jwks=JWKS, token_headers=("x-user-token",)), KEY)
     identity = who(authorization="Bearer a.b.c", x_user_token=bearer(sub="alice").removeprefix("Bearer "), trust=trust)
     assert (identity.actor, identity.strength, identity.faults) == ("user:alice", Strength.VERIFIED, ("jwt-malformed",))
+
+
+def test_nobody_gets_the_roles_of_a_token_that_is_not_the_callers() -> None:
+    """A token that ran out, or that nobody could check, beside a better proof of somebody else."""
+    expired = bearer(sub="root", roles=["admin"], scope="all", tenant="t9", exp=NOW - 99)
+    forwarded = who("10.0.0.4", authorization=expired, x_forwarded_user="carol")
+    assert (forwarded.actor, forwarded.strength) == ("user:carol", Strength.ASSERTED)
+    assert (forwarded.roles, forwarded.scopes, forwarded.tenant, forwarded.claims, forwarded.cls) == ((), (), "", {}, "user")
+    trust = compile_trust(TrustConfig(jwks=JWKS, token_headers=("x-user-token",)), KEY)
+    job = bearer(azp="job", roles=["admin"])
+    both = who(authorization=job, x_user_token=bearer(sub="alice", roles=["staff"]), trust=trust)
+    assert (both.actor, both.roles, both.claims["sub"]) == ("user:alice", ("staff",), "alice")
 
 
 def test_what_holds_ends_with_the_first_token() -> None:
