@@ -76,12 +76,12 @@ def test_ownership_names_the_customers_and_not_the_staff() -> None:
     assert learner.ownership(0) == ()
 
 
-@given(st.integers(0, 3), st.lists(st.integers(0, 2), min_size=150, max_size=150), st.booleans())
+@given(st.integers(0, 3), st.lists(st.integers(0, 7), min_size=150, max_size=150), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_merged_shards_are_one_stream(seed: int, shards: list[int], through_bytes: bool) -> None:
     records = shop(150, seed=seed, users=6)
     whole = learned(records)
-    parts = [Learner(KEY) for _ in range(3)]
+    parts = [Learner(KEY) for _ in range(8)]
     for shard, entry in zip(shards, records, strict=True):
         parts[shard].fold([entry])
     if through_bytes:
@@ -93,6 +93,9 @@ def test_merged_shards_are_one_stream(seed: int, shards: list[int], through_byte
     assert merged.ownership(10_000) == whole.ownership(10_000)
     assert merged.kinds("shop") == whole.kinds("shop")
     assert merged.folded == whole.folded == 150
+    assert merged.edges.tables() == whole.edges.tables()
+    assert merged.identities.profiles(100) == whole.identities.profiles(100)
+    assert merged.identities.classes() == whole.identities.classes()
 
 
 @given(st.randoms(use_true_random=False))
