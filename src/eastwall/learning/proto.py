@@ -5,6 +5,8 @@ Compiling `.proto` text needs a compiler and files, so it is not done here: `sou
 
 from __future__ import annotations
 
+import binascii
+from re import compile as regex
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -23,6 +25,8 @@ MAX_METHODS = 5000
 """Methods of one descriptor set."""
 MAX_WORDS = 64
 """Words of an enumeration that are kept; a longer one is a string."""
+_BASE64 = regex(rb"[A-Za-z0-9+/\s]{8,}={0,2}\s*")
+"""A descriptor set itself begins with a line feed and a length, and holds a NUL or a control character soon."""
 _MEDIA = ("application/grpc",)
 _INTEGERS = frozenset(
     (
@@ -51,10 +55,15 @@ _WELL_KNOWN: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 def declared_proto(data: bytes, name: str, service: str) -> tuple[tuple[Endpoint, ...], bytes]:
-    """(endpoints, the descriptor set to read their messages by) of a serialized FileDescriptorSet.
+    """(endpoints, the descriptor set to read their messages by) of a serialized FileDescriptorSet, or of one in base64.
 
     `name`: of the file, for messages. Raises ValueError with one line on what is wrong and how to mend it.
     """
+    if _BASE64.fullmatch(data):
+        try:
+            data = binascii.a2b_base64(data)
+        except binascii.Error:
+            raise ValueError(f"`{name}`: neither a descriptor set nor one in base64") from None
     try:
         pool, files = pool_of(data)
     except ValueError as error:

@@ -1,7 +1,11 @@
-"""`.proto` text -> a serialized FileDescriptorSet, by the real compiler (`grpcio-tools`), in a temporary folder and another process."""
+"""`.proto` text -> a serialized FileDescriptorSet, by the real compiler (`grpcio-tools`), in a temporary folder and another process.
+
+Where files travel as text (policies with what they refer to), a descriptor set travels in base64: `attachment`.
+"""
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import re
 import subprocess
@@ -12,33 +16,44 @@ from pathlib import Path, PurePosixPath
 LIMIT = 4 << 20
 """Bytes of one file."""
 SECONDS = 30.0
+BINARY = (".pb", ".protoset", ".binpb", ".desc")
+"""How names of descriptor sets end."""
 _NOISE = re.compile(r"WARNING: |[IW]\d{4} |.*\bwarning: ")
 
 
-def compile_proto(data: bytes, name: str) -> bytes:
-    """The descriptor set of one `.proto` file with everything that it imports. Of imports only `google/protobuf/*` are at hand: of
-    several files a descriptor set is to be made by `protoc`. Raises ValueError with one line on what is wrong and how to mend it."""
+def is_proto(name: str) -> bool:
+    """Whether a file's name says `.proto` text or a descriptor set."""
+    return name.lower().endswith((".proto", *BINARY))
+
+
+def attachment(path: Path) -> str:
+    """A `.proto` file (compiled here, where the files are that it imports) or a descriptor set, as base64 text that
+    `learning.proto.declared_proto` takes. Raises OSError, and ValueError with one line."""
+    with path.open("rb") as file:
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise ValueError(f"`{path}`: larger than {LIMIT} bytes")
+    if path.suffix.lower() == ".proto":
+        data = compile_proto(data, str(path), imports=path.parent)
+    return base64.b64encode(data).decode()
+
+
+def compile_proto(data: bytes, name: str, *, imports: Path | None = None) -> bytes:
+    """The descriptor set of one `.proto` file with everything that it imports, from the folder `imports`; without one, only
+    `google/protobuf/*` is at hand. Raises ValueError with one line on what is wrong and how to mend it."""
     shown = name.replace("`", "'")
     if importlib.util.find_spec("grpc_tools") is None:
         raise ValueError(f"`{shown}`: reading .proto text needs `grpcio-tools`; install it, or give a descriptor set")
     if len(data) > LIMIT:
         raise ValueError(f"`{shown}`: larger than {LIMIT} bytes")
-    base = PurePosixPath(name.replace("\\", "/")).name
-    file = (
-        base if base.endswith(".proto") and base.isascii() and not base.startswith("-") and base.isprintable() else "given.proto"
-    )
+    file = PurePosixPath(name.replace("\\", "/")).name
+    if not file.endswith(".proto") or not file.isascii() or not file.isprintable() or file.startswith("-"):
+        file = "given.proto"
     with tempfile.TemporaryDirectory(prefix="eastwall-proto-") as folder:
         (Path(folder) / file).write_bytes(data)
-        command = [
-            sys.executable,
-            "-m",
-            "grpc_tools.protoc",
-            "-I",
-            folder,
-            "--include_imports",
-            "--descriptor_set_out=out.pb",
-            file,
-        ]
+        # The first folder that has a file gives it: the text that was given stands before one of its name.
+        include = ["-I", folder, *(["-I", str(imports.resolve())] if imports is not None else ())]
+        command = [sys.executable, "-m", "grpc_tools.protoc", *include, "--include_imports", "--descriptor_set_out=out.pb", file]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False

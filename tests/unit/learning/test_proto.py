@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.learning.proto import MAX_PLACES, declared_proto
 from eastwall.model.endpoint import Endpoint
-from eastwall.sources.proto_files import compile_proto
+from eastwall.protocols.grpc import methods_of
+from eastwall.sources.proto_files import attachment, compile_proto, is_proto
 
 SHOP = Path(__file__).parents[2] / "e2e/protos/shop.proto"
 
@@ -112,3 +114,29 @@ def test_bad_text_is_one_clear_line(text: str, reason: str) -> None:
 @pytest.mark.parametrize("name", ["../../etc/passwd", "--plugin=x.proto", "a\nb.proto", "no extension", "", "`x`.proto"])
 def test_hostile_names_stay_in_the_folder(name: str) -> None:
     assert compile_proto(SHOP.read_bytes(), name)
+
+
+def test_files_that_import_each_other_travel_as_text(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/money.proto").write_text('syntax = "proto3"; package parts; message Money { int64 units = 1; }')
+    (tmp_path / "pay.proto").write_text(
+        'syntax = "proto3"; import "parts/money.proto"; service Pay { rpc Pay(parts.Money) returns (parts.Money); }'
+    )
+    text = attachment(tmp_path / "pay.proto")
+    assert text.isascii()
+    endpoints, descriptors = declared_proto(text.encode(), "pay.proto", "pay")
+    assert [endpoint.operation for endpoint in endpoints] == ["Pay/Pay"]
+    assert set(methods_of(descriptors)) == {"Pay/Pay"}
+    (tmp_path / "pay.pb").write_bytes(descriptors)
+    assert base64.b64decode(attachment(tmp_path / "pay.pb")) == descriptors
+    assert is_proto("a/Pay.PROTO")
+    assert is_proto("pay.pb")
+    assert not is_proto("pay.yaml")
+    with pytest.raises(OSError):
+        attachment(tmp_path / "none.proto")
+
+
+@pytest.mark.parametrize("data", [b"AAAAAAAA=", b"AAAAAAAAA", b"QUJDREVGRw==", b"        ", b"=" * 9])
+def test_text_that_is_no_descriptor_set(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"`x\.pb`: "):
+        declared_proto(data, "x.pb", "x")
