@@ -33,6 +33,10 @@ MAX_AFTER = 24
 """Calls that begin while an event lasts and are looked at."""
 MAX_EVENTS = 2_000
 """Events per target and slice; the first ones count."""
+CHANCES = 150_000
+"""Pairs of a target and a candidate whose chance is worked out per slice, about; where there are more, of each pool the candidates ..."""
+LEAST_CHANCES = 20
+"""... that cover most time are, but at least so many, and all that an event lay within."""
 LONGEST = SLICE / 2
 """Longer calls (streams) are no candidates for timing: nearly everything lies within them."""
 INTERVALS = (1.0, 5.0, 30.0)
@@ -141,6 +145,10 @@ class _Cover:
         else:
             self.starts.append(start)
             self.ends.append(end)
+
+    def total(self) -> float:
+        """Seconds that are covered."""
+        return sum(self.ends) - sum(self.starts)
 
     def width(self) -> float:
         usual = sorted(self.lengths)[len(self.lengths) // 2]
@@ -254,18 +262,27 @@ def _chances(
 ) -> None:
     home = {call.operation: call.service for call in calls}
     shares: dict[tuple[tuple[str, str], str], tuple[float, dict[int, float]]] = {}
+    most = max(LEAST_CHANCES, CHANCES // max(1, sum(map(len, events.values()))))
+    widest = {
+        key: frozenset(sorted(pool, key=lambda name: (-pool[name].total(), name))[:most]) if len(pool) > most else None
+        for key, pool in pools.items()
+    }
     for target, by_pool in events.items():
         counts = tally.targets.get(target)
         if counts is None:
             continue
         service = home[target[0]]
+        within = {name for names in counts.sets for name in names}
         for key, starts in by_pool.items():
+            pool = pools.get(key, {})
+            chosen = widest.get(key)
             binned = {width: Counter(int(start // width) for start in starts) for width in INTERVALS}
-            for operation, cover in pools.get(key, {}).items():
+            for operation in pool if chosen is None else chosen | (within & pool.keys()):
                 if home[operation] == service:
                     continue
                 known = shares.get((key, operation))
                 if known is None:
+                    cover = pool[operation]
                     width = cover.width()
                     known = shares[(key, operation)] = (width, cover.shares(width))
                 width, covered = known

@@ -26,6 +26,8 @@ MAX_OPEN = 8
 """Slices that are not judged yet; the one that no record came for longest goes first."""
 PATIENCE = 2
 """A slice is judged when so many others were begun since a record came for it."""
+EAGER = 2_000
+"""Calls up to which an open slice is looked at often."""
 
 
 class _Slice:
@@ -127,8 +129,8 @@ class Correlation:
         for number, entry in self._open.items():
             size = len(entry.calls)
             known = self._early.get(number)
-            # Judging a busy slice takes a while: it is done anew when a quarter has been added.
-            if known is None or size > known[0] + known[0] // 4:
+            # Judging a busy slice takes a while: it is done anew when a quarter has been added, then when it has doubled.
+            if known is None or size > known[0] + (known[0] // 4 if size < EAGER else known[0]):
                 known = self._early[number] = (size, judge(entry.calls, number * SLICE))
             tally.merge(known[1])
         return conclude(tally)
