@@ -189,7 +189,7 @@ def decode_response(
     streamed = streams.is_event_stream(response.headers.get("content-type", ""))
     if protocol == "rest" and not streamed and response.status != _SWITCHED:
         return operation
-    traits = ["fault"] if _is_fault(protocol, operation, streamed=streamed) else []
+    traits = ["fault"] if _is_fault(protocol, operation.body, streamed=streamed) else []
     if streamed:
         traits.append("sse")
     if response.status == _SWITCHED:
@@ -209,17 +209,6 @@ def decode_response(
     )
 
 
-def _is_fault(protocol: str, operation: Operation, *, streamed: bool) -> bool:
-    body = operation.body
-    if protocol == "graphql":
-        return any(map(_graphql_fault(), streams.events(body))) if streamed else _graphql_fault()(body)
-    if protocol == "mcp":
-        return mcp.is_fault(body, streamed=streamed)
-    if protocol == "jsonrpc":
-        return jsonrpc.is_fault(body)
-    return protocol == "soap" and soap.is_fault(body)
-
-
 # The parser of GraphQL takes 0.2 s and 16 MB to load: only who has GraphQL pays for it, with the first call or with `prepare`.
 @cache
 def _graphql_request() -> Callable[[Operation, str, bool], Reading | None]:
@@ -233,6 +222,22 @@ def _graphql_fault() -> Callable[[Any], bool]:
     from eastwall.protocols import graphql
 
     return graphql.read_response
+
+
+_FAULTS: dict[str, Callable[[Any], bool]] = {
+    "graphql": lambda body: _graphql_fault()(body),
+    "jsonrpc": jsonrpc.is_fault,
+    "mcp": mcp.is_fault,
+    "soap": soap.is_fault,
+}
+
+
+def _is_fault(protocol: str, body: Any, *, streamed: bool) -> bool:
+    """Whether an answer is an error in its protocol's own form, whatever its status. The events of a stream are answers each."""
+    test = _FAULTS.get(protocol)
+    if test is None:
+        return False
+    return any(map(test, streams.events(body))) if streamed and type(body) is str else test(body)
 
 
 def prepare(protocols: Iterable[str]) -> None:

@@ -296,6 +296,9 @@ def _fault(id: str, detail: str, where: str = "body.query") -> ParserFault:
     return ParserFault(id, where, detail)
 
 
+_TOO_DEEP = _fault("too-deep", "a document that nests too deep")
+
+
 def _read(text: str) -> Document:
     try:
         tree = parse(text, no_location=True, max_tokens=MAX_TOKENS)
@@ -303,9 +306,11 @@ def _read(text: str) -> Document:
         message = " ".join(error.message.split())
         if "tokens" in message and str(MAX_TOKENS) in message:
             return Document(faults=(_fault("graphql-too-large", f"a document of more than {MAX_TOKENS} tokens"),))
+        if "nested too deeply" in message:  # graphql-core before 3.3 raises RecursionError
+            return Document(faults=(_TOO_DEEP,))
         return Document(faults=(_fault("graphql-syntax", _shown(message)),))
     except RecursionError:
-        return Document(faults=(_fault("too-deep", "a document that nests too deep"),))
+        return Document(faults=(_TOO_DEEP,))
     except (ValueError, IndexError, OverflowError) as error:  # an escape that is no character
         return Document(faults=(_fault("graphql-syntax", _shown(str(error))),))
     return _described(tree, telling=_TYPED.match(text) is not None)

@@ -14,7 +14,6 @@ from typing import Any
 from eastwall.model.operation import Operation, ParserFault
 from eastwall.protocols import jsonrpc
 from eastwall.protocols.reading import Reading, label
-from eastwall.protocols.streams import events
 
 METHOD, NAME, VERSION, SESSION = "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"
 _SUBJECT = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
@@ -106,11 +105,9 @@ def _decoded(value: str) -> str | None:
         return None
 
 
-def is_fault(body: Any, *, streamed: bool) -> bool:
-    """Whether an answer is an error in the protocol's own form: of JSON-RPC, or a tool's (`isError`). `streamed`: the body is the text
-    of an event stream, whose events are messages."""
-    answers = events(body) if streamed and isinstance(body, str) else [body]
-    return any(jsonrpc.is_fault(one) or _tool_failed(one) for one in answers)
+def is_fault(body: Any) -> bool:
+    """Whether an answer is an error in the protocol's own form: of JSON-RPC, or a tool's (`isError`)."""
+    return jsonrpc.is_fault(body) or _tool_failed(body)
 
 
 def _tool_failed(one: Any) -> bool:

@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eastwall.discovery import inventory as inv
 from eastwall.discovery.inventory import compile_inventory, endpoint_id, identify
@@ -103,6 +104,78 @@ def test_encoded_braces_are_text() -> None:
     assert lookup("/a/%7Bx%7D", "/a/%7Bx%7D") == ("/a/%7Bx%7D", {})
     assert lookup("/a/%7Bx%7D/7", "/a/%7Bx%7D/{id}") == ("/a/%7Bx%7D/{id}", {"id": "7"})
     assert lookup("/a/other/7", "/a/%7Bx%7D/{id}") == (None, {})
+
+
+# --- several operations at one path ------------------------------------------------------------------------------------
+
+
+def named(template: str, operation: str, method: str = "POST") -> Endpoint:
+    key = endpoint_id("shop", method, template, operation)
+    return Endpoint(id=key, service="shop", method=method, template=template, operation=operation, protocol="graphql")
+
+
+def asked(path: str, operation: str, *endpoints: Endpoint) -> Match:
+    plain = call(path, "POST")
+    return identify("shop", replace(plain, name=operation), compile_inventory(endpoints))
+
+
+def test_the_operation_decides_after_the_path() -> None:
+    orders, pay = named("/graphql", "query orders"), named("/graphql", "mutation pay")
+    assert asked("/graphql", "query orders", orders, pay).endpoint == orders
+    assert asked("/graphql", "mutation pay", orders, pay).endpoint == pay
+    assert asked("/graphql", "query users", orders, pay) == Match(None)
+    assert asked("/graphql", "", orders, pay) == Match(None)
+    assert asked("/other", "query orders", orders, pay) == Match(None)
+
+
+def test_several_root_fields_are_an_operation_of_their_own() -> None:
+    order, orders = named("/graphql", "query order"), named("/graphql", "query orders")
+    assert asked("/graphql", "query order,orders", order, orders) == Match(None)
+    both = named("/graphql", "query order,orders")
+    assert asked("/graphql", "query order,orders", order, orders, both).endpoint == both
+    assert inv.parts_of("query order,orders") == ("query order", "query orders")
+    assert inv.parts_of("mutation b; query a,c; persisted 00ff") == ("mutation b", "persisted 00ff", "query a", "query c")
+    for single in ("", "query order", "tools/call search", "tools/call a,b", "urn:a b", "query ", "subscription"):
+        assert inv.parts_of(single) == (single,)
+
+
+def test_the_path_as_a_whole_stands_in_for_operations_that_are_not_known() -> None:
+    whole, pay = endpoint("/graphql", "POST"), named("/graphql", "mutation pay")
+    assert asked("/graphql", "query users", whole, pay).endpoint == whole
+    assert asked("/graphql", "mutation pay", whole, pay).endpoint == pay
+    # So a call that dresses up as another protocol stays where it is checked.
+    assert asked("/orders/5", "eth_call", endpoint("/orders/{order_id}", "POST")).params == (("order_id", "5"),)
+
+
+def test_parameters_of_a_known_path_are_given_for_an_unknown_operation() -> None:
+    one = named("/shops/{shop}/graphql", "query orders")
+    assert asked("/shops/7/graphql", "query orders", one) == Match(one, (("shop", "7"),))
+    assert asked("/shops/7/graphql", "query users", one) == Match(None, (("shop", "7"),))
+
+
+def test_a_branch_without_the_operation_is_left() -> None:
+    special, common = named("/rpc/special", "a"), named("/rpc/{name}", "b")
+    assert asked("/rpc/special", "b", special, common) == Match(common, (("name", "special"),))
+    assert asked("/rpc/special", "a", special, common) == Match(special)
+    assert asked("/rpc/special", "c", special, common) == Match(None)
+
+
+def test_an_operation_has_an_id_of_its_own() -> None:
+    plain = endpoint_id("shop", "POST", "/graphql")
+    assert plain == endpoint_id("shop", "POST", "/graphql", "")
+    ids = {endpoint_id("shop", "POST", "/graphql", name) for name in ("", "query a", "query b", "mutation a")}
+    assert len(ids) == 4
+    # Written down by earlier versions: must not change.
+    assert endpoint_id("orders", "GET", "/orders/{order_id}") == "ep_7e3ca077d38f"
+
+
+def test_the_cache_keeps_operations_apart() -> None:
+    inventory = compile_inventory([named("/graphql", "query a"), named("/graphql", "query b"), endpoint("/graphql", "POST")])
+    for _ in range(2):
+        for name in ("query a", "query b", "query c", ""):
+            found = identify("shop", replace(call("/graphql", "POST"), name=name), inventory).endpoint
+            assert found is not None
+            assert found.operation == (name if name != "query c" else "")
 
 
 # --- the twin: try every endpoint with a regular expression, take the most specific from left to right -----------------
