@@ -264,7 +264,7 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
     out.print(f"data     {options.data.root}", soft_wrap=True)
     receivers = [arg for arg in options.collector if arg != "--token"]
     for option, address in zip(receivers[::2], receivers[1::2], strict=True):
-        out.print(f"{option.removeprefix('--'):<9}{address}", soft_wrap=True)
+        out.print(f"{option.removeprefix('--'):<9} {address}", soft_wrap=True)
     out.print("Ctrl-C drains and stops.")
 
 

@@ -133,6 +133,7 @@ class Collector:
         listener = _listener(address)
         config = uvicorn.Config(
             self.asgi,
+            interface="asgi3",
             log_level="warning",
             access_log=False,
             server_header=False,
