@@ -143,7 +143,7 @@ class Changes:
         try:
             version, known, services, feed = data
             if version != FORMAT:
-                raise ValueError(f"the feed of changes has format {version!r}, expected {FORMAT}")
+                raise ValueError(f"it has format {version!r}, expected {FORMAT}")
             for key, (service, method, template, calls, first, last, gone, access, places) in known.items():
                 entry = state._known[key] = _Known(service, method, template)
                 entry.calls, entry.first, entry.last, entry.gone, entry.access = calls, first, last, gone, access
@@ -151,7 +151,7 @@ class Changes:
             state._services = dict(services)
             for *key, change in feed:
                 state._feed[tuple(key)] = msgspec.convert(change, Change)
-        except (TypeError, AttributeError, KeyError, msgspec.ValidationError) as fault:
+        except (TypeError, ValueError, AttributeError, KeyError, msgspec.ValidationError) as fault:
             raise ValueError(f"not a feed of changes: {fault}") from fault
         return state
 

@@ -216,11 +216,11 @@ class Edges:
         try:
             version, tables, correlation = data
             if version != FORMAT:
-                raise ValueError(f"edges have format {version!r}, expected {FORMAT}")
+                raise ValueError(f"they have format {version!r}, expected {FORMAT}")
             for table, rows in zip(state._tables(), tables, strict=True):
                 table.rows = {operation: {key: list(entry) for key, entry in row.items()} for operation, row in rows.items()}
             state.correlation = Correlation.load(correlation)
-        except (TypeError, IndexError, AttributeError, KeyError) as fault:
+        except (TypeError, ValueError, IndexError, AttributeError, KeyError) as fault:
             raise ValueError(f"not edges: {fault}") from fault
         return state
 
