@@ -63,7 +63,8 @@ class Custom:
         self._globs = [_glob(glob) for glob in spec.names]
         self._by_name_only = not spec.patterns and not spec.words
         """Names alone make every value (that the validator agrees to) one of the class."""
-        self._values = bool(spec.patterns or spec.words)
+        self.anywhere = not self._by_name_only
+        """Values may stand in any text."""
         sources = [*spec.patterns, *map(_word, spec.words)]
         insensitive = [0] * len(spec.patterns) + [hyperscan.HS_FLAG_CASELESS] * len(spec.words)
         flags = [one | hyperscan.HS_FLAG_UTF8 for one in insensitive]

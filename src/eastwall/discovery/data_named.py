@@ -135,7 +135,9 @@ def _is_person(text: str) -> bool:
 
 def _is_address(text: str) -> bool:
     """Words and numbers; no link, mail address, network address, hash."""
-    if not 2 <= len(text) <= 250 or "@" in text or "://" in text or not any(map(str.isalnum, text)) or hidden(text):
+    if not 2 <= len(text) <= 250 or "@" in text or "://" in text or not any(map(str.isalnum, text)):
+        return False
+    if text[0] in "*xX•[${%<" and hidden(text):
         return False
     if " " in text or "," in text or "\n" in text:
         return True

@@ -7,7 +7,7 @@ own classes); the classes themselves are described in `data_classes`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from re import Pattern
 from re import compile as regex
@@ -18,8 +18,8 @@ import msgspec
 
 from eastwall.discovery import automata, data_named, data_names
 from eastwall.discovery.data_custom import Custom, compile_custom
-from eastwall.discovery.data_forms import FORMS, MASKS, PREFILTER, Form, mask_tail
-from eastwall.discovery.data_labels import labelled
+from eastwall.discovery.data_forms import FORMS, LONG, MARKED, MASKS, TRIGGERS, UNMARKED, WALLETS, mask_tail
+from eastwall.discovery.data_labels import MAX_TEXT, labelled
 from eastwall.discovery.data_named import Named
 from eastwall.discovery.objects import ENVELOPES, generated
 from eastwall.model.operation import Operation
@@ -57,14 +57,15 @@ MAX_PLANS = 5_000
 MAX_KEYS = 200
 """Objects with more keys are not remembered."""
 
+_DIGITS = "[0-9](?:[ .()/-]{0,2}[0-9]){8}"
 _TRIGGERS: dict[str, str] = {
-    "pan": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
-    "ssn": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
-    "phone": "[0-9](?:[ .()/-]{0,2}[0-9]){6}",
+    "pan": _DIGITS,
+    "ssn": _DIGITS,
+    "phone": _DIGITS + "|[+][ (]{0,2}[1-9]",
     "iban": "[A-Z]{2}[0-9]{2}",
     "email": "@",
     "secret": "[A-Za-z0-9_.-]{14}|://|-----BEGIN|AccountKey",
-    "national-id": "[0-9A-Z]{10}|[0-9](?:[ .()/-]{0,2}[0-9]){6}|[A-Z]{2} [0-9]{2} |[0-9A-Z]{3}[.][0-9A-Z]{3}[-/]|[0-9]{6}[-+A-Y][0-9]{3}",
+    "national-id": "[0-9A-Z]{10}|" + _DIGITS + "|[A-Z]{2} [0-9]{2} |[0-9A-Z]{3}[.][0-9A-Z]{3}[-/]|[0-9]{6}[-+A-Y][0-9]{3}",
     "passport": "[A-Z<]{3}[0-9<]{6}|<",
     "health-id": "[A-Y]{2}[0-9]{2}",
     "ip-address": "[0-9][.][0-9]{1,3}[.][0-9]|:[0-9A-Fa-f:]",
@@ -85,7 +86,10 @@ _WORDS = frozenset(
 )
 """Objects under such a name say something about fields, under the fields' own names."""
 _KEY_VALUE = regex("@|(?:[0-9][^0-9]{0,100}){4}|[A-Z]{6}")
-Nothing: tuple[Named, ...] = ()
+_UNLABELLED = frozenset({"email", "ip-address", "crypto-wallet", "iban", "person-name", "address", "geo"})
+"""Classes that no label in text is needed for, or believed about."""
+_LABELLED = regex("[:=]|[0-9][^0-9]{0,3}[0-9][^0-9]{0,3}[0-9]")
+"""What a text must hold for a label and a value to be in it."""
 
 
 class Span(NamedTuple):
@@ -98,63 +102,101 @@ class Span(NamedTuple):
     label: str
 
 
-class Entry(NamedTuple):
+class Entry:
     """What a field's name says, worked out once for all objects with the same keys at the same place."""
 
-    key: str
-    place: str
-    first: tuple[Named, ...]
-    last: tuple[Named, ...]
-    barred: frozenset[str]
-    inside: str
-    is_value: bool
-    """The key may itself be a value."""
-    custom: tuple[int, ...] = ()
-    """Custom classes whose globs match the name."""
+    __slots__ = ("barred", "custom", "first", "inside", "is_value", "key", "last", "only", "place", "telling")
+
+    def __init__(
+        self,
+        key: str = "",
+        place: str = "",
+        first: tuple[Named, ...] = (),
+        last: tuple[Named, ...] = (),
+        barred: frozenset[str] = frozenset(),
+        inside: str = "",
+        is_value: bool = False,
+        custom: tuple[Custom, ...] = (),
+    ) -> None:
+        self.key = key
+        self.place = place
+        self.first = first
+        """What is tried before the forms that need no name."""
+        self.last = last
+        """What is tried after them."""
+        self.barred = barred
+        """Classes that the name speaks against."""
+        self.inside = inside
+        """See `data_names.context`: of what stands under the name."""
+        self.is_value = is_value
+        """The key may itself be a value."""
+        self.custom = custom
+        """Classes of the user's own whose globs match the name."""
+        self.telling = bool(first or last or custom)
+        self.only = last[0] if len(last) == 1 and not first and not custom else None
+        """The one thing that is tried, where it is one."""
+
+
+NAMELESS = Entry()
 
 
 class Automaton:
-    """The compiled prefilter. `scan` lets go of the interpreter lock: each scan takes a scratch of its own from the free ones."""
+    """The compiled prefilter, in three databases: what is marked and what names say; the forms that read every byte; wallets. The last two
+    are asked only when their triggers in the first one hit. A scan lets go of the interpreter lock: each takes a scratch of its own."""
 
     def __init__(self, saved: bytes = b"") -> None:
         """`saved`: what `save` gave an earlier process; compiled anew when it does not fit."""
         sources = _sources()
-        expressions = [pattern for _, pattern in sources]
-        flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(expressions)
-        self._mark = automata.fingerprint([*expressions, bytes(flags)])
+        self._mark = automata.fingerprint([b"\0".join(pattern for _, pattern in some) for some in sources])
         kept = automata.restore(saved, self._mark) if saved else None
-        self.database = kept[1][0] if kept else automata.build(expressions, flags, range(len(expressions)))
-        self.first = self.database.scratch
-        self.free = [self.first.clone()]
-        self.scan = self.database.scan
-        self.suspects = tuple(_suspects(kind) for kind, _ in sources)
-        """Per pattern, the classes that it makes worth looking for."""
-        self.kinds = tuple(kind for kind, _ in sources)
-        self._sets: dict[int, frozenset[str]] = {0: frozenset()}
-        self._bits = tuple(sum(1 << CLASSES.index(name) for name in names) for names in self.suspects)
+        self.databases = kept[1] if kept else tuple(_built(some, _kinds(sources)) for some in sources)
+        self._scans = [database.scan for database in self.databases]
+        self._scratch = [database.scratch for database in self.databases]
+        self._free: list[list[Any]] = [[one.clone()] for one in self._scratch]
+        self._scan, self._ready = self._scans[0], self._free[0]
+        self.kinds = _kinds(sources)
+        """What the numbers of `hits` mean: a class, an evidence, or (`1`, `2`) that another database is to be asked."""
+        self._sets: dict[int, frozenset[str]] = {0: _NOTHING}
+        self._bits = tuple(_bits_of(kind) for kind in self.kinds)
 
     def save(self) -> bytes:
         """For the next process's `restore_automaton`."""
-        return automata.save(self._mark, (), (self.database,))
+        return automata.save(self._mark, (), self.databases)
 
-    def hits(self, data: bytes) -> list[int]:
-        """Numbers of the patterns that hit, each once."""
-        try:
-            scratch = self.free.pop()
-        except IndexError:
-            scratch = self.first.clone()
+    def hits(self, data: bytes, which: int = 0) -> list[int]:
+        """Numbers of the kinds that a database finds, each once."""
+        free = self._free[which]
+        scratch = free.pop() if free else self._scratch[which].clone()
         hits: list[int] = []
         try:
-            self.scan(data, _hit, 0, hits, scratch)
+            self._scans[which](data, _hit, 0, hits, scratch)
         finally:
-            self.free.append(scratch)
+            free.append(scratch)
         return hits
 
     def classes(self, data: bytes) -> frozenset[str]:
         """Classes that may be in `data`; empty for clean data."""
-        bits = 0
-        for pattern in self.hits(data):
-            bits |= self._bits[pattern]
+        hits: list[int] = []
+        free = self._ready
+        try:
+            scratch = free.pop()
+        except IndexError:  # another thread took it
+            scratch = self._scratch[0].clone()
+        try:
+            self._scan(data, _hit, 0, hits, scratch)
+        finally:
+            free.append(scratch)
+        return self._classes(hits, data) if hits else _NOTHING
+
+    def _classes(self, hits: list[int], data: bytes) -> frozenset[str]:
+        bits, table = 0, self._bits
+        for kind in hits:
+            bits |= table[kind]
+        for which in (1, 2):
+            if bits & _ASKS[which]:
+                bits &= ~_ASKS[which]
+                for kind in self.hits(data, which):
+                    bits |= table[kind]
         found = self._sets.get(bits)
         if found is None:
             if len(self._sets) > 5_000:
@@ -163,16 +205,37 @@ class Automaton:
         return found
 
 
-def _hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
-    hits.append(pattern)
+_NOTHING: frozenset[str] = frozenset()
 
 
-def _sources() -> list[tuple[str, bytes]]:
-    """(class or evidence, pattern)."""
+def _hit(kind: int, start: int, end: int, flags: int, hits: Any) -> None:
+    hits.append(kind)
+
+
+_ASKS = {1: 1 << len(CLASSES), 2: 2 << len(CLASSES)}
+
+
+def _kinds(sources: Iterable[Sequence[tuple[str, bytes]]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kind for some in sources for kind, _ in some))
+
+
+def _built(some: Sequence[tuple[str, bytes]], kinds: tuple[str, ...]) -> Any:
+    # Patterns of one kind share a number, and so one call back.
+    flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(some)
+    return automata.build([pattern for _, pattern in some], flags, [kinds.index(kind) for kind, _ in some])
+
+
+def _bits_of(kind: str) -> int:
+    return _ASKS[int(kind)] if kind.isdigit() else sum(1 << CLASSES.index(name) for name in _suspects(kind))
+
+
+def _sources() -> tuple[Sequence[tuple[str, bytes]], ...]:
+    """(class or evidence, pattern) of the databases."""
     people = "|".join(sorted(data_names.PERSONS | {"name", "names"}))
     within = rf'(?i)(?:{people})[^A-Za-z"]{{0,8}}"[ \t\r\n]{{0,16}}:[ \t\r\n]{{0,16}}[\[{{]'.encode()
     names = [(kind, pattern) for kind, pattern in data_names.prefilter() if _suspects(kind)]
-    return [*PREFILTER, *names, ("within", within)]
+    triggers = [("1", pattern) for pattern in TRIGGERS]
+    return [*MARKED, *triggers, ("2", LONG), *names, ("within", within)], UNMARKED, WALLETS
 
 
 def _suspects(kind: str) -> frozenset[str]:
@@ -208,7 +271,15 @@ class DataClasses:
         self.names: tuple[str, ...] = (*CLASSES, *(one.name for one in custom))
         self.sensitivity: Mapping[str, str] = {**SENSITIVITY, **{one.name: one.sensitivity for one in custom}}
         self._searches: dict[frozenset[str], Search] = {}
-        self.plans: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, ...]] = {}
+        self._plans = 0
+
+    def make_room(self, more: int) -> None:
+        """Of all searches together no more than `MAX_PLANS` plans are remembered: past that all are forgotten."""
+        self._plans += more
+        if self._plans > MAX_PLANS:
+            self._plans = more
+            for search in self._searches.values():
+                search.plans.clear()
 
     def suspected(self, operation: Operation) -> frozenset[str]:
         """Classes worth looking for in the body."""
@@ -236,6 +307,7 @@ class DataClasses:
         if found is None:
             if len(self._searches) >= 500:
                 self._searches.clear()
+                self._plans = 0
             found = self._searches[wanted] = Search(wanted, self)
         return found
 
@@ -283,45 +355,49 @@ def decode_text(raw: bytes) -> str:
 class Search:
     """Looks for some classes in texts and trees."""
 
-    __slots__ = ("classes", "custom", "forms", "gate", "labels", "numeric", "wanted")
+    __slots__ = ("classes", "custom", "forms", "gate", "labels", "letters", "numeric", "plans", "wanted")
 
-    def __init__(self, wanted: Collection[str], classes: DataClasses = BUILTIN) -> None:
+    def __init__(self, wanted: Collection[str], classes: DataClasses | None = None) -> None:
         self.wanted = frozenset(wanted)
-        self.classes = classes
-        self.forms: list[Form] = [form for form in FORMS if form.data_class in self.wanted]
-        triggers = dict.fromkeys(_TRIGGERS[form.data_class] for form in self.forms)
-        self.gate = regex("|".join(triggers)).search if triggers else None
+        self.classes = classes = classes or BUILTIN
+        self.forms = [(form, regex(_TRIGGERS[form.data_class]).search) for form in FORMS if form.data_class in self.wanted]
         self.custom = [one for one in classes.custom if one.name in self.wanted]
+        triggers = dict.fromkeys(_TRIGGERS[form.data_class] for form, _ in self.forms)
+        self.gate = regex(
+            "" if any(one.anywhere for one in self.custom) else "|".join(dict.fromkeys("|".join(triggers).split("|"))) or "(?!)"
+        ).search
+        """Whether a look at a text for other than what its name says can find anything."""
         self.numeric = bool(self.custom) or not self.wanted.isdisjoint(_NUMERIC)
-        self.labels = not self.wanted <= {"email", "ip-address", "crypto-wallet", "iban", "person-name", "address", "geo"}
+        self.labels = not self.wanted <= _UNLABELLED
+        self.letters = any(one.anywhere for one in self.custom)
+        """Whether a text of nothing but letters may be a value."""
+        self.plans: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, ...]] = {}
 
     def entry(self, name: str, inside: str = "") -> Entry:
         """What a name says on its own, for places outside of objects."""
-        return self.plan(name, inside, (name,))[0] if name else _NAMELESS
+        return self.plan(name, inside, (name,))[0] if name else NAMELESS
 
     def plan(self, place: str, inside: str, keys: tuple[str, ...], parent: str = "") -> tuple[Entry, ...]:
-        """What the keys of an object at `place` say."""
-        plans = self.classes.plans
+        """What the keys of an object at `place` say, as far as it is wanted."""
+        plans = self.plans
         found = plans.get((place, inside, keys))
         if found is None:
             found = tuple(self._entries(place, inside, keys, parent))
             if len(keys) <= MAX_KEYS and not any(entry.is_value for entry in found) and len(place) <= 512:
-                if len(plans) >= MAX_PLANS:
-                    plans.clear()
+                self.classes.make_room(1 + sum(map(len, keys)) // 256)
                 plans[(place, inside, keys)] = found
         return found
 
-    def _entries(self, place: str, inside: str, keys: tuple[str, ...], parent: str) -> Iterable[Entry]:
+    def _entries(self, place: str, inside: str, keys: tuple[str, ...], parent: str) -> Iterator[Entry]:
         personal = data_named.beside(keys[:MAX_KEYS])
+        wanted = self.wanted
         for key in keys:
             name = parent if key == "#text" else key
             label = "{}" if generated(key) else key[:128] or '""'  # as in `shapes`
-            first, last = data_named.named(name, inside, personal) if label != "{}" else (Nothing, Nothing)
+            first, last = data_named.named(name, inside, personal) if label != "{}" else ((), ())
+            first = tuple(one for one in first if one.data_class in wanted)
+            last = tuple(one for one in last if one.data_class in wanted)
             canonical = data_names.canonical(name)
-            barred: frozenset[str] = frozenset()
-            for pattern, names in _BARRED.items():
-                if pattern.search(canonical) is not None:
-                    barred |= names
             stem = canonical.strip("_")
             if stem.rpartition("_")[2] in _WORDS or stem in _WORDS:
                 within = "words"
@@ -329,58 +405,80 @@ class Search:
                 within = "name"
             else:
                 within = data_names.context(name, inside if inside == "words" or key in ENVELOPES else "")
-            custom = tuple(at for at, one in enumerate(self.classes.custom) if one.of_name(name))
-            is_value = not key.isidentifier() and _KEY_VALUE.search(key) is not None
-            yield Entry(key, f"{place}.{label}" if place else label, first, last, barred, within, is_value, custom)
+            yield Entry(
+                key=key,
+                place=f"{place}.{label}" if place else label,
+                first=first,
+                last=last,
+                barred=frozenset().union(*(names for pattern, names in _BARRED.items() if pattern.search(canonical) is not None)),
+                inside=within,
+                is_value=not key.isidentifier() and _KEY_VALUE.search(key) is not None,
+                custom=tuple([one for one in self.custom if one.of_name(name)]),
+            )
 
     def spans(self, text: str, entry: Entry) -> list[Span]:
         """Values in a text, in order, without overlaps."""
-        spans: list[Span] = []
-        wanted, length = self.wanted, len(text)
         first, last = entry.first, entry.last
-        if first or last or entry.custom:
-            stripped = text.strip()
-            if first and (found := _named(stripped, first, wanted)) is not None:
-                return [_whole(text, stripped, found.data_class, found.confidence, found.label)]
-            for at in entry.custom:
-                one = self.classes.custom[at]
-                if one.name in wanted and stripped and one.whole(stripped):
-                    return [_whole(text, stripped, one.name, one.confidence, "")]
-        else:
-            stripped = ""
-        if self.gate is not None and self.gate(text) is not None:
-            barred = entry.barred
-            for form in self.forms:
-                if length >= form.shortest and form.data_class not in barred:
-                    for match in form.pattern.finditer(text):
-                        if form.valid(match):
-                            group = (match.lastindex or 0) if form.group < 0 else form.group
-                            _claim(
-                                spans, Span(match.start(group), match.end(group), form.data_class, form.confidence, form.label)
-                            )
-        for one in self.custom:
-            for start, end in one.spans(text):
-                _claim(spans, Span(start, end, one.name, one.confidence, ""))
-        if last and (found := _named(stripped, last, wanted)) is not None:
+        stripped = text.strip()
+        if first and (found := _named(stripped, first)) is not None:
+            return [_whole(text, stripped, found.data_class, found.confidence, found.label)]
+        for one in entry.custom:
+            if one.whole(stripped):
+                return [_whole(text, stripped, one.name, one.confidence, "")]
+        spans: list[Span] = []
+        if self.gate(text) is not None:
+            self._forms(text, entry.barred, spans)
+        if last and (found := _named(stripped, last)) is not None:
             _claim(spans, _whole(text, stripped, found.data_class, found.confidence, found.label))
-        elif self.labels and length >= 9 and not first and not last:
+        elif self.labels and not first and not last and _may_be_labelled(text):
             for start, end, named in labelled(text, automaton()):
-                if named.data_class in wanted:
+                if named.data_class in self.wanted:
                     _claim(spans, Span(start, end, named.data_class, named.confidence, named.label), over=("phone",))
         return spans
 
+    def _forms(self, text: str, barred: frozenset[str], spans: list[Span]) -> None:
+        """Add values whose form tells, and those of the user's own patterns."""
+        length = len(text)
+        for form, trigger in self.forms:
+            if length >= form.shortest and trigger(text) is not None and form.data_class not in barred:
+                for match in form.pattern.finditer(text):
+                    if form.valid(match):
+                        group = (match.lastindex or 0) if form.group < 0 else form.group
+                        _claim(spans, Span(match.start(group), match.end(group), form.data_class, form.confidence, form.label))
+        for one in self.custom:
+            for start, end in one.spans(text):
+                _claim(spans, Span(start, end, one.name, one.confidence, ""))
+
     def value(self, value: Any, place: str, entry: Entry, found: Found) -> None:
         """Add the hits of one value."""
-        kind = type(value)
-        if kind is not str:
+        if type(value) is not str:
             value = self.number(value, entry)
-        if not value or len(found) >= MAX_HITS:
+        if not value:
+            return
+        one = entry.only
+        if one is not None and (
+            (value.isalpha() and not self.letters)
+            or self.gate(value) is None
+            or (one.data_class == "phone" and value[0] == "+" and not self.letters)
+        ):
+            # Most values of fields with a telling name: no more than a look at that, and for the items of an array one.
+            if (one.data_class, place) not in found:
+                value = value.strip()
+                if value and one.valid(value):
+                    self._add(one.data_class, place, value, one.confidence, one.label, found)
             return
         for start, end, data_class, confidence, label in self.spans(value, entry):
-            known = found.get((data_class, place))
-            if known is None or known[1] < confidence:
-                masked = self.classes.mask(data_class, value[start:end])
-                found[(data_class, place)] = (f"{label} {masked}" if label else masked, confidence)
+            self._add(data_class, place, value[start:end], confidence, label, found)
+
+    def _add(self, data_class: str, place: str, value: str, confidence: float, label: str, found: Found) -> None:
+        known = found.get((data_class, place))
+        if known is None:
+            if len(found) >= MAX_HITS:
+                return
+        elif known[1] >= confidence:
+            return
+        masked = MASKS.get(data_class, mask_tail)(value)
+        found[(data_class, place)] = (f"{label} {masked}" if label else masked, confidence)
 
     def number(self, value: Any, entry: Entry) -> str:
         """The text of a JSON number that may be a value, empty for what cannot be one."""
@@ -390,54 +488,54 @@ class Search:
                 return str(value)
         elif kind is not float:
             return ""
-        if entry.custom or any(named.numbers and named.data_class in self.wanted for named in (*entry.first, *entry.last)):
-            return repr(value)
+        if entry.custom or any(named.numbers for named in (*entry.first, *entry.last)):
+            return repr(value) if kind is float or abs(value) < 10**40 else ""
         return ""
 
     def walk(self, node: Any, place: str, inside: str, found: Found, depth: int = 0, entry: Entry | None = None) -> None:
         """Add the hits below a dict or list. Places are built only where something may be found."""
         if depth > MAX_DEPTH:
             return
+        gate, labels, letters = self.gate, self.labels, self.letters
         if type(node) is list:
             place += "[]"
-            entry = entry or _NAMELESS
-            named = bool(entry.first or entry.last or entry.custom)
-            gate, close = self.gate, self.labels or bool(self.custom)
+            entry = entry or NAMELESS
+            telling = entry.telling
             for item in node:
                 kind = type(item)
                 if kind is dict or kind is list:
                     self.walk(item, place, inside, found, depth + 1, entry)
-                elif kind is not str or named or close or (gate is not None and gate(item) is not None):
+                elif kind is not str or telling or gate(item) is not None or (labels and _may_be_labelled(item)):
                     self.value(item, place, entry, found)
             return
-        parent = entry.key if entry is not None else ""
-        gate, close = self.gate, self.labels or bool(self.custom)
-        for entry, item in zip(self.plan(place, inside, tuple(node), parent), node.values(), strict=True):
+        keys = tuple(node)
+        plan = self.plans.get((place, inside, keys)) or self.plan(place, inside, keys, entry.key if entry is not None else "")
+        for one, item in zip(plan, node.values(), strict=True):
             kind = type(item)
             if kind is str:
-                if (
-                    entry.first
-                    or entry.last
-                    or entry.custom
-                    or (gate is not None and gate(item) is not None)
-                    or (close and len(item) > 8)
-                ):
-                    self.value(item, entry.place, entry, found)
+                if one.telling or ((letters or not item.isalpha()) and (gate(item) is not None or (labels and _may_be_labelled(item)))):
+                    self.value(item, one.place, one, found)
             elif kind is dict or kind is list:
                 if item:
-                    self.walk(item, entry.place, entry.inside, found, depth + 1, entry)
-            elif (kind is int or kind is float) and (self.numeric or entry.first or entry.last or entry.custom):
-                self.value(item, entry.place, entry, found)
-            if entry.is_value:
-                self.value(entry.key, entry.place, _NAMELESS, found)
+                    self.walk(item, one.place, one.inside, found, depth + 1, one)
+            elif (kind is int or kind is float) and (one.telling or (self.numeric and kind is int)):
+                self.value(item, one.place, one, found)
+            if one.is_value:
+                self.value(one.key, one.place, NAMELESS, found)
 
 
-_NAMELESS = Entry("", "", (), (), frozenset(), "", False)
+def _may_be_labelled(text: str) -> bool:
+    return (
+        len(text) > 8
+        and not text[0].isdigit()
+        and (" " in text or ":" in text or "=" in text)
+        and _LABELLED.search(text, 0, MAX_TEXT) is not None
+    )
 
 
-def _named(text: str, tried: tuple[Named, ...], wanted: frozenset[str]) -> Named | None:
+def _named(text: str, tried: tuple[Named, ...]) -> Named | None:
     for named in tried:
-        if named.data_class in wanted and text and named.valid(text):
+        if text and named.valid(text):
             return named
     return None
 

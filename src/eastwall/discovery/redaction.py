@@ -12,7 +12,7 @@ import msgspec
 
 from eastwall.discovery.data_names import people
 from eastwall.discovery.data_places import records
-from eastwall.discovery.data_values import BUILTIN, DataClasses, Entry, Search, decode_text
+from eastwall.discovery.data_values import BUILTIN, NAMELESS, DataClasses, Entry, Search, decode_text
 from eastwall.model.operation import Operation
 
 STYLES = ("redact", "mask", "hash", "drop")
@@ -53,7 +53,7 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
             tree = _JSON.decode(raw)
         except (ValueError, RecursionError):
             tree = operation.body  # what a lenient reader made of it is what will be sent
-        result = msgspec.json.encode(edit.tree(tree, _NAMELESS, inside, 0))
+        result = msgspec.json.encode(edit.tree(tree, NAMELESS, inside, 0))
     else:
         if isinstance(operation.body, dict):
             raw = edit.parts(raw, operation.body, multipart=operation.body_kind == "multipart")
@@ -92,11 +92,11 @@ class _Edit:
         rows = records(text)
         for row in rows or ():
             for entry, value in zip(self.search.plan("[]", "", tuple(row)), row.values(), strict=True):
-                if type(value) is str and value and (entry.first or entry.last or entry.custom):
+                if type(value) is str and value and (entry.telling):
                     new = self.text(value, entry)
                     if new != value:
                         text = text.replace(value, new or "")
-        return self.text(text, _NAMELESS) or ""
+        return self.text(text, NAMELESS) or ""
 
     def replacement(self, value: str, data_class: str) -> str:
         if self.style == "redact":
@@ -144,7 +144,7 @@ class _Edit:
 
     def label(self, key: str, taken: dict[str, Any]) -> str | None:
         """A map's key with its values replaced, told apart from those that look the same now."""
-        new = self.text(key, _NAMELESS)
+        new = self.text(key, NAMELESS)
         if new is None or new == key:
             return new
         if self.style == "drop":
@@ -157,7 +157,7 @@ class _Edit:
     def parts(self, raw: bytes, body: dict[str, Any], *, multipart: bool) -> bytes:
         """Multipart, XML: the values that only their names give away."""
         values: list[tuple[Entry, Any]] = []
-        self.gather(body, _NAMELESS, "", values, 0)
+        self.gather(body, NAMELESS, "", values, 0)
         for entry, text in values:
             if isinstance(text, str) and text and (new := self.text(text, entry)) != text:
                 for old in dict.fromkeys((text, text if multipart else escape(text))):
@@ -174,9 +174,8 @@ class _Edit:
         elif type(node) is list:
             for item in node:
                 self.gather(item, entry, inside, values, depth + 1)
-        elif entry.first or entry.last or entry.custom:
+        elif entry.telling:
             values.append((entry, node))
 
 
-_NAMELESS = Entry("", "", (), (), frozenset(), "", False)
 _GONE = object()
