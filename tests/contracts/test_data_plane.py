@@ -819,6 +819,12 @@ def test_hung_engine_is_ejected_and_comes_back(fragile: Plane) -> None:
     assert set(load.statuses) <= {200}
 
 
+def _endless(message: bytes) -> Iterator[bytes]:
+    """One message, and no end of the stream."""
+    yield message
+    threading.Event().wait(10)
+
+
 def test_waiting_calls_and_copies_are_bounded(adapter: str, short_dir: Path, service: dict[str, int]) -> None:
     if adapter != "shim":
         pytest.skip("the bounds are the shim's")
@@ -844,6 +850,18 @@ def test_waiting_calls_and_copies_are_bounded(adapter: str, short_dir: Path, ser
         done = plane.engine.record("completed", service="stream")
         assert len(base64.b64decode(done["request_copy"])) + len(base64.b64decode(done["response_copy"])) <= 1 << 15
         assert "engine-overloaded" in done["uninspected"]
+        # What a copy took is given back, also by calls that end badly: later ones find room.
+        with grpc.insecure_channel(echo) as channel:
+            for number in range(8):
+                answers = channel.stream_stream("/test.EchoBroken/Both")(_endless(b"z" * 10_000), timeout=10)
+                assert next(answers)
+                answers.cancel()
+                eventually(
+                    lambda n=number: len(plane.engine.records("completed", path="/test.EchoBroken/Both")) > n, 5.0, "its end"
+                )
+            assert channel.unary_unary("/test.Echo10/Unary")(b"y" * 10_000, timeout=10)
+        done = plane.engine.record("completed", path="/test.Echo10/Unary")
+        assert (done["request_copy_state"], done["response_copy_state"]) == ("COMPLETE", "COMPLETE")
         assert plane.engine.record("completed", id=request["id"])["uninspected"] == [
             "engine-overloaded",
             "request-body-truncated",
