@@ -50,9 +50,10 @@ __all__ = ["declared", "declared_sdl", "sdl"]
 MAX_TOKENS = 2_000_000
 MAX_OPERATIONS = 20_000
 MAX_FIELDS = 500
-"""Argument fields of an operation, and selected paths."""
-MAX_DEPTH = 6
-"""Levels of fields below a root field that its selection tells."""
+"""Argument fields of an operation."""
+MAX_SELECTION = 200
+MAX_DEPTH = 4
+"""Selected paths of an operation, and levels of fields below its root field: they are published with every snapshot."""
 
 _ROOTS = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
 _KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -145,6 +146,7 @@ class _Types:
         self.enums: dict[str, dict[str, None]] = {}
         self.members: dict[str, dict[str, None]] = {}
         """Union or interface -> its object types."""
+        self._below: dict[str, list[tuple[str, str]]] = {}
         named: dict[str, str] = {}
         for node in document.definitions:
             if isinstance(node, (SchemaDefinitionNode, SchemaExtensionNode)):
@@ -170,13 +172,16 @@ class _Types:
                 self.members.setdefault(node.name.value, {}).update((one.name.value, None) for one in node.types or ())
         self.roots = named or {kind: name for kind, name in _ROOTS.items() if name in self.fields}
 
-    def below(self, name: str) -> dict[str, FieldDefinitionNode]:
-        """The fields that can be selected of a value of a type: its own and those of every type that it can be."""
-        found: dict[str, FieldDefinitionNode] = {}
-        for one in (name, *self.members.get(name, ())):
-            for key, node in self.fields.get(one, {}).items():
-                found.setdefault(key, node)
-        return found
+    def below(self, name: str) -> list[tuple[str, str]]:
+        """(name, type) of the fields that can be selected of a value of a type: its own and those of every type that it can be."""
+        known = self._below.get(name)
+        if known is None:
+            found: dict[str, str] = {}
+            for one in (name, *self.members.get(name, ())):
+                for key, node in self.fields.get(one, {}).items():
+                    found.setdefault(key, _named(node.type))
+            known = self._below[name] = list(found.items())
+        return known
 
 
 def _endpoint(types: _Types, node: FieldDefinitionNode, operation: str, service: str, path: str) -> Endpoint:
@@ -203,17 +208,16 @@ def _directives(node: FieldDefinitionNode) -> Iterable[ConstDirectiveNode | Dire
 
 
 def _selection(types: _Types, root: FieldDefinitionNode) -> set[str]:
-    """Paths of the leaves below a root field, the nearest first until there are `MAX_FIELDS`; no type within itself."""
+    """Paths of the leaves below a root field, the nearest first until there are `MAX_SELECTION`; no type within itself."""
     found: set[str] = set()
-    queue: deque[tuple[str, FieldDefinitionNode, tuple[str, ...]]] = deque([(root.name.value, root, ())])
-    while queue and len(found) < MAX_FIELDS:
-        path, node, around = queue.popleft()
-        name = _named(node.type)
+    queue: deque[tuple[str, str, tuple[str, ...]]] = deque([(root.name.value, _named(root.type), ())])
+    while queue and len(found) < MAX_SELECTION:
+        path, name, around = queue.popleft()
         fields = types.below(name)
         if not fields:
             found.add(path)
-        elif name not in around and len(around) < MAX_DEPTH and len(queue) < 4 * MAX_FIELDS:
-            queue.extend((f"{path}.{key}", child, (*around, name)) for key, child in fields.items())
+        elif name not in around and len(around) < MAX_DEPTH and len(queue) < MAX_SELECTION:
+            queue.extend([(f"{path}.{key}", child, (*around, name)) for key, child in fields])
     return found
 
 
