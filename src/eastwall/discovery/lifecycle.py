@@ -99,7 +99,7 @@ class Surroundings(Struct, frozen=True):
     closed_methods: dict[str, frozenset[str]] = {}
     """Blank template -> methods that are called with identity."""
     closed: dict[str, int] = {}
-    """Resource -> operations that are called with identity."""
+    """Family (see `family`) -> operations that are called with identity."""
     opened: dict[str, int] = {}
     first_seen: float = 0.0
     last_seen: float = 0.0
@@ -139,10 +139,10 @@ def survey(
             continue
         if share <= OPEN_SHARE:
             open_methods.setdefault(blank(endpoint.template), set()).add(endpoint.method)
-            opened[resource(endpoint.template)] = opened.get(resource(endpoint.template), 0) + 1
+            opened[family(endpoint.template)] = opened.get(family(endpoint.template), 0) + 1
         elif share >= CLOSED_SHARE:
             closed_methods.setdefault(blank(endpoint.template), set()).add(endpoint.method)
-            closed[resource(endpoint.template)] = closed.get(resource(endpoint.template), 0) + 1
+            closed[family(endpoint.template)] = closed.get(family(endpoint.template), 0) + 1
     return Surroundings(
         scope=scope,
         bases=_bases(spoken),
@@ -264,9 +264,9 @@ def _authentication(endpoint: Endpoint, around: Surroundings, flags: dict[str, s
             "is called with one"
         )
         return
-    family = resource(endpoint.template)
-    closed, opened = around.closed.get(family, 0), around.opened.get(family, 0)
-    if closed >= MIN_SIBLINGS and closed >= 4 * opened and (not reads or _sensitive(endpoint)):
+    kin = family(endpoint.template)
+    closed, opened = around.closed.get(kin, 0), around.opened.get(kin, 0)
+    if closed >= MIN_SIBLINGS and closed >= 3 * opened and (not reads or _sensitive(endpoint)):
         flags["missing-authentication"] = (
             f"it is answered without identity, while {closed} operations beside it are called with one"
         )
@@ -308,11 +308,13 @@ def _newer(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return () if not a or not b else max(a, b)
 
 
-def resource(template: str) -> str:
-    """What operations on one thing have in common: the template up to its first parameter, without a version."""
-    rest = versioned(template)[1]
-    head = rest.partition("/{")[0]
-    return head or "/"
+def family(template: str) -> str:
+    """What operations on one thing have in common: the path up to its first segment that is no mere structure, without a version."""
+    segments = versioned(template)[1].split("/")[1:]
+    for at, segment in enumerate(segments):
+        if segment.lower() not in _STRUCTURE:
+            return "/" + "/".join(segments[: at + 1])
+    return "/" + "/".join(segments)
 
 
 def is_admin(endpoint: Endpoint) -> bool:
