@@ -136,15 +136,19 @@ class Identities:
         self._actors: dict[str, _Actor] = {}
         self._weak = 0
         """Profiles that nobody vouched for."""
-        self._learned: dict[str, str] = {}
-        """Glob -> class, as concluded last."""
+        self._learned: dict[str, dict[str, str]] = {}
+        """Masked name -> glob that was made of it -> class, as concluded last."""
+        self._ordered: tuple[tuple[str, str], ...] = ()
         self._table: GlobTable[str] = GlobTable(())
+        self._stale = False
+        """Whether anything was learned since `classes` was asked."""
 
     def fold(self, record: CallRecord, endpoint_id: str) -> None:
         """Learn from a call. `endpoint_id`: empty when its endpoint is not known."""
         actor = record.actor
         if not actor:
             return
+        self._stale = True
         source = hash64(record.source) if record.source else 0
         entry = self._fold(actor, record.actor_kind, record.strength, record, endpoint_id, source)
         seen = (1, record.time, record.actor_class)
@@ -223,12 +227,15 @@ class Identities:
             if mine is None:
                 mine = self._actors[name] = _Actor(theirs.kind)
             mine.merge(theirs)
-        self._learned = other._learned | self._learned
-        self._table = GlobTable(_ordered(self._learned), steps=True)
+        for masked, globs in other._learned.items():
+            self._learned[masked] = globs | self._learned.get(masked, {})
+        self._order()
+        self._stale = True
         self._cut()
 
     def move(self, moved: Mapping[str, str]) -> None:
         """Endpoints have other ids now (old -> new)."""
+        self._stale = True
         for entry in self._actors.values():
             if not moved.keys().isdisjoint(entry.operations):
                 old, entry.operations = entry.operations, {}
@@ -273,6 +280,8 @@ class Identities:
         A class that was concluded stays while nothing speaks against it, also when its instances are gone. When it turns out to be
         wider than thought, it keeps its name.
         """
+        if not self._stale:
+            return self._ordered
         groups: dict[str, list[_Member]] = {}
         for name, entry in self._actors.items():
             kind, _, rest = name.partition(":")
@@ -283,22 +292,29 @@ class Identities:
         for masked, members in sorted(groups.items()):
             if len(members) >= Alike.instances:  # fewer say nothing: what was said before stands
                 self._conclude(masked, sorted(members))
-        ordered = _ordered(self._learned)[:MAX_CLASSES]
-        self._learned = dict(ordered)
-        self._table = GlobTable(ordered, steps=True)
-        return ordered
+        self._order()
+        self._stale = False
+        return self._ordered
+
+    def _order(self) -> None:
+        """Most text first: a glob that says more goes before one that says less. What is over the bound is forgotten."""
+        every = [(glob, cls, masked) for masked, globs in self._learned.items() for glob, cls in globs.items()]
+        every.sort(key=lambda entry: (-len(entry[0].replace("*", "")), entry[0]))
+        for glob, _, masked in every[MAX_CLASSES:]:
+            del self._learned[masked][glob]
+        self._ordered = tuple((glob, cls) for glob, cls, _ in every[:MAX_CLASSES])
+        self._table = GlobTable(self._ordered, steps=True)
 
     def _conclude(self, masked: str, members: list[_Member]) -> None:
         """Learn the classes of names that differ in parts of instances only."""
-        wider: GlobTable[bool] = GlobTable([(masked, True)], steps=True)
-        before = {glob: cls for glob, cls in self._learned.items() if glob == masked or wider.get(glob)}
-        found = self._judge(masked, members, before, 0)
-        for glob in before:
-            del self._learned[glob]
-        for glob in found:
+        before = self._learned.pop(masked, {})
+        learned = {}
+        for glob in self._judge(masked, members, before, 0):
             inside: GlobTable[bool] = GlobTable([(glob, True)], steps=True)
             names = sorted(cls for old, cls in before.items() if old == glob or inside.get(old))
-            self._learned[glob] = names[0] if names else _title(glob)
+            learned[glob] = names[0] if names else _title(glob)
+        if learned:
+            self._learned[masked] = learned
 
     def _judge(self, masked: str, members: list[_Member], before: Mapping[str, str], depth: int) -> list[str]:
         """Globs of the instances that are alike. Where they are not, by one part that tells them apart (`tier-1`, `tier-2`)."""
@@ -375,10 +391,11 @@ class Identities:
                 entry.operations = dict(operations)
                 entry.services, entry.data, entry.links, entry.faults = set(services), set(given), set(links), set(faults)
                 entry.sources = Distinct(set(sources), SOURCES)
-            state._learned = dict(learned)
-        except (TypeError, KeyError, IndexError) as error:
+            state._learned = {masked: dict(globs) for masked, globs in learned.items()}
+            state._order()
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"learned identities cannot be read: {error}") from None
-        state._table = GlobTable(_ordered(state._learned), steps=True)
+        state._stale = True
         state._weak = sum(entry.strength < _VOUCHED for entry in state._actors.values())
         return state
 
@@ -432,8 +449,3 @@ def _glob(masked: str, members: list[_Member]) -> str:
         if all(parts[at] == first for _, parts in members):
             steps[number] = first
     return f"{kind}:{joint.join(steps)}"
-
-
-def _ordered(learned: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Most text first: a glob that says more goes before one that says less."""
-    return tuple(sorted(learned.items(), key=lambda item: (-len(item[0].replace("*", "")), item[0])))

@@ -303,6 +303,23 @@ def test_classes_do_not_jump() -> None:
     assert kept.classes() == first
 
 
+def test_classes_of_shards_that_were_asked_apart() -> None:
+    one, two = (learned(instances("spiffe://shop/front/", some, FRONT)) for some in (HEX[:2], HEX[2:]))
+    assert one.classes() == two.classes() != ()
+    one.merge(two)
+    assert one.classes() == two.classes()
+    one.merge(learned(instances("spiffe://shop/admin/", HEX, ADMIN)))
+    assert len(one.classes()) == 2
+
+
+def test_the_number_of_classes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CLASSES", 5)
+    state = learned(record for app in "abcdefghij" for record in instances(f"spiffe://shop/{app * 3}/", HEX[:2], FRONT))
+    assert len(state.classes()) == 5
+    again = Identities.load(msgspec.msgpack.decode(msgspec.msgpack.encode(state.dump())))
+    assert again.classes() == state.classes()
+
+
 def test_a_class_that_turns_out_wider_keeps_its_name() -> None:
     state = learned(instances("spiffe://shop/eu-1/host/", ("a", "b", "c"), FRONT))
     assert state.classes() == (("workload:spiffe://shop/eu-1/host/*", "workload:shop/eu-1/host/*"),)
