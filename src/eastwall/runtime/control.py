@@ -29,7 +29,7 @@ from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
-from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
 from eastwall.runtime.control_views import by_reason, essence, named, text_keys
@@ -37,6 +37,7 @@ from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.spec_store import SpecStore
+from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolReader
@@ -93,6 +94,7 @@ class Control:
         self._published_at = 0.0
         self._learner = self._load_learner()
         self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
+        self._cluster: KubernetesWatch | None = None
         self._declared: dict[str, tuple[Endpoint, ...]] = {}
         """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
@@ -119,6 +121,24 @@ class Control:
         with contextlib.suppress(OSError):
             self.publish()
         self.close()
+
+    def follow(self, cluster: KubernetesWatch) -> None:
+        """Know callers by the pods of a cluster, from the next snapshot on. Before `start`."""
+        self._cluster = cluster
+
+    def pods_changed(self) -> None:
+        """Another look at the cluster is due."""
+        self._changed.set()
+
+    def _trust(self) -> TrustConfig:
+        trust = self._policies.state.trust
+        if self._cluster is None:
+            return trust
+        return msgspec.structs.replace(trust, workloads=(*trust.workloads, *self._cluster.workloads()))
+
+    def _seen_by_engines(self, endpoints: tuple[Endpoint, ...], classes: tuple[tuple[str, str], ...]) -> object:
+        """What a new snapshot is made for when it changes."""
+        return essence(endpoints), classes, self._cluster.version if self._cluster is not None else 0
 
     def close(self) -> None:
         """Close everything; nothing is published. Enough for a control that was never started."""
@@ -236,7 +256,7 @@ class Control:
         cost = time.monotonic() - started
         self._endpoints = endpoints
         self._revision += 1
-        if (essence(endpoints), classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
+        if self._seen_by_engines(endpoints, classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
             self.publish()
         return cost
 
@@ -254,7 +274,7 @@ class Control:
                     created=time.time(),
                     hash_key=self._hash_key,
                     services=self.scopes(),
-                    trust=self._policies.state.trust,
+                    trust=self._trust(),
                     endpoints=endpoints,
                     policy=self._policies.state.encoded,
                     ownership=ownership,
@@ -266,7 +286,7 @@ class Control:
             self._version += 1
             self._endpoints = endpoints
             self._revision += 1
-            self._essence = (essence(endpoints), classes)
+            self._essence = self._seen_by_engines(endpoints, classes)
             self._published_at = time.time()
             return self._version
 
@@ -476,9 +496,18 @@ class Control:
             "policy": {k: v for k, v in self.policy().items() if k in ("digest", "applied")}
             | {"count": len(self.policy()["policies"])},
             "services": self.services(),
-            "faults": dict(self._faults),
+            "kubernetes": None if self._cluster is None else msgspec.to_builtins(self._cluster.status()),
+            "faults": self._faults_now(),
             "revision": f"{self.started:.3f}-{self.discovered.revision}",
         }
+
+    def _faults_now(self) -> dict[str, str]:
+        found = dict(self._faults)
+        if self._cluster is not None and (fault := self._cluster.status().fault):
+            found["kubernetes"] = fault
+        if self._specs.faults:
+            found["specifications"] = "; ".join(self._specs.faults[:5])
+        return found
 
     def _engines(self) -> list[dict[str, Any]]:
         """Heartbeats; `alive` by the file's age."""

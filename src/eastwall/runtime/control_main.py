@@ -24,6 +24,7 @@ from eastwall.runtime.layout import DataDir, DataDirError, open_data_dir
 
 if TYPE_CHECKING:
     from eastwall.runtime.control import Control
+    from eastwall.sources.kubernetes_watch import KubernetesWatch
 
 MAX_POLICY_FILES = 1_000
 
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--console", default="127.0.0.1:9440", help="HOST:PORT of console and API")
     parser.add_argument("--policy", type=Path, help="policy file or folder to apply at start")
     parser.add_argument("--mode", choices=("discover", "monitor", "enforce"), help="mode of all services")
+    parser.add_argument("--kubernetes", default="", help="API server whose pods are known as callers, or `in-cluster`")
     parser.add_argument("--retention-days", type=int, default=0, help="drop calls older than this; 0 keeps all")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -60,10 +62,12 @@ def run(options: argparse.Namespace) -> None:
     # The listener first: a port that is taken must not open the lake and read the spool of a control that runs.
     with listener:
         control = open_control(data, options.retention_days)
+        cluster = None
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
         try:
+            cluster = follow_cluster(control, options.kubernetes)
             if not is_restart(mark):
                 apply_options(control, options.policy, options.mode)
                 mark.write_text(_process(os.getppid()))
@@ -75,6 +79,8 @@ def run(options: argparse.Namespace) -> None:
             mark.unlink(missing_ok=True)
         finally:
             data.control_file.unlink(missing_ok=True)
+            if cluster is not None:
+                cluster.stop()
             control.stop()
 
 
@@ -114,6 +120,25 @@ def open_control(data: DataDir, retention_days: int) -> Control:
         return Control(data, retention_days=retention_days)
     except (LakeError, SpoolBusyError, ValueError, OSError) as error:
         raise StartFault(str(error)) from None
+
+
+def follow_cluster(control: Control, server: str) -> KubernetesWatch | None:
+    """Know callers by the pods of a cluster. Raises StartFault."""
+    if not server:
+        return None
+    from eastwall.sources.kubernetes_watch import KubernetesWatch
+    from eastwall.sources.observed import SourceError
+
+    try:
+        if server == "in-cluster":
+            cluster = KubernetesWatch.in_cluster(on_change=control.pods_changed)
+        else:
+            cluster = KubernetesWatch(server, on_change=control.pods_changed)
+    except SourceError as error:
+        raise StartFault(f"--kubernetes: {error}") from None
+    control.follow(cluster)
+    cluster.start()
+    return cluster
 
 
 def is_restart(mark: Path) -> bool:
