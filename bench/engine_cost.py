@@ -126,7 +126,7 @@ def split(size: str) -> dict[str, float]:
 
     from eastwall.decision.decide import decide, detect, evaluate, extract, identify, remember, resolve
     from eastwall.decision.extract import find, read_request, read_response
-    from eastwall.protocols.rest import decode_request, decode_response
+    from eastwall.protocols.decode import decode_request, decode_response
 
     with tempfile.TemporaryDirectory() as directory:
         rig = Rig(Path(directory), decide_cost.SIZES[size])
@@ -147,7 +147,7 @@ def split(size: str) -> dict[str, float]:
             "  sensitive data (request)": lambda: find(op),
             "detect": lambda: detect(first.facts, live.detectors),
             "evaluate": lambda: evaluate(live.plan, first.facts, (), (), state.limits),
-            "decode_response": lambda: decode_response(rig.response, call.request, live.limits),
+            "decode_response": lambda: decode_response(rig.response, call.request, live.limits, op),
             "extract (response)": lambda: extract(answered, op2, match, who, live, state),
             "  walk of the response": lambda: read_response(op2, match, live.hash_key, ""),
             "  sensitive data (response)": lambda: find(op2),

@@ -32,6 +32,8 @@ TYPES = [
     "multipart/form-data",
     "text/plain; charset=shift_jis",
     "text/html",
+    "application/xml",
+    "text/xml; charset=utf-16",
     "image/png",
     ";;;==\"'",
 ]
@@ -44,6 +46,8 @@ SEEDS = [
     '{"a":"é"}'.encode("utf-16"),
     b"\xef\xbb\xbf\xef\xbb\xbf{}",
     b"\xff\xfe\x00\x00",
+    b"<a b='1'>x<c>&lt;<![CDATA[y]]></c><c/></a>",
+    b"<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
 ]
 CODERS = [lambda b: b, gzip.compress, zlib.compress, brotli.compress, zstandard.compress]
 
@@ -95,7 +99,7 @@ def texts(node: Any) -> Iterator[str]:
 
 def check(operation: object, limits: Limits) -> None:
     assert isinstance(operation, Operation)
-    assert operation.body_kind in ("none", "json", "form", "multipart", "text", "binary", "unread")
+    assert operation.body_kind in ("none", "json", "xml", "form", "multipart", "text", "binary", "unread")
     assert len(operation.query) <= limits.max_query
     assert len(operation.segments) <= limits.max_segments + 1
     assert len(operation.faults) <= 40

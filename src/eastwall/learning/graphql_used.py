@@ -51,8 +51,9 @@ class _Node:
 
 
 def sdl(endpoints: Iterable[Endpoint], service: str) -> str:
-    """The schema of a service's GraphQL endpoints; it is valid by itself. Endpoints of other services or protocols are left out."""
-    used = [e for e in endpoints if e.protocol == "graphql" and e.operation and e.service == service]
+    """The schema of a service's GraphQL endpoints; it is valid by itself. Left out: other services and protocols, and what is declared
+    and was never called."""
+    used = [e for e in endpoints if e.protocol == "graphql" and e.operation and e.service == service and e.origin != "declared"]
     used.sort(key=lambda e: (len(parts_of(e.operation)), e.template, e.method, e.operation))
     roots: dict[str, dict[str, _Node]] = {kind: {} for kind in _ROOTS}
     arguments: dict[tuple[str, str], _Node] = {}

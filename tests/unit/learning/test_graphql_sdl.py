@@ -238,6 +238,7 @@ def test_other_services_protocols_and_persisted_queries_are_left_out() -> None:
         Endpoint("2", "shop", "POST", "/rpc", protocol="jsonrpc", operation="query b"),
         Endpoint("3", "shop", "POST", "/graphql", protocol="graphql", operation="persisted 00ff00ff00ff", calls=2),
         Endpoint("4", "shop", "POST", "/graphql", protocol="graphql", operation="query __schema"),
+        *declared_sdl(SHOP, "shop"),
     ]
     text = sdl(others, "shop\n\x1b[31m")
     assert "\x1b" not in text
