@@ -160,3 +160,18 @@ def test_what_a_status_means(http: int, status: int, meant: int) -> None:
     completion = replace(world.completion(world.call("POST", GET), http), grpc_status=status)
     assert meant_status(completion) == meant
     assert brings_more(completion) == (status > 0)
+
+
+def test_events_of_an_answer_are_looked_at() -> None:
+    snapshot, state = live(), LiveState()
+    call = world.call("GET", "/orders", user="alice")
+    request = decide(call, snapshot, state)
+    headers = {"content-type": "text/event-stream"}
+    response = decide(replace(call, response=Response(200, headers, b"", BodyState.STREAMED), prior=request), snapshot, state)
+    copied = b'data: {"holder":"A. Jones","number":"4111 1111 1111 1111"}\n\n'
+    completion = replace(world.completion(call), response_copy=copied, response_copy_state=BodyState.COMPLETE)
+    before, reply = with_copies(request, response, completion, snapshot, state)
+    assert before is request
+    assert reply is not None
+    assert {hit.data_class for hit in reply.facts.data} == {"pan"}
+    assert "sse" in reply.facts.operation.traits
