@@ -324,14 +324,19 @@ class Identities:
         if self._alike([name for name, _ in members], Alike.stay if glob in before else Alike.members):
             # Names that lead to one class by themselves need no glob.
             return [glob] if len({_class(*_kind_and_name(name), _VOUCHED) for name, _ in members}) > 1 else []
-        values = [len({parts[at] for _, parts in members}) for at in range(len(members[0][1]))]
-        at = min((at for at, count in enumerate(values) if count > 1), key=lambda at: (values[at], at))
-        if depth >= _DEPTH or values[at] * Alike.instances > len(members):
+        if depth >= _DEPTH:
             return []
-        by_value: dict[str, list[_Member]] = {}
-        for member in members:
-            by_value.setdefault(member[1][at], []).append(member)
-        return [found for some in by_value.values() for found in self._judge(masked, some, before, depth + 1)]
+        values = [len({parts[at] for _, parts in members}) for at in range(len(members[0][1]))]
+        for count, at in sorted((count, at) for at, count in enumerate(values) if count > 1):
+            if count * Alike.instances > len(members):
+                break
+            by_value: dict[str, list[_Member]] = {}
+            for member in members:
+                by_value.setdefault(member[1][at], []).append(member)
+            found = [glob for some in by_value.values() for glob in self._judge(masked, some, before, depth + 1)]
+            if found:
+                return found
+        return []
 
     def _alike(self, names: list[str], enough: float) -> bool:
         """Whether instances do the same: compared with what more than half of them do."""
