@@ -149,7 +149,7 @@ def pool_of(data: bytes) -> tuple[Any, tuple[str, ...]]:
 def decode_request(request: Request, limits: Limits, descriptors: Descriptors | None = None) -> Operation:
     """A gRPC request as an Operation. Never raises."""
     plain = rest.decode_request(replace(request, body=b"", body_state=BodyState.NONE), limits)
-    name = method_name(plain.segments)
+    name = method_name(plain.path)
     method = descriptors.method(name) if descriptors is not None else None
     traits = _streams(method)
     if not request.body:
@@ -180,9 +180,9 @@ def decode_response(
     if content_type and not is_grpc(content_type):
         # Not the service but something before it answered.
         plain = rest.decode_response(response, request, limits)
-        return replace(plain, protocol="grpc", name=asked.name if asked is not None else method_name(plain.segments))
+        return replace(plain, protocol="grpc", name=asked.name if asked is not None else method_name(plain.path))
     plain = rest.decode_response(replace(response, body=b"", body_state=BodyState.NONE), request, limits)
-    name = asked.name if asked is not None else method_name(plain.segments)
+    name = asked.name if asked is not None else method_name(plain.path)
     method = descriptors.method(name) if descriptors is not None else None
     traits = _streams(method)
     status = response.headers.get("grpc-status", "")
@@ -210,9 +210,9 @@ def is_grpc(content_type: str) -> bool:
     return content_type[:16].lower() == "application/grpc" and content_type[16:17] in ("", "+", "-", ";", " ")
 
 
-def method_name(segments: tuple[str, ...]) -> str:
-    """`package.Service/Method`: the last two segments, for gRPC-Web may stand under a prefix."""
-    return "/".join(segments[-2:])[:MAX_NAME]
+def method_name(path: str) -> str:
+    """`package.Service/Method`: the last two segments as sent, for gRPC-Web may stand under a prefix. gRPC encodes nothing in a path."""
+    return "/".join(path.strip("/").rsplit("/", 2)[-2:])[:MAX_NAME]
 
 
 def fault_traits(status: str) -> set[str]:

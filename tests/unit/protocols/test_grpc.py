@@ -127,6 +127,11 @@ def test_grpc_web_below_a_prefix_keeps_its_name() -> None:
     assert request(frame(b""), "/api/grpc" + GET, "application/grpc-web").name == "shop.v1.Orders/Get"
 
 
+def test_a_name_is_what_was_sent() -> None:
+    assert request(path="/a%1b%5b31m.B/C?x=y").name == "a%1b%5b31m.B/C"
+    assert len(request(path="/" + "a" * 5000 + "/C").name) == 256
+
+
 def test_json_messages() -> None:
     got = request(frame(b'{"order_id":"o-17"}'), kind="application/grpc+json")
     assert (got.body, got.body_kind, got.faults) == ({"order_id": "o-17"}, "json", ())
