@@ -27,14 +27,15 @@ class ReflectionError(Exception):
     """The descriptors cannot be had; the message says why, in one line."""
 
 
-def fetch(target: str, *, tls: bool = False, timeout: float = 10) -> bytes:
+def fetch(target: str, *, tls: bool = False, timeout: float = 10, ca: bytes | None = None) -> bytes:
     """A serialized FileDescriptorSet of all services of the server at `target` (`host:port`), with what they import.
 
-    `timeout`: seconds for all of it. `tls`: by the certificates that this system trusts. Raises ReflectionError.
+    `timeout`: seconds for all of it. `tls`: the server's certificate is verified by the CAs in `ca` (PEM), else by those that this
+    system trusts. Raises ReflectionError.
     """
     options = (("grpc.max_receive_message_length", MAX_BYTES), ("grpc.enable_http_proxy", 0))
     channel = (
-        grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+        grpc.secure_channel(target, grpc.ssl_channel_credentials(ca), options=options)
         if tls
         else grpc.insecure_channel(target, options=options)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import time
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from tests.contracts.rig import make_certificate
 
 from eastwall.learning.proto import declared_proto
 from eastwall.protocols.grpc import methods_of, pool_of
@@ -166,6 +169,25 @@ def test_answers_that_are_none(answer: Any, reason: str) -> None:
         fetch(target, timeout=0.5)
     assert reason in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_tls_is_verified(shop: bytes, tmp_path: Path) -> None:
+    for name, issuer in (("ca", None), ("stranger", None)):
+        made = make_certificate(tmp_path, name, [], issuer)
+        if name == "ca":
+            make_certificate(tmp_path, "server", [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], made)
+    credentials = grpc.ssl_server_credentials([((tmp_path / "server.key").read_bytes(), (tmp_path / "server.pem").read_bytes())])
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((answering(real(pool_of(shop)[0], (SERVICE,))),))
+    target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+    server.start()
+    try:
+        assert f"{SERVICE}/Get" in methods_of(fetch(target, tls=True, ca=(tmp_path / "ca.pem").read_bytes()))
+        for options in ({"tls": True, "ca": (tmp_path / "stranger.pem").read_bytes()}, {"tls": False}):
+            with pytest.raises(ReflectionError, match="cannot be reached"):
+                fetch(target, timeout=3, **options)  # type: ignore[arg-type]
+    finally:
+        server.stop(0).wait()
 
 
 def test_no_reflection_and_no_server() -> None:
