@@ -72,7 +72,7 @@ def parse(data: bytes, limits: Limits, encoding: str | None = None) -> Parsed:
         if faults or b"<!DOCTYPE" in data or b"\0" in data[:64] or (declared is None and b"<?xml" in data[:64]):
             _refuse_document_type(data, encoding)
         root = ElementTree.fromstring(data, ElementTree.XMLParser(encoding=encoding))  # noqa: S314 - see above
-        return Parsed(True, _content(root, limits.max_depth, [limits.max_values]), faults)
+        return Parsed(True, _Tree(limits.max_values - 1).root(root, limits.max_depth), faults)
     except _RefusedError as refused:
         return Parsed(False, None, (*faults, refused.fault))
     except (ElementTree.ParseError, expat.ExpatError) as error:
@@ -122,32 +122,59 @@ def _refuse_document_type(data: bytes, encoding: str | None) -> None:
         raise _RefusedError("xml-doctype", "APIs need none")
 
 
-def _content(node: ElementTree.Element, levels: int, budget: list[int]) -> Any:
-    """An element as a value."""
-    attributes = node.attrib
-    budget[0] -= 1 + len(attributes)
-    if budget[0] < 0:
-        raise _RefusedError("too-many-values", "too many elements and attributes")
-    text = node.text
-    if not len(node):
-        if not attributes:
-            return text.strip() if text else ""
-        if attributes.get(_NIL) in ("true", "1"):
+class _Tree:
+    """Makes values of elements."""
+
+    __slots__ = ("budget", "locals")
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.locals: dict[str, str] = {}
+        """`{namespace}name` -> `name`, of those met."""
+
+    def local(self, name: str) -> str:
+        found = self.locals[name] = name[name.rfind("}") + 1 :]
+        return found
+
+    def root(self, node: ElementTree.Element, levels: int) -> Any:
+        if len(node) or node.keys():
+            return self.content(node, levels)
+        return (node.text or "").strip()
+
+    def content(self, node: ElementTree.Element, levels: int) -> Any:
+        """The value of an element that has attributes or children."""
+        attributes = node.items()
+        count = len(node)
+        self.budget -= count + len(attributes)
+        if self.budget < 0:
+            raise _RefusedError("too-many-values", "too many elements and attributes")
+        if levels <= 1 and count:
+            raise _RefusedError("too-deep", "elements nest too deep")
+        if attributes and not count and node.get(_NIL) in ("true", "1"):
             return None
-    elif levels <= 1:
-        raise _RefusedError("too-deep", "elements nest too deep")
-    tree: dict[str, Any] = {}
-    texts = [text] if text else []
-    for name, value in attributes.items():
-        _add(tree, "@" + name[name.rfind("}") + 1 :], value)
-    for child in node:
-        tag = child.tag
-        _add(tree, tag[tag.rfind("}") + 1 :], _content(child, levels - 1, budget))
-        if child.tail:
-            texts.append(child.tail)
-    if texts and (text := "".join(texts).strip()):
-        tree["#text"] = text
-    return tree
+        text, known = node.text, self.locals
+        texts = [text] if text else []
+        tree: dict[str, Any] = {}
+        for name, value in attributes:
+            _add(tree, "@" + (known.get(name) or self.local(name)), value)
+        for child in node:
+            if len(child) or child.keys():
+                inner = self.content(child, levels - 1)
+            else:  # nearly all elements are leaves: spared a call
+                text = child.text
+                inner = text.strip() if text else ""
+            text = child.tail
+            if text:
+                texts.append(text)
+            tag = child.tag
+            key = known.get(tag) or self.local(tag)
+            if key in tree:
+                _add(tree, key, inner)
+            else:
+                tree[key] = inner
+        if texts and (text := "".join(texts).strip()):
+            tree["#text"] = text
+        return tree
 
 
 def _add(tree: dict[str, Any], key: str, value: Any) -> None:
