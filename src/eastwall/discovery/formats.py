@@ -30,7 +30,7 @@ _TOP_LEVEL = frozenset(
 )
 """Last labels of host names. Other dotted words (`order.created`, `report.pdf`) are none."""
 _INTEGER = regex(r"-?(?:0|[1-9][0-9]{0,14})")
-_NUMBER = regex(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}(?:[eE][+-]?[0-9]{1,3})?")
+_NUMBER = regex(r"-?(?:0|[1-9][0-9]{0,14})(?=[.eE])(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def format_of(text: str) -> str:

@@ -206,7 +206,7 @@ class _Walk:
                 form, number = lexical_of(node)
                 if number is not None and not self.measured(place, name):
                     number = None
-            if not form and 1 < length <= MAX_WORD and wordy(name) and is_word(node) and place not in self.classes:
+            if not form and 0 < length <= MAX_WORD and wordy(name) and is_word(node) and place not in self.classes:
                 word = node
         if known is None:
             if len(seen) < MAX_FIELDS:
@@ -268,7 +268,7 @@ class _Walk:
                 if keyed > MAX_ITEMS:
                     continue
                 name = "{}"
-            elif telling and type(item) is str and 1 < len(item) <= MAX_WORD and 1 < len(node) <= MAX_FORM and is_word(item):
+            elif telling and type(item) is str and 0 < len(item) <= MAX_WORD and 1 < len(node) <= MAX_FORM and is_word(item):
                 self.forms.setdefault((prefix + name, item), []).append(node)
             self.value(prefix + name, name, item, depth)
 

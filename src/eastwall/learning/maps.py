@@ -12,17 +12,34 @@ from re import compile as regex
 
 from eastwall.learning.places import Place, parent_of
 
-MIN_SAMPLES = 10
+MIN_SAMPLES = 4
 """Of the object, before it is judged."""
-MIN_KEYS = 6
+MIN_KEYS = 5
 ONE_SHAPE = 0.95
 """Share of the values that must be of the same types."""
 RARE = 0.5
 """Presence in the object's samples up to which a key may be a map's; others are names."""
-UNSEEN = 0.15
-"""Chance (Good and Turing) that the next key is one never seen, from which on the keys count as open."""
 ALIKE = 0.7
-"""Likeness of the values' own properties from which on they count as one record."""
+"""Likeness of the values' own properties from which on they count as records of one kind."""
+ENOUGH = 40
+"""Samples from which on keys seen once say all they can."""
+
+# Weights of the evidence, as natural logarithms of likelihood ratios; a map when their sum is positive. Set by hand on objects drawn from
+# published schemas (`bench.discovery_schemas`, development providers): of a record's optional properties about half are in most samples.
+PRIOR = -3.5
+PER_KEY = 0.35
+"""For each rare key."""
+PER_NAME = 1.5
+"""Against, for each key that is in most samples."""
+UNSEEN = 20.0
+"""For the chance (Good and Turing) that the next key is one never seen."""
+UNSEEN_MOST = 3.5
+CODED = 3.0
+"""When all keys are codes of one kind."""
+RECORDS = 2.5
+"""When the values are records of one kind."""
+BESIDE = 1.5
+"""When there are keys that are data by their form beside them."""
 
 _CODES = (
     regex(r"[A-Z]{3}"),  # currencies (ISO 4217), airports
@@ -130,9 +147,9 @@ def _objects(places: Mapping[str, Place]) -> dict[str, _Object]:
 
 
 def _rare(judged: _Object, places: Mapping[str, Place]) -> set[str]:
-    """Keys that are in at most `RARE` of the object's samples."""
+    """Keys that are in at most `RARE` of the object's samples, and in every object of a sample's array at that."""
     most = RARE * judged.samples
-    return {name for name, place in judged.children.items() if name != "{}" and places[place].seen <= most}
+    return {name for name, at in judged.children.items() if name != "{}" and places[at].seen - places[at].absent <= most}
 
 
 def _map_keys(judged: _Object, places: Mapping[str, Place], objects: Mapping[str, _Object]) -> set[str]:
@@ -140,21 +157,20 @@ def _map_keys(judged: _Object, places: Mapping[str, Place], objects: Mapping[str
     if judged.samples < MIN_SAMPLES or len(judged.children) < MIN_KEYS:
         return set()
     keys = _rare(judged, places)
-    if len(keys) < MIN_KEYS:
-        return set()
+    names = len(judged.children) - len(keys) - ("{}" in judged.children)
     values = [places[judged.children[key]] for key in keys]
-    total = sum(value.seen for value in values)
-    if not total or not _one_shape(values):
+    if len(keys) < MIN_KEYS or not _one_shape(values):
         return set()
-    unseen = sum(1 for value in values if value.seen == 1) / total
+    unseen = sum(1 for value in values if value.seen == 1) / sum(value.seen for value in values)
+    open_ended = min(UNSEEN_MOST, UNSEEN * unseen) * min(1.0, judged.samples / ENOUGH)
+    weight = PRIOR + PER_KEY * len(keys) - PER_NAME * names + open_ended
     if _coded(keys):
-        return keys
-    records = _records([judged.children[key] for key in keys], objects)
-    if records is not None:
-        is_map = records >= ALIKE and (unseen >= UNSEEN / 3 or len(keys) >= 3 * MIN_KEYS)
-    else:
-        is_map = unseen >= UNSEEN and len(keys) >= 2 * MIN_KEYS and judged.samples >= 2 * MIN_SAMPLES
-    return keys if is_map else set()
+        weight += CODED
+    if _records([judged.children[key] for key in keys], objects) >= ALIKE:
+        weight += RECORDS
+    if "{}" in judged.children:
+        weight += BESIDE
+    return keys if weight > 0 else set()
 
 
 def _one_shape(values: list[Place]) -> bool:
@@ -165,7 +181,7 @@ def _one_shape(values: list[Place]) -> bool:
             if kind != "null":
                 kind = "number" if kind == "integer" else kind
                 kinds[kind] = kinds.get(kind, 0) + count
-    return bool(kinds) and max(kinds.values()) >= ONE_SHAPE * sum(kinds.values())
+    return not kinds or max(kinds.values()) >= ONE_SHAPE * sum(kinds.values())
 
 
 def _coded(keys: set[str]) -> bool:
@@ -177,10 +193,11 @@ def _coded(keys: set[str]) -> bool:
     return all(pattern.fullmatch(key) and key.replace("_", "-").partition("-")[0] in _LANGUAGES for key in keys)
 
 
-def _records(children: list[str], objects: Mapping[str, _Object]) -> float | None:
-    """How alike the values are, where they are objects with two properties or more: the mean share of all their properties that one has."""
+def _records(children: list[str], objects: Mapping[str, _Object]) -> float:
+    """How alike the values are, where they are objects with two properties or more: the mean share of all their properties that one
+    has. 0 where they are not."""
     names = [objects[child].children.keys() for child in children if child in objects and len(objects[child].children) > 1]
     if len(names) < 0.8 * len(children):
-        return None
+        return 0.0
     every = set().union(*names)
     return sum(len(each) for each in names) / (len(every) * len(names))
