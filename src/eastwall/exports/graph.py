@@ -7,7 +7,6 @@ written as their code points in every format, and each format's own quoting is a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from unicodedata import category
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
@@ -18,8 +17,6 @@ FORMATS = ("dot", "json", "graphml")
 MAX_LABEL = 120
 """Characters of a name in `dot`, which people look at."""
 
-_ACTIVE = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
-"""Unicode categories of control and format characters, surrogates, noncharacters, and separators of lines."""
 _SHAPES = {
     "identity": "ellipse",
     "service": "component",
@@ -47,12 +44,10 @@ def render(graph: Graph, format: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text without what a terminal, a browser or an XML parser would act upon: such characters are told by number, `\\u202e`."""
+    """Text without what a terminal, a browser or an XML parser would act upon: such characters are told by number, `u202e` after a backslash."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        "\ufffd" if category(c) in ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp") or c in "\ufffe\uffff" else c for c in text
-    )
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _clean(graph: Graph) -> Graph:
@@ -97,7 +92,7 @@ def _node_style(node: Node) -> str:
     if "sensitive" in node.flags or "admin" in node.flags:
         style.append("penwidth=2")
     if node.flags:
-        style.append(f"tooltip={_quoted(', '.join(node.flags))}")
+        style.append(f"tooltip={_quoted(', '.join(node.flags), MAX_LABEL)}")
     return ", ".join(style)
 
 
