@@ -5,6 +5,7 @@ Every handler is a plain function: FastAPI runs it in a worker thread, so that a
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal, Protocol
@@ -53,6 +54,7 @@ class ControlApi(Protocol):
     def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]: ...
     def policy(self) -> dict[str, Any]: ...
     def check_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> Sequence[Any]: ...
+    def add_spec(self, service: str, name: str, data: bytes) -> dict[str, Any]: ...
     def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]: ...
 
 
@@ -188,6 +190,18 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
         name: Annotated[str, InPath(max_length=200)], mode: Annotated[Literal["discover", "monitor", "enforce"], Body(embed=True)]
     ) -> Response:
         return answer(control.set_mode(name, mode))
+
+    @app.put("/api/v1/specs/{service}", tags=["apis"], summary="Keep a specification of a service, in place of one of the same name")
+    def add_spec(
+        service: Annotated[str, InPath(max_length=200)],
+        name: Annotated[str, Body(embed=True, min_length=1, max_length=500, description="What the document is called.")],
+        document: Annotated[str, Body(embed=True, max_length=90 << 20, description="The document, base64.")],
+    ) -> Response:
+        try:
+            data = base64.b64decode(document, validate=True)
+        except ValueError:
+            return problem(422, "Unprocessable Content", "`document`: is not base64")
+        return answer(control.add_spec(service, name, data))
 
     @app.get("/api/v1/policy", tags=["policy"], summary="The applied policies")
     def policy() -> Response:

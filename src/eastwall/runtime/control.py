@@ -267,6 +267,8 @@ class Control:
                 endpoints = self._learner.endpoints()
                 ownership = self._learner.ownership(OWNERSHIP_LIMIT)
                 classes = self._learner.identities.classes()
+            # Before the cluster is asked: what changes in between is published next time, and not missed.
+            seen = self._seen_by_engines(endpoints, classes)
             self._snapshots.publish(
                 Snapshot(
                     format=SNAPSHOT_FORMAT,
@@ -286,7 +288,7 @@ class Control:
             self._version += 1
             self._endpoints = endpoints
             self._revision += 1
-            self._essence = self._seen_by_engines(endpoints, classes)
+            self._essence = seen
             self._published_at = time.time()
             return self._version
 
