@@ -252,7 +252,7 @@ def negative(values: Values) -> tuple[str, Any]:
     when = 1_600_000_000 + r.randrange(200_000_000)
     gtin = v.until(lambda: v.digits(13), checks.ean13)
     made: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
-        (("order_number", "orderNo", "reference"), lambda: r.choice((v.digits(9, "123456789"), v.digits(12, "123456789"), f"{v.digits(3)}-{v.digits(7)}-{v.digits(7)}", f"{v.day(2020, 2026).strftime('%Y%m%d')}-{v.digits(4)}"))),
+        (("order_number", "orderNo", "reference", "external_ref"), lambda: r.choice((v.digits(16, "123456789"), v.digits(15, "123456789"), v.digits(9, "123456789"), v.digits(12, "123456789"), f"{v.digits(3)}-{v.digits(7)}-{v.digits(7)}", f"{v.day(2020, 2026).strftime('%Y%m%d')}-{v.digits(4)}"))),
         (("id", "order_id", "parentId"), lambda: r.randrange(10**6, 10**10)),
         (("invoice", "ticket"), lambda: f"INV-{v.digits(8)}"),
         (("timestamp", "created_at", "ts"), lambda: r.choice((when, when * 1000, str(when * 1000), when * 10**6))),
@@ -283,6 +283,17 @@ def negative(values: Values) -> tuple[str, Any]:
         (("grouped", "code"), lambda: r.choice((f"{v.digits(4)}-{v.digits(4)}-{v.digits(4)}", f"{v.digits(4)} {v.digits(4)} {v.digits(4)}", v.letters(3) + "-" + v.digits(5), f"{v.digits(8)}{v.letters(1)}"))),
         (("birth_certificate_url", "birthplace_id", "dobby"), lambda: r.choice(("https://x.example/1", "77", "elf"))),
         (("range", "oid"), lambda: r.choice(("1.3.6.1.4.1", "10.0.0.0-10.0.0.9", "4.10.2"))),
+        (("repository", "ssh_url"), lambda: f"git@github.com:{r.choice(LAST).lower()}/app.git"),
+        (("gasCost", "totalBytes", "amount_minor"), lambda: int(v.digits(r.choice((9, 15, 16)), "3456"))),
+        (("full_name", "display_name"), lambda: r.choice(("acme/web-shop", "Trail Shoe 42", "v2.1 (beta)"))),
+        (("contract_address", "server_address", "memory_address"), lambda: r.choice(("0x7ffd3a", "tcp://10-0-0-1", "unix:/run/x"))),
+        (("address",), lambda: r.choice(("0x1f", "https://x.example", "4fb45889cd2d3348348e39c613c41bf1dc43760a"))),
+        (("transaction", "txid", "receipt"), lambda: r.choice((v.letters(64, "0123456789abcdef"), v.letters(34, string.ascii_letters + string.digits), "R" + v.digits(33)))),
+        (("batch", "lot", "run_id"), lambda: r.choice((f"{v.letters(2)}{v.digits(2)}{v.letters(4)}{v.digits(14)}", f"{v.letters(6)}{v.digits(2)}{v.letters(1)}{v.digits(2)}{v.letters(1)}{v.digits(3)}{v.letters(1)}", v.digits(18), v.digits(11)))),
+        (("message", "log"), lambda: r.choice((f"ticket {v.digits(3)}-{v.digits(4)} of {v.digits(9)} closed", "at 12:30:15 on 2026-01-02 node::start()", f"call #{v.digits(10)} failed after 12.5.1.0", "the password is wrong", "phone: none, passport: no", f"took {v.digits(3)}.{v.digits(3)}.{v.digits(3)} ms"))),
+        (("errors",), lambda: {"email": "must be an address", "password": "is too short", "dob": "2026-13-01 is no date"}),
+        (("card_type", "cardLast4", "masked_card"), lambda: r.choice(("visa", v.digits(4), "411111******1111"))),
+        (("account_id", "customer_id", "patientCount"), lambda: r.choice((v.digits(10), 12, "cus_" + v.letters(14, string.ascii_letters)))),
         (("shipping_method", "pinned", "spinner", "opinion"), lambda: r.choice(("express", True, "dots", "good 1234"))),
     ]  # fmt: skip
     names, make = r.choice(made)

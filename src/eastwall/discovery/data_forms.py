@@ -39,7 +39,7 @@ _IBAN = regex(
 )
 _EMAIL = regex(
     r"(?<![0-9A-Za-z._%+@/:-])[0-9A-Za-z_](?:[0-9A-Za-z._%+'-]{0,62}[0-9A-Za-z_+-])?@(?:[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?\.){1,8}"
-    r"[A-Za-z]{2,24}(?![0-9A-Za-z@-])"
+    r"[A-Za-z]{2,24}(?![0-9A-Za-z@-]|:[0-9A-Za-z./])"  # `git@host:path` is a place, not a mailbox
 )
 _PHONE = regex(
     r"(?<![0-9A-Za-z.+/=-])(?:\+[ (]{0,2}[1-9](?:[ .()-]{0,2}[0-9]){7,14}"
@@ -183,7 +183,10 @@ def _is_password(found: Match[str]) -> bool:
 def _is_ipv4(found: Match[str]) -> bool:
     text = found.group()
     before = found.string[max(0, found.start() - 9) : found.start()].lower().rstrip(" :=\"'")
-    # 1.2.3.4 behind such a word is a version; 0.0.0.0, loopback and masks are nobody's address.
+    # 1.2.3.4 behind such a word is a version, and so, mostly, is what ends in .0 and is no network; 0.0.0.0, loopback and masks are
+    # nobody's address.
+    if text.endswith(".0") and found.string[found.end() : found.end() + 1] != "/":
+        return False
     return not text.startswith(("0.", "127.", "255.")) and not before.endswith(("version", "ver", "v", "release", "build"))
 
 

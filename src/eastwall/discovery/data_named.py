@@ -111,7 +111,7 @@ _NOBODY = frozenset(
     "null none n/a na unknown anonymous undefined nil true false default test admin root guest string name".split()
 )
 _COORDINATE = regex(r"[+-]?[0-9]{1,3}\.[0-9]{2,16}")
-_COORDINATES = regex(r"(?:geo:)?[+-]?[0-9]{1,3}\.[0-9]{2,16}[,; ]{1,2}[+-]?[0-9]{1,3}\.[0-9]{2,16}")
+_COORDINATES = regex(r"(?:(?:geo|GEO):)?[+-]?[0-9]{1,3}\.[0-9]{2,16}[,; ]{1,2}[+-]?[0-9]{1,3}\.[0-9]{2,16}")
 _DEGREES = regex("""[0-9]{1,3}°[ 0-9.'′"″]{0,16} ?[NSEWO]""")
 _TOKEN = regex(r"[A-Za-z0-9][A-Za-z0-9+/=_.~:-]{15,2047}")
 _LICENSE = regex(r"(?=(?:.*[0-9]){4})[0-9A-Za-z][0-9A-Za-z -]{3,22}[0-9A-Za-z]")
@@ -138,6 +138,8 @@ def _is_address(text: str) -> bool:
     if not 2 <= len(text) <= 250 or "@" in text or "://" in text or not any(map(str.isalnum, text)):
         return False
     if text[0] in "*xX•[${%<" and hidden(text):
+        return False
+    if text[:2] in ("0x", "0X"):
         return False
     if " " in text or "," in text or "\n" in text:
         return True

@@ -30,7 +30,7 @@ EVIDENCE: dict[str, str] = {
     "tax-id": "tax_id tax_payer_id taxpayer_id tax_payer_identification tin tax_identification tax_file steuer_id steuernummer vat_tax_id",
     "national-id": "national_id nationalid national_identity national_identification citizen_id citizenship_id id_card identity_card "
     "personal_id personal_identification government_id resident_id ausweis personalausweis cedula kimlik",
-    "id-number": "id_number identity_number identification identification_number document_number personal_number",
+    "id-number": "id_number identity_number identification_number document_number personal_number",
     "gb": "nino national_insurance national_insurance_number ni_number",
     "de": "steuer_id steuer_idnr steuer_identifikationsnummer steueridentifikationsnummer idnr",
     "fr": "nir insee numero_secu num_secu numero_de_securite_sociale numero_securite_sociale securite_sociale",
@@ -123,10 +123,10 @@ EVIDENCE: dict[str, str] = {
     "wallet": "wallet wallet_address btc_address bitcoin_address eth_address ethereum_address crypto_address",
 }
 PERSONS = frozenset(
-    "user users customer customers client clients patient patients person persons people employee employees member members contact "
+    "user users customer customers patient patients person persons people employee employees member members contact "
     "contacts guest guests passenger passengers traveler traveller student students recipient beneficiary cardholder holder owner buyer "
     "payer sender receiver author applicant subscriber resident citizen subject doctor physician kunde kunden benutzer patientin "
-    "mitarbeiter client_info usuario cliente utilisateur spouse parent child insured driver tenant_contact manager assignee "
+    "mitarbeiter usuario cliente utilisateur spouse parent child insured driver tenant_contact manager assignee "
     "profile".split()
 )
 """Objects under such a name are people, so that their `name` is a person's."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
-import msgspec
-
-from eastwall.discovery.data_names import evidence
-from eastwall.discovery.data_values import BUILTIN, DataClasses, Entry, Found, Search, decode_text
+from eastwall.discovery.data_rows import records
+from eastwall.discovery.data_values import DataClasses, Found, Search, decode_text
 from eastwall.discovery.objects import generated
 from eastwall.model.operation import Operation
 
-MAX_LINES = 1_000
-"""Lines of a table or of line-delimited JSON that are looked at."""
-MAX_COLUMNS = 200
+MAX_COOKIES = 200
 MAX_HEADER = 8_192
 """Characters of a header that are looked at."""
 ORDINARY = frozenset(
@@ -67,15 +62,13 @@ def find_cookies(headers: Mapping[str, str], classes: DataClasses, skip: frozens
     if suspects:
         search = classes.search(suspects)
         pairs = text.split(";") if "cookie" in headers else [line.partition(";")[0] for line in text.split("\n")]
-        for pair in pairs[:MAX_COLUMNS]:
+        for pair in pairs[:MAX_COOKIES]:
             name, _, value = pair.strip().partition("=")
             search.value(_unquoted(value), f"cookie.{name[:128]}", search.entry(name), found)
 
 
 def _unquoted(value: str) -> str:
     if "%" in value:
-        from urllib.parse import unquote
-
         value = unquote(value)
     return value.strip('"')
 
@@ -101,71 +94,8 @@ def find_text(operation: Operation, search: Search, found: Found) -> None:
     """Hits in a body that is no tree: tables and line-delimited JSON by column and field (`[].email`), other text at `body`."""
     body = operation.body
     text = body if isinstance(body, str) else decode_text(operation.raw_body)
-    rows = records(text)
-    if rows is None:
-        search.value(text, "body", search.entry(""), found)
-        return
-    for row in rows:
+    for row in records(text) or ():
         search.walk(row, "[]", "", found)
-
-
-def records(text: str) -> list[dict[str, Any]] | None:
-    """The rows of CSV (with a header line) or line-delimited JSON as objects, at most `MAX_LINES`; None for other text."""
-    start = text[:1]
-    if start == "{":
-        return _json_lines(text)
-    line, end, _ = text.partition("\n")
-    if not end or len(line) > 4_096:
-        return None
-    delimiter = next((one for one in ",;\t|" if line.count(one)), "")
-    names = _cells(line, delimiter) if delimiter else [line.strip().strip('"')]
-    if not _is_header(names, single=not delimiter):
-        return None
-    rows = []
-    for cells in _rows(text, end_of=len(line) + 1, delimiter=delimiter or ","):
-        if delimiter and len(cells) != len(names):
-            return None
-        rows.append(dict(zip(names, cells, strict=False)))
-    return rows or None
-
-
-def _rows(text: str, end_of: int, delimiter: str) -> Iterator[list[str]]:
-    lines = text[end_of:].split("\n", MAX_LINES)[:MAX_LINES]
-    try:
-        yield from (row for row in csv.reader((line.rstrip("\r") for line in lines), delimiter=delimiter) if row)
-    except csv.Error:
-        return
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
-    except csv.Error:
-        return []
-
-
-def _is_header(names: list[str], *, single: bool) -> bool:
-    """Whether a first line names columns: distinct short words without digits before letters, one of them telling when alone."""
-    if not 0 < len(names) <= MAX_COLUMNS or len(set(names)) != len(names):
-        return False
-    if not all(0 < len(name.strip()) <= 48 and name.strip()[0].isalpha() and "@" not in name for name in names):
-        return False
-    return any(evidence(name) for name in names) if single else True
-
-
-def _json_lines(text: str) -> list[dict[str, Any]] | None:
-    rows: list[dict[str, Any]] = []
-    for line in text.split("\n", MAX_LINES)[:MAX_LINES]:
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return None
-        if not isinstance(row, dict):
-            return None
-        rows.append(row)
-    return rows if len(rows) > 1 else None
-
-
-__all__ = ["BUILTIN", "Entry", "find_cookies", "find_headers", "find_path", "find_query", "find_text", "records"]
+        text = ""
+    if text:
+        search.value(text, "body", search.entry(""), found)

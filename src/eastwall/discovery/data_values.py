@@ -75,7 +75,8 @@ _TRIGGERS: dict[str, str] = {
 _NUMERIC = frozenset({"pan", "ssn", "phone", "national-id"})
 _NO_ADDRESS = regex(r"_(?:version|ver|build|release|firmware|revision|oid|sdk|semver|range|section|chapter)_")
 _NO_NUMBER = regex(
-    r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md)_"
+    r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md|checksum"
+    r"|cost|amount|balance|price|total|fee|nonce|block|height|bytes|size|quantity|count|offset|duration|gas)_"
 )
 _BARRED: dict[Pattern[str], frozenset[str]] = {
     _NO_ADDRESS: frozenset({"ip-address"}),
@@ -513,7 +514,9 @@ class Search:
         for one, item in zip(plan, node.values(), strict=True):
             kind = type(item)
             if kind is str:
-                if one.telling or ((letters or not item.isalpha()) and (gate(item) is not None or (labels and _may_be_labelled(item)))):
+                if one.telling or (
+                    (letters or not item.isalpha()) and (gate(item) is not None or (labels and _may_be_labelled(item)))
+                ):
                     self.value(item, one.place, one, found)
             elif kind is dict or kind is list:
                 if item:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from hashlib import blake2b
+from re import compile as regex
+from re import escape as regex_escape
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
@@ -11,13 +13,14 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from eastwall.discovery.data_names import people
-from eastwall.discovery.data_places import records
+from eastwall.discovery.data_rows import edit_json_lines, edit_table, json_lines, table_of
 from eastwall.discovery.data_values import BUILTIN, NAMELESS, DataClasses, Entry, Search, decode_text
 from eastwall.model.operation import Operation
 
 STYLES = ("redact", "mask", "hash", "drop")
 REDACTED = "[redacted]"
 MAX_DEPTH = 256
+_TEXTUAL = ("json", "xml", "multipart", "text")
 
 _JSON = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
 """Keeps each float as its own text, so that `1.10` and `1e400` come out as they went in; integers are exact anyway."""
@@ -54,6 +57,8 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
         except (ValueError, RecursionError):
             tree = operation.body  # what a lenient reader made of it is what will be sent
         result = msgspec.json.encode(edit.tree(tree, NAMELESS, inside, 0))
+    elif operation.body_kind not in _TEXTUAL:
+        return None  # a message of lengths and tags, which no value can be taken out of
     else:
         if isinstance(operation.body, dict):
             raw = edit.parts(raw, operation.body, multipart=operation.body_kind == "multipart")
@@ -88,15 +93,24 @@ class _Edit:
         return "".join([*parts, text[at:]])
 
     def document(self, text: str) -> str:
-        """Text that is no tree. Values that only a column's or a field's name gives away are replaced wherever they stand in it."""
-        rows = records(text)
-        for row in rows or ():
-            for entry, value in zip(self.search.plan("[]", "", tuple(row)), row.values(), strict=True):
-                if type(value) is str and value and (entry.telling):
-                    new = self.text(value, entry)
-                    if new != value:
-                        text = text.replace(value, new or "")
-        return self.text(text, NAMELESS) or ""
+        """Text that is no tree: records are changed by column or field, all else as one text."""
+        if json_lines(text):
+            return edit_json_lines(text, self.line)
+        table = table_of(text)
+        if table is None:
+            return self.text(text, NAMELESS) or ""
+        plan = self.search.plan("[]", "", table.names)
+        width = len(plan)
+        return edit_table(text, table, lambda at, cell: self.text(cell, plan[at] if at < width else NAMELESS) or "")
+
+    def line(self, text: str) -> str:
+        """One line of JSON."""
+        try:
+            tree = _JSON.decode(text)
+        except (ValueError, RecursionError):
+            return self.text(text, NAMELESS) or ""
+        new = self.tree(tree, _ITEM, "", 0)
+        return text if new == tree else msgspec.json.encode(new).decode("utf-8", "surrogateescape")
 
     def replacement(self, value: str, data_class: str) -> str:
         if self.style == "redact":
@@ -155,13 +169,21 @@ class _Edit:
         return label
 
     def parts(self, raw: bytes, body: dict[str, Any], *, multipart: bool) -> bytes:
-        """Multipart, XML: the values that only their names give away."""
+        """Multipart, XML: the values that only their names give away, where they are a whole part, element or attribute."""
         values: list[tuple[Entry, Any]] = []
         self.gather(body, NAMELESS, "", values, 0)
         for entry, text in values:
             if isinstance(text, str) and text and (new := self.text(text, entry)) != text:
+                put = (new or "").encode("utf-8", "surrogateescape")
                 for old in dict.fromkeys((text, text if multipart else escape(text))):
-                    raw = raw.replace(old.encode("utf-8", "surrogateescape"), (new or "").encode("utf-8", "surrogateescape"))
+                    want = regex_escape(old.encode("utf-8", "surrogateescape"))
+                    if multipart:
+                        form = rb"(\n\r?\n)" + want + rb"(?=\r?\n--)"
+                    elif entry.key.startswith("@"):
+                        form = rb"(=\s{0,64}[\"'])" + want + rb"(?=[\"'])"
+                    else:
+                        form = rb"([>\[]\s{0,64})" + want + rb"(?=\s{0,64}(?:<|\]\]>))"
+                    raw = regex(form).sub(lambda found, put=put: found.group(1) + put, raw)  # type: ignore[misc]
         return raw
 
     def gather(self, node: Any, entry: Entry, inside: str, values: list[tuple[Entry, Any]], depth: int) -> None:
@@ -179,3 +201,4 @@ class _Edit:
 
 
 _GONE = object()
+_ITEM = Entry(place="[]")
