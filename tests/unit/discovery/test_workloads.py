@@ -317,7 +317,8 @@ def test_what_holds_ends_with_the_first_token() -> None:
         ({"sub": "alice", "agent_id": "support-7"}, "user:alice", "agent:support-7", "user:alice"),
         ({"sub": "alice", "agent": {"id": "support-7"}}, "user:alice", "agent:support-7", "user:alice"),
         # Machines are nobody's human.
-        ({"sub": "abc@clients", "gty": "client-credentials", "azp": "abc"}, "client:abc", "", ""),
+        ({"sub": "abc@clients", "azp": "abc"}, "client:abc", "", ""),
+        ({"sub": "job-9", "gty": "client-credentials"}, "client:job-9", "", ""),
         ({"sub": "oid", "appid": "app", "idtyp": "app"}, "client:app", "", ""),
         ({"sub": "alice", "azp": "web"}, "user:alice", "", "user:alice"),
         # A workload for an agent for a human.

@@ -257,6 +257,11 @@ def test_different_machines_of_one_naming_scheme_are_no_class() -> None:
     assert learned(front).classes() == (("workload:ip-*.ec2.internal", "workload:ip-*.ec2.internal"),)
 
 
+def test_a_machine_that_only_answers_for_its_health_is_not_like_the_others() -> None:
+    front = instances("spiffe://shop/front/", HEX[:3], FRONT)
+    assert learned(front + instances("spiffe://shop/front/", HEX[3:], {"health": 1})).classes() == ()
+
+
 @pytest.mark.parametrize("part", ["tenant/{}/app", "ns/{}/app", "sa/{}", "role/{}", "account/{}/web"])
 def test_tenants_namespaces_and_roles_are_never_one(part: str) -> None:
     records = [

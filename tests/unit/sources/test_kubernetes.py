@@ -266,6 +266,8 @@ def test_410_gone_in_a_watch_means_to_list_anew(cluster: Cluster, follow: Callab
     cluster.compact()
     until(lambda: names(watch) == [("10.244.0.2", "web/front")])
     assert watch.status().lists == 2
+    asked = [request["resourceVersion"] for request in cluster.requests if "watch" in request]
+    assert len(asked) == len(set(asked)), "it asked again for what had gone"
     cluster.put(pod("c", "10.244.0.3"))
     until(lambda: len(watch.workloads()) == 2)
 
