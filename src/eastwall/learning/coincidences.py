@@ -192,6 +192,9 @@ def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -
                 starts.append(call.start)
                 around = {calls[other].operation for other in lying}
                 _event(tally, target, sorted(around), base + call.start)
+                for name in around:
+                    shortest = min(calls[o].end - calls[o].start for o in lying if calls[o].operation == name)
+                    tally.targets[target].lengths[name] += round(shortest * MICRO)
                 near = now + _begun_within(calls, at)
                 tally.targets[target].beside.update({calls[o].operation for o in near if _of_pool(call, calls[o], key)} - around)
         if call.end - call.start <= LONGEST:

@@ -10,7 +10,7 @@ one that explains best goes first, and the next must explain events that it does
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import log
 from typing import Any
 
@@ -31,6 +31,8 @@ MIN_ODDS = 3.0
 """Odds of lying within against the odds by chance: what is certain must also be worth telling."""
 MIN_WITHIN = 3
 """Events within for each that is only beside: what a page asks for all at once lies across each other as often as within."""
+TOGETHER = 0.9
+"""Share of the events of one candidate that another must explain too to be taken for what lies between."""
 MOST = 0.95
 """Confidence of a link by timing, at most: what always goes together may have a third cause."""
 MICRO = 1_000_000
@@ -57,7 +59,7 @@ class Link(Struct, frozen=True):
 class Target:
     """Counts for the events of one operation from one caller."""
 
-    __slots__ = ("beside", "events", "expected", "first", "last", "sets")
+    __slots__ = ("beside", "events", "expected", "first", "last", "lengths", "sets")
 
     def __init__(self) -> None:
         self.events = 0
@@ -69,6 +71,8 @@ class Target:
         """Operation -> events that would lie within it by chance, millionths."""
         self.beside: Counter[str] = Counter()
         """Operation -> events that a call of it overlaps, and that lie within none."""
+        self.lengths: Counter[str] = Counter()
+        """Operation -> microseconds of the calls that events lay within, summed."""
 
     def merge(self, other: Target) -> None:
         self.first = min(self.first, other.first) if self.events and other.events else self.first or other.first
@@ -77,9 +81,11 @@ class Target:
         self.sets.update(other.sets)
         self.expected.update(other.expected)
         self.beside.update(other.beside)
+        self.lengths.update(other.lengths)
         _prune(self.sets, MAX_SETS)
         _prune(self.expected, MAX_CANDIDATES)
         _prune(self.beside, MAX_CANDIDATES)
+        _prune(self.lengths, MAX_CANDIDATES)
 
 
 class Tally:
@@ -128,9 +134,9 @@ class Tally:
             fresh.events, fresh.first, fresh.last = counts.events, counts.first, counts.last
             for names, count in counts.sets.items():
                 fresh.sets[tuple(sorted({moved.get(name, name) for name in names}))] += count
-            for into, rows in ((fresh.expected, counts.expected), (fresh.beside, counts.beside)):
-                for name, count in rows.items():
-                    into[moved.get(name, name)] += count
+            for attribute in ("expected", "beside", "lengths"):
+                for name, count in getattr(counts, attribute).items():
+                    getattr(fresh, attribute)[moved.get(name, name)] += count
             found.targets.setdefault((moved.get(operation, operation), how), Target()).merge(fresh)
         return found
 
@@ -148,6 +154,7 @@ class Tally:
                     [[list(names), n] for names, n in c.sets.items()],
                     dict(c.expected),
                     dict(c.beside),
+                    dict(c.lengths),
                 ]
                 for key, c in self.targets.items()
             ],
@@ -160,11 +167,11 @@ class Tally:
             state.links[(source, target)] = list(entry)
         for source, target, count in data[1]:
             state.apart[(source, target)] = count
-        for operation, how, events, first, last, sets, expected, beside in data[2]:
+        for operation, how, events, first, last, sets, expected, beside, lengths in data[2]:
             counts = state.targets[(operation, how)] = Target()
             counts.events, counts.first, counts.last = events, first, last
             counts.sets = Counter({tuple(names): n for names, n in sets})
-            counts.expected, counts.beside = Counter(expected), Counter(beside)
+            counts.expected, counts.beside, counts.lengths = Counter(expected), Counter(beside), Counter(lengths)
         return state
 
     def _bound(self) -> None:
@@ -223,24 +230,39 @@ def _explain(counts: Target) -> list[tuple[str, int, float]]:
         for names, n in sets.items():
             for name in names:
                 within[name] += n
-        best: tuple[float, str, int, float] | None = None
+        able: dict[str, tuple[float, float]] = {}
         for name, k in within.items():
             chance = min(max(counts.expected[name] / MICRO / total, 1e-6), 1.0)
             odds = (k + 0.5) / (left - k + 0.5) * (1 - chance) / chance
-            if k < MIN_EVENTS or odds < MIN_ODDS or k < MIN_WITHIN * counts.beside[name]:
-                continue
-            weight = evidence(left, k, chance)
-            if weight >= CERTAINTY and (best is None or (weight, name) > best[:2]):
-                best = (weight, name, k, chance)
-        if best is None:
+            if k >= MIN_EVENTS and odds >= MIN_ODDS and k >= MIN_WITHIN * counts.beside[name]:
+                weight = evidence(left, k, chance)
+                if weight >= CERTAINTY:
+                    able[name] = (weight, chance)
+        if not able:
             return found
-        _, name, k, chance = best
+        name = _innermost(max(able, key=lambda name: (able[name], name)), able.keys(), sets, counts)
+        k, chance = within[name], able[name][1]
         # Events that it would not take to explain what is seen lie within it by chance (Abbott's formula, 1925).
         caused = (k - left * chance) / (1 - chance)
         found.append((name, max(1, round(caused)), round(min(MOST, caused / k), 3)))
         left -= k
         sets = {names: n for names, n in sets.items() if name not in names}
     return found
+
+
+def _innermost(best: str, able: Iterable[str], sets: Mapping[tuple[str, ...], int], counts: Target) -> str:
+    """Of what goes with the best candidate nearly always, that with the shortest calls: where one lies within the other, the inner one."""
+    together: Counter[str] = Counter()
+    for names, n in sets.items():
+        if best in names:
+            for name in names:
+                together[name] += n
+
+    def usual(name: str) -> float:
+        held = sum(n for names, n in counts.sets.items() if name in names)
+        return counts.lengths[name] / held if counts.lengths[name] and held else float("inf")
+
+    return min((name for name in able if together[name] >= TOGETHER * together[best]), key=lambda name: (usual(name), name))
 
 
 def evidence(n: int, k: int, p: float) -> float:
