@@ -36,6 +36,10 @@ def check(
     ids = {detection.id for detection in detections}
     classes = [*CLASSES, *sorted(policy.name for policy in policies.policies if isinstance(policy.spec, DataClass))]
     for policy in policies.policies:
+        if isinstance(policy.spec, Service):
+            own = [endpoint for endpoint in endpoints if endpoint.service == policy.name]
+            faults += _known_operations(policy, "spec.deprecated", policy.spec.deprecated, own)
+            faults += _known_operations(policy, "spec.admin", policy.spec.admin, own)
         if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass)):
             continue
         faults += _services(policy, policy.spec, sorted(names))
@@ -78,17 +82,22 @@ def _services(policy: Policy, spec: Rule, names: Sequence[str]) -> Iterator[Faul
 def _operations(policy: Policy, spec: Rule, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
     in_scope = compile_globs(spec.scope.services)
     known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
-    if not known:
+    yield from _known_operations(policy, "spec.scope.operations", spec.scope.operations, known)
+
+
+def _known_operations(policy: Policy, place: str, operations: Sequence[str], known: Sequence[Endpoint]) -> Iterator[Fault]:
+    """Patterns that no known operation is in; none are looked for where nothing is known."""
+    if not known or not operations:
         return
     templates = [(endpoint.method, template_segments(endpoint.template.lower())) for endpoint in known]
-    for i, text in enumerate(spec.scope.operations):
+    for i, text in enumerate(operations):
         pattern = parse_operation(text)
         if not any(
             method_matches(pattern.method, method) and may_match(pattern.folded, pattern.open, template)
             for method, template in templates
         ):
             hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in known}))
-            yield _fault(policy, f"spec.scope.operations[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
+            yield _fault(policy, f"{place}[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
 
 
 def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> Iterator[Fault]:

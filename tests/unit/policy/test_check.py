@@ -174,3 +174,37 @@ def test_structural_faults_are_faults_to_the_schemas_too(name: str) -> None:
         validator = jsonschema.Draft202012Validator(yaml.safe_load(made[f"{kind}.json"]))
 
         assert list(validator.iter_errors(tree)), tree
+
+
+def test_what_services_say_of_themselves() -> None:
+    said = document(
+        "Service",
+        "orders",
+        environment="staging",
+        exposure="partner",
+        labels={"tier": "1"},
+        deprecated=["* /v1/**"],
+        admin=["POST /x"],
+    )
+    (scope,) = scopes_of(policies(said), [ServiceScope("orders", owner="team-a")])
+    assert (scope.environment, scope.exposure, scope.labels) == ("staging", "partner", (("tier", "1"),))
+    assert (scope.deprecated, scope.sensitivity, scope.owner) == (("* /v1/**",), ("POST /x",), "team-a")
+
+
+def test_labels_speak_where_fields_do_not() -> None:
+    labels = {"team": "web", "repository": "https://git.example/web", "environment": "test"}
+    (scope,) = scopes_of(policies(document("Service", "web", labels=labels)), [])
+    assert (scope.owner, scope.repository, scope.environment) == ("web", "https://git.example/web", "test")
+    (scope,) = scopes_of(policies(document("Service", "web", labels=labels, owner="other", environment="production")), [])
+    assert (scope.owner, scope.environment) == ("other", "production")
+
+
+def test_deprecated_and_administrative_operations_that_nobody_knows() -> None:
+    endpoints = [endpoint("GET", "/v1/orders")]
+    text = document("Service", "orders", deprecated=["GET /v1/**", "GET /v9/**"], admin=["POST /refunds"])
+    faults = check(policies(text), services=SERVICES, endpoints=endpoints, detections=[])
+    assert [(f.warning, "`GET /v9/**`" in f.message or "`POST /refunds`" in f.message) for f in faults] == [(True, True)] * 2
+    assert (
+        check(policies(document("Service", "billing", admin=["POST /x"])), services=SERVICES, endpoints=endpoints, detections=[])
+        == []
+    )

@@ -65,7 +65,7 @@ def test_values_are_read() -> None:
     assert data.exempt is not None
     assert data.exempt.roles == ("billing",)
     assert by_name["orders"].labels == {"team": "shop"}
-    assert [by_name[name].location for name in ("orders", "own-orders", "slow")] == ["p.yaml:1", "p.yaml:21", "p.yaml:31"]
+    assert [by_name[name].location for name in ("orders", "own-orders", "slow")] == ["p.yaml:1", "p.yaml:26", "p.yaml:36"]
 
 
 def test_built_in_policies_come_first_and_give_way_to_their_name() -> None:
