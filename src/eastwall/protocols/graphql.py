@@ -44,6 +44,8 @@ MAX_DEPTH = 32
 MAX_PATH = 256
 """Characters of a field path."""
 MAX_BATCH = 100
+MAX_FRESH = 32_768
+"""Characters of the documents of a batch that are read, beside those already known: parsing is what costs."""
 MAX_NAMES = 16
 """Operation names of a document whose readings are remembered."""
 MAX_ROOTS = 20
@@ -99,13 +101,19 @@ class _Cache:
         self.older: dict[str, _Known] = {}
         self.weight = 0
 
-    def known(self, text: str) -> _Known:
-        """Raises nothing; what cannot be read has a fault and no operation."""
+    def holds(self, text: str) -> bool:
+        return text in self.recent or text in self.older
+
+    def known(self, text: str, room: int = MAX_TEXT) -> _Known:
+        """Raises nothing; what cannot be read has a fault and no operation. A text that is new is read when it has at most `room`
+        characters."""
         found = self.recent.get(text)
         if found is None:
-            if len(text) > MAX_TEXT:
-                return _Known(Document(faults=(_fault("graphql-too-large", f"a document of {len(text)} characters"),)))
-            found = self.older.get(text) or _Known(_read(text))
+            found = self.older.get(text)
+            if found is None:
+                if len(text) > room:
+                    return _Known(_unread(text, "graphql-too-large", f"a document of {len(text)} characters"))
+                found = _Known(_read(text))
             weight = len(text) + sum(len(path) for one in found.document.operations for path in one.selection) + 100
             if len(self.recent) >= CACHE_DOCUMENTS or self.weight + weight > CACHE_CHARACTERS:
                 self.older, self.recent, self.weight = self.recent, {}, 0
@@ -115,11 +123,6 @@ class _Cache:
 
 
 _CACHE = _Cache()
-
-
-def document(text: str) -> Document:
-    """The document of a text, remembered. Never raises."""
-    return _CACHE.known(text).document
 
 
 def _alone(one: dict[str, Any], at_home: bool) -> Reading | None:
@@ -161,9 +164,14 @@ def read_request(operation: Operation, content_type: str, at_home: bool) -> Read
         batch, asked = isinstance(body, list), _requests(body)
     else:
         batch, asked = isinstance(body, list), _requests(body)
-    in_target = dict(reversed(operation.query)) if operation.query else {}
-    if in_target and ("query" in in_target or "extensions" in in_target or "documentId" in in_target):
-        asked = [*asked, in_target]
+    in_target: list[dict[str, Any]] = []
+    if operation.query:
+        once = dict(operation.query)
+        if "query" in once or "extensions" in once or "documentId" in once:
+            # Of a repeated parameter some servers take the first and some the last.
+            texts = [value for name, value in operation.query if name == "query"] or [""]
+            in_target = [{**once, "query": text} for text in dict.fromkeys(texts)]
+            asked = [*asked, *in_target]
     reading = _of_requests(asked, at_home)
     if reading is None:
         return None
@@ -172,9 +180,9 @@ def read_request(operation: Operation, content_type: str, at_home: bool) -> Read
         traits.add("batch")
         if len(asked) > MAX_BATCH:
             faults += (_fault("graphql-too-large", f"a batch of {len(asked)} operations", "body"),)
-    if in_target.get("query") and any(one.get("query") for one in asked if one is not in_target):
+    if in_target and in_target[0]["query"] and (len(in_target) > 1 or any(one.get("query") for one in asked[: -len(in_target)])):
         # Servers differ in which they execute (express-graphql: the target's).
-        faults += (ParserFault("graphql-ambiguous", "query.query", "a document in the target and one in the body"),)
+        faults += (ParserFault("graphql-ambiguous", "query.query", "not the only document of the request"),)
     return Reading("graphql", reading.name, tuple(sorted(traits)), reading.selection, faults)
 
 
@@ -191,7 +199,8 @@ def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
     paths: dict[str, None] = {}
     traits: set[str] = set()
     faults: list[ParserFault] = []
-    found = False
+    doubtful: list[ParserFault] = []
+    found, room = False, MAX_TEXT
     for one in asked[:MAX_BATCH]:
         text, stored = one.get("query"), _persisted(one, at_home)
         if stored:
@@ -203,8 +212,12 @@ def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
             continue
         if not at_home and "{" not in text:
             continue
-        known = document(text)
+        fresh = not _CACHE.holds(text)
+        known = _CACHE.known(text, room).document
+        if fresh and len(text) <= room:
+            room = min(room, MAX_FRESH) - len(text)
         if not at_home and not _evident(known, one, bool(stored)):
+            doubtful += [fault for fault in known.faults if fault.id in _UNREAD]
             continue
         found = True
         faults += known.faults
@@ -219,7 +232,7 @@ def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
         traits.add("subscription")
     if any(not roots.isdisjoint(("__schema", "__type")) for roots in parts.values()):
         traits.add("introspection")
-    distinct = {(fault.id, fault.detail): fault for fault in faults}
+    distinct = {(fault.id, fault.detail): fault for fault in (*faults, *doubtful)}
     return Reading(
         "graphql",
         name_of(parts, persisted),
@@ -267,9 +280,9 @@ def _persisted(one: dict[str, Any], at_home: bool) -> str:
 def _evident(known: Document, one: dict[str, Any], persisted: bool) -> bool:
     """Whether a document away from a GraphQL path is one: it has an operation, and either is telling by itself or comes with the
     members of a GraphQL request. `{shoes}` alone in a property `query` is neither."""
-    if not known.operations or any(fault.id == "graphql-syntax" for fault in known.faults):
+    if not known.operations and not any(fault.id in _UNREAD for fault in known.faults):
         return False
-    if persisted or known.telling:
+    if known.telling or (persisted and known.operations):
         return True
     companions = _COMPANIONS.intersection(one)
     return len(companions) > 1 and len(one) - len(companions) <= 1
@@ -296,7 +309,11 @@ def _fault(id: str, detail: str, where: str = "body.query") -> ParserFault:
     return ParserFault(id, where, detail)
 
 
-_TOO_DEEP = _fault("too-deep", "a document that nests too deep")
+_UNREAD = frozenset(("graphql-too-large", "too-deep"))
+
+
+def _unread(text: str, id: str, detail: str) -> Document:
+    return Document((), (_fault(id, detail),), _TYPED.match(text[:MAX_TEXT]) is not None)
 
 
 def _read(text: str) -> Document:
@@ -305,12 +322,12 @@ def _read(text: str) -> Document:
     except GraphQLSyntaxError as error:
         message = " ".join(error.message.split())
         if "tokens" in message and str(MAX_TOKENS) in message:
-            return Document(faults=(_fault("graphql-too-large", f"a document of more than {MAX_TOKENS} tokens"),))
+            return _unread(text, "graphql-too-large", f"a document of more than {MAX_TOKENS} tokens")
         if "nested too deeply" in message:  # graphql-core before 3.3 raises RecursionError
-            return Document(faults=(_TOO_DEEP,))
+            return _unread(text, "too-deep", "a document that nests too deep")
         return Document(faults=(_fault("graphql-syntax", _shown(message)),))
     except RecursionError:
-        return Document(faults=(_TOO_DEEP,))
+        return _unread(text, "too-deep", "a document that nests too deep")
     except (ValueError, IndexError, OverflowError) as error:  # an escape that is no character
         return Document(faults=(_fault("graphql-syntax", _shown(str(error))),))
     return _described(tree, telling=_TYPED.match(text) is not None)

@@ -205,6 +205,31 @@ def test_two_documents_in_one_request_are_both_told() -> None:
     assert (operation.name, ids(operation)) == ("query orders,users", ["graphql-ambiguous"])
 
 
+def test_of_a_repeated_parameter_every_document_is_told() -> None:
+    operation = decode(b"", "/graphql?query={orders{id}}&query={users{id}}", "", "GET")
+    assert (operation.name, ids(operation)) == ("query orders,users", ["graphql-ambiguous"])
+
+
+def test_padding_does_not_hide_a_document() -> None:
+    for text in ("query { a { b } }", "#x\nmutation M { a }"):
+        padded = decode({"query": text + " #" + "x" * 70_000}, "/api")
+        assert (padded.protocol, padded.name, ids(padded)) == ("graphql", "", ["graphql-too-large"])
+    padded = decode({"query": "{a} #" + "x" * 70_000, "variables": {}}, "/api")
+    assert ids(padded) == ["graphql-too-large"]
+    assert decode({"query": "shoes {" + "x" * 70_000}, "/search").protocol == "rest"
+
+
+def test_a_batch_of_new_documents_is_read_within_bounds_and_then_known() -> None:
+    batch = [{"query": "{ a%d { b } } #%s" % (n, "x" * 9_000)} for n in range(8)]  # noqa: UP031
+    first = decode(batch)
+    assert ids(first) == ["graphql-too-large"]
+    assert first.name == "query a0,a1,a2"
+    for _ in range(2):
+        operation = decode(batch)
+    assert ids(operation) == []
+    assert operation.name == "query a0,a1,a2,a3,a4,a5,a6,a7"
+
+
 def test_json_rpc_in_a_graphql_body_hides_nothing() -> None:
     operation = decode({"query": "mutation { pay }", "jsonrpc": "2.0", "method": "ping"}, "/graphql")
     assert (operation.protocol, operation.name) == ("graphql", "mutation pay")
