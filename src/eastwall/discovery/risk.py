@@ -27,18 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from eastwall.discovery.data_values import SENSITIVITY as BUILT_IN
 from eastwall.discovery.lifecycle import OPEN_SHARE, identified, open_by_nature
 from eastwall.model.blueprint import Drift, Lifecycle, Risk, RiskReason
 from eastwall.model.endpoint import Endpoint
 
 SENSITIVITY = {"low": 8, "medium": 15, "high": 22, "critical": 30}
-CLASSES = {
-    "email": "low", "phone": "low", "name": "low", "address": "medium", "ip": "low", "date-of-birth": "medium", "birthdate": "medium",
-    "iban": "high", "pan": "critical", "ssn": "critical", "national-id": "critical", "passport": "critical", "health": "critical",
-    "secret": "critical", "token": "critical", "password": "critical", "jwt": "critical", "private-key": "critical", "api-key": "critical",
-    "bank-account": "high", "tax-id": "high", "driver-license": "high", "geo": "medium", "location": "medium",
-}  # fmt: skip
-"""Sensitivity of data classes that nobody has said otherwise about; of unknown ones `medium`."""
 FINDING = {"info": 0, "low": 5, "medium": 10, "high": 20, "critical": 25}
 LEVELS = ((70, "critical"), (45, "high"), (20, "medium"), (0, "low"))
 _Add = Callable[[int, str], None]
@@ -46,8 +40,8 @@ _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def sensitivity(data_class: str, custom: Mapping[str, str] | None = None) -> str:
-    """`low`, `medium`, `high` or `critical`. `custom`: what policies say of their own classes."""
-    return (custom or {}).get(data_class) or CLASSES.get(data_class, "medium")
+    """`low`, `medium`, `high` or `critical`. `custom`: what policies say of their own classes; what nobody knows is `medium`."""
+    return (custom or {}).get(data_class) or BUILT_IN.get(data_class, "medium")
 
 
 def risk(

@@ -101,14 +101,14 @@ class Changes:
 
     def move(self, moved: Mapping[str, str]) -> None:
         """Endpoints have new ids, because templates changed: that is no news. Old -> new."""
-        for old, new in moved.items():
-            known = self._known.pop(old, None)
-            if known is not None:
-                into = self._known.get(new)
-                if into is None:
-                    self._known[new] = known
-                else:
-                    into.merge(known)
+        # All are taken out before any is put back: one may move to where another moves from.
+        taken = [(moved[old], self._known.pop(old)) for old in sorted(moved.keys() & self._known.keys())]
+        for new, known in taken:
+            into = self._known.get(new)
+            if into is None:
+                self._known[new] = known
+            else:
+                into.merge(known)
 
     def merge(self, other: Changes) -> None:
         """Take in what another has told; `other` is left as it is."""

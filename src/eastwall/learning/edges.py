@@ -98,9 +98,11 @@ class _Table:
                 self.add(operation, key, *entry)
 
     def move(self, moved: Mapping[str, str]) -> None:
-        for old in [operation for operation in self.rows if operation in moved]:
-            for key, entry in self.rows.pop(old).items():
-                self.add(moved[old], key, *entry)
+        # All are taken out before any is put back: one may move to where another moves from.
+        taken = [(moved[old], self.rows.pop(old)) for old in moved.keys() & self.rows.keys()]
+        for new, row in taken:
+            for key, entry in row.items():
+                self.add(new, key, *entry)
 
     def seen(self) -> dict[str, dict[str, Seen]]:
         return {operation: {key: Seen(*entry) for key, entry in row.items()} for operation, row in self.rows.items()}
