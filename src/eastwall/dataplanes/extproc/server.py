@@ -113,9 +113,12 @@ class Processor:
                 if stream.passive:
                     # Never hold a call that must not be delayed: answer first (if at all), inspect then.
                     reply = stream.reply()
-                    if reply is not None:
-                        await write(reply)
-                    self._ask(stream, asks)
+                    try:
+                        if reply is not None:
+                            await write(reply)
+                    finally:
+                        # Also when Envoy, with its last answer in hand, has ended the stream, which cancels the write.
+                        self._ask(stream, asks)
                     if stream.over:
                         return
                     continue
