@@ -114,18 +114,18 @@ def _authentication(endpoint: Endpoint, lifecycle: Lifecycle, add: _Add) -> None
 def _data(endpoint: Endpoint, custom: Mapping[str, str] | None, add: _Add) -> None:
     given: dict[str, int] = {}
     for direction, _, name in endpoint.data_classes:
+        # Who signs in sends secrets and is given one.
+        if endpoint.login and (direction == "request" or name in ("secret", "credential")):
+            continue
         points = SENSITIVITY[sensitivity(name, custom)]
         given[name] = max(given.get(name, 0), points if direction == "response" else points // 2)
     if not given:
         return
-    # What one signs in with is meant to be sent.
-    if endpoint.login:
-        given = {name: points for name, points in given.items() if name not in ("secret", "password", "email")} or {"secret": 0}
     worst = min(given, key=lambda name: (-given[name], name))
     more = min(9, 3 * (len(given) - 1))
     gives = any(direction == "response" and name == worst for direction, _, name in endpoint.data_classes)
     beside = f", and {len(given) - 1} more data classes" if len(given) > 1 else ""
-    add(given[worst] + (more if given[worst] else 0), f"it {'gives' if gives else 'takes'} {worst}{beside}")
+    add(given[worst] + more, f"it {'gives' if gives else 'takes'} {worst}{beside}")
 
 
 def _findings(findings: Mapping[str, int], add: _Add) -> None:
