@@ -42,7 +42,7 @@ def labelled(text: str, automaton: Scanner) -> Iterator[tuple[int, int, Named]]:
         return
     text = text[:MAX_TEXT]
     kinds = automaton.kinds
-    for kind in dict.fromkeys([kinds[hit] for hit in automaton.hits(text.encode("utf-8", "replace"))]):
+    for kind in [kinds[hit].removeprefix("@") for hit in automaton.hits(text.encode("utf-8", "replace")) if kinds[hit][0] == "@"]:
         if kind in LABELS:
             for match in _label(kind).finditer(text):
                 found = _behind(text, match.end(), kind, sign=match["sign"] is not None)

@@ -220,13 +220,14 @@ def prefilter() -> list[tuple[str, bytes]]:
         for word in listed:
             if any(other != word and other in word for other in whole):
                 continue  # hit by the shorter one
-            if len(word) > _SHORT:
+            if len(word) > _SHORT or word in _ACCENTED:
                 spellings = dict.fromkeys([word, *_ACCENTED.get(word, ())])
                 joined = {spelling.replace("_", joint) for spelling in spellings for joint in _JOINTS}
                 found += [(kind, f"(?i){_literal(one)}".encode()) for one in sorted(joined)]
             else:
-                found.append((kind, rf"(?:^|[^A-Za-z])(?i:{word})(?:[^a-z]|$)".encode()))
-                found.append((kind, rf"[A-Za-z]{word[0].upper()}(?i:{word[1:]})(?:[^a-z]|$)".encode()))
+                rest = word[1:].replace("_", "[_ .-]?")
+                found.append((kind, rf"(?:^|[^A-Za-z])(?i:{word[0]}{rest})(?:[^a-z]|$)".encode()))
+                found.append((kind, rf"[A-Za-z]{word[0].upper()}(?i:{rest})(?:[^a-z]|$)".encode()))
     return found
 
 

@@ -57,20 +57,18 @@ def find_cookies(headers: Mapping[str, str], classes: DataClasses, skip: frozens
     text = headers.get("cookie") or headers.get("set-cookie")
     if not text:
         return
-    text = text[:MAX_HEADER]
+    text = _unquoted(text[:MAX_HEADER])
     suspects = classes.classes(text.encode("utf-8", "replace")) - skip - {"secret", "credential"}
     if suspects:
         search = classes.search(suspects)
         pairs = text.split(";") if "cookie" in headers else [line.partition(";")[0] for line in text.split("\n")]
         for pair in pairs[:MAX_COOKIES]:
             name, _, value = pair.strip().partition("=")
-            search.value(_unquoted(value), f"cookie.{name[:128]}", search.entry(name), found)
+            search.value(value.strip('"'), f"cookie.{name[:128]}", search.entry(name), found)
 
 
 def _unquoted(value: str) -> str:
-    if "%" in value:
-        value = unquote(value)
-    return value.strip('"')
+    return unquote(value) if "%" in value else value
 
 
 def find_path(

@@ -156,7 +156,7 @@ class Automaton:
         self._free: list[list[Any]] = [[one.clone()] for one in self._scratch]
         self._scan, self._ready = self._scans[0], self._free[0]
         self.kinds = _kinds(sources)
-        """What the numbers of `hits` mean: a class, an evidence, or (`1`, `2`) that another database is to be asked."""
+        """What the numbers of `hits` mean: a class, an evidence (`@birth`), or (`1`, `2`) that another database is to be asked."""
         self._sets: dict[int, frozenset[str]] = {0: _NOTHING}
         self._bits = tuple(_bits_of(kind) for kind in self.kinds)
 
@@ -234,19 +234,20 @@ def _sources() -> tuple[Sequence[tuple[str, bytes]], ...]:
     """(class or evidence, pattern) of the databases."""
     people = "|".join(sorted(data_names.PERSONS | {"name", "names"}))
     within = rf'(?i)(?:{people})[^A-Za-z"]{{0,8}}"[ \t\r\n]{{0,16}}:[ \t\r\n]{{0,16}}[\[{{]'.encode()
-    names = [(kind, pattern) for kind, pattern in data_names.prefilter() if _suspects(kind)]
+    names = [(f"@{kind}", pattern) for kind, pattern in data_names.prefilter() if _suspects(f"@{kind}")]
     triggers = [("1", pattern) for pattern in TRIGGERS]
     return [*MARKED, *triggers, ("2", LONG), *names, ("within", within)], UNMARKED, WALLETS
 
 
 def _suspects(kind: str) -> frozenset[str]:
-    if kind in SENSITIVITY:
-        # An e-mail address or a telephone number beside a `name` makes it a person's.
-        return frozenset({kind})
+    """Classes that are worth looking for where a kind hit."""
     if kind == "within":
         return frozenset({"person-name"})
-    found = data_named.CLASSES_OF.get(kind, frozenset())
-    return found | {"person-name"} if kind in data_named.PERSONAL else found
+    if not kind.startswith("@"):
+        return frozenset({kind})
+    found = data_named.CLASSES_OF.get(kind[1:], frozenset())
+    # What is a person's makes the `name` beside it a person's.
+    return found | {"person-name"} if kind[1:] in data_named.PERSONAL else found
 
 
 _automaton: list[Automaton] = []
