@@ -173,6 +173,9 @@ def lifecycle(endpoint: Endpoint, around: Surroundings, now: float, seen: Exposu
     if is_admin(endpoint) or around.admin(endpoint):
         told = "the Service policy says so" if around.admin(endpoint) else "its path is one of those for who runs a service"
         flags["admin"] = f"it is administrative: {told}"
+    if len(seen.versions) > 1:
+        older, newest = sorted(seen.versions, key=lambda version: (len(version), version))[-2:]
+        flags.setdefault("old-version", f"media types of its messages name version {older}, and version {newest}, which is newer")
     _environment(endpoint, scope, flags)
     _authentication(endpoint, around, flags)
     _time(endpoint, around, now, flags)

@@ -201,6 +201,15 @@ def test_exposure_is_what_is_seen_and_what_is_said() -> None:
     assert lifecycle(one, survey([one], ServiceScope("shop", owner="t")), NOW, Exposure(egress=True)).flags == ("third-party",)
 
 
+def test_versions_in_media_types() -> None:
+    one = endpoint("/orders")
+    around = survey([one], ServiceScope("shop", owner="t"))
+    assert lifecycle(one, around, NOW, Exposure(versions=("2",))).flags == ()
+    found = lifecycle(one, around, NOW, Exposure(versions=("10", "2", "9")))
+    assert (found.state, found.flags) == ("observed", ("old-version",))
+    assert "name version 9, and version 10" in found.reasons[1]
+
+
 def test_owner_environment_admin() -> None:
     found = judged([endpoint("/admin/users"), endpoint("/orders")], scope=ServiceScope("shop", environment="staging"))
     assert found["GET /admin/users"].flags == ("admin", "non-production", "orphan")
