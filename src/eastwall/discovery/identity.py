@@ -27,6 +27,7 @@ from eastwall.discovery.tokens import LEEWAY, TrustError, Verifier
 from eastwall.discovery.workloads import (
     Network,
     Workloads,
+    forwarded_certificates,
     namespace_of,
     parse_address,
     service_account,
@@ -48,7 +49,7 @@ _MAX_HOPS = 32
 _FOREVER = (0.0, float("inf"))
 _FURTHEST = {"user": 0, "agent": 1, "client": 2, "key": 3, "workload": 4, "address": 5}
 """Who is the actor when several are known: the furthest from the wire."""
-_FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-protocol-version")
+_FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-protocol-version", "x-forwarded-client-cert")
 """Headers that always count; those of the configuration follow."""
 _Window = tuple[float, float]
 
@@ -166,7 +167,7 @@ def resolve(call: Call, trust: Trust) -> Identity:
                 query_key = _query_key(request.path, trust.config.api_key_query)
                 break
     # Of an MCP session only that there is one counts: its id would make every session a stranger to the memory.
-    key = (seen, query_key, "mcp-session-id" in headers, peer.address, peer.uri_sans, peer.dns_sans)
+    key = (seen, query_key, "mcp-session-id" in headers, peer.address, peer.uri_sans, peer.dns_sans, peer.subject)
     known = trust.known.get(key)
     if known is not None and known[1] <= call.time < known[2]:
         return known[0]
@@ -179,12 +180,13 @@ def resolve(call: Call, trust: Trust) -> Identity:
 
 def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: Call, trust: Trust) -> _Evidence:
     peer, time = call.peer, call.time
-    authorization, cookie, user_agent, signature_agent, mcp, forwarded_user, forwarded_for, *rest = seen
+    authorization, cookie, user_agent, signature_agent, mcp, forwarded_certificate, forwarded_user, forwarded_for, *rest = seen
     tokens, api_keys = rest[: len(trust.config.token_headers)], rest[len(trust.config.token_headers) :]
     found = _Evidence([], [], [])
     trusted = bool(trust.sans.intersection(peer.uri_sans)) or _inside(peer.address, trust.networks)
     address = _client_address(peer.address, forwarded_for, trust) if forwarded_for and trusted else peer.address
-    _workload(peer, address, time, trust, found)
+    forwarded = _client_certificate(forwarded_certificate, trust) if forwarded_certificate and trusted else ""
+    _workload(peer, address, forwarded, time, trust, found)
     if authorization:
         _authorization(authorization, time, trust, found)
     for token in tokens:
@@ -206,36 +208,39 @@ def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: C
     return found
 
 
-def _workload(peer: Peer, address: str, time: float, trust: Trust, found: _Evidence) -> None:
+def _workload(peer: Peer, address: str, forwarded: str, time: float, trust: Trust, found: _Evidence) -> None:
     """The workload at the other end: by its certificate, and by whose its address is. The certificate is proof, so where the two do
-    not agree the address is worth a guess."""
-    san = next(iter(peer.uri_sans[:1] or peer.dns_sans[:1]), "")
-    proxied = address != peer.address
+    not agree the address is worth a guess. `forwarded`: whose certificate a trusted proxy saw."""
+    san = next(iter(peer.uri_sans[:1] or peer.dns_sans[:1]), "") or peer.subject
+    proxied = address != peer.address or bool(forwarded)
+    if forwarded:
+        found.chain.append(Principal("workload", clean(forwarded), Strength.ASSERTED))
     if san:
         principal = Principal("workload", clean(san), Strength.VERIFIED)
         found.chain.append(principal)
         if proxied:
             found.passing += (principal,)
-    if not trust.workloads:
-        return
-    owner, begin, end = trust.workloads.find(peer.address, time)
+    if trust.workloads:
+        _owner(peer.address, san, time, trust, found, passing=proxied)
+        if address != peer.address:
+            _owner(address, forwarded, time, trust, found, passing=False)
+
+
+def _owner(address: str, certificate: str, time: float, trust: Trust, found: _Evidence, *, passing: bool) -> None:
+    """The workload that has an address, next to what its certificate says. `passing`: it is a proxy on the way."""
+    owner, begin, end = trust.workloads.find(address, time)
     found.hold(begin, end)
-    if owner is not None:
-        strength = Strength.ASSERTED
-        if san and not _agree(san, owner):
-            found.faults.append("workload-mismatch")
-            strength = Strength.GUESSED
-        principal = Principal("workload", clean(owner.name), strength)
-        found.chain.append(principal)
-        if proxied:
-            found.passing += (principal,)
-        elif strength is Strength.ASSERTED:
-            found.owner = owner
-    if proxied:
-        found.owner, begin, end = trust.workloads.find(address, time)
-        found.hold(begin, end)
-        if found.owner is not None:
-            found.chain.append(Principal("workload", clean(found.owner.name), Strength.ASSERTED))
+    if owner is None:
+        return
+    agree = not certificate or _agree(certificate, owner)
+    principal = Principal("workload", clean(owner.name), Strength.ASSERTED if agree else Strength.GUESSED)
+    found.chain.append(principal)
+    if not agree:
+        found.faults.append("workload-mismatch")
+    elif not passing:
+        found.owner = owner
+    if passing:
+        found.passing += (principal,)
 
 
 def _agree(san: str, owner: Workload) -> bool:
@@ -458,6 +463,14 @@ def _inside(address: str, networks: tuple[Network, ...]) -> bool:
         return False
     parsed = parse_address(address)
     return parsed is not None and any(parsed.version == network.version and parsed in network for network in networks)
+
+
+def _client_certificate(header: str, trust: Trust) -> str:
+    """Whose certificate the last trusted proxy saw: the nearest that is not itself a trusted proxy's."""
+    for name in reversed(forwarded_certificates(header)):
+        if name not in trust.sans:
+            return name
+    return ""
 
 
 def _client_address(peer: str, forwarded_for: str, trust: Trust) -> str:

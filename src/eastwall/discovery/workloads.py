@@ -24,6 +24,11 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 _ISTIO = re.compile(r"spiffe://[^/]*(?:/[^/]+)*?/ns/([^/]+)/sa/([^/]+)(?:/.*)?")
 """SPIFFE ids as the meshes make them: namespace, service account."""
 _MAX_NAME = 128
+_MAX_FORWARDED = 16_384
+"""Characters of a forwarded-certificate header that are read."""
+_FORWARDED_FIELD = re.compile(r'\s*(?:([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^,;"]*)))?[^,;]*(,|;|$)')
+_COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
+"""In a subject as RFC 2253 or OpenSSL write it."""
 
 
 class Workloads:
@@ -113,6 +118,22 @@ def service_account(name: str) -> str:
     return f"{found[1]}/{found[2]}" if found else ""
 
 
+def forwarded_certificates(header: str) -> list[str]:
+    """Names in an `X-Forwarded-Client-Cert` header of Envoy, one for each proxy on the way, the nearest last: the first URI SAN, else the first
+    DNS SAN, else the subject; empty where an element names nobody."""
+    found: list[str] = []
+    names: dict[str, str] = {}
+    for key, quoted, plain, end in _FORWARDED_FIELD.findall(header[:_MAX_FORWARDED]):
+        if key:
+            names.setdefault(key.lower(), quoted.replace('\\"', '"') or plain)
+        if end != ";":
+            found.append(names.get("uri") or names.get("dns") or names.get("subject") or "")
+            names = {}
+            if not end:
+                break
+    return found
+
+
 def namespace_of(host: str) -> str:
     """The namespace in a host name of a cluster (`front.web.svc.cluster.local`); empty: it is none."""
     labels = host.split(".")
@@ -125,6 +146,8 @@ def workload_name(name: str) -> str:
     no stranger."""
     if account := service_account(name):
         return account[:_MAX_NAME]
+    if common := _COMMON_NAME.search(name):
+        name = common[1]
     if "://" in name:
         last = name.rstrip("/").rpartition("/")[2]
     elif "/" in name:

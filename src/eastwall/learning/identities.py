@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from math import fsum, log1p
 from sys import intern
 from typing import Any
 
@@ -59,13 +60,11 @@ class Alike:
     """Calls of an instance before it is judged."""
     instances = 2
     """Judged instances at least."""
-    share = 0.7
-    """Share of an instance's calls that go to the operations most of them use. Calls count by the root of their number per operation: a
-    thousand health checks are no more than a habit."""
-    cover = 0.5
-    """Share of what most of them do that an instance does too."""
+    share = 0.75
+    """Share of an instance's calls that go to the operations most of them use. Calls count by the logarithm of their number per
+    operation: a thousand health checks are no more than a habit."""
     members = 0.9
-    """Share of instances of which both are true, for a new class."""
+    """Share of instances of which that is true, for a new class."""
     stay = 0.5
     """The same for a class to stay: one instance that is broken into is to stand out in its class, not to end it."""
 
@@ -339,24 +338,17 @@ class Identities:
         return []
 
     def _alike(self, names: list[str], enough: float) -> bool:
-        """Whether instances do the same: compared with what more than half of them do."""
-        weights: dict[str, dict[str, float]] = {}
+        """Whether instances do nothing but what more than half of them do. One that idles is like the others."""
         users: dict[str, int] = {}
         for name in names:
-            operations = self._actors[name].operations
-            roots = {operation: calls**0.5 for operation, calls in operations.items()}
-            total = sum(roots.values())
-            weights[name] = {operation: root / total for operation, root in roots.items()}
-            for operation in operations:
+            for operation in self._actors[name].operations:
                 users[operation] = users.get(operation, 0) + 1
         common = {operation for operation, count in users.items() if count * 2 > len(names)}
-        usual = {operation: sum(own.get(operation, 0.0) for own in weights.values()) for operation in common}
-        all_usual = sum(usual.values())
         fits = 0
-        for own in weights.values():
-            share = sum(weight for operation, weight in own.items() if operation in common)
-            covered = sum(usual[operation] for operation in own if operation in common)
-            fits += share >= Alike.share and covered >= Alike.cover * all_usual
+        for name in names:
+            operations = self._actors[name].operations
+            usual = fsum(log1p(calls) for operation, calls in operations.items() if operation in common)
+            fits += usual >= Alike.share * fsum(map(log1p, operations.values()))
         return fits >= enough * len(names)
 
     # -- keeping ------------------------------------------------------------------------------------------------------

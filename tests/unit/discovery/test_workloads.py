@@ -187,6 +187,61 @@ def test_a_pod_behind_a_trusted_proxy_and_one_behind_another() -> None:
     assert forged.actor == "workload:web/default"
 
 
+MESH = compile_trust(
+    TrustConfig(
+        jwks=JWKS, workloads=PODS, trusted_proxies=("127.0.0.1/32", "10.0.0.0/24", "spiffe://shop/ns/ingress/sa/gateway")
+    ),
+    KEY,
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "actor"),
+    [
+        ("By=spiffe://shop/ns/o/sa/o;Hash=ab12;URI=spiffe://shop/ns/web/sa/front", "workload:spiffe://shop/ns/web/sa/front"),
+        ('Hash=ab;Subject="CN=batch,O=Shop \\"A\\", Inc";URI=;DNS=batch.jobs.svc;DNS=b2', "workload:batch.jobs.svc"),
+        ('Subject="CN=batch,O=Shop";URI=', "workload:CN=batch,O=Shop"),
+        # What stands further left, whoever sent it may have written; what a trusted proxy is, it is not the caller.
+        ("URI=spiffe://shop/ns/x/sa/admin,URI=spiffe://shop/ns/web/sa/front", "workload:spiffe://shop/ns/web/sa/front"),
+        ("URI=spiffe://shop/ns/web/sa/front,URI=spiffe://shop/ns/ingress/sa/gateway", "workload:spiffe://shop/ns/web/sa/front"),
+        ("Hash=ab", "address:127.0.0.1"),
+        ("", "address:127.0.0.1"),
+        ('URI="spiffe://', "address:127.0.0.1"),
+        (",;,;=" * 5000, "address:127.0.0.1"),
+    ],
+)
+def test_certificates_that_a_sidecar_saw(header: str, actor: str) -> None:
+    identity = who("127.0.0.1", x_forwarded_client_cert=header, trust=MESH)
+    assert identity.actor == actor
+    if identity.kind == "workload":
+        assert identity.strength is Strength.ASSERTED
+
+
+def test_forwarded_certificates_of_strangers_are_nothing() -> None:
+    identity = who(x_forwarded_client_cert="URI=spiffe://shop/ns/web/sa/admin", trust=MESH)
+    assert (identity.actor, identity.workload) == ("address:192.0.2.7", "")
+
+
+def test_a_forwarded_certificate_beside_a_forwarded_address() -> None:
+    cert = "URI=spiffe://shop/ns/web/sa/front"
+    agree = who("10.0.0.4", x_forwarded_client_cert=cert, x_forwarded_for="10.1.2.3", trust=MESH)
+    assert (agree.actor, agree.workload, agree.faults) == ("workload:spiffe://shop/ns/web/sa/front", "web/front", ())
+    other = who("10.0.0.4", x_forwarded_client_cert=cert, x_forwarded_for="10.1.2.9", trust=MESH)
+    assert (other.workload, other.faults) == ("web/front", ("workload-mismatch",))
+    through = who(spiffe("ns/ingress/sa/gateway"), x_forwarded_client_cert=cert, trust=MESH)
+    assert (through.actor, through.cls) == ("workload:spiffe://shop/ns/web/sa/front", "workload:web/front")
+
+
+def test_a_certificate_without_alternative_names_is_known_by_its_subject() -> None:
+    identity = who(Peer("192.0.2.7", tls=True, subject="CN=batch-7,O=Shop"))
+    assert (identity.actor, identity.cls, identity.strength) == (
+        "workload:CN=batch-7,O=Shop",
+        "workload:batch",
+        Strength.VERIFIED,
+    )
+    assert who(Peer("192.0.2.7", tls=True, subject="CN=front.web.svc")).actor != identity.actor
+
+
 def test_a_gateway_is_not_whoever_calls_through_it() -> None:
     """Strangers on the internet are not the ingress gateway, however well the gateway proves who it is."""
     for peer in (Peer("10.0.0.4"), spiffe("ns/ingress/sa/gateway", "10.0.0.4")):

@@ -257,9 +257,11 @@ def test_different_machines_of_one_naming_scheme_are_no_class() -> None:
     assert learned(front).classes() == (("workload:ip-*.ec2.internal", "workload:ip-*.ec2.internal"),)
 
 
-def test_a_machine_that_only_answers_for_its_health_is_not_like_the_others() -> None:
+def test_an_instance_that_idles_is_like_the_others() -> None:
     front = instances("spiffe://shop/front/", HEX[:3], FRONT)
-    assert learned(front + instances("spiffe://shop/front/", HEX[3:], {"health": 1})).classes() == ()
+    assert len(learned(front + instances("spiffe://shop/front/", HEX[3:], {"health": 1})).classes()) == 1
+    admin = instances("spiffe://shop/front/", HEX[:3], {"health": 500, "ban": 40, "list": 1})
+    assert learned(admin + instances("spiffe://shop/front/", HEX[3:], {"health": 500, "export": 40})).classes() == ()
 
 
 @pytest.mark.parametrize("part", ["tenant/{}/app", "ns/{}/app", "sa/{}", "role/{}", "account/{}/web"])
