@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from eastwall.discovery.inventory import Inventory, compile_inventory, identify, split_template
+from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, split_template
 from eastwall.discovery.lifecycle import identified
 from eastwall.discovery.privilege import privileged
 from eastwall.model.blueprint import Drift
@@ -70,7 +70,9 @@ def service_drift(
         if key in seen:
             for each in seen[key]:
                 found += drift(endpoint, each)
-        else:
+        elif not any(
+            endpoint_id(endpoint.service, endpoint.method, t, endpoint.operation) in seen for t in endpoint.alternatives
+        ):
             found.append(_unseen(endpoint))
     return ordered(found)
 

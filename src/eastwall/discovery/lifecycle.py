@@ -92,6 +92,8 @@ class Surroundings(Struct, frozen=True):
     """Base paths, as segments, that specifications speak for; without any there is no specification."""
     declared: frozenset[str] = frozenset()
     """Blank templates that specifications have."""
+    seen: frozenset[tuple[str, str]] = frozenset()
+    """(method, blank template) of what is called."""
     newest: dict[tuple[str, str], tuple[int, ...]] = {}
     """(method, template without its version) -> the highest version there is; () for one without a version in the path."""
     open_methods: dict[str, frozenset[str]] = {}
@@ -147,6 +149,7 @@ def survey(
         scope=scope,
         bases=_bases(spoken),
         declared=frozenset(blank(e.template) for e in spoken),
+        seen=frozenset((e.method, blank(e.template)) for e in seen),
         newest=newest,
         open_methods={path: frozenset(methods) for path, methods in open_methods.items()},
         closed_methods={path: frozenset(methods) for path, methods in closed_methods.items()},
@@ -199,6 +202,9 @@ def _state(endpoint: Endpoint, around: Surroundings, flags: dict[str, str]) -> t
     if deprecated:
         flags["deprecated"] = deprecated
     if not endpoint.calls:
+        other = next((t for t in endpoint.alternatives if (endpoint.method, blank(t)) in around.seen), "")
+        if other:
+            return "managed", f"it is declared, and seen below another of its base paths (`{other}`)"
         return "ghost", "it is declared and was never seen"
     version, rest = versioned(endpoint.template)
     newest = around.newest.get((endpoint.method, rest), version)

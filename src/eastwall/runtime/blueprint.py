@@ -202,6 +202,8 @@ class _World:
             known = self.lifecycle(endpoint)
             apart = known.state == "shadow" or (known.state == "zombie" and bool(self.around(endpoint.service).bases))
             return (undeclared(endpoint),) if apart else ()
+        if not endpoint.calls and self.lifecycle(endpoint).state != "ghost":
+            return ()  # the same operation is seen below another base path
         before = self.drifts.get(endpoint.id) or self.older.get(endpoint.id)
         if before is None or before[0] is not said or _moved(before[1], endpoint):
             before = (said, endpoint, drift(said, endpoint))

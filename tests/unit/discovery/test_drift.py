@@ -191,6 +191,14 @@ def test_a_whole_service() -> None:
     ]
 
 
+def test_an_operation_below_two_base_paths_is_seen_below_one() -> None:
+    servers = SPEC.replace(b"paths:", b"servers: [{url: /v2}, {url: /}]\npaths:", 1)
+    declared = read_declared(servers, "shop.yaml", "shop").endpoints
+    assert len(declared) == 4
+    unseen = [d.template for d in service_drift(declared, [seen("/v2/orders")]) if d.kind == "unseen-operation"]
+    assert unseen == ["/orders/{order_id}", "/v2/orders/{order_id}"]
+
+
 def test_the_demo_orders_specification() -> None:
     """Wrong in three places: an operation that is missing, one that never was, a parameter that is not declared."""
     declared = read_declared(shop.openapi("orders").encode(), "orders.yaml", "orders").endpoints

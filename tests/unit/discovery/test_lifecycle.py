@@ -94,6 +94,12 @@ def test_head_and_options_of_declared_paths_are_no_shadows() -> None:
     assert found == {"OPTIONS /orders": "managed", "HEAD /orders": "managed", "OPTIONS /x": "shadow", "GET /orders": "ghost"}
 
 
+def test_an_operation_below_two_base_paths_is_one() -> None:
+    spec = [declared("/api/orders", alternatives=("/orders",)), declared("/orders", alternatives=("/api/orders",))]
+    assert states(judged([endpoint("/api/orders")], spec)) == {"GET /api/orders": "managed", "GET /orders": "managed"}
+    assert states(judged([endpoint("/x")], spec))["GET /orders"] == "ghost"
+
+
 def test_zombies() -> None:
     found = judged(
         [
