@@ -49,7 +49,7 @@ _MAX_HOPS = 32
 _FOREVER = (0.0, float("inf"))
 _FURTHEST = {"user": 0, "agent": 1, "client": 2, "key": 3, "workload": 4, "address": 5}
 """Who is the actor when several are known: the furthest from the wire."""
-_FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-protocol-version", "x-forwarded-client-cert")
+_FIXED = ("authorization", "cookie", "user-agent", "signature-agent", "mcp-protocol-version")
 """Headers that always count; those of the configuration follow."""
 _Window = tuple[float, float]
 
@@ -123,7 +123,14 @@ class Trust:
         self.workloads = Workloads(config.workloads)
         self.agents = GlobTable((glob, True) for glob in config.agents)
         self.classes = GlobTable(classes, steps=True)
-        names = (*_FIXED, config.user_header, config.address_header, *config.token_headers, *config.api_key_headers)
+        names = (
+            *_FIXED,
+            config.certificate_header,
+            config.user_header,
+            config.address_header,
+            *config.token_headers,
+            *config.api_key_headers,
+        )
         self.headers = tuple(name.lower() for name in names)
         self.query = tuple(name + "=" for name in config.api_key_query)
         self.known: Recent[Any, tuple[Identity, float, float]] = Recent(_CACHE)

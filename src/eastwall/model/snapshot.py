@@ -89,6 +89,8 @@ class TrustConfig(Struct, frozen=True):
     workloads: tuple[Workload, ...] = ()
     """Workloads known by address."""
     session_cookies: tuple[str, ...] = ("session", "sessionid", "sid", "connect.sid", "PHPSESSID", "JSESSIONID")
+    certificate_header: str = ""
+    """Header in which a trusted proxy says whose certificate it saw, in the form of `x-forwarded-client-cert`; empty: none is believed."""
 
 
 class Snapshot(Struct, frozen=True):

@@ -134,6 +134,9 @@ class Trust(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     workloads: str = ""
     """Path of a file that says which workload has which address, relative to this file: what `kubectl get pods -A -o json` prints, or a
     list `workloads` of `address`, `name`, `owner`, `since`."""
+    certificate_header: str = ""
+    """Header in which a trusted proxy says whose client certificate it saw: `x-forwarded-client-cert` of Envoy and Istio. Only where that
+    proxy removes it from what comes from outside."""
 
 
 class AccessPolicy(

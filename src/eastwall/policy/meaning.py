@@ -174,6 +174,7 @@ def _trust(trust: Trust) -> Found:
         ("tokenHeaders", trust.token_headers),
         ("userHeader", (trust.user_header,)),
         ("addressHeader", (trust.address_header,)),
+        ("certificateHeader", (trust.certificate_header,)),
     ):
         for i, header in enumerate(headers):
             if header and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_|~-]+", header):

@@ -124,7 +124,7 @@ def trust_of(
                 lists.setdefault(name, []).extend(values)
         if trust.workloads:
             workloads |= dict.fromkeys(_workloads(policy, trust.workloads, files or {}, read_workloads))
-        for name in ("user_header", "address_header"):
+        for name in ("user_header", "address_header", "certificate_header"):
             if value := getattr(trust, name).lower():
                 first, where = headers.setdefault(name, (value, policy.location))
                 if first != value:

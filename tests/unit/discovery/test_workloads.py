@@ -189,7 +189,10 @@ def test_a_pod_behind_a_trusted_proxy_and_one_behind_another() -> None:
 
 MESH = compile_trust(
     TrustConfig(
-        jwks=JWKS, workloads=PODS, trusted_proxies=("127.0.0.1/32", "10.0.0.0/24", "spiffe://shop/ns/ingress/sa/gateway")
+        jwks=JWKS,
+        workloads=PODS,
+        trusted_proxies=("127.0.0.1/32", "10.0.0.0/24", "spiffe://shop/ns/ingress/sa/gateway"),
+        certificate_header="X-Forwarded-Client-Cert",
     ),
     KEY,
 )
@@ -220,6 +223,8 @@ def test_certificates_that_a_sidecar_saw(header: str, actor: str) -> None:
 def test_forwarded_certificates_of_strangers_are_nothing() -> None:
     identity = who(x_forwarded_client_cert="URI=spiffe://shop/ns/web/sa/admin", trust=MESH)
     assert (identity.actor, identity.workload) == ("address:192.0.2.7", "")
+    # A proxy that is trusted with addresses may know nothing of this header and hand on what a caller wrote.
+    assert who("10.0.0.9", x_forwarded_client_cert="URI=spiffe://shop/ns/web/sa/admin").actor == "address:10.0.0.9"
 
 
 def test_a_forwarded_certificate_beside_a_forwarded_address() -> None:

@@ -29,7 +29,16 @@ def faults(identity: dict[str, Any]) -> list[str]:
 def test_from_policy_files_to_who_calls(tmp_path: Path) -> None:
     (tmp_path / "pods.json").write_bytes(PODS)
     (tmp_path / "more.yaml").write_text(
-        document("Service", "a", identity={"workloads": "pods.json", "agents": ["workload:web/*"], "tokenHeaders": ["X-Token"]})
+        document(
+            "Service",
+            "a",
+            identity={
+                "workloads": "pods.json",
+                "agents": ["workload:web/*"],
+                "tokenHeaders": ["X-Token"],
+                "certificateHeader": "X-Forwarded-Client-Cert",
+            },
+        )
         + document("Service", "b", identity={"workloads": "own/list", "agents": "client:bot-*"})
     )
     (tmp_path / "own").mkdir()
@@ -37,7 +46,7 @@ def test_from_policy_files_to_who_calls(tmp_path: Path) -> None:
     policies, trust = read_policies(tmp_path / "more.yaml")
     assert referenced_files(policies) == (str(tmp_path / "pods.json"), str(tmp_path / "own" / "list"))
     assert trust.agents == ("workload:web/*", "client:bot-*")
-    assert trust.token_headers == ("x-token",)
+    assert (trust.token_headers, trust.certificate_header) == (("x-token",), "x-forwarded-client-cert")
     assert [workload.name for workload in trust.workloads] == ["web/front", "mainframe"]
     compiled = compile_trust(trust, b"k" * 32)
     identity = resolve(Call("1", "a", 2e9, Peer("10.1.2.3"), Request("GET", "/", {})), compiled)
@@ -84,6 +93,7 @@ def test_a_missing_list_is_told_by_the_command(tmp_path: Path) -> None:
         ({"agents": ["robot:x"]}, "`robot:x` names no caller"),
         ({"tokenHeaders": ["x token"]}, "`x token` is not a header name"),
         ({"tokenHeaders": ["Authorization"]}, "`authorization` is read in any case (leave it out)"),
+        ({"certificateHeader": "x y"}, "`x y` is not a header name"),
         ({"workloads": ["a", "b"]}, "`spec.identity.workloads` must be text"),
         ({"workload": "a"}, "workloads"),
     ],
