@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from re import compile as regex
 from urllib.parse import unquote
 
 from eastwall.discovery.data_rows import records
@@ -29,6 +30,11 @@ ORDINARY = frozenset(
 """Headers that carry no data of an application, or (`authorization`, `cookie`) are looked at elsewhere."""
 
 
+_CREDENTIAL = regex("auth|token|key|secret|session|csrf|xsrf|signature|jwt|assertion")
+"""Headers that are there for credentials: that they hold one is no finding."""
+_CREDENTIALS = frozenset({"secret", "credential"})
+
+
 def find_query(operation: Operation, classes: DataClasses, skip: frozenset[str], found: Found) -> None:
     """Hits at `query.NAME`."""
     text = "\n".join([f"{name}={value}" for name, value in operation.query])
@@ -47,8 +53,9 @@ def find_headers(headers: Mapping[str, str], classes: DataClasses, skip: frozens
     text = "\n".join([f"{name}: {value}" for name, value in custom])
     suspects = classes.classes(text.encode("utf-8", "replace")) - skip
     if suspects:
-        search = classes.search(suspects)
         for name, value in custom:
+            wanted = suspects - _CREDENTIALS if _CREDENTIAL.search(name) is not None else suspects
+            search = classes.search(wanted)
             search.value(value, f"header.{name[:128]}", search.entry(name), found)
 
 
@@ -58,7 +65,7 @@ def find_cookies(headers: Mapping[str, str], classes: DataClasses, skip: frozens
     if not text:
         return
     text = _unquoted(text[:MAX_HEADER])
-    suspects = classes.classes(text.encode("utf-8", "replace")) - skip - {"secret", "credential"}
+    suspects = classes.classes(text.encode("utf-8", "replace")) - skip - _CREDENTIALS
     if suspects:
         search = classes.search(suspects)
         pairs = text.split(";") if "cookie" in headers else [line.partition(";")[0] for line in text.split("\n")]

@@ -94,10 +94,12 @@ def test_headers_cookies_and_the_path() -> None:
         "cookie": f"a=b; mail=q%40example.org; sid={jwt}",
         "authorization": f"Bearer {jwt}",
         "user-agent": "ann@example.org",
+        "x-api-key": "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "x-debug": "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
         "x-forwarded-for": "203.0.113.9",
     }
     assert places(operation, headers=headers, path=True) == {
-        ("email", "header.x-user-email"), ("ip-address", "header.x-forwarded-for"), ("email", "cookie.mail"), ("email", "path[1]"),
+        ("secret", "header.x-debug"), ("email", "header.x-user-email"), ("ip-address", "header.x-forwarded-for"), ("email", "cookie.mail"), ("email", "path[1]"),
         ("ssn", "path[3]"),
     }  # fmt: skip
     assert places(operation, path=True, params=(("user_id", "ann@example.org"), ("ssn", "536221234"))) == {

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from eastwall.model.call import Mode
-from eastwall.model.snapshot import ServiceScope, TrustConfig
-from eastwall.policy import check, parse_files, referenced_files, scopes_of, trust_of
+from eastwall.model.snapshot import CustomDataClass, ServiceScope, TrustConfig
+from eastwall.policy import check, custom_classes, decode, encode, parse_files, referenced_files, scopes_of, trust_of
 from eastwall.policy.kinds import PolicySet
 from eastwall.policy.schemas import schemas
 
@@ -66,6 +66,11 @@ def test_what_is_known_has_no_fault() -> None:
             {"detections": ["sql-injecton"], "action": "block"},
             "detection `sql-injecton` is not known (did you mean `sql-injection`?)",
         ),
+        (
+            "DataPolicy",
+            {"classes": ["pan", "nationalid"], "action": "mask"},
+            "data class `nationalid` is not known (did you mean `national-id`?)",
+        ),
     ],
 )
 def test_what_is_not_known_is_said_with_its_place(kind: str, spec: dict[str, object], expected: str) -> None:
@@ -80,6 +85,16 @@ def test_duplicates_and_contradictions_name_both_places() -> None:
     assert any("there is another AccessPolicy `a`, at p.yaml:2" in fault for fault in found)
     assert any("this allows exactly what `a` at p.yaml:2 denies, and deny wins" in fault for fault in found)
     assert len(found) == 2
+
+
+def test_a_data_class_of_ones_own_may_be_named_and_reaches_the_snapshot() -> None:
+    text = document("DataClass", "badge-number", patterns=["BDG-[0-9]{6}"], sensitivity="high") + document(
+        "DataPolicy", classes=["badge-number", "person-name"], action="mask"
+    )
+    found = policies(text)
+    assert faults(found) == []
+    assert custom_classes(found) == (CustomDataClass("badge-number", patterns=("BDG-[0-9]{6}",), sensitivity="high"),)
+    assert custom_classes(decode(encode(found))) == custom_classes(found)
 
 
 def test_a_service_policy_makes_its_service_known() -> None:
