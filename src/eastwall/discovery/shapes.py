@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from re import compile as regex
 from typing import Any
 
@@ -29,12 +30,14 @@ MAX_ITEMS = 20
 MAX_PROPERTIES = 500
 MAX_NAME = 128
 """Characters of a property name that are kept."""
+ROOT_NAME = '"$"'
+"""How a property is written whose name is that of the body's own place."""
 MAX_WORD = 32
 """Characters of a word that may be one of an enumeration."""
 MAX_WORDS = 8
 """Different words at one place of one message; more are no enumeration."""
 MAX_FORM = 64
-"""Properties of an object that is told as a form."""
+"""Properties that are told of a form, and forms of one message."""
 MAP_ENTRIES = 32
 """So many objects with the same properties in one object are the entries of a map."""
 ABSENT = "absent"
@@ -99,6 +102,8 @@ def _step(key: str) -> tuple[str, bool, bool]:
     name = key if 0 < len(key) <= MAX_NAME else key[:MAX_NAME] or NO_NAME
     if generated(name):
         return "{}", True, False
+    if name == "$":
+        return ROOT_NAME, False, False
     parts = words(name)
     return name, False, bool(parts) and parts[-1] in _TELLING and wordy(name)
 
@@ -268,7 +273,7 @@ class _Walk:
                 if keyed > MAX_ITEMS:
                     continue
                 name = "{}"
-            elif telling and type(item) is str and 0 < len(item) <= MAX_WORD and 1 < len(node) <= MAX_FORM and is_word(item):
+            elif telling and type(item) is str and 0 < len(item) <= MAX_WORD and is_word(item):
                 self.forms.setdefault((prefix + name, item), []).append(node)
             self.value(prefix + name, name, item, depth)
 
@@ -315,13 +320,13 @@ def _form(place: str, word: str, nodes: list[dict[str, Any]]) -> Field:
     """The Field of objects with one word. Names that would not read as one are left out: they are hardly what tells forms apart."""
     names = nodes[0].keys()
     if all(node.keys() == names for node in nodes):
-        listed = "\n".join([name for name in names if _listed(name)])
+        listed = "\n".join([name for name in islice(names, MAX_FORM) if _listed(name)])
         return Field(place, FORM, listed, "", len(nodes), None, word)
     counts: dict[str, int] = {}
     for node in nodes:
         for name in node:
             counts[name] = counts.get(name, 0) + 1
-    listed = "\n".join([name if n == len(nodes) else "?" + name for name, n in counts.items() if _listed(name)])
+    listed = "\n".join([name if n == len(nodes) else "?" + name for name, n in islice(counts.items(), MAX_FORM) if _listed(name)])
     return Field(place, FORM, listed, "", len(nodes), None, word)
 
 

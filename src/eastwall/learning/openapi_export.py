@@ -104,7 +104,7 @@ class _Document:
     def path(self, endpoint: Endpoint) -> tuple[str, list[str]]:
         """The path as written, with distinct plain parameter names, and these."""
         parts = _PARAMETER.split(endpoint.template)
-        literals = [quote(part, safe="/-._~!$&'()*+,;=:@%") for part in parts[::2]]
+        literals = [quote(part, safe="/-._~!$&'()*+,;=:@%", errors="replace") for part in parts[::2]]
         blank = "{}".join(literals)
         if blank not in self.templates:
             names: list[str] = []

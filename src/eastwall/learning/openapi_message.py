@@ -10,30 +10,34 @@ from collections.abc import Iterable, Mapping
 from re import compile as regex
 from typing import Any
 
+from eastwall.discovery.objects import NO_NAME
+from eastwall.discovery.shapes import ROOT_NAME
 from eastwall.learning.places import parent_of
 from eastwall.model.endpoint import FieldProfile, Schema, Variant
 
 MIN_REQUIRED = 3
 """Samples of the parent before a place is told to be required."""
 MAX_NAME = 128
+"""Characters; a name as long may have been cut."""
 
 _HOSTILE = regex(
     r"[\x00-\x1f\x7f-\x9f<>\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3164"
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+_QUOTED = {NO_NAME: "", ROOT_NAME: "$"}
 _UNSAFE = regex(r"[^A-Za-z0-9]+")
 _BOUNDS = (("minimum", "minimum"), ("maximum", "maximum"), ("min_length", "minLength"), ("max_length", "maxLength"))
 
 
 def hostile(name: str) -> bool:
     """Whether a name holds what a terminal, a page or a reader would be misled by: controls, invisible or turning characters, `<>`."""
-    return not 0 < len(name) <= MAX_NAME or _HOSTILE.search(name) is not None
+    return not 0 < len(name) < MAX_NAME or _HOSTILE.search(name) is not None
 
 
 class _Node:
     """A place of the message and what is below it."""
 
-    __slots__ = ("extra", "field", "items", "place", "properties")
+    __slots__ = ("extra", "field", "hides", "items", "place", "properties")
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -41,6 +45,8 @@ class _Node:
         self.properties: dict[str, _Node] = {}
         self.items: _Node | None = None
         self.extra: _Node | None = None
+        self.hides = False
+        """A property was left out, because of its name."""
 
 
 class Writer:
@@ -78,8 +84,10 @@ class Writer:
         above = nodes.get(parent) or self._node(nodes, parent, known)
         if above is None:
             return None
-        if step not in ("[]", "{}") and hostile(step):
+        step = _QUOTED.get(step, step)
+        if step not in ("[]", "{}", "") and hostile(step):
             self.omit("names that are not plain text")
+            above.hides = True
             return None
         node = nodes[place] = _Node(place)
         if step == "[]":
@@ -161,7 +169,7 @@ class Writer:
             if required:
                 found["required"] = sorted(required)
         if node.extra is not None:
-            found["additionalProperties"] = self._schema(node.extra, variants, samples, f"{name}_value")
+            found["additionalProperties"] = node.hides or self._schema(node.extra, variants, samples, f"{name}_value")
         return found
 
     def _forms(

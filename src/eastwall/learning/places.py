@@ -109,8 +109,8 @@ class Place:
 
 
 def parent_of(place: str, known: Container[str]) -> tuple[str, str]:
-    """(parent place, last step) of a place. Names may hold dots: the longest known place above it is the parent."""
-    if place.endswith("[]"):
+    """(parent place, last step) of a place. Names may hold dots and end in `[]`: the longest known place above it is the parent."""
+    if place.endswith("[]") and (place[:-2] or "$") in known:
         return place[:-2] or "$", "[]"
     at = len(place)
     while (at := place.rfind(".", 0, at)) > 0:

@@ -177,12 +177,16 @@ class SchemaState:
         place = places[name]
         kinds, form = _kinds(name, place)
         data_class, share = _dominant(place)
+        seen, of = place.seen, self._parents(name, places)
+        if place.absent and not name.endswith("{}"):
+            # What some objects of a sample lacked is not required, and yet it was seen.
+            seen, of = max(seen - place.absent, 1), max(of, 2)
         return FieldProfile(
             place=name,
             kinds=tuple(sorted(kinds)),
             format=form,
-            seen=max(place.seen - place.absent, 0) if not name.endswith("{}") else place.seen,
-            of=self._parents(name, places),
+            seen=seen,
+            of=of,
             data_class=data_class if share >= CLASS_SHARE else "",
             minimum=place.minimum,
             maximum=place.maximum,
@@ -205,7 +209,11 @@ class SchemaState:
         for name, words in sorted(self.forms.items()):
             if words is None or not 2 <= len(words) <= MAX_FORMS or name not in places:
                 continue
-            if min(count for count, _ in words.values()) < MIN_FORM or not _enum(places[name]) or not _differ(words):
+            place = places[name]
+            always = set(place.kinds) == {"string"} and place.seen - place.absent == self._parents(name, places)
+            if not always or _enum(place) != tuple(sorted(words)) or not _differ(words):
+                continue
+            if min(count for count, _ in words.values()) < MIN_FORM:
                 continue
             above, step = parent_of(name, places)
             if any(variant.place == above for variant in found):

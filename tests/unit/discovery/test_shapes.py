@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eastwall.discovery.shapes import ABSENT, MAX_DEPTH, MAX_FIELDS, MAX_PROPERTIES, format_of, properties, shape
+from eastwall.discovery.formats import lexical_of
+from eastwall.discovery.shapes import ABSENT, FORM, MAX_DEPTH, MAX_FIELDS, MAX_PROPERTIES, format_of, properties, shape
 from eastwall.model.facts import DataHit, Field
 from eastwall.model.operation import Operation
 
@@ -56,6 +57,24 @@ def test_kinds_formats_and_lengths() -> None:
         ("http://user@example.com", "uri"),
         ("10.0.0.255", "ipv4"),
         ("10.0.0.256", ""),
+        ("2001:db8::1", "ipv6"),
+        ("fe80:0:0:0:1:2:3:4", "ipv6"),
+        ("10:11:12", "time"),
+        ("10:11:99", ""),
+        ("key:value:x", ""),
+        ("P3DT4H", "duration"),
+        ("PT5M", "duration"),
+        ("P1D", "duration"),
+        ("PASS", ""),
+        ("PTSD", ""),
+        ("PAYMENT", ""),
+        ("api.example.com", "hostname"),
+        ("order.created", ""),
+        ("report.pdf", ""),
+        ("SGVsbG8sIHdvcmxkISE=", "byte"),
+        ("abcdefghijklmnop", ""),
+        ("dGhpcyBpcyBhIHRlc3Qx", "~byte"),
+        ("0123456789abcdef0123456789abcdef", ""),
         ("hello, world", ""),
         ("", ""),
         ("x" * 5000, ""),
@@ -63,6 +82,51 @@ def test_kinds_formats_and_lengths() -> None:
 )
 def test_formats(text: str, form: str) -> None:
     assert format_of(text) == form
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "number"),
+    [
+        ("0", "integer", 0.0), ("-12", "integer", -12.0), ("007", "", None), ("1" * 15, "integer", 111111111111111.0), ("1" * 16, "", None),
+        ("1.50", "number", 1.5), ("1e3", "number", 1000.0), ("1.", "", None), (".5", "", None), ("true", "boolean", None), ("True", "", None),
+        ("", "", None), ("-", "", None), ("12a", "", None), ("1 2", "", None), ("\u0661", "", None),
+    ],
+)  # fmt: skip
+def test_types_of_text(text: str, form: str, number: float | None) -> None:
+    assert lexical_of(text) == (form, number)
+
+
+def test_words() -> None:
+    yes = ["PENDING", "credit_card", "v1.2", "image/png", "in-progress", "a", "S3", "x86_64"]
+    no = ["two words", "jane@x.org", "tok_51H8xK2eZvKYlo2C", "a" * 33, "Zürich", "12", "<b>", "a\x1b[2J", "__a", "ab12345"]
+    fields = shape(message({f"k{chr(97 + n)}": text for n, text in enumerate([*yes, *no])}))
+    assert [field.text for field in fields if field.text] == yes
+    assert [f.text for f in shape(message({"state": "PAID"}), (DataHit("secret", "state", "***"),)) if f.text] == []
+
+
+def test_words_of_one_message_come_each_and_not_too_many() -> None:
+    few = by_place({"s": ["a", "b", "a", "c"]})["s[]"]
+    assert [(f.text, f.length) for f in few] == [("a", 1), ("b", 1), ("c", 1)]
+    many = by_place({"s": [chr(97 + n) * (n + 1) for n in range(15)]})["s[]"]
+    assert [(f.text, f.length) for f in many] == [("", 15), ("", 1)]
+    mixed = by_place({"s": ["new", "a long text with spaces"]})["s[]"]
+    assert [(f.text, f.length) for f in mixed] == [("", 23), ("", 3)]
+
+
+def test_gaps_deep_in_arrays_are_marked() -> None:
+    found = by_place({"items": [{"o": {"x": 1, "y": 1}}, {"o": {"x": 1}}]})
+    assert {place for place, fields in found.items() if any(f.kind == ABSENT for f in fields)} == {"items[].o.y"}
+
+
+def test_forms_tell_what_came_with_a_word() -> None:
+    found = by_place([{"type": "card", "cvc": "x y"}, {"type": "card", "cvc": "x y", "note": None}, {"type": "cash", "a\nb": 1}])
+    forms = {field.text: (field.format, field.length) for field in found["[].type"] if field.kind == FORM}
+    assert forms == {"card": ("type\ncvc\n?note", 2), "cash": ("type", 1)}
+
+
+def test_many_entries_alike_are_a_map_at_once() -> None:
+    entries = {f"user{chr(97 + n % 26)}{chr(97 + n // 26)}": {"n": n, "ok": True} for n in range(600)}
+    assert set(by_place({"users": entries, "page": 1})) == {"$", "users", "users.{}", "users.{}.n", "users.{}.ok", "page"}
 
 
 def test_items_are_merged_and_gaps_marked() -> None:
@@ -98,7 +162,10 @@ def test_hits_can_be_handed_in() -> None:
 def test_query_and_other_bodies() -> None:
     found = by_place(None, query=(("page", "2"), ("page", "3"), ("since", "2026-01-01")), kind="none")
     assert set(found) == {"query.page", "query.page[]", "query.since"}
-    assert [(f.kind, f.format, f.number) for f in found["query.page[]"]] == [("string", "integer", 2.0), ("string", "integer", 3.0)]
+    assert [(f.kind, f.format, f.number) for f in found["query.page[]"]] == [
+        ("string", "integer", 2.0),
+        ("string", "integer", 3.0),
+    ]
     assert found["query.since"][0].format == "date"
     assert set(by_place([{"a": 1}])) == {"$", "[]", "[].a"}
     assert set(by_place("text", kind="text")) == {"$"}
