@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 import time
@@ -330,6 +331,26 @@ def test_hostile_pods_are_counted_and_not_attributed(cluster: Cluster, follow: C
     cluster.put(pod("c", "not-an-address"))
     until(lambda: watch.status().left_out == {"invalid": 2})
     assert names(watch) == [("10.244.0.1", "web/front")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [b'{"type":"ADDED","object":{}}', b'{"type":"BOOKMARK","object":{"metadata":{}}}', b"", b"[", b'{"type":1}']
+        )
+        | st.binary(max_size=20),
+        max_size=6,
+    ).map(b"\n".join)
+)
+def test_any_bytes_of_a_watch_are_events_or_one_line(content: bytes) -> None:
+    try:
+        for event in kubernetes_watch._events(io.BytesIO(content), "https://x"):  # type: ignore[arg-type]
+            assert content.count(b"\n")
+            assert isinstance(event.type, str)
+    except SourceError as fault:
+        assert "\n" not in str(fault)
+        assert str(fault).isprintable()
 
 
 def test_the_number_of_addresses_is_bounded(
