@@ -15,6 +15,8 @@ import eastwall
 from eastwall import detections
 from eastwall.cli import failure
 from eastwall.cli.main import cli
+from eastwall.discovery.data_classes import CLASSES
+from eastwall.discovery.data_custom import VALIDATORS
 from eastwall.policy import kinds
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -87,7 +89,18 @@ def test_every_detection_is_in_the_docs() -> None:
         assert f"`{detector.meta.id}`" in text
 
 
-@pytest.mark.parametrize("kind", ["Service", "AccessPolicy", "LimitPolicy", "DataPolicy", "DetectionPolicy"])
+def test_every_data_class_and_validator_is_in_the_docs() -> None:
+    text = (DOCS / "data-classes.md").read_text("utf-8")
+    for name in CLASSES:
+        assert re.search(rf"^\| `{re.escape(name)}` \|", text, re.MULTILINE), f"docs/data-classes.md does not list `{name}`"
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", text.partition("## Redaction")[0], re.MULTILINE))
+    assert listed == set(CLASSES)
+    policy = (DOCS / "policy.md").read_text("utf-8")
+    for validator in VALIDATORS:
+        assert f"`{validator}`" in policy
+
+
+@pytest.mark.parametrize("kind", ["Service", "AccessPolicy", "LimitPolicy", "DataPolicy", "DetectionPolicy", "DataClass"])
 def test_every_policy_field_is_in_the_docs(kind: str) -> None:
     text = (DOCS / "policy.md").read_text("utf-8")
     assert re.search(rf"^\*\*{kind}\b", text, re.MULTILINE)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.discovery.data_classes import CLASSES, compile_classes, find, redact
-from eastwall.discovery.data_custom import MAX_WORDS, VALIDATORS, compile_custom, pattern_problem, problems
+from eastwall.discovery.data_custom import MAX_WORDS, SENSITIVITIES, VALIDATORS, compile_custom, pattern_problem, problems
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import CustomDataClass
+from eastwall.policy.kinds import DataClass
 
 BADGE = CustomDataClass("badge", patterns=(r"\bBDG-[0-9]{6}\b",))
 TICKER = CustomDataClass("ticker", patterns=("^[A-Z]{3}$",))
@@ -142,3 +144,9 @@ def test_the_prefilter_never_hides_a_value(body: Any, ascii_only: bool) -> None:
     slow: dict[tuple[str, str], tuple[str, float]] = {}
     classes.search(frozenset(classes.names)).walk(body, "", "", slow)
     assert {key for key in slow if key[0] not in CLASSES} == {key for key in found(body, raw=raw) if key[0] not in CLASSES}
+
+
+def test_the_policy_kind_offers_just_these_validators_and_sensitivities() -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(DataClass)}
+    assert {name for name in get_args(get_args(fields["validator"])[0]) if name} == set(VALIDATORS)
+    assert get_args(fields["sensitivity"]) == SENSITIVITIES
