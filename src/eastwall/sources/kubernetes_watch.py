@@ -335,6 +335,8 @@ class KubernetesWatch:
         try:
             connection.connect()
             self._socket = connection.sock
+            if self._stop.is_set():  # `stop` came before there was a socket that it could wake us by
+                raise ConnectionAbortedError
             headers = {"Accept": "application/json", "User-Agent": "eastwall"}
             if self._token_file is not None:
                 headers["Authorization"] = f"Bearer {_token(self._token_file)}"

@@ -414,6 +414,16 @@ def test_stop_does_not_wait_for_the_next_event(cluster: Cluster, follow: Callabl
     watch.stop()
 
 
+def test_stop_at_any_moment(cluster: Cluster, follow: Callable[..., KubernetesWatch]) -> None:
+    cluster.put(pod("a", "10.244.0.1"))
+    for number in range(40):
+        watch = follow()
+        time.sleep(number / 4_000)  # before, within and after the list
+        began = time.monotonic()
+        watch.stop()
+        assert time.monotonic() - began < 1.0
+
+
 def test_over_tls_in_a_cluster(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = make(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
