@@ -411,3 +411,33 @@ def diff(spec: Path, service: str, fail_on: str, data: Path, as_json: bool) -> N
         raise Failure(f"`{spec}` declares no operation that can be read", USAGE)
     if grave:
         raise SystemExit(1)
+
+
+@apis.command(short_help="Ask a gRPC server what it serves.")
+@click.argument("target", metavar="HOST:PORT")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write; the server's name with .pb otherwise."
+)
+@click.option("--tls", is_flag=True, help="Speak TLS.")
+@click.option(
+    "--ca", type=click.Path(dir_okay=False, path_type=Path), help="CA of the server's certificate (PEM); the system's otherwise."
+)
+def reflect(target: str, output: Path | None, tls: bool, ca: Path | None) -> None:
+    """Ask the gRPC server at HOST:PORT what it serves, by server reflection, and write it as a descriptor set.
+
+    `eastwall import FILE.pb --service NAME`, or `spec: FILE.pb` in a Service policy, makes Eastwall read the service's messages by it.
+    """
+    from eastwall.sources.grpc_reflection import ReflectionError, fetch
+
+    try:
+        data = fetch(target, tls=tls, ca=ca.read_bytes() if ca is not None else None)
+    except ReflectionError as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"`{ca}` cannot be read: {error.strerror}", USAGE) from None
+    file = output or Path("".join(c if c.isalnum() or c in ".-" else "_" for c in target) + ".pb")
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise Failure(f"`{file}` cannot be written: {error.strerror}", USAGE) from None
+    click.echo(f"written: {file} ({len(data):,} bytes)")

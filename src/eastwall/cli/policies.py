@@ -7,47 +7,25 @@ from pathlib import Path
 from eastwall.cli.failure import USAGE, Failure
 from eastwall.discovery.identity import compile_trust
 from eastwall.model.snapshot import TrustConfig
-from eastwall.policy import PolicySet, parse_files, referenced_files, trust_of
+from eastwall.policy import PolicySet, parse_files, trust_of
+from eastwall.runtime import policy_files
 from eastwall.sources import kubernetes
-
-MAX_FILES = 1_000
-MAX_BYTES = 4 << 20
 
 
 def policy_texts(path: Path) -> dict[str, str]:
-    """The YAML files at `path` (a file, or a directory with sub-directories; `*.test.yaml` are left out) by display name. Raises Failure."""
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file() and ".test." not in p.name)
-    if not files:
-        raise Failure(f"no policy files (*.yaml) in `{path}`", USAGE)
-    if len(files) > MAX_FILES:
-        raise Failure(f"`{path}` holds more than {MAX_FILES:,} policy files; name a smaller directory", USAGE)
-    texts = {}
-    for file in files:
-        try:
-            if file.stat().st_size > MAX_BYTES:
-                raise Failure(f"`{file}` is over {MAX_BYTES >> 20} MiB; split it", USAGE)
-            texts[str(file)] = file.read_text("utf-8")
-        except OSError as error:
-            raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
-        except UnicodeDecodeError as error:
-            raise Failure(f"`{file}` is not UTF-8 (byte {error.start})", USAGE) from None
-    return texts
+    """See `runtime.policy_files`. Raises Failure."""
+    try:
+        return policy_files.policy_texts(path)
+    except policy_files.PolicyFilesError as error:
+        raise Failure(str(error), USAGE) from None
 
 
 def attachments(policies: PolicySet) -> dict[str, str]:
-    """The files that policies refer to (key sets), by the path `policy.referenced_files` gives. Raises Failure."""
-    found = {}
-    for name in referenced_files(policies):
-        try:
-            found[name] = Path(name).read_text("utf-8")
-        except OSError as error:
-            raise Failure(f"`{name}`, which a policy refers to, cannot be read: {error.strerror}", USAGE) from None
-        except UnicodeDecodeError:
-            raise Failure(f"`{name}`, which a policy refers to, is not text", USAGE) from None
-    return found
+    """See `runtime.policy_files`. Raises Failure."""
+    try:
+        return policy_files.attachments(policies)
+    except policy_files.PolicyFilesError as error:
+        raise Failure(str(error), USAGE) from None
 
 
 def trust_in(policies: PolicySet, attached: dict[str, str]) -> TrustConfig:

@@ -18,7 +18,9 @@ from eastwall.model.snapshot import ServiceScope
 from eastwall.runtime.layout import DataDirError, default_data_dir, open_data_dir
 from eastwall.runtime.supervisor import Options, StartError, Supervisor
 
-_UPSTREAM = re.compile(r"(?P<name>[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)=(?P<url>https?://[^@\s]+?)(?:@(?P<port>\d+))?$")
+_UPSTREAM = re.compile(
+    r"(?P<name>[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)=(?P<url>(?:https?|grpcs?|h2c)://[^@\s]+?)(?:@(?P<port>\d+))?$"
+)
 
 
 def parse_upstream(text: str, host: str, mode: Mode) -> Upstream:

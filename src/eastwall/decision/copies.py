@@ -83,7 +83,7 @@ def _sampled(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> Facts:
     endpoint = facts.match.endpoint
     if facts.fields or endpoint is None or not state.sampled(_COPY + endpoint.id, endpoint.sample_every):
         return facts
-    return replace(facts, fields=shape(facts.operation, facts.data))
+    return replace(facts, fields=shape(facts.operation, facts.data), sampled=True)
 
 
 def _seen(before: Decision, facts: Facts, snapshot: LiveSnapshot) -> Decision:

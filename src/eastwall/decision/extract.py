@@ -40,12 +40,13 @@ _UNREADABLE = frozenset(
         "decompression-limit",
         "unknown-encoding",
         "invalid-json",
-        "bad-multipart",
         "invalid-xml",
         "xml-doctype",
         "xml-entity",
         "graphql-too-large",
+        "bad-multipart",
         "bad-grpc-frame",
+        "bad-protobuf",
     }
 )
 
@@ -88,6 +89,7 @@ def _request_facts(
         fields=shape(operation, data) if sampled else (),
         properties=places,
         uninspected=uninspected,
+        sampled=sampled,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
     )
 
@@ -98,7 +100,7 @@ def _response_facts(
     assert call.response is not None
     prior = call.prior
     success = 200 <= call.response.status < 300
-    sampled = prior is None or match.endpoint is None or bool(prior.facts.fields) or match.endpoint.sample_every <= 1
+    sampled = prior is None or match.endpoint is None or prior.facts.sampled or match.endpoint.sample_every <= 1
     data = _data(operation, call.response.headers, match, "response", snapshot, sampled=sampled)
     return Facts(
         call=call,

@@ -275,8 +275,6 @@ class Learner:
         if found is not None:
             return service.profiles[found]
         template = path if named else self._template(service, record)
-        if operation and "fault" in record.traits:
-            return None  # the protocol's own way of saying 404, or that the call was not understood
         if template is None:
             if status in _UNKNOWN_TO_SERVICE:
                 return None
@@ -294,9 +292,11 @@ class Learner:
             if service.operations[path_key] >= MAX_OPERATIONS:
                 key, operation = path_key, ""
                 profile = service.profiles.get(key)
-            else:
-                service.operations[path_key] += 1
+        if profile is None and operation and "fault" in record.traits:
+            return None  # the protocol's own way of saying 404, or that the call was not understood
         if profile is None:
+            if operation and not named:
+                service.operations[endpoint_id(record.service, method, template)] += 1
             profile = service.profiles[key] = Profile(key, method, template, record.protocol, operation)
         profile.example(path)
         if len(service.lookups) >= MAX_LOOKUPS:

@@ -207,7 +207,8 @@ class Profile:
         # What a policy answered in its place is no answer of the endpoint.
         if record.action in ("allow", "redact") and (status in self.statuses or len(self.statuses) < MAX_STATUSES):
             self.statuses[status] = self.statuses.get(status, 0) + 1
-        success = 200 <= status < 300
+        # GraphQL, gRPC, JSON-RPC and SOAP answer their errors with 200.
+        success = 200 <= status < 300 and "fault" not in record.traits
         if success:
             self.succeeded += 1
             if record.strength:

@@ -119,5 +119,7 @@ class Facts(Struct, frozen=True):
     """Response phase: (object kind, key) given to the caller."""
     uninspected: tuple[str, ...] = ()
     """Reasons why (a part of) this message was not inspected."""
+    sampled: bool = False
+    """The learner gets the shapes of this call: of the request, and then of its response."""
     echoed: tuple[int, ...] = ()
     """Indices of the path segments that an answer gave before; asked only while the endpoint is new."""

@@ -32,7 +32,7 @@ def decode_request(request: Request, limits: Limits, descriptors: Descriptors | 
     headers = request.headers
     content_type = headers.get("content-type", "")
     # A body that begins like JSON is no frame: it is read as what a service that ignores the type would read.
-    if content_type[:16] == "application/grpc" and request.body[:1] not in (b"{", b"["):
+    if content_type[:16].lower() == "application/grpc" and request.body[:1] not in (b"{", b"["):
         from eastwall.protocols import grpc
 
         return grpc.decode_request(request, limits, descriptors)

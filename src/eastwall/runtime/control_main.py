@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from eastwall.runtime.control import Control
     from eastwall.sources.kubernetes_watch import KubernetesWatch
 
-MAX_POLICY_FILES = 1_000
-
 
 class StartFault(Exception):
     """Why control does not start; one line."""
@@ -163,6 +161,7 @@ def _process(pid: int) -> str:
 
 def apply_options(control: Control, policy: Path | None, mode: str | None) -> None:
     """Raises StartFault with all faults of the policy, one a line."""
+    from eastwall.runtime.policy_files import PolicyFilesError, read_policies
     from eastwall.runtime.policy_store import PolicyFaultsError
 
     try:
@@ -172,30 +171,10 @@ def apply_options(control: Control, policy: Path | None, mode: str | None) -> No
             control.set_mode("all", mode)
     except PolicyFaultsError as error:
         raise StartFault("the policy has faults: " + "; ".join(str(f) for f in error.faults if not f.warning)) from None
+    except PolicyFilesError as error:
+        raise StartFault(str(error)) from None
     except OSError as error:
         raise StartFault(f"`{error.filename}` cannot be used: {error.strerror}") from None
-
-
-def read_policies(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The texts of the policy files at `path` (file or folder), and of the files they refer to. Raises StartFault, OSError."""
-    from eastwall import policy
-
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml") and ".test." not in p.name)
-    )
-    if not files:
-        raise StartFault(f"no policy files (*.yaml) in `{path}`")
-    if len(files) > MAX_POLICY_FILES:
-        raise StartFault(f"`{path}` holds more than {MAX_POLICY_FILES:,} policy files; name a smaller directory")
-    try:
-        texts = {str(file): file.read_text("utf-8") for file in files}
-        policies, _ = policy.parse_files(texts)
-        referred = [Path(name) for name in policy.referenced_files(policies)]
-        return texts, {str(file): file.read_text("utf-8") for file in referred if file.is_file()}
-    except UnicodeDecodeError as error:
-        raise StartFault(f"a policy file in `{path}` is not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def serve(control: Control, data: DataDir, listener: socket.socket, stop: threading.Event) -> None:

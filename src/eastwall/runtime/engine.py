@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from eastwall import detections
 from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in, source_of
 from eastwall.decision.state import LiveState
@@ -140,6 +141,8 @@ class Engine:
     def completed(self, completion: Completion) -> None:
         self.calls += 1
         entry = self._open.pop(completion.id, None)
+        if entry is not None and entry.request is not None and brings_more(completion):
+            self._look_at_copies(entry, entry.request, completion)
         try:
             record = (
                 self._bare(completion, entry)
@@ -148,7 +151,7 @@ class Engine:
             )
             self._spool.append(record)
             if entry is not None and entry.request is not None:
-                self._note_sign_in(entry, entry.request, completion.status)
+                self._note_sign_in(entry, entry.request, meant_status(completion))
         except Exception:
             log.exception("call %s: its record could not be written", completion.id)
             self.uninspected["record-lost"] += 1
@@ -253,6 +256,14 @@ class Engine:
             endpoint, source_of(request.identity, entry.call), account, entry.call.time, failed=failed, blocked=blocked
         )
 
+    def _look_at_copies(self, entry: _Open, request: Decision, completion: Completion) -> None:
+        """The bodies of a stream, now that it is over: for the record. An error of ours leaves what its headers told."""
+        try:
+            entry.request, entry.response = with_copies(request, entry.response, completion, self.snapshot, self.state)
+        except Exception:
+            log.exception("call %s: the copies of its messages could not be read", completion.id)
+            entry.uninspected += ("engine-error",)
+
     def _bare(self, completion: Completion, entry: _Open | None) -> CallRecord:
         """The record of a call that no decision exists for: it was not inspected, and says why."""
         uninspected = completion.uninspected + (entry.uninspected if entry is not None else ()) or ("engine-lost",)
@@ -324,7 +335,7 @@ class Engine:
             response.facts.operation.body_kind if response else "",
             tuple([name for name, _ in facts.operation.query]),
             facts.properties,
-            bool(facts.fields or (response is not None and response.facts.fields)),
+            facts.sampled,
             facts.fields,
             response.facts.fields if response else (),
             tuple([(place, kind, key) for place, kind, key, _ in facts.used]),
