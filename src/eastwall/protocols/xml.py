@@ -58,9 +58,10 @@ def parse(data: bytes, limits: Limits, encoding: str | None = None) -> Parsed:
     """
     faults: tuple[ParserFault, ...] = ()
     try:
-        # Every element has its `<`, so a small body cannot hold too many; twice as many closing tags may be among them.
-        if data.count(b"<") > 2 * limits.max_values:
-            raise _RefusedError("too-many-values", f"more than {limits.max_values} elements")
+        # Every element has its `<` and every attribute its `=`. Closing tags have one too, and texts may hold a few of the latter, so
+        # this is only to keep the tree from growing; the exact count comes with it.
+        if data.count(b"<") > 2 * limits.max_values or data.count(b"=") > 4 * limits.max_values:
+            raise _RefusedError("too-many-values", f"more than {limits.max_values} elements and attributes")
         declared = _DECLARED.match(data)
         name = declared[1].lower() if declared and encoding is None else b""
         if name.startswith((b"utf-16", b"ucs-2")) and b"\0" not in data[:64]:

@@ -68,11 +68,18 @@ def test_trees(text: str | bytes, tree: Any) -> None:
         ("<a>" + "<b>" * 70 + "</b>" * 70 + "</a>", "too-deep"),
         ("<a>" + "<b/>" * 60_000 + "</a>", "too-many-values"),
         ("<a " + " ".join(f'x{n}="1"' for n in range(60_000)) + "/>", "too-many-values"),
+        ("<a " + " ".join(f'x{n}="1"' for n in range(210_000)) + "/>", "too-many-values"),
+        ("<a>" * 300_000, "too-many-values"),
     ],
 )
 def test_refused(text: str, fault: str) -> None:
     parsed = parse(text)
     assert (parsed.ok, ids(parsed)) == (False, [fault])
+
+
+def test_nesting_ends_no_process() -> None:
+    # Freeing a tree must not recurse either.
+    assert ids(parse("<a>" * 90_000 + "</a>" * 90_000, Limits(max_values=200_000))) == ["too-deep"]
 
 
 def test_a_document_type_inside_of_a_text_is_none() -> None:
