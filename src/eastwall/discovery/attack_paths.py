@@ -9,7 +9,8 @@ A path's score is 100 times the product of what each step is likely to succeed w
 
 **The cut** of a path is an edge without which its entry does not reach its target any more, by this way or another: the edges on the path
 that dominate the target (Lengauer and Tarjan, 1979; edges are split by nodes of their own). Of these the one with the least ordinary
-calls per path that it ends, over all paths. So an edge that carries nearly everything is advised only when there is no tighter one.
+calls per path that it ends, over all paths. So an edge that carries nearly everything is advised only when there is no tighter one. To mask
+a field costs a fifth of refusing a call, and so does refusing one that ought not to be made.
 Where no single edge ends the path, the tightest on it is named, and the advice says that other ways remain. Ways over services that are
 taken over are left out of account for paths that need none: otherwise everything is reached from everywhere, and no cut is worth it.
 
@@ -55,6 +56,9 @@ EASE_INSIDE = 0.9
 WEAK = 1.3
 """Times as easy for each of these flags of an operation, up to certainty."""
 WEAKNESSES = ("shadow", "zombie", "missing-authentication", "non-production")
+GENTLE = 0.2
+"""What a call costs that goes on with a field masked, or that ought not to be made (to shadows and zombies), against one that is refused."""
+_UNWANTED = frozenset({"shadow", "zombie", "deprecated"})
 _SAME = 1e-9
 
 
@@ -157,7 +161,7 @@ def _ease(edge: Edge, nodes: Mapping[str, Node]) -> float:
     elif source.kind == "internet":
         ease = EASE_OPEN if {"unauthenticated", "missing-authentication"} & set(target.flags) else EASE_CLOSED
     elif source.kind == "service":
-        ease = EASE_INSIDE
+        ease = EASE_INSIDE * max(0.5, edge.confidence)
     else:
         ease = EASE_AGENT if "agent" in source.flags else EASE_INSIDE
     for flag in WEAKNESSES:
@@ -170,7 +174,8 @@ def _targets(world: _World, nodes: Mapping[str, Node], sensitivity: Callable[[st
     """Index -> (node id of the target, its worth)."""
     found: dict[int, tuple[str, float]] = {}
     for at, edge in enumerate(world.edges):
-        if edge is not None and edge.kind == "carries":
+        # Whoever signs in sends a secret and is given one: that is no theft.
+        if edge is not None and edge.kind == "carries" and "sign-in" not in nodes[edge.source].flags:
             worth = WORTH.get(sensitivity(nodes[edge.target].label), WORTH["medium"])
             # What is only taken can be had by who sits in the service, not by who calls the operation.
             found[at] = (edge.target, worth * edge.confidence * (1.0 if "response" in edge.detail else 0.4))
@@ -265,7 +270,7 @@ def _told(world: _World, way: _Way, nodes: Mapping[str, Node], cuts: _Cuts, ordi
     needed = _above(cuts.dominators[way.entry, way.plain], way.last)
     cuttable = [(at, edge) for at, edge in edges if edge.kind != "runs-as"]
     sure = [(at, edge) for at, edge in cuttable if at in needed]
-    at, cut = min(sure or cuttable, key=lambda found: _price(found[1], cuts.ended[found[0]]))
+    at, cut = min(sure or cuttable, key=lambda found: _price(found[1], nodes[found[1].target], cuts.ended[found[0]]))
     paths = cuts.ended[at] if sure else 0
     return AttackPath(
         nodes=tuple(steps),
@@ -281,9 +286,10 @@ def _told(world: _World, way: _Way, nodes: Mapping[str, Node], cuts: _Cuts, ordi
     )
 
 
-def _price(edge: Edge, paths: int) -> tuple[float, int, str, str]:
+def _price(edge: Edge, target: Node, paths: int) -> tuple[float, int, str, str]:
     """Ordinary calls lost per path ended; then more paths ended."""
-    return ((edge.calls + 1) / max(paths, 1), -paths, edge.source, edge.target)
+    gentle = edge.kind == "carries" or not _UNWANTED.isdisjoint(target.flags)
+    return ((edge.calls + 1) * (GENTLE if gentle else 1.0) / max(paths, 1), -paths, edge.source, edge.target)
 
 
 def _key(edge: Edge | None) -> str:

@@ -101,9 +101,10 @@ def assemble(
     builder = _Builder(sensitive)
     for operation in operations:
         builder.operation(operation)
-    known = {operation.endpoint.id for operation in operations}
+    known = {operation.endpoint.id: operation for operation in operations}
     for link in links:
         if link.source in known and link.target in known and link.source != link.target:
+            builder.implied(known[link.source], link)
             builder.edge(
                 operation_id(link.source),
                 operation_id(link.target),
@@ -137,6 +138,8 @@ class _Builder:
         flags = {state.state, *state.flags} - {"new", "vanished"}
         if any(self.sensitive(flow.data_class) for flow in operation.flows):
             flags.add("sensitive")
+        if endpoint.login:
+            flags.add("sign-in")
         self.node(here, "operation", title(endpoint), flags, operation.risk)
         inherited = {"third-party"} if external else flags & {"internet-facing", "agent-reachable"}
         self.node(home, "external" if external else "service", endpoint.service, inherited, operation.risk)
@@ -164,6 +167,14 @@ class _Builder:
             flags = {name for name, held in (("agent", caller.agent), ("human", caller.human)) if held}
             self.node(node, "identity", caller.name, flags, 0)
         self.edge(node, operation, "calls", caller.calls, caller.first_seen, caller.last_seen, "traffic", 1.0, "")
+
+    def implied(self, source: Operation, link: Leads) -> None:
+        """What an operation leads to, its service calls; where the callers say so themselves, that holds."""
+        external = source.lifecycle.exposure == "external"
+        home, target = service_id(source.endpoint.service, external=external), operation_id(link.target)
+        known = self.edges.get((home, target, "calls"))
+        if known is None or known.evidence != "traffic":
+            self.edge(home, target, "calls", link.calls, link.first_seen, link.last_seen, link.evidence, link.confidence, "")
 
     def node(self, key: str, kind: str, label: str, flags: set[str], risk: int) -> None:
         known = self.nodes.get(key)

@@ -152,6 +152,27 @@ def test_a_service_that_is_taken_over_calls_what_it_calls() -> None:
     assert all(path.cut[0] != "service:files" or path.cut[1].startswith("operation:") for path in found)
 
 
+def test_data_is_masked_before_an_operation_is_closed_unless_nobody_should_call_it() -> None:
+    def cut(*flags: str) -> tuple[str, str]:
+        nodes = {"internet": (), "operation:me": flags, "data:email": (), "data:phone": ()}
+        edges = [
+            ("internet", "operation:me", "calls", 90),
+            ("operation:me", "data:email", "carries", 90),
+            ("operation:me", "data:phone", "carries", 90),
+        ]
+        (path, _) = attack_paths(graph(nodes, edges), 5, lambda _: "high")
+        return path.cut
+
+    assert cut() == ("operation:me", "data:email")
+    assert cut("zombie") == ("internet", "operation:me")
+
+
+def test_signing_in_is_no_theft() -> None:
+    nodes: dict[str, tuple[str, ...]] = {"internet": (), "operation:login": ("sign-in", "unauthenticated"), "data:secret": ()}
+    edges = [("internet", "operation:login", "calls", 9), ("operation:login", "data:secret", "carries", 9)]
+    assert attack_paths(graph(nodes, edges), 5, lambda _: "critical") == ()
+
+
 def test_humans_and_workloads_are_no_entries() -> None:
     nodes: dict[str, tuple[str, ...]] = {"identity:user": ("human",), "operation:admin": ("admin",)}
     assert attack_paths(graph(nodes, [("identity:user", "operation:admin", "calls", 1)])) == ()

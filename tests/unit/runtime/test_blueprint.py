@@ -182,6 +182,7 @@ def test_graph_and_paths(world: tuple[Blueprint, dict[str, str]]) -> None:
     assert edges[cards, "data:pan", "carries"].detail == "response: number"
     assert edges["service:billing", node["api.pay.example POST /charges"], "calls"].calls == 20
     assert edges["service:billing", "identity:workload:shop/billing", "runs-as"]
+    assert edges["service:front", order, "calls"].evidence == "timing"
     kinds = {n.id: n.kind for n in graph.nodes}
     assert kinds["external:api.pay.example"] == "external"
     assert {e.source for e in graph.edges} | {e.target for e in graph.edges} == set(kinds)
