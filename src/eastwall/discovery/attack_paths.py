@@ -288,7 +288,8 @@ def _told(world: _World, way: _Way, nodes: Mapping[str, Node], cuts: _Cuts, ordi
 
 def _price(edge: Edge, target: Node, paths: int) -> tuple[float, int, str, str]:
     """Ordinary calls lost per path ended; then more paths ended."""
-    gentle = edge.kind == "carries" or not _UNWANTED.isdisjoint(target.flags)
+    # A request without its data is refused by the service: that is no gentler.
+    gentle = (edge.kind == "carries" and "response" in edge.detail) or not _UNWANTED.isdisjoint(target.flags)
     return ((edge.calls + 1) * (GENTLE if gentle else 1.0) / max(paths, 1), -paths, edge.source, edge.target)
 
 
@@ -335,7 +336,8 @@ def _advice(cut: Edge, nodes: Mapping[str, Node], paths: int, ordinary: Mapping[
     cost = f"{share} went this way" if cut.calls else "no ordinary call went this way"
     ends = f"ends {paths} path{'s' if paths != 1 else ''}" if paths else "other ways remain"
     if cut.kind == "carries":
-        what = f"mask or drop {target.label} in the {cut.detail.partition(':')[0]}s of {source.label} (DataPolicy)"
+        way = "responses" if "response" in cut.detail else "requests"
+        what = f"mask or drop {target.label} in the {way} of {source.label} (DataPolicy)"
     elif source.kind == "internet" and {"unauthenticated", "missing-authentication"} & set(target.flags):
         what = f"ask for authentication on {target.label} (AccessPolicy)"
     elif source.kind == "internet":

@@ -188,7 +188,8 @@ class _Builder:
         key = (source, target, kind)
         known = self.edges.get(key)
         if known is not None:
-            calls += known.calls
+            # A call may carry a class both ways; it is one call.
+            calls = max(calls, known.calls) if kind == "carries" else calls + known.calls
             first, last = min(first, known.first_seen), max(last, known.last_seen)
             sure = max(sure, known.confidence)
             detail = f"{known.detail}; {detail}" if detail and detail not in known.detail else known.detail
