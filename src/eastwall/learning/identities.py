@@ -73,6 +73,7 @@ class _Actor:
     """One profile."""
 
     __slots__ = (
+        "agent",
         "calls",
         "classes",
         "data",
@@ -89,6 +90,7 @@ class _Actor:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.agent = False
         self.strength = 0
         self.calls = 0
         self.first = float("inf")
@@ -111,6 +113,7 @@ class _Actor:
         operations[intern(operation)] = (known or 0) + calls
 
     def merge(self, other: _Actor) -> None:
+        self.agent = self.agent or other.agent
         self.strength = max(self.strength, other.strength)
         self.calls += other.calls
         self.first = min(self.first, other.first)
@@ -190,6 +193,8 @@ class Identities:
             entry.strength = strength
         time = record.time
         entry.calls += 1
+        if name == record.agent:
+            entry.agent = True
         if time < entry.first:
             entry.first = time
         if time > entry.last:
@@ -271,6 +276,7 @@ class Identities:
             agents=tuple(sorted(entry.links)),
             sources=entry.sources.count(),
             faults=tuple(sorted(entry.faults)),
+            agent=entry.agent,
         )
 
     def classes(self) -> tuple[tuple[str, str], ...]:
@@ -359,6 +365,7 @@ class Identities:
             [
                 name,
                 entry.kind,
+                entry.agent,
                 entry.strength,
                 entry.calls,
                 entry.first,
@@ -381,9 +388,11 @@ class Identities:
             if version != FORMAT:
                 raise ValueError(f"learned identities have format {version!r}, expected {FORMAT}")
             for row in actors:
-                name, kind, strength, calls, first, last, classes, operations, services, given, links, faults, sources = row
+                name, kind, agent, strength, calls, first, last, classes, operations, services, given, links, faults, sources = (
+                    row
+                )
                 entry = state._actors[name] = _Actor(kind)
-                entry.strength, entry.calls, entry.first, entry.last = strength, calls, first, last
+                entry.agent, entry.strength, entry.calls, entry.first, entry.last = agent, strength, calls, first, last
                 entry.classes = (classes[0], classes[1], classes[2])
                 entry.operations = dict(operations)
                 entry.services, entry.data, entry.links, entry.faults = set(services), set(given), set(links), set(faults)

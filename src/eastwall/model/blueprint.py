@@ -165,6 +165,8 @@ class IdentityProfile(Struct, frozen=True):
     """Distinct network addresses (estimate)."""
     faults: tuple[str, ...] = ()
     """Faults of its credentials ever seen."""
+    agent: bool = False
+    """Whether it ever was the AI agent or MCP client of a call, whatever its kind."""
 
 
 class DataFlow(Struct, frozen=True):

@@ -91,6 +91,7 @@ def test_agents_and_humans_point_to_each_other() -> None:
         "workload:spiffe://shop/ns/ai/sa/runner", "workload:ai/runner", (), (),
     )  # fmt: skip
     assert alice.agents == bob.agents == ("client:support-bot",)
+    assert [profile.agent for profile in (bot, runner, alice, bob)] == [True, False, False, False]
 
 
 def test_sessions_and_addresses_count_only_when_nothing_better_is_known() -> None:
