@@ -146,6 +146,12 @@ LONG = 60_000
         ("application/json", lambda n: json.dumps({"query": "{" + "a " * (n // 2) + "}"})),
         ("application/json", lambda n: json.dumps({"query": '{a(b:"' + "x" * n + '")}'})),
         ("application/json", lambda n: json.dumps({"query": "#" * n + "\n{a}"})),
+        (
+            "application/json",
+            lambda n: json.dumps(
+                {"query": "".join(f"query q{i}{{...f}}" for i in range(n // 150)) + "fragment f on Q{" + "x " * (n // 120) + "}"}
+            ),
+        ),
         ("application/json", lambda n: json.dumps([{"query": f"{{a{i} {{b}}}}"} for i in range(n // 25)])),
         ("application/json", lambda n: json.dumps([{"jsonrpc": "2.0", "method": f"m{i}"} for i in range(n // 35)])),
         ("text/xml", lambda n: ENVELOPE.replace("<e:Body>", "<h/>" * (n // 4) + "<e:Body>")),

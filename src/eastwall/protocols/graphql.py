@@ -343,37 +343,49 @@ def _described(tree: DocumentNode, *, telling: bool) -> Document:
     for node in tree.definitions:
         if isinstance(node, FragmentDefinitionNode):
             fragments.setdefault(node.name.value, node)
-    operations, faults = [], []
-    for node in tree.definitions:
-        if isinstance(node, OperationDefinitionNode):
-            walk = _Walk(fragments)
-            roots = walk.roots(node.selection_set)
-            selection = walk.paths(node.selection_set)
-            telling = telling or walk.telling
-            faults += [fault for fault in walk.faults if fault not in faults]
-            operations.append(Executable(node.operation.value, node.name.value if node.name else "", roots, selection))
+    walk = _Walk(fragments)
+    operations = [
+        Executable(
+            node.operation.value,
+            node.name.value if node.name else "",
+            walk.roots(node.selection_set),
+            walk.paths(node.selection_set),
+        )
+        for node in tree.definitions
+        if isinstance(node, OperationDefinitionNode)
+    ]
     if not operations:
-        faults.append(_fault("graphql-syntax", "a document without an operation"))
-    return Document(tuple(operations), tuple(faults), telling)
+        walk.fault("graphql-syntax", "a document without an operation")
+    return Document(tuple(operations), tuple(walk.faults.values()), telling or walk.telling)
 
 
 class _Walk:
-    """Follows the selections of one operation, each fragment once per place."""
+    """Follows the selections of a document's operations, each fragment once per place, `MAX_STEPS` fields in all."""
 
-    __slots__ = ("faults", "fragments", "telling")
+    __slots__ = ("faults", "fragments", "looked", "named", "telling")
 
     def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
         self.fragments = fragments
-        self.faults: list[ParserFault] = []
+        self.faults: dict[str, ParserFault] = {}
         self.telling = False
+        self.named = self.looked = 0
+        """Selections met for the names of root fields, and for paths."""
+
+    def fault(self, id: str, detail: str) -> None:
+        self.faults.setdefault(id, _fault(id, detail))
 
     def roots(self, top: SelectionSetNode) -> tuple[str, ...]:
-        """Names of the root fields, through fragments, sorted. Linear: a fragment is entered once."""
+        """Names of the root fields, through fragments, sorted. A fragment is entered once."""
         found: set[str] = set()
         entered: set[str] = set()
         stack = [top]
         while stack:
-            for node in stack.pop().selections:
+            selections = stack.pop().selections
+            self.named += len(selections)
+            if self.named > MAX_STEPS:
+                self.fault("graphql-too-large", "more selections than are looked at")
+                break
+            for node in selections:
                 if isinstance(node, FieldNode):
                     found.add(node.name.value)
                     self.telling = self.telling or node.selection_set is not None or bool(node.arguments)
@@ -388,16 +400,15 @@ class _Walk:
         return tuple(sorted(found))
 
     def paths(self, top: SelectionSetNode) -> tuple[str, ...]:
-        """Paths of the leaves in the order of the document until a bound is met, then sorted."""
+        """Paths of the leaves, in the order of the document until a bound is met; sorted."""
         found: dict[str, None] = {}
         entered: set[tuple[str, str]] = set()
-        # (selections, path, fragments around)
+        # (selections, path, depth, fragments around)
         stack: list[tuple[SelectionSetNode, str, int, tuple[str, ...]]] = [(top, "", 0, ())]
-        steps = 0
-        while stack and len(found) < MAX_SELECTION and steps < MAX_STEPS:
+        while stack and len(found) < MAX_SELECTION and self.looked < MAX_STEPS:
             selections, prefix, depth, around = stack.pop()
+            self.looked += len(selections.selections)
             for node in selections.selections:
-                steps += 1
                 if isinstance(node, FieldNode):
                     name = node.name.value
                     path = f"{prefix}.{name}" if prefix else name
@@ -411,23 +422,11 @@ class _Walk:
                 elif isinstance(node, InlineFragmentNode):
                     stack.append((node.selection_set, prefix, depth, around))
                 elif isinstance(node, FragmentSpreadNode):
-                    self._spread(node.name.value, prefix, depth, around, entered, stack)
+                    name = node.name.value
+                    fragment = self.fragments.get(name)
+                    if name in around:
+                        self.fault("graphql-cycle", "a fragment that holds itself")
+                    elif fragment is not None and (prefix, name) not in entered:
+                        entered.add((prefix, name))
+                        stack.append((fragment.selection_set, prefix, depth, (*around, name)))
         return tuple(sorted(found))
-
-    def _spread(
-        self,
-        name: str,
-        prefix: str,
-        depth: int,
-        around: tuple[str, ...],
-        entered: set[tuple[str, str]],
-        stack: list[tuple[SelectionSetNode, str, int, tuple[str, ...]]],
-    ) -> None:
-        if name in around:
-            if not self.faults:
-                self.faults.append(_fault("graphql-cycle", "a fragment that holds itself"))
-            return
-        fragment = self.fragments.get(name)
-        if fragment is not None and (prefix, name) not in entered:
-            entered.add((prefix, name))
-            stack.append((fragment.selection_set, prefix, depth, (*around, name)))
