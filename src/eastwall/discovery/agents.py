@@ -14,12 +14,14 @@ not looked at: identities are resolved from headers alone, before any body is th
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _AI_AGENT = "ai_agent"
 _ENTRA_AGENT = "11"
 _ENTRA_AGENT_USER = "13"
-_MAX_HEADER = 512
+MAX_HEADER = 512
+"""Characters of a header that are read."""
 _CLIENTS = (
     # Assistants that fetch or act for somebody; crawlers that gather training data act for nobody and are not among them.
     *(
@@ -80,11 +82,15 @@ _PRODUCT = re.compile(
 _ORIGIN = re.compile(r"(?:[^\s=]{1,32}=)?\"?https://([a-z0-9.-]{1,128})(?::[0-9]{1,5})?/?\"?")
 
 
+@lru_cache(maxsize=1_024)
 def from_headers(user_agent: str | None, signature_agent: str | None, *, mcp: bool) -> str:
-    """The name that the headers suggest: `claude-code`, `chatgpt.com`, `mcp` (a client of that protocol that does not say more); empty: none."""
+    """The name that the headers suggest: `claude-code`, `chatgpt.com`, `mcp` (a client of that protocol that does not say more); empty: none.
+
+    Remembered, so give it no more than MAX_HEADER characters of each.
+    """
     if signature_agent and (origin := _ORIGIN.fullmatch(signature_agent.strip().lower())):
         return origin[1]
-    if user_agent and (product := _PRODUCT.search(user_agent[:_MAX_HEADER].lower())):
+    if user_agent and (product := _PRODUCT.search(user_agent.lower())):
         return product[1]
     return "mcp" if mcp else ""
 
@@ -132,7 +138,7 @@ def agent_claim(claims: dict[str, Any]) -> str:
 def _profiles(value: Any) -> frozenset[str]:
     """Entity profiles: words separated by spaces, or a list of them."""
     if isinstance(value, str):
-        return frozenset(value[:_MAX_HEADER].split())
+        return frozenset(value[:MAX_HEADER].split())
     return frozenset(item for item in value[:16] if isinstance(item, str)) if isinstance(value, list) else frozenset()
 
 

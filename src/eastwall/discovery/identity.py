@@ -211,7 +211,9 @@ def _gather(seen: tuple[str | None, ...], query_key: str, session: bool, call: C
         found.chain.append(Principal("key", "session:" + trust.hash(cookie_session), Strength.GUESSED))
     found.chain.append(Principal("address", address, Strength.NONE))
     found.mcp = session or mcp is not None
-    found.guess = agents.from_headers(user_agent, signature_agent, mcp=found.mcp)
+    if user_agent or signature_agent or found.mcp:
+        most = agents.MAX_HEADER
+        found.guess = agents.from_headers((user_agent or "")[:most], (signature_agent or "")[:most], mcp=found.mcp)
     return found
 
 
