@@ -9,6 +9,8 @@ import random
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from eastwall.discovery.attack_paths import attack_paths
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.learning.changes import Changes
@@ -139,6 +141,19 @@ def main() -> None:
     for n in range(100_000):
         edges.fold(record, endpoints[n % 1_000].id)
     print(f"{'Edges.fold':58} {(time.process_time() - began) * 10:8.2f} us")
+    edges = Edges()
+    rng = random.Random(1)
+    calls = [
+        msgspec.structs.replace(
+            _record(1e9 + n * 0.01, f"s{n % 5}", "/x", f"class{rng.randrange(40)}", False), duration_us=rng.randrange(100_000)
+        )
+        for n in range(100_000)
+    ]
+    began = time.process_time()
+    for n, call in enumerate(calls):
+        edges.fold(call, endpoints[n % 200].id)
+    edges.links()
+    print(f"{'Edges.fold with its slices judged, 100 calls a second':58} {(time.process_time() - began) * 10:8.2f} us")
 
 
 if __name__ == "__main__":
