@@ -19,7 +19,7 @@ from eastwall.model.endpoint import FieldProfile
 MAX_DEPTH = 12
 """Levels of one message."""
 MAX_PLACES = 500
-"""Places of one message."""
+"""Places of one message; beside them at most as many `{}` where more is left out."""
 MAX_DOCUMENT_PLACES = 200_000
 """Places of all messages; later messages keep `FEW_PLACES` each."""
 FEW_PLACES = 30
@@ -81,7 +81,7 @@ class SchemaReader:
         while isinstance(node, dict) and isinstance(node.get("$ref"), str):
             reference: str = node["$ref"]
             if reference in seen:
-                self._faults.add(where, f"references go in a circle at {shown(reference)}", "let one of them be a schema")
+                self._faults.add(where + "/$ref", f"references go in a circle at {shown(reference)}", "let one of them be a schema")
                 return None
             seen.add(reference)
             found = self._target(reference, where + "/$ref")

@@ -122,6 +122,8 @@ def _json_error(text: str, error: Exception) -> SpecError:
     message = str(error)
     _, _, place = message.rpartition("(byte ")
     at = place.rstrip(")")
+    if not at.isdigit() and "truncated" not in message:
+        return SpecError(f"not JSON: {message[:1].lower()}{message[1:]}")
     if not at.isdigit():
         end = text.rstrip()
         where = f"line {end.count(chr(10)) + 1}"
@@ -156,7 +158,8 @@ class _Builder:
         self.root: Any = None
         self.done = False
 
-    def add(self, value: Any, size: int, where: Any, plain: bool = False) -> None:
+    def add(self, value: Any, size: int, where: Any, plain: str | None = None) -> None:
+        """A value; `plain`: as it is written, of one without quotes."""
         self.total += size
         if self.total > MAX_NODES:
             raise _at(where, f"the document stands for more than {MAX_NODES:,} values", "aliases multiply what they stand for")
@@ -177,12 +180,10 @@ class _Builder:
             top.key = self.key(value, where, plain)
             top.waiting = True
 
-    def key(self, value: Any, where: Any, plain: bool) -> Any:
+    def key(self, value: Any, where: Any, plain: str | None) -> Any:
         if isinstance(value, (list, dict)):
             raise _at(where, "a key is a list or mapping", "write a word")
-        if plain and value == "<<":
-            return _MERGE
-        return value if isinstance(value, str) else {None: "null", True: "true", False: "false"}.get(value, str(value))
+        return _MERGE if plain == "<<" else plain if plain is not None else str(value)
 
     def merge(self, top: _Open, value: Any, where: Any) -> None:
         parts = value if isinstance(value, list) else [value]
@@ -226,7 +227,7 @@ def _yaml(text: str) -> Any:
                     value = event.value
                 if event.anchor is not None:
                     builder.anchors[event.anchor] = (value, 1)
-                builder.add(value, 1, event.start_mark, not event.style)
+                builder.add(value, 1, event.start_mark, None if event.style else event.value)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if len(builder.stack) >= MAX_NESTING:
                     raise _at(event.start_mark, f"nested deeper than {MAX_NESTING} levels")
@@ -253,10 +254,10 @@ def _events(text: str) -> Iterator[Any]:
 def _scalar(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
-    if text[0] in "+-.0123456789":
-        if len(text) <= 300 and _INTEGER.fullmatch(text):
+    if text[0] in "+-.0123456789" and len(text) <= 300:
+        if _INTEGER.fullmatch(text):
             return int(text)
-        if _OTHER_INTEGER.fullmatch(text) and len(text) <= 40:
+        if _OTHER_INTEGER.fullmatch(text):
             return int(text, 0)
         if _NUMBER.fullmatch(text):
             return float(text)
