@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import os
 import time
+from base64 import b32encode
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -250,7 +251,20 @@ def _call(observed: ObservedCall, service: str, when: float) -> Call:
         observed.request_body_state,
     )
     peer = Peer(observed.peer_address, observed.peer_port, observed.tls, observed.uri_sans)
-    return Call(event_id(when, os.urandom(10)), service, when, peer, request)
+    return Call(_event_id(when), service, when, peer, request)
+
+
+_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+_last_time = (-1, "")
+
+
+def _event_id(when: float) -> str:
+    """As `model.event_id`, a fifth of its time: calls of a log come many to a millisecond, and 10 bytes are 16 letters exactly."""
+    global _last_time
+    milliseconds = int(when * 1000)
+    if milliseconds != _last_time[0]:
+        _last_time = (milliseconds, event_id(when, bytes(10))[:10])
+    return _last_time[1] + b32encode(os.urandom(10)).translate(_CROCKFORD).decode()
 
 
 def _target(url: str) -> tuple[str, str]:

@@ -126,7 +126,7 @@ def _call(raw: bytes, number: int) -> ObservedCall:
         raise _BadEntry("it is nested too deeply") from None
     request, response = entry.request, entry.response
     try:
-        service = service_of(request.url)
+        service = _service(request.url)
     except ValueError:
         if search(r"\A(?!https?:|wss?:)[a-z][a-z0-9+.-]*:", request.url):
             raise _NotHttp(shown(request.url)) from None
@@ -158,6 +158,23 @@ def _call(raw: bytes, number: int) -> ObservedCall:
         parent=parent,
         origin=ORIGIN,
     )
+
+
+_services: dict[str, str] = {}
+
+
+def _service(url: str) -> str:
+    """`service_of`, remembered by what is before the path. Raises ValueError."""
+    slash = url.find("/", 8)
+    origin = url[:slash] if slash > 0 else url
+    found = _services.get(origin)
+    if found is None:
+        found = service_of(url)
+        if len(_services) > 1_000:
+            _services.clear()
+        if slash > 0 and "?" not in origin and "#" not in origin:
+            _services[origin] = found
+    return found
 
 
 def _headers(pairs: list[_Pair]) -> dict[str, str]:

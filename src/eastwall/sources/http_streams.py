@@ -243,6 +243,11 @@ class Http1:
             if not (_REQUEST if from_client else _RESPONSE).match(data):
                 return
             reader.lost = False
+        if not from_client and not self._asked and reader.idle and not reader.waiting and not b"HTTP/1.".startswith(data[:7]):
+            # The capture began in the middle of an answer: look for the next one's start.
+            self._skipped.add("response-without-request", self._where())
+            reader.lost = True
+            return
         reader.feed(data)
         yield from self._read_requests(time)
         yield from self._read_answers(time)

@@ -18,6 +18,16 @@ MAX_DEPTH = 1_000
 
 # Everything up to the next bracket, whole strings in one go; possessive, so that nothing is tried twice.
 _PLAIN = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+
+
+def _nested(depth: int) -> bytes:
+    """A bracketed value with at most so many levels of brackets in it; which bracket closes which is for the real parser."""
+    inner = rb'[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+"'
+    return rb"[{\[](?:" + inner + (rb"|" + _nested(depth - 1) if depth else b"") + rb")*+[}\]]"
+
+
+_WHOLE = re.compile(_nested(6), re.DOTALL)
+"""Most elements are matched by this at once; deeper ones, and those that a chunk ends in, are gone through bracket by bracket."""
 _STRING = re.compile(rb"(?:[^\"\\]++|\\.)*+", re.DOTALL)
 _TOKEN = re.compile(rb'[ \t\r\n]*+(?:([{}\[\]:,])|("(?:[^"\\]++|\\.)*+")|([^\s{}\[\]:,"]++))', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -214,6 +224,10 @@ class Elements:
         self._line += self._data.count(b"\n", self._counted, self._at)
         self._counted = self._start = self._at
         line = self._line
+        whole = _WHOLE.match(self._data, self._at)
+        if whole is not None:
+            self._at = whole.end()
+            return line, whole[0]
         self._kept, self._kept_size = [], 0
         depth = 0
         while True:

@@ -109,6 +109,23 @@ def detect(head: bytes) -> str:
     return "lines"
 
 
+_SPECIFICATION = re.compile(
+    rb'\A\s*(?:---\s)?\s*(?:#[^\n]*\n\s*)*(?:openapi|swagger)["\']?\s*:|"(?:openapi|swagger)"\s*:\s*"[123]|schema\.getpostman\.com|"_postman_id"'
+    rb"|^\s*syntax\s*=\s*[\"']proto[23]",
+    re.MULTILINE,
+)
+
+
+def is_specification(head: bytes, name: str) -> bool:
+    """Whether an input declares an API (OpenAPI, Swagger, Postman, SDL, proto, descriptor set) instead of recording its calls."""
+    if name.lower().endswith((".proto", ".protoset", ".desc", ".graphql", ".graphqls", ".gql", ".sdl", ".yaml", ".yml")):
+        return True
+    start = head[:HEAD].removeprefix(b"\xef\xbb\xbf")
+    if re.match(rb'\s*\{\s*"log"\s*:', start):
+        return False  # a recording may well hold a specification that was fetched
+    return _SPECIFICATION.search(start) is not None and detect(start) not in ("access-log", "pcap", "mitmproxy", "otlp")
+
+
 def _json(start: bytes) -> str:
     if re.match(rb'\{\s*"log"\s*:', start):
         return "har"
