@@ -20,6 +20,8 @@ _SDL = regex(rb"^\s*(?:extend\s+)?(?:type|schema|interface|input|enum|union|scal
 _PROTO = regex(
     rb"^\s*(?:syntax\s*=|edition\s*=|package\s+[\w.]+\s*;|service\s+\w+\s*\{|import\s+(?:public\s+|weak\s+)?\")", MULTILINE
 )
+_BASE64_SET = regex(rb"C[g-v][A-Za-z0-9+/\s]{60,98}={0,2}\s*")
+"""How a FileDescriptorSet begins in base64: a line feed, and the length of its first file."""
 _SUFFIXES = {
     ".graphql": "graphql", ".graphqls": "graphql", ".gql": "graphql", ".sdl": "graphql", ".proto": "proto", ".pb": "proto",
     ".protoset": "proto", ".binpb": "proto", ".desc": "proto",
@@ -37,13 +39,14 @@ class Declared(Struct, frozen=True):
     faults: tuple[SpecFault, ...] = ()
     """What is wrong with it. What a fault concerns is left out, the rest is in `endpoints`."""
     descriptors: bytes = b""
-    """FileDescriptorSet of .proto files, for reading gRPC calls."""
+    """FileDescriptorSet, for reading gRPC calls."""
 
 
 def read_declared(data: bytes, name: str, service: str) -> Declared:
     """Reads a declaration. The kind is told by the content, and where that says nothing, by the end of the name.
 
-    Never raises for what is in the file: what is wrong is in `faults`.
+    Never raises for what is in the file: what is wrong is in `faults`. Of protobuf it takes descriptor sets, as they are or in base64;
+    `.proto` text is compiled before (`sources.proto_files`).
     """
     if len(data) > MAX_BYTES:
         said = f"the file has {len(data) / 1e6:,.1f} MB; {MAX_BYTES // 1_000_000} MB are the limit"
@@ -55,10 +58,8 @@ def read_declared(data: bytes, name: str, service: str) -> Declared:
             endpoints, descriptors = import_module("eastwall.learning.proto").declared_proto(data, name, service)
             return Declared("proto", _declared(endpoints, service), descriptors=descriptors)
         if kind == "graphql":
-            text = data.decode("utf-8-sig")
-            return Declared(
-                "graphql", _declared(import_module("eastwall.learning.graphql_sdl").declared_sdl(text, service), service)
-            )
+            endpoints, faults = import_module("eastwall.learning.graphql_sdl").declared(data.decode("utf-8-sig"), service)
+            return Declared("graphql", _declared(endpoints, service), faults)
         tree = read_tree(data, name)
         kind = _tree_kind(tree)
         if kind == "postman":
@@ -78,12 +79,12 @@ def read_declared(data: bytes, name: str, service: str) -> Declared:
 def _text_kind(data: bytes, name: str) -> str:
     """`proto`, `graphql`, or `tree` (JSON or YAML)."""
     head = data[:200_000]
-    if b"\0" in head[:4096] and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        return "proto"  # a FileDescriptorSet is binary
+    if head[:1] == b"\n" and not head[:64].isspace() and any(byte < 32 and byte not in b"\t\r\n" for byte in head[:4096]):
+        return "proto"  # a FileDescriptorSet is binary and begins with the tag of its first file
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if begin in (b"{", b"["):
         return "tree"
-    if begin == b"\n" or _PROTO.search(head):
+    if _PROTO.search(head) or _BASE64_SET.fullmatch(head[:100]):
         return "proto"
     for end, kind in _SUFFIXES.items():
         if name.lower().endswith(end):
