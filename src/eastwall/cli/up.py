@@ -86,6 +86,7 @@ def build_options(
     tls: Tls | None = None,
     upstream_ca: Path | None = None,
     collector: tuple[str, ...] = (),
+    kubernetes: str = "",
 ) -> Options:
     """The options of a Supervisor. Raises Failure."""
     host, port = parse_address(listen, "--listen")
@@ -124,7 +125,9 @@ def build_options(
     except ProxyError as error:
         raise Failure(str(error), USAGE) from None
     where = parse_address(console, "--console")
-    return Options(data=directory, proxy=proxy, console=where, policy=policy, mode=mode, collector=collector)
+    return Options(
+        data=directory, proxy=proxy, console=where, policy=policy, mode=mode, collector=collector, kubernetes=kubernetes
+    )
 
 
 def parse_receivers(given: dict[str, str | None], ask_token: bool) -> tuple[str, ...]:
@@ -190,6 +193,12 @@ def parse_receivers(given: dict[str, str | None], ask_token: bool) -> tuple[str,
     is_flag=True,
     help="Ask the senders of traces and logs for the token in DATA/secrets/ingest-token; beyond loopback they always are.",
 )
+@click.option(
+    "--kubernetes",
+    default="",
+    metavar="URL",
+    help="Know callers by the pods of this cluster's API server, e.g. of `kubectl proxy`; `in-cluster` inside of one.",
+)
 @json_option
 def up(
     upstreams: tuple[str, ...],
@@ -209,6 +218,7 @@ def up(
     otlp_http: str | None,
     als: str | None,
     ingest_token: bool,
+    kubernetes: str,
     as_json: bool,
 ) -> None:
     """Put Eastwall in front of services and stay until Ctrl-C.
@@ -219,7 +229,7 @@ def up(
     tls = parse_tls(certificate, key, client_ca)
     collector = parse_receivers({"--otlp": otlp, "--otlp-http": otlp_http, "--als": als}, ingest_token)
     options = build_options(
-        upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca, collector
+        upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca, collector, kubernetes
     )
     out = Console(stderr=as_json, highlight=False)
     supervisor = Supervisor(options, lambda text: out.print(f"[yellow]![/] {text}"))

@@ -39,6 +39,9 @@ VARIABLES: dict[str, Type] = {
         "strength": "text",
         "verified": "truth",
         "faults": "texts",
+        "agent": "text",
+        "human": "text",
+        "workload": "text",
     },
     "request": {"method": "text", "path": "text", "host": "text", "scheme": "text", "headers": "map", "size": "number"},
     "call": {"time": "time", "service": "text", "source": "text"},
@@ -100,6 +103,9 @@ _IDENTITY: dict[str, Callable[[Identity], Any]] = {
     "strength": lambda identity: identity.strength.name.lower(),
     "verified": lambda identity: identity.strength is Strength.VERIFIED,
     "faults": lambda identity: list(identity.faults),
+    "agent": attrgetter("agent"),
+    "human": attrgetter("human"),
+    "workload": attrgetter("workload"),
 }
 _GETTERS: dict[tuple[str, ...], Callable[[_Environment], Any]] = {
     ("path",): _path,

@@ -106,7 +106,7 @@ class Blueprint:
 
     def identities(self, kind: str = "") -> tuple[IdentityProfile, ...]:
         """Most calls first."""
-        return tuple(p for p in self._world.profiles if not kind or p.kind == kind)
+        return tuple(p for p in self._world.profiles if not kind or p.kind == kind or (kind == "agent" and p.agent))
 
     def identity(self, actor: str) -> IdentityProfile:
         """Raises LookupError."""

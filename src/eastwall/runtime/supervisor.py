@@ -49,6 +49,8 @@ class Options(Struct, frozen=True):
     """Mode given on the command line; None keeps what was set before (discover on a new data directory)."""
     collector: tuple[str, ...] = ()
     """Arguments of the receivers' process (`collector_main`); empty: there is none."""
+    kubernetes: str = ""
+    """API server whose pods are known as callers, or `in-cluster`; empty: none."""
 
 
 class _Child:
@@ -117,6 +119,8 @@ class Supervisor:
             command += ["--policy", str(self.options.policy)]
         if self.options.mode is not None:
             command += ["--mode", self.options.mode]
+        if self.options.kubernetes:
+            command += ["--kubernetes", self.options.kubernetes]
         return _Child("control", command, self.options.data.logs / "control.log")
 
     def _engines(self) -> list[_Child]:
