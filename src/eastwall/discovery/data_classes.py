@@ -16,16 +16,8 @@ from collections.abc import Mapping, Sequence
 
 from eastwall.discovery.data_names import people
 from eastwall.discovery.data_places import find_cookies, find_headers, find_path, find_query, find_text
-from eastwall.discovery.data_values import (
-    BUILTIN,
-    BY_NAME,
-    CLASSES,
-    MAX_HITS,
-    SENSITIVITY,
-    DataClasses,
-    Found,
-    compile_classes,
-)
+from eastwall.discovery.data_prefilter import BY_NAME, CLASSES, SENSITIVITY
+from eastwall.discovery.data_values import BUILTIN, MAX_HITS, DataClasses, Found, compile_classes
 from eastwall.discovery.redaction import REDACTED, STYLES, redact
 from eastwall.model.facts import DataHit
 from eastwall.model.operation import Operation

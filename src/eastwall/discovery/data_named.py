@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from re import IGNORECASE, Pattern
+from re import DOTALL, IGNORECASE, Pattern
 from re import compile as regex
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Named(NamedTuple):
     data_class: str
     label: str
     """Country or kind, shown before the masked value; may be empty."""
-    valid: Callable[[str], bool]
+    valid: Callable[[str], object]
     """Of the whole value without white space at its ends."""
     confidence: float
     numbers: bool = True
@@ -106,16 +106,22 @@ _DATE = regex(
     r"|(?:0?[1-9]|1[0-2])([-/.])(?:0?[1-9]|[12][0-9]|3[01])\2(?:18|19|20)[0-9]{2}"
     r"|[A-Z][a-z]{2,8}\.? [0-3]?[0-9](?:st|nd|rd|th)?,? (?:18|19|20)[0-9]{2}|(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 )
-_PERSON = regex(r"[^\W\d_](?:[^\W\d_]|[ .,'’`´·-])*\)?(?:[^\W\d_]|\.)?")
 _NOBODY = frozenset(
     "null none n/a na unknown anonymous undefined nil true false default test admin root guest string name".split()
+)
+_NO_VALUE = f"(?!(?i:{'|'.join(sorted(_NOBODY))})$)"
+# One expression each, without a function around it: these two are asked of many values in many bodies.
+_PERSON = regex(_NO_VALUE + r"[^\W\d_][^\d_@/\\<>{}\[\]|=#!?;:*\"+~$%&^\n\r\t]{1,79}")
+_ADDRESS_TEXT = regex(
+    _NO_VALUE + r"(?!0[xX]|[^ ]*://)(?:[^\W\d_][^\W\d_]{1,39}\.?|(?=.{2,250}$)(?=.*[^\W_])[^@\n]*[ ,\n][^@]*"
+    r"|[^\W\d_]{1,30}(?:['’.-]{1,2}[^\W\d_]{1,30}){1,5}\.?|[0-9A-Za-z][0-9A-Za-z/-]{1,9})",
+    DOTALL,
 )
 _COORDINATE = regex(r"[+-]?[0-9]{1,3}\.[0-9]{2,16}")
 _COORDINATES = regex(r"(?:(?:geo|GEO):)?[+-]?[0-9]{1,3}\.[0-9]{2,16}[,; ]{1,2}[+-]?[0-9]{1,3}\.[0-9]{2,16}")
 _DEGREES = regex("""[0-9]{1,3}°[ 0-9.'′"″]{0,16} ?[NSEWO]""")
 _TOKEN = regex(r"[A-Za-z0-9][A-Za-z0-9+/=_.~:-]{15,2047}")
 _LICENSE = regex(r"(?=(?:.*[0-9]){4})[0-9A-Za-z][0-9A-Za-z -]{3,22}[0-9A-Za-z]")
-_PLACE = regex(r"[^\W\d_][^\W\d_.'’ -]*(?:[ '’.-]{1,2}[^\W\d_]+){0,5}\.?|[0-9A-Za-z][0-9A-Za-z -/]{0,9}")
 
 
 def _is_phone(text: str) -> bool:
@@ -127,23 +133,6 @@ def _is_phone(text: str) -> bool:
 
 def _is_date(text: str) -> bool:
     return 6 <= len(text) <= 35 and _DATE.fullmatch(text) is not None
-
-
-def _is_person(text: str) -> bool:
-    return 2 <= len(text) <= 80 and _PERSON.fullmatch(text) is not None and text.count(" ") < 6 and text.lower() not in _NOBODY
-
-
-def _is_address(text: str) -> bool:
-    """Words and numbers; no link, mail address, network address, hash."""
-    if not 2 <= len(text) <= 250 or "@" in text or "://" in text or not any(map(str.isalnum, text)):
-        return False
-    if text[0] in "*xX•[${%<" and hidden(text):
-        return False
-    if text[:2] in ("0x", "0X"):
-        return False
-    if " " in text or "," in text or "\n" in text:
-        return True
-    return _PLACE.fullmatch(text) is not None and text.lower() not in _NOBODY
 
 
 def _is_coordinate(text: str) -> bool:
@@ -173,8 +162,8 @@ _WORDS = Named(
 )
 _MRN = Named("health-id", "MRN", _form("(?=(?:.*[0-9]){4})[A-Z]{0,6}[-:]?[0-9-]{4,14}", IGNORECASE), NAMED)
 _ACCOUNT = Named("bank-account", "", _number("[0-9]{6,17}"), NAMED)
-_PERSON_NAME = Named("person-name", "", _is_person, 0.8, numbers=False)
-_ADDRESS = Named("address", "", _is_address, 0.7)
+_PERSON_NAME = Named("person-name", "", _PERSON.fullmatch, 0.8, numbers=False)
+_ADDRESS = Named("address", "", _ADDRESS_TEXT.fullmatch, 0.7)
 _GEO = Named("geo", "", _is_coordinate, NAMED)
 
 # Evidence of a name -> what is tried, in this order; the first that agrees holds.

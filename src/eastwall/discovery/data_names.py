@@ -126,7 +126,7 @@ PERSONS = frozenset(
     "user users customer customers patient patients person persons people employee employees member members contact "
     "contacts guest guests passenger passengers traveler traveller student students recipient beneficiary cardholder holder owner buyer "
     "payer sender receiver author applicant subscriber resident citizen subject doctor physician kunde kunden benutzer patientin "
-    "mitarbeiter usuario cliente utilisateur spouse parent child insured driver tenant_contact manager assignee "
+    "mitarbeiter usuario cliente utilisateur spouse insured driver tenant_contact manager assignee "
     "profile".split()
 )
 """Objects under such a name are people, so that their `name` is a person's."""

@@ -1,4 +1,4 @@
-"""The search for sensitive values: a prefilter automaton over raw bytes, and a walk over the decoded tree that confirms and names the place.
+"""The search for sensitive values: a walk over the decoded tree that confirms what the prefilter suspects, and names the place.
 
 What is looked for is in `data_forms` (values whose form tells), `data_named` (values whose field's name tells) and `data_custom` (the user's
 own classes); the classes themselves are described in `data_classes`.
@@ -7,49 +7,28 @@ own classes); the classes themselves are described in `data_classes`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from re import Pattern
 from re import compile as regex
 from typing import Any, NamedTuple
 
-import hyperscan
 import msgspec
 
-from eastwall.discovery import automata, data_named, data_names
+from eastwall.discovery import data_named, data_names
 from eastwall.discovery.data_custom import Custom, compile_custom
-from eastwall.discovery.data_forms import FORMS, LONG, MARKED, MASKS, TRIGGERS, UNMARKED, WALLETS, mask_tail
+from eastwall.discovery.data_forms import FORMS, MASKS, mask_tail
 from eastwall.discovery.data_labels import MAX_TEXT, labelled
 from eastwall.discovery.data_named import Named
+from eastwall.discovery.data_prefilter import CLASSES
+from eastwall.discovery.data_prefilter import SENSITIVITY as SENSITIVITY
+from eastwall.discovery.data_prefilter import Automaton as Automaton
+from eastwall.discovery.data_prefilter import automaton as automaton
+from eastwall.discovery.data_prefilter import restore_automaton as restore_automaton
 from eastwall.discovery.objects import ENVELOPES, generated
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import CustomDataClass
 
-SENSITIVITY: dict[str, str] = {
-    "pan": "critical",
-    "ssn": "critical",
-    "national-id": "high",
-    "iban": "high",
-    "bank-account": "high",
-    "passport": "high",
-    "driver-license": "high",
-    "health-id": "critical",
-    "diagnosis": "critical",
-    "date-of-birth": "medium",
-    "person-name": "low",
-    "address": "medium",
-    "geo": "medium",
-    "email": "medium",
-    "phone": "medium",
-    "ip-address": "low",
-    "crypto-wallet": "medium",
-    "credential": "critical",
-    "secret": "critical",
-}
-"""Built-in class -> `low`, `medium`, `high`, `critical`."""
-CLASSES = tuple(SENSITIVITY)
-BY_NAME = frozenset({"person-name", "address", "geo", "date-of-birth"})
-"""Classes that no value shows by itself, only its field's name, and that many bodies hold."""
 MAX_HITS = 200
 """Distinct (class, place) reported for one message."""
 MAX_DEPTH = 64
@@ -106,7 +85,7 @@ class Span(NamedTuple):
 class Entry:
     """What a field's name says, worked out once for all objects with the same keys at the same place."""
 
-    __slots__ = ("barred", "custom", "first", "inside", "is_value", "key", "last", "only", "place", "telling")
+    __slots__ = ("barred", "custom", "first", "hit", "inside", "is_value", "key", "last", "only", "place", "telling")
 
     def __init__(
         self,
@@ -136,133 +115,10 @@ class Entry:
         self.telling = bool(first or last or custom)
         self.only = last[0] if len(last) == 1 and not first and not custom else None
         """The one thing that is tried, where it is one."""
+        self.hit = (self.only.data_class, place) if self.only is not None else ("", "")
 
 
 NAMELESS = Entry()
-
-
-class Automaton:
-    """The compiled prefilter, in three databases: what is marked and what names say; the forms that read every byte; wallets. The last two
-    are asked only when their triggers in the first one hit. A scan lets go of the interpreter lock: each takes a scratch of its own."""
-
-    def __init__(self, saved: bytes = b"") -> None:
-        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit."""
-        sources = _sources()
-        self._mark = automata.fingerprint([b"\0".join(pattern for _, pattern in some) for some in sources])
-        kept = automata.restore(saved, self._mark) if saved else None
-        self.databases = kept[1] if kept else tuple(_built(some, _kinds(sources)) for some in sources)
-        self._scans = [database.scan for database in self.databases]
-        self._scratch = [database.scratch for database in self.databases]
-        self._free: list[list[Any]] = [[one.clone()] for one in self._scratch]
-        self._scan, self._ready = self._scans[0], self._free[0]
-        self.kinds = _kinds(sources)
-        """What the numbers of `hits` mean: a class, an evidence (`@birth`), or (`1`, `2`) that another database is to be asked."""
-        self._sets: dict[int, frozenset[str]] = {0: _NOTHING}
-        self._bits = tuple(_bits_of(kind) for kind in self.kinds)
-
-    def save(self) -> bytes:
-        """For the next process's `restore_automaton`."""
-        return automata.save(self._mark, (), self.databases)
-
-    def hits(self, data: bytes, which: int = 0) -> list[int]:
-        """Numbers of the kinds that a database finds, each once."""
-        free = self._free[which]
-        scratch = free.pop() if free else self._scratch[which].clone()
-        hits: list[int] = []
-        try:
-            self._scans[which](data, _hit, 0, hits, scratch)
-        finally:
-            free.append(scratch)
-        return hits
-
-    def classes(self, data: bytes) -> frozenset[str]:
-        """Classes that may be in `data`; empty for clean data."""
-        hits: list[int] = []
-        free = self._ready
-        try:
-            scratch = free.pop()
-        except IndexError:  # another thread took it
-            scratch = self._scratch[0].clone()
-        try:
-            self._scan(data, _hit, 0, hits, scratch)
-        finally:
-            free.append(scratch)
-        return self._classes(hits, data) if hits else _NOTHING
-
-    def _classes(self, hits: list[int], data: bytes) -> frozenset[str]:
-        bits, table = 0, self._bits
-        for kind in hits:
-            bits |= table[kind]
-        for which in (1, 2):
-            if bits & _ASKS[which]:
-                bits &= ~_ASKS[which]
-                for kind in self.hits(data, which):
-                    bits |= table[kind]
-        found = self._sets.get(bits)
-        if found is None:
-            if len(self._sets) > 5_000:
-                self._sets.clear()
-            found = self._sets[bits] = frozenset(name for at, name in enumerate(CLASSES) if bits >> at & 1)
-        return found
-
-
-_NOTHING: frozenset[str] = frozenset()
-
-
-def _hit(kind: int, start: int, end: int, flags: int, hits: Any) -> None:
-    hits.append(kind)
-
-
-_ASKS = {1: 1 << len(CLASSES), 2: 2 << len(CLASSES)}
-
-
-def _kinds(sources: Iterable[Sequence[tuple[str, bytes]]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind for some in sources for kind, _ in some))
-
-
-def _built(some: Sequence[tuple[str, bytes]], kinds: tuple[str, ...]) -> Any:
-    # Patterns of one kind share a number, and so one call back.
-    flags = [hyperscan.HS_FLAG_SINGLEMATCH] * len(some)
-    return automata.build([pattern for _, pattern in some], flags, [kinds.index(kind) for kind, _ in some])
-
-
-def _bits_of(kind: str) -> int:
-    return _ASKS[int(kind)] if kind.isdigit() else sum(1 << CLASSES.index(name) for name in _suspects(kind))
-
-
-def _sources() -> tuple[Sequence[tuple[str, bytes]], ...]:
-    """(class or evidence, pattern) of the databases."""
-    people = "|".join(sorted(data_names.PERSONS | {"name", "names"}))
-    within = rf'(?i)(?:{people})[^A-Za-z"]{{0,8}}"[ \t\r\n]{{0,16}}:[ \t\r\n]{{0,16}}[\[{{]'.encode()
-    names = [(f"@{kind}", pattern) for kind, pattern in data_names.prefilter() if _suspects(f"@{kind}")]
-    triggers = [("1", pattern) for pattern in TRIGGERS]
-    return [*MARKED, *triggers, ("2", LONG), *names, ("within", within)], UNMARKED, WALLETS
-
-
-def _suspects(kind: str) -> frozenset[str]:
-    """Classes that are worth looking for where a kind hit."""
-    if kind == "within":
-        return frozenset({"person-name"})
-    if not kind.startswith("@"):
-        return frozenset({kind})
-    found = data_named.CLASSES_OF.get(kind[1:], frozenset())
-    # What is a person's makes the `name` beside it a person's.
-    return found | {"person-name"} if kind[1:] in data_named.PERSONAL else found
-
-
-_automaton: list[Automaton] = []
-
-
-def automaton() -> Automaton:
-    """Compiled at first use, not at import: commands that inspect nothing do not pay for it."""
-    if not _automaton:
-        _automaton.append(Automaton())
-    return _automaton[0]
-
-
-def restore_automaton(saved: bytes) -> None:
-    """Make the automaton of this process of what `Automaton.save` gave an earlier one."""
-    _automaton[:] = [Automaton(saved)]
 
 
 class DataClasses:
@@ -513,19 +369,32 @@ class Search:
         keys = tuple(node)
         plan = self.plans.get((place, inside, keys)) or self.plan(place, inside, keys, entry.key if entry is not None else "")
         for one, item in zip(plan, node.values(), strict=True):
+            if one.is_value:
+                self.value(one.key, one.place, NAMELESS, found)
             kind = type(item)
             if kind is str:
-                if one.telling or (
-                    (letters or not item.isalpha()) and (gate(item) is not None or (labels and _may_be_labelled(item)))
-                ):
-                    self.value(item, one.place, one, found)
+                only = one.only
+                if letters or not item.isalpha():
+                    if gate(item) is not None:
+                        self.value(item, one.place, one, found)
+                        continue
+                    if only is None:
+                        if one.telling or (labels and _may_be_labelled(item)):
+                            self.value(item, one.place, one, found)
+                        continue
+                elif only is None:
+                    if one.telling:
+                        self.value(item, one.place, one, found)
+                    continue
+                # The value of a field with a telling name, in which nothing else can be.
+                if one.hit not in found and only.valid(item) and len(found) < MAX_HITS:
+                    masked = MASKS.get(only.data_class, mask_tail)(item)
+                    found[one.hit] = (f"{only.label} {masked}" if only.label else masked, only.confidence)
             elif kind is dict or kind is list:
                 if item:
                     self.walk(item, one.place, one.inside, found, depth + 1, one)
             elif (kind is int or kind is float) and (one.telling or (self.numeric and kind is int)):
                 self.value(item, one.place, one, found)
-            if one.is_value:
-                self.value(one.key, one.place, NAMELESS, found)
 
 
 def _may_be_labelled(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from eastwall.discovery.data_values import CLASSES
+from eastwall.discovery.data_prefilter import CLASSES
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope

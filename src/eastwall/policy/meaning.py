@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from eastwall.discovery.data_custom import problems
-from eastwall.discovery.data_values import CLASSES
+from eastwall.discovery.data_prefilter import CLASSES
 from eastwall.policy import conditions
 from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (

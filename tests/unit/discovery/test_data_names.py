@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.discovery.data_names import EVIDENCE, MAX_NAME, canonical, context, evidence, people
-from eastwall.discovery.data_values import _suspects, automaton
+from eastwall.discovery.data_prefilter import _suspects, automaton
 
 
 @pytest.mark.parametrize(
