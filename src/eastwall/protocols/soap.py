@@ -14,6 +14,7 @@ from eastwall.protocols.multipart import parameters_of
 from eastwall.protocols.reading import Reading, label
 
 ENVELOPES = frozenset(("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"))
+_SPACES = tuple(space.encode() for space in sorted(ENVELOPES))
 _LOOKED_AT = 200
 """Elements in which the body's first child is looked for: headers come before it."""
 
@@ -21,18 +22,27 @@ _LOOKED_AT = 200
 def read_request(operation: Operation, headers: dict[str, str], content_type: str) -> Reading | None:
     """What is asked of a SOAP service, None when it is none. A header alone makes no SOAP of a body that is something else."""
     kind = operation.body_kind
-    bundle = content_type[:17].lower() == "multipart/related"
+    action = _action(headers, content_type)
+    first = ""
     if kind == "xml":
-        if not is_envelope(operation.body) or not (elements := _elements(operation)):
+        if not is_envelope(operation.body):
             return None
-        first = next((f"{{{space}}}{local}" if space else local for space, local in elements[1:]), "")
-    elif bundle and ("soapaction" in headers or "soap" in content_type.lower()):
-        first = ""  # MTOM, SOAP with attachments: the envelope is one of the parts
-    elif kind == "text" and ("soapaction" in headers or "soap+xml" in content_type.lower()):
-        first = ""  # an envelope that could not be read, or was refused
-    else:
+        # With an action the names of the elements are not needed, and the sight of the namespace will do.
+        raw = operation.raw_body
+        if not action or b"Envelope" not in raw or not any(space in raw for space in _SPACES):
+            elements = _elements(operation)
+            if not elements:
+                return None
+            first = next((f"{{{space}}}{local}" if space else local for space, local in elements[1:]), "")
+    elif not _unread(kind, headers, content_type.lower()):
         return None
-    return Reading("soap", label(_action(headers, content_type) or first))
+    return Reading("soap", label(action or first))
+
+
+def _unread(kind: str, headers: dict[str, str], content_type: str) -> bool:
+    """Whether there is an envelope that was not read: one of the parts (MTOM, SOAP with attachments), or text that was refused."""
+    said = "soapaction" in headers or "soap" in content_type
+    return said and (kind == "text" or content_type[:17] == "multipart/related")
 
 
 def is_envelope(tree: Any) -> bool:
