@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+from zlib import crc32
 
 from eastwall.learning.link_counts import MICRO, Tally, Target
 
@@ -33,14 +34,17 @@ MAX_AFTER = 24
 """Calls that begin while an event lasts and are looked at."""
 MAX_EVENTS = 2_000
 """Events per target and slice; the first ones count."""
-CHANCES = 150_000
-"""Pairs of a target and a candidate whose chance is worked out per slice, about; where there are more, of each pool the candidates ..."""
-LEAST_CHANCES = 20
-"""... that cover most time are, but at least so many, and all that an event lay within."""
+CHANCES = 5
+"""Pairs of a target and a candidate whose chance is worked out per slice, for each of its calls, ..."""
+LEAST_CHANCES = 20_000
+"""... and so many in any case. Where there are more pairs, some targets are left out of the slice."""
 LONGEST = SLICE / 2
 """Longer calls (streams) are no candidates for timing: nearly everything lies within them."""
 INTERVALS = (1.0, 5.0, 30.0)
 """Widths for the jitter; the first that is at least eight times the candidate's usual length."""
+
+Pool = tuple[str, str]
+"""Calls among which causes are looked for: (`service`, name), (`actor`, name) or (`any`, ``). Targets: (operation, how its caller is known)."""
 
 
 class Call(NamedTuple):
@@ -146,10 +150,6 @@ class _Cover:
             self.starts.append(start)
             self.ends.append(end)
 
-    def total(self) -> float:
-        """Seconds that are covered."""
-        return sum(self.ends) - sum(self.starts)
-
     def width(self) -> float:
         usual = sorted(self.lengths)[len(self.lengths) // 2]
         return next((width for width in INTERVALS if width >= 8 * usual), INTERVALS[-1])
@@ -171,17 +171,23 @@ def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -
     if len(services) < 2:
         return
     passed_on = _passed_on(calls)
-    pools: dict[tuple[str, str], dict[str, _Cover]] = {}
-    events: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
+    pools: dict[Pool, dict[str, _Cover]] = {}
+    events: dict[Pool, dict[Pool, list[float]]] = {}
     """Target -> pool -> starts."""
-    last: dict[tuple[str, str], tuple[int, ...]] = {}
-    open_calls: dict[tuple[str, str], list[int]] = {}
+    last: dict[Pool, tuple[int, ...]] = {}
+    open_calls: dict[Pool, list[int]] = {}
     """Pool -> its calls that may still be open, the latest begun last."""
-    asked = {_pool(call, services, passed_on)[0] for at, call in enumerate(calls) if at not in explained}
+    sought: list[tuple[Pool, Pool] | None] = []
+    """For each call its target and the pool in which its cause is looked for; None for those that a trace explains."""
     for at, call in enumerate(calls):
-        if at not in explained:
-            key, how = _pool(call, services, passed_on)
-            target = (call.operation, how)
+        key, how = _pool(call, services, passed_on)
+        sought.append(None if at in explained else ((call.operation, how), key))
+    looked = _within_budget(calls, sought, base)
+    asked = {key for _, key in looked}
+    for at, call in enumerate(calls):
+        pair = sought[at]
+        if pair is not None and pair in looked:
+            target, key = pair
             now = open_calls[key] = [o for o in open_calls.get(key, ()) if calls[o].end >= call.start - TOLERANCE]
             within = [other for other in now if _inside(call, calls[other]) and _of_pool(call, calls[other], key)]
             lying = tuple(sorted(within))
@@ -208,13 +214,36 @@ def _timing(calls: list[Call], base: float, explained: set[int], tally: Tally) -
     _chances(events, pools, calls, tally)
 
 
+def _within_budget(calls: list[Call], sought: Iterable[tuple[Pool, Pool] | None], base: float) -> set[tuple[Pool, Pool]]:
+    """The pairs of a target and a pool that are looked at: all, or so many, by lot, that working out their chances stays cheap.
+
+    Whole pairs are left out, with events, coincidences and chances alike, so that nothing is distorted. The lot is a hash: whoever
+    judges the same slice draws the same.
+    """
+    operations: dict[Pool, set[str]] = {}
+    for call in calls:
+        for key in (("service", call.service), ("actor", call.actor), ("any", "")):
+            operations.setdefault(key, set()).add(call.operation)
+    pairs = {pair for pair in sought if pair is not None}
+    left = max(LEAST_CHANCES, CHANCES * len(calls))
+    if sum(len(operations.get(key, ())) for _, key in pairs) <= left:
+        return pairs
+    found = set()
+    for pair in sorted(pairs, key=lambda pair: (crc32(repr((base, pair)).encode("utf-8", "surrogatepass")), pair)):
+        left -= len(operations.get(pair[1], ())) + 1
+        if left < 0:
+            break
+        found.add(pair)
+    return found
+
+
 def _passed_on(calls: Iterable[Call]) -> set[str]:
     """Actors that call more than one service: their identity may have been passed on from one to the other."""
     first: dict[str, str] = {}
     return {call.actor for call in calls if call.actor and first.setdefault(call.actor, call.service) != call.service}
 
 
-def _pool(call: Call, services: set[str], passed_on: set[str]) -> tuple[tuple[str, str], str]:
+def _pool(call: Call, services: set[str], passed_on: set[str]) -> tuple[Pool, str]:
     """The pool of calls in which this one's cause is looked for, and how its caller is known."""
     if call.caller in services and call.caller != call.service:
         return ("service", call.caller), "service:" + call.caller
@@ -223,7 +252,7 @@ def _pool(call: Call, services: set[str], passed_on: set[str]) -> tuple[tuple[st
     return ("any", ""), "any:" + call.caller
 
 
-def _of_pool(call: Call, other: Call, pool: tuple[str, str]) -> bool:
+def _of_pool(call: Call, other: Call, pool: Pool) -> bool:
     """Whether another call may be this one's cause, but for its time."""
     if other.service == call.service:
         return False
@@ -245,7 +274,7 @@ def _begun_within(calls: list[Call], at: int) -> list[int]:
     return found
 
 
-def _event(tally: Tally, target: tuple[str, str], within: list[str], time: float) -> None:
+def _event(tally: Tally, target: Pool, within: list[str], time: float) -> None:
     counts = tally.targets.get(target)
     if counts is None:
         counts = tally.targets[target] = Target()
@@ -258,34 +287,26 @@ def _event(tally: Tally, target: tuple[str, str], within: list[str], time: float
 
 
 def _chances(
-    events: Mapping[tuple[str, str], Mapping[tuple[str, str], list[float]]],
-    pools: Mapping[tuple[str, str], Mapping[str, _Cover]],
+    events: Mapping[Pool, Mapping[Pool, list[float]]],
+    pools: Mapping[Pool, Mapping[str, _Cover]],
     calls: list[Call],
     tally: Tally,
 ) -> None:
     home = {call.operation: call.service for call in calls}
-    shares: dict[tuple[tuple[str, str], str], tuple[float, dict[int, float]]] = {}
-    most = max(LEAST_CHANCES, CHANCES // max(1, sum(map(len, events.values()))))
-    widest = {
-        key: frozenset(sorted(pool, key=lambda name: (-pool[name].total(), name))[:most]) if len(pool) > most else None
-        for key, pool in pools.items()
-    }
+    shares: dict[tuple[Pool, str], tuple[float, dict[int, float]]] = {}
     for target, by_pool in events.items():
         counts = tally.targets.get(target)
         if counts is None:
             continue
         service = home[target[0]]
-        within = {name for names in counts.sets for name in names}
         for key, starts in by_pool.items():
             pool = pools.get(key, {})
-            chosen = widest.get(key)
             binned = {width: Counter(int(start // width) for start in starts) for width in INTERVALS}
-            for operation in pool if chosen is None else chosen | (within & pool.keys()):
+            for operation, cover in pool.items():
                 if home[operation] == service:
                     continue
                 known = shares.get((key, operation))
                 if known is None:
-                    cover = pool[operation]
                     width = cover.width()
                     known = shares[(key, operation)] = (width, cover.shares(width))
                 width, covered = known

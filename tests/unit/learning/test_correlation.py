@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eastwall.learning import correlation
+from eastwall.learning import coincidences, correlation
 from eastwall.learning.coincidences import SLICE
 from eastwall.learning.correlation import Correlation
 from eastwall.learning.link_counts import MOST, Link, evidence
@@ -138,6 +139,40 @@ def test_calls_that_come_together_do_not_lead_to_each_other(seed: int, known_by:
                 )
             )
     assert folded(rows).links() == ()
+
+
+@pytest.mark.parametrize("known_by", ["any", "caller", "actor"])
+def test_independent_calls_do_not_lead_to_each_other_in_the_long_run(known_by: str) -> None:
+    """Hours of load that swings: coincidences add up, and so must what is expected of chance."""
+    rng = random.Random(8)
+    rows: list[Row] = []
+    time = 1000.0
+    while time < 1000 + 4_000:
+        time += rng.expovariate(3 * (1.2 + math.sin(time / 40)))
+        number = rng.randrange(12)
+        service, caller = f"s{number % 4}", f"s{rng.randrange(4)}"
+        rows.append(
+            row(
+                time,
+                rng.uniform(0.01, 0.3),
+                f"{service}/{number}",
+                caller=caller if known_by == "caller" and caller != service else "",
+                actor=f"user:{rng.randrange(8)}" if known_by == "actor" else "",
+                client=f"{rng.random()}",
+            )
+        )
+    assert len(rows) > 10_000
+    assert folded(rows).links() == ()
+
+
+def test_targets_are_drawn_by_lot_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over many slices what leads to what is found nevertheless, and nothing else."""
+    monkeypatch.setattr(coincidences, "CHANCES", 0)
+    monkeypatch.setattr(coincidences, "LEAST_CHANCES", 100)
+    rows = shop(random.Random(2), "caller", 10, seconds=600)
+    assert pairs(folded(rows).links()) == TRUTH
+    random.Random(1).shuffle(rows)
+    assert pairs(folded(sorted(rows)).links()) == TRUTH
 
 
 def test_the_same_client_is_not_a_service_behind() -> None:
