@@ -168,7 +168,7 @@ def test_independent_calls_do_not_lead_to_each_other_in_the_long_run(known_by: s
 def test_targets_are_drawn_by_lot_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over many slices what leads to what is found nevertheless, and nothing else."""
     monkeypatch.setattr(coincidences, "CHANCES", 0)
-    monkeypatch.setattr(coincidences, "LEAST_CHANCES", 100)
+    monkeypatch.setattr(coincidences, "LEAST_CHANCES", 200)
     rows = shop(random.Random(2), "caller", 10, seconds=600)
     assert pairs(folded(rows).links()) == TRUTH
     random.Random(1).shuffle(rows)
