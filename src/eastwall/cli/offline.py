@@ -24,21 +24,24 @@ MAX_LINE = 64 << 20
 """Bytes of one line of input; a longer one is refused, not read."""
 
 
-@click.command(short_help="Find API templates in a HAR file or a list of calls.")
+@click.command(short_help="Find API templates in recorded traffic.")
 @click.argument("file", type=click.Path(allow_dash=True))
 @json_option
 def discover(file: str, as_json: bool) -> None:
-    """Find API templates in FILE (or `-`): a HAR file, or lines `METHOD URL [STATUS]`."""
+    """Find API templates in FILE (or `-`): any recording that `import` reads, or lines `METHOD URL [STATUS]`."""
     from eastwall.discovery.templates import templates_of
-    from eastwall.sources.reading import SourceError, read
+    from eastwall.sources.reading import Skipped, SourceError, read
 
+    skipped = Skipped()
     try:
         with click.open_file(file, "rb") as stream:
-            found = templates_of(read(stream, "standard input" if file == "-" else file))
+            found = templates_of(read(stream, "standard input" if file == "-" else file, skipped=skipped))
     except SourceError as error:
         raise Failure(str(error), USAGE) from None
     except OSError as error:
         raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
+    for reason, count in skipped.counts.most_common():
+        click.echo(f"eastwall: left out {count:,} {reason}, first {skipped.first[reason]}", err=True)
     if as_json:
         print_json(found)
         return

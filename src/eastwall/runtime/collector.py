@@ -30,6 +30,7 @@ from msgspec import Struct
 from eastwall.runtime.importing import Importer
 from eastwall.sources import envoy_als, otlp
 from eastwall.sources.observed import ObservedCall
+from eastwall.sources.otlp_spans import spans_of, spans_of_json, traces_from_bytes
 
 log = logging.getLogger("eastwall.collector")
 
@@ -77,7 +78,7 @@ class Collector:
         self._token = token.encode()
         self._state = state
         self._join = otlp.Join(importer.skipped)
-        self._traces = otlp.traces_from_bytes("otlp")
+        self._traces = traces_from_bytes("otlp")
         self.refused: Counter[str] = Counter()
         """Messages that were not taken, by reason."""
         self._next_state = 0.0
@@ -180,7 +181,7 @@ class Collector:
             self.refused["full"] += 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "records cannot be written fast enough; come again")
         try:
-            spans = otlp.spans_of(self._traces(request))
+            spans = spans_of(self._traces(request))
             await self.take(self._join.add(spans))
         except ValueError:
             self.refused["malformed"] += 1
@@ -261,7 +262,7 @@ class Collector:
                     body = stream.read(MAX_MESSAGE + 1)
                 if len(body) > MAX_MESSAGE:
                     return 413, "too large"
-            spans = otlp.spans_of_json(body) if kind == "application/json" else otlp.spans_of(self._traces(body))
+            spans = spans_of_json(body) if kind == "application/json" else spans_of(self._traces(body))
             await self.take(self._join.add(spans))
         except (ValueError, OSError, EOFError):
             return 400, "malformed"

@@ -11,16 +11,15 @@ plain port, a truncated line) are counted by reason.
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from collections.abc import Iterator
 from typing import IO
 
 from eastwall.sources.access_log_json import json_call
 from eastwall.sources.har import seconds
-from eastwall.sources.observed import ObservedCall, Skipped, SourceError, service_of
+from eastwall.sources.log_call import NotACall, clf_time, made, split_address, unescape, whole_number
+from eastwall.sources.observed import ObservedCall, Skipped, SourceError
 from eastwall.sources.text_lines import numbered
 
-ORIGIN = "access-log"
 MAX_LINE = 64 << 10
 
 _QUOTED = r'"((?:[^"\\]|\\.)*+)"'
@@ -46,19 +45,11 @@ _ALB = re.compile(
     r"(\d+|-) (\d+|-) " + _QUOTED + " " + _QUOTED + "(.*)",
     re.DOTALL,
 )
-_REQUEST = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}) (\S.*?)(?: (HTTP/\d(?:\.\d)?))?", re.DOTALL)
 _SECONDS = re.compile(r'\b(?:rt|request_time)[=:]"?([0-9]{1,9}(?:\.[0-9]+)?)|^ "?[^ "=]*"? ?([0-9]{1,9}\.[0-9]{3})\b')
 _MILLISECONDS = re.compile(r" ([0-9]{1,12})ms\s*$")
 _HOST = re.compile(r'\b(?:host|vhost|authority)[=:]"?([^\s",]{1,255})')
 _TRACE = re.compile(r"\b[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\b")
 _TRACED = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})")
-_ESCAPE = re.compile(r'\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(["\\/abfnrtv]))')
-_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_MONTHS = {m: n for n, m in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
-
-
-class NotACall(ValueError):
-    """A line that is none; the text is the reason under which it is counted."""
 
 
 def read(stream: IO[bytes], name: str, head: bytes = b"", skipped: Skipped | None = None) -> Iterator[ObservedCall]:
@@ -139,7 +130,7 @@ def _common(found: re.Match[str]) -> ObservedCall:
         time=clf_time(when),
         duration_us=duration,
         request_headers=headers,
-        response_bytes=number(size),
+        response_bytes=whole_number(size),
         # Apache logs a host name where it looks names up: not an address, so nobody's.
         peer_address=address if address[:1].isdigit() or ":" in address else "",
         user=_plain(user),
@@ -159,10 +150,10 @@ def _envoy(found: re.Match[str]) -> ObservedCall:
         "" if authority == "-" else authority,
         status=int(status),
         time=seconds(when),
-        duration_us=number(took) * 1000,
+        duration_us=whole_number(took) * 1000,
         request_headers={} if agent == "-" else {"user-agent": agent},
-        request_bytes=number(received),
-        response_bytes=number(sent),
+        request_bytes=whole_number(received),
+        response_bytes=whole_number(sent),
         peer_address=address,
         peer_port=port,
     )
@@ -186,61 +177,13 @@ def _alb(found: re.Match[str]) -> ObservedCall:
         time=end - duration / 1e6 if end else 0.0,
         duration_us=duration,
         request_headers=_headers(None, agent),
-        request_bytes=number(received),
-        response_bytes=number(sent),
+        request_bytes=whole_number(received),
+        response_bytes=whole_number(sent),
         peer_address=address.strip("[]"),
         peer_port=int(port[:5]),
         tls=kind in ("https", "h2", "grpcs", "wss"),
         trace=root[1] + root[2] if root else "",
     )
-
-
-def made(request: str, host: str, *, status: int | None, scheme: str = "http", **known: object) -> ObservedCall:
-    """The call of a request line (`GET /path HTTP/1.1`), as a log has it. Raises NotACall."""
-    if "\\" in request:
-        request = unescape(request)
-    found = _REQUEST.fullmatch(request)
-    if found is None:
-        raise NotACall("no-request" if request in ("-", "") else "not-http")
-    if status is not None and not (status == 0 or 100 <= status <= 599):
-        # nginx logs 000 for a client that went away before anything was said.
-        status = 0
-    return assembled(found[1].upper(), found[2], host, scheme, status=status, **known)
-
-
-def assembled(method: str, target: str, host: str, scheme: str, **known: object) -> ObservedCall:
-    """The call to a request target, which may be absolute. Raises NotACall."""
-    url, service = target, "default"
-    if target[:1] == "/":
-        service = _service(scheme, host)
-        if service != "default":
-            url = f"{scheme}://{service}{target}"
-    elif target == "*" or method == "CONNECT":
-        raise NotACall("no-path")
-    else:
-        try:
-            service = service_of(target)
-        except ValueError:
-            raise NotACall("not-http") from None
-    known.setdefault("origin", ORIGIN)
-    return ObservedCall(method=method, url=url, service=service, **known)  # type: ignore[arg-type]
-
-
-_services: dict[tuple[str, str], str] = {}
-_HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252})(?::\d{1,5})?|\[[0-9a-f:.]{2,45}\](?::\d{1,5})?")
-
-
-def _service(scheme: str, host: str) -> str:
-    """Service of a Host header; `default` for none, and for what cannot be one (scanners send anything)."""
-    found = _services.get((scheme, host))
-    if found is None:
-        name = host.lower()
-        name = name.removesuffix(":443" if scheme == "https" else ":80")
-        found = name if _HOST_NAME.fullmatch(name) else "default"
-        if len(_services) > 1_000:
-            _services.clear()
-        _services[scheme, host] = found
-    return found
 
 
 def _headers(referer: str | None, agent: str | None) -> dict[str, str]:
@@ -256,52 +199,3 @@ def _plain(text: str) -> str:
     if text == "-":
         return ""
     return unescape(text) if "\\" in text else text
-
-
-def number(text: str) -> int:
-    return int(text) if text.isdigit() and len(text) < 16 else 0
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """`10.0.0.1:80`, `[::1]:80` or a bare address; ("", 0) for anything else."""
-    host, _, port = text.rpartition(":")
-    if host and port.isdigit() and (":" not in host or host[0] == "["):
-        return host.strip("[]"), min(int(port[:6]), 65_535)
-    return (text.strip("[]"), 0) if text[:1].isdigit() or ":" in text else ("", 0)
-
-
-def unescape(text: str) -> str:
-    """Undo `\\xHH`, `\\uHHHH` and the escapes by letter. Bytes that are UTF-8 together become its characters."""
-
-    def one(found: re.Match[str]) -> str:
-        if found[1]:
-            return chr(int(found[1], 16))
-        if found[2]:
-            return chr(int(found[2], 16))
-        return _LETTERS.get(found[3], found[3])
-
-    plain = _ESCAPE.sub(one, text)
-    try:
-        return plain.encode("latin-1").decode()
-    except UnicodeError:
-        return plain
-
-
-_clf: dict[str, float] = {}
-
-
-def clf_time(text: str) -> float:
-    """Unix seconds of `22/Nov/2026:14:00:01 +0000`; 0.0 when it is no time."""
-    found = _clf.get(text)
-    if found is None:
-        try:
-            day, month, year = int(text[:2]), _MONTHS[text[3:6].title()], int(text[7:11])
-            offset = int(text[22:24]) * 3600 + int(text[24:26]) * 60
-            moment = timegm((year, month, day, int(text[12:14]), int(text[15:17]), int(text[18:20])))
-            found = float(moment - offset if text[21] == "+" else moment + offset)
-        except (ValueError, KeyError, OverflowError):
-            found = 0.0
-        if len(_clf) > 1_000:
-            _clf.clear()
-        _clf[text] = found
-    return found

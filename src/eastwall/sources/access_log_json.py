@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from eastwall.sources import access_log
 from eastwall.sources.har import seconds
+from eastwall.sources.log_call import assembled, clf_time, made, split_address, whole_number
 from eastwall.sources.observed import ObservedCall, join_headers, trace_context
 
 _NAMES = {
@@ -104,7 +104,7 @@ def _made(known: dict[str, Any], duration_name: str, headers: dict[str, str], an
         if field in text:
             headers.setdefault(header, text[field])
     trace, parent = trace_context(headers)
-    address, port = access_log.split_address(text.get("peer", "").partition(",")[0].strip())
+    address, port = split_address(text.get("peer", "").partition(",")[0].strip())
     fields: dict[str, Any] = {
         "status": _status(known.get("status")),
         "time": _time(known.get("time")),
@@ -131,10 +131,10 @@ def _made(known: dict[str, Any], duration_name: str, headers: dict[str, str], an
             raise ValueError("no-request")
         if not method.isascii() or not method[:1].isalpha() or len(method) > 32:
             raise ValueError("not-http")
-        return access_log.assembled(method.upper(), target, host, scheme, **fields)
+        return assembled(method.upper(), target, host, scheme, **fields)
     if "line" in text:
         status = fields.pop("status")
-        return access_log.made(text["line"], host, status=status, scheme=scheme, **fields)
+        return made(text["line"], host, status=status, scheme=scheme, **fields)
     raise ValueError("json-without-request")
 
 
@@ -148,13 +148,13 @@ def _status(given: Any) -> int | None:
 
 def _size(given: Any) -> int:
     if isinstance(given, str):
-        return access_log.number(given)
+        return whole_number(given)
     return int(given) if isinstance(given, (int, float)) and 0 < given < 1 << 50 else 0
 
 
 def _time(given: Any) -> float:
     if isinstance(given, str):
-        found = seconds(given) or access_log.clf_time(given)
+        found = seconds(given) or clf_time(given)
         if found:
             return found
         try:

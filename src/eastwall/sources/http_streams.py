@@ -15,7 +15,7 @@ from typing import Any
 import h11
 
 from eastwall.model.call import BodyState
-from eastwall.sources.access_log import assembled
+from eastwall.sources.log_call import assembled
 from eastwall.sources.observed import MAX_KEPT_BODY, ObservedCall, Skipped, join_headers, trace_context
 
 ORIGIN = "pcap"

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from eastwall.sources.observed import ObservedCall, Skipped, SourceError, join_headers, shown
+from eastwall.sources.otlp_spans import CLIENT, SERVER, Span, spans_of, spans_of_json, traces_from_bytes
 from eastwall.sources.text_lines import numbered
 
 ORIGIN = "otlp"
@@ -30,126 +30,8 @@ MAX_MESSAGE = 64 << 20
 """Bytes of one export request or line."""
 WINDOW = 20_000
 """Spans that wait for the other end of their call, and as many that are remembered by id."""
-_SERVER, _CLIENT = 2, 3
 _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}")
 _INSIDE = (".local", ".internal", ".svc", ".lan", ".localdomain", ".home.arpa", ".intranet", ".corp")
-
-
-class Span(Struct):
-    """What is read of a span."""
-
-    service: str
-    """`service.name` of its resource."""
-    trace: str
-    """Hex digits."""
-    id: str
-    parent: str
-    kind: int
-    start: float
-    """Unix seconds."""
-    end: float
-    attributes: Mapping[str, Any]
-
-
-# -- protobuf and JSON -> Span -------------------------------------------------------------------------------------------
-
-
-def spans_of(request: Any) -> Iterator[Span]:
-    """Spans of an `ExportTraceServiceRequest` or `TracesData`."""
-    for resource in request.resource_spans:
-        service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                yield Span(
-                    service,
-                    span.trace_id.hex(),
-                    span.span_id.hex(),
-                    span.parent_span_id.hex(),
-                    span.kind,
-                    span.start_time_unix_nano / 1e9,
-                    span.end_time_unix_nano / 1e9,
-                    {a.key: _any(a.value) for a in span.attributes},
-                )
-
-
-def _any(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_any(v) for v in value.array_value.values]
-    if kind is None or kind == "kvlist_value":
-        return None
-    return getattr(value, kind)
-
-
-class _Attribute(Struct):
-    key: str
-    value: dict[str, Any] = {}
-
-
-class _Resource(Struct):
-    attributes: list[_Attribute] = []
-
-
-class _JsonSpan(Struct):
-    trace: str = msgspec.field(name="traceId", default="")
-    id: str = msgspec.field(name="spanId", default="")
-    parent: str = msgspec.field(name="parentSpanId", default="")
-    kind: int | str = 0
-    start: int | str = msgspec.field(name="startTimeUnixNano", default=0)
-    end: int | str = msgspec.field(name="endTimeUnixNano", default=0)
-    attributes: list[_Attribute] = []
-
-
-class _Scope(Struct):
-    spans: list[_JsonSpan] = []
-
-
-class _ResourceSpans(Struct):
-    resource: _Resource = msgspec.field(default_factory=_Resource)
-    scopes: list[_Scope] = msgspec.field(name="scopeSpans", default_factory=list)
-
-
-class _Traces(Struct):
-    resources: list[_ResourceSpans] = msgspec.field(name="resourceSpans", default_factory=list)
-
-
-_DECODER = msgspec.json.Decoder(_Traces)
-_KINDS = {"SPAN_KIND_SERVER": _SERVER, "SPAN_KIND_CLIENT": _CLIENT}
-
-
-def spans_of_json(data: bytes) -> list[Span]:
-    """Spans of the JSON form (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding). Raises ValueError."""
-    try:
-        found = _DECODER.decode(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    spans = []
-    for resource in found.resources:
-        service = next((str(_json_any(a.value)) for a in resource.resource.attributes if a.key == "service.name"), "")
-        for scope in resource.scopes:
-            for span in scope.spans:
-                kind = _KINDS.get(span.kind, 0) if isinstance(span.kind, str) else span.kind
-                attributes = {a.key: _json_any(a.value) for a in span.attributes}
-                ids = (span.trace.lower(), span.id.lower(), span.parent.lower())
-                spans.append(Span(service, *ids, kind, _nano(span.start), _nano(span.end), attributes))
-    return spans
-
-
-def _nano(given: int | str) -> float:
-    if isinstance(given, str):
-        given = int(given) if given.isdigit() and len(given) < 22 else 0
-    return given / 1e9
-
-
-def _json_any(value: Mapping[str, Any]) -> Any:
-    for kind, inner in value.items():
-        if kind == "intValue":
-            return int(inner) if isinstance(inner, int) or (isinstance(inner, str) and inner.lstrip("-").isdigit()) else None
-        if kind == "arrayValue" and isinstance(inner, dict):
-            return [_json_any(v) for v in inner.get("values") or () if isinstance(v, dict)]
-        if kind in ("stringValue", "boolValue", "doubleValue"):
-            return inner
-    return None
 
 
 # -- Span -> ObservedCall ------------------------------------------------------------------------------------------------
@@ -173,14 +55,14 @@ def call_of(span: Span) -> ObservedCall:
             raise ValueError("span-not-http")
         target, scheme = _target(text)
         status = _number(a.get("http.response.status_code", a.get("http.status_code")))
-    host = _host(text, a, client=span.kind == _CLIENT)
+    host = _host(text, a, client=span.kind == CLIENT)
     _header_attributes(a, headers, answered)
     agent = text.get("user_agent.original") or text.get("http.user_agent")
     if agent:
         headers.setdefault("user-agent", agent)
     peer = text.get("network.peer.address") or text.get("net.sock.peer.addr") or text.get("net.peer.ip") or ""
     port = a.get("network.peer.port", a.get("net.sock.peer.port", a.get("net.peer.port")))
-    if span.kind == _CLIENT:
+    if span.kind == CLIENT:
         peer, port = "", 0  # there it is the server's
     elif not peer:
         # The client as the server believes it; a forwarded one perhaps, but the only address there is.
@@ -338,10 +220,10 @@ class Join:
                 self._skipped.add("span-without-id", span.service)
                 continue
             self._remember(self._known, span.id, _Known(span.service, span.kind, span.parent))
-            if span.kind not in (_SERVER, _CLIENT):
+            if span.kind not in (SERVER, CLIENT):
                 self._skipped.add("span-internal", span.service)
                 continue
-            if span.kind == _SERVER:
+            if span.kind == SERVER:
                 self._remember(self._services, span.service.lower(), None)
                 if not span.parent:
                     yield from self._tell(span)
@@ -363,14 +245,14 @@ class Join:
             into.popitem(last=False)
 
     def _tell(self, span: Span) -> Iterator[ObservedCall]:
-        if span.kind == _CLIENT and span.id in self._served:
+        if span.kind == CLIENT and span.id in self._served:
             return  # the server's span tells of the same call
         try:
             call = call_of(span)
         except ValueError as reason:
             self._skipped.add(str(reason), span.service)
             return
-        if span.kind == _CLIENT:
+        if span.kind == CLIENT:
             yield from self._outgoing(span, call)
             return
         parent = self._known.get(span.parent)
@@ -385,7 +267,7 @@ class Join:
             known = self._known.get(id)
             if known is None:
                 return ""
-            if known.kind == _SERVER:
+            if known.kind == SERVER:
                 return id
             id = known.parent
         return ""
@@ -483,20 +365,3 @@ def _protobuf(stream: IO[bytes], name: str, head: bytes, skipped: Skipped) -> It
             skipped.add("bad-message", f"{name}: at byte {at}")
         data = data[size + 4 :]
         at += size + 4
-
-
-def traces_from_bytes(name: str) -> Any:
-    """The protobuf decoder of an export request; raises ValueError on bad bytes. Raises SourceError when the package is not there."""
-    try:
-        from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    except ImportError as error:
-        raise SourceError(f"{name}: OTLP in protobuf needs the package `{error.name}`: install eastwall[all]") from None
-
-    def decode(data: bytes) -> Any:
-        try:
-            return ExportTraceServiceRequest.FromString(data)
-        except DecodeError as error:
-            raise ValueError(str(error)) from None
-
-    return decode

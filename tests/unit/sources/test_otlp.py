@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from eastwall.sources.observed import Skipped
-from eastwall.sources.otlp import Join, Span, call_of, outside
+from eastwall.sources.otlp import Join, call_of, outside
+from eastwall.sources.otlp_spans import Span
 
 SERVER, CLIENT, INTERNAL = 2, 3, 1
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eastwall.model.call import BodyState
-from eastwall.sources.access_log import assembled
+from eastwall.sources.log_call import assembled
 from eastwall.sources.observed import ObservedCall, Skipped, join_headers, trace_context
 
 ORIGIN = "envoy-als"
