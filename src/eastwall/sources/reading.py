@@ -123,8 +123,9 @@ def is_specification(head: bytes, name: str) -> bool:
     start = head[:HEAD].removeprefix(b"\xef\xbb\xbf")
     if re.match(rb'\s*\{\s*"log"\s*:', start):
         return False  # a recording may well hold a specification that was fetched
-    if re.match(rb'\s*\{\s*"(?:openapi|swagger)"\s*:\s*"[123]', start):
-        return True  # a document on one line looks like a line of a log
+    # A document on one line looks like a line of a log.
+    if re.match(rb"\s*\{", start) and re.search(rb'"(?:openapi|swagger)"\s*:\s*"[123]', start) and b'"paths"' in start:
+        return True
     return _SPECIFICATION.search(start) is not None and detect(start) not in ("access-log", "pcap", "mitmproxy", "otlp")
 
 
