@@ -10,12 +10,12 @@ One path may have many operations (GraphQL, JSON-RPC, SOAP, MCP): after the path
   learned from calls without a name); so that dressing a call up as another protocol takes it out of no endpoint's checks.
 - Otherwise the operation is unknown, however well known the path: `Match(None)`, with the values of the path's parameters.
 - A request for several GraphQL fields at once (`query order,orders`) is an operation of its own and is matched by that name only.
-  `parts_of` tells the single ones it is made of: it counts as declared when all of them are.
+  `parts_of` tells the single ones it is made of: it counts as declared when all of them are (`declares`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from hashlib import blake2b
 from re import compile as regex
 from urllib.parse import unquote
@@ -62,6 +62,20 @@ def parts_of(operation: str) -> tuple[str, ...]:
             return (operation,)
         parts += [f"{kind} {field}" for field in fields.split(",")]
     return tuple(sorted(set(parts)))
+
+
+def declares(declared: Container[str], service: str, method: str, template: str, operation: str = "") -> bool:
+    """Whether a specification whose endpoints have the ids `declared` has an operation.
+
+    It does when it has the very operation, or the path as a whole, or, of a GraphQL request, each root field that is asked for; what it has
+    for POST counts for GET too, by which queries may come (GraphQL over HTTP, section 6.3).
+    """
+    if endpoint_id(service, method, template, operation) in declared or endpoint_id(service, method, template) in declared:
+        return True
+    parts = [part for part in parts_of(operation) if " __" not in part]
+    if not parts or parts[0].partition(" ")[0] not in _GRAPHQL_TYPES:
+        return False
+    return all(any(endpoint_id(service, way, template, part) in declared for way in (method, "POST")) for part in parts)
 
 
 class _Pattern:

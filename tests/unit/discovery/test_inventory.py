@@ -139,6 +139,26 @@ def test_several_root_fields_are_an_operation_of_their_own() -> None:
         assert inv.parts_of(single) == (single,)
 
 
+def test_what_a_specification_has() -> None:
+    declared = {endpoint_id("shop", "POST", "/graphql", name) for name in ("query order", "query orders", "mutation pay")}
+    declared |= {endpoint_id("shop", "POST", "/mcp"), endpoint_id("shop", "GET", "/orders/{id}")}
+
+    def has(operation: str, method: str = "POST", template: str = "/graphql") -> bool:
+        return inv.declares(declared, "shop", method, template, operation)
+
+    assert has("query order")
+    assert has("query order,orders")
+    assert has("mutation pay; query orders")
+    assert has("query __schema,order")
+    assert has("query orders", "GET")
+    assert has("tools/call search", template="/mcp")
+    assert has("", "GET", "/orders/{order_id}")
+    for missing in ("query order,users", "query users", "query __schema", "persisted 00ff", "", "tools/call search"):
+        assert not has(missing), missing
+    assert not has("query order", template="/other")
+    assert not has("", "DELETE", "/orders/{order_id}")
+
+
 def test_the_path_as_a_whole_stands_in_for_operations_that_are_not_known() -> None:
     whole, pay = endpoint("/graphql", "POST"), named("/graphql", "mutation pay")
     assert asked("/graphql", "query users", whole, pay).endpoint == whole
