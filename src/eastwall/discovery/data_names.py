@@ -217,6 +217,7 @@ def prefilter() -> list[tuple[str, bytes]]:
     for kind, words in EVIDENCE.items():
         listed = sorted(set(_letters(words).split()))
         whole = [word for word in listed if "_" not in word and len(word) > _SHORT]
+        short: list[str] = []
         for word in listed:
             if any(other != word and other in word for other in whole):
                 continue  # hit by the shorter one
@@ -225,9 +226,11 @@ def prefilter() -> list[tuple[str, bytes]]:
                 joined = {spelling.replace("_", joint) for spelling in spellings for joint in _JOINTS}
                 found += [(kind, f"(?i){_literal(one)}".encode()) for one in sorted(joined)]
             else:
-                rest = word[1:].replace("_", "[_ .-]?")
-                found.append((kind, rf"(?:^|[^A-Za-z])(?i:{word[0]}{rest})(?:[^a-z]|$)".encode()))
-                found.append((kind, rf"[A-Za-z]{word[0].upper()}(?i:{rest})(?:[^a-z]|$)".encode()))
+                short.append(word.replace("_", "[_ .-]?"))
+        if short:
+            # A word begins behind what is no letter, or with a capital.
+            inner = "|".join(f"{word[0].upper()}(?i:{word[1:]})" for word in short)
+            found.append((kind, rf"(?:(?:^|[^A-Za-z])(?i:{'|'.join(short)})|[A-Za-z](?:{inner}))(?:[^a-z]|$)".encode()))
     return found
 
 
