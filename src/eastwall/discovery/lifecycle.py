@@ -9,8 +9,8 @@
 | `zombie` | seen, though deprecated, or of an old version that no specification keeps |
 
 A specification speaks for the paths below its base path (`servers`), whatever version stands there, and for no others: an API without
-a specification beside one that has one, behind the same host, has no shadows. A specification without a base path whose templates all
-begin with `/api`, a version or the like, speaks for what begins so.
+a specification beside one that has one, behind the same host, has no shadows. A specification that names no base path, and
+whose templates all begin with something that ends in `/api`, a version or the like, speaks for what begins so.
 
 `Surroundings` are made once per service, `lifecycle` then costs some microseconds per endpoint.
 """
@@ -49,6 +49,7 @@ MIN_SIBLINGS = 3
 _PARAMETER = regex(r"\{[^{}]*\}")
 _VERSION = regex(r"v(\d{1,4})(?:[._](\d{1,4}))?(?:(?:alpha|beta|rc)\d*)?")
 _DATE_VERSION = regex(r"(20\d\d)-(0[1-9]|1[0-2])(?:-\d\d)?")
+_PACKAGE_VERSION = regex(r"(?<=\w)\.v(\d{1,4})(?:(?:alpha|beta)\d*)?(?=\.\w)")
 _STRUCTURE = frozenset({"api", "apis", "rest", "service", "services", "public", "internal", "gateway", "rpc"})
 _ADMIN = frozenset(
     "admin admins administration administrator adm superuser root sudo internal debug actuator manage management console "
@@ -64,6 +65,8 @@ _OPEN_BY_NATURE = frozenset(
 )
 """Path segments of operations that are meant for those who have not signed in."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING = ("query ", "subscription ", "resources/", "prompts/", "tools/list", "initialize", "ping")
+"""How the names of operations begin that change nothing (GraphQL, MCP)."""
 _IMPLIED = frozenset({"HEAD", "OPTIONS"})
 """Servers answer HEAD wherever they answer GET; browsers ask OPTIONS before they call across origins."""
 
@@ -263,9 +266,9 @@ def _authentication(endpoint: Endpoint, around: Surroundings, flags: dict[str, s
         return
     if share > OPEN_SHARE or endpoint.login or endpoint.secured is False or open_by_nature(endpoint.template):
         return
-    beside = around.closed_methods.get(blank(endpoint.template), frozenset())
+    beside = around.closed_methods.get(blank(endpoint.template), frozenset()) - {endpoint.method}
     # Reading without and writing with a sign-in is how catalogues are meant; the other way round is a hole.
-    reads = endpoint.method in _READS
+    reads = endpoint.method in _READS or endpoint.operation.startswith(_READING)
     beside = beside & _READS if reads and not _sensitive(endpoint) else beside
     if beside:
         flags["missing-authentication"] = (
@@ -302,13 +305,17 @@ def blank(template: str) -> str:
 
 def versioned(template: str) -> tuple[tuple[int, ...], str]:
     """(version, the blank template with `{version}` in its place): `/api/v2/orders/{id}` is of version (2,), `/api/{version}/orders/{}`
-    without it is `/api/orders/{}`. Of a template without a version: () and the blank template itself."""
+    without it is `/api/orders/{}`; of gRPC `/shop.v1.Orders/Get` is `/shop.Orders/Get`. Of a template without a version: () and the blank template itself."""
     segments = blank(template).split("/")
     for at, segment in enumerate(segments[:5]):
         found = _VERSION.fullmatch(segment.lower()) or _DATE_VERSION.fullmatch(segment)
         if found:
             rest = "/".join(segments[:at] + segments[at + 1 :])
             return tuple(int(part) for part in found.groups() if part), rest or "/"
+        package = _PACKAGE_VERSION.search(segment)
+        if package:  # of gRPC
+            segments[at] = segment[: package.start()] + segment[package.end() :]
+            return (int(package[1]),), "/".join(segments)
     return (), "/".join(segments)
 
 
@@ -361,12 +368,12 @@ def _bases(spoken: Sequence[Endpoint]) -> tuple[tuple[str, ...], ...]:
     if bare:
         common: list[str] = []
         for column in zip(*bare, strict=False):
-            segment = column[0]
-            if any(other != segment for other in column) or not (
-                segment.lower() in _STRUCTURE or _VERSION.fullmatch(segment.lower())
-            ):
+            if any(other != column[0] for other in column) or "{" in column[0]:
                 break
-            common.append(segment)
+            common.append(column[0])
+        # `/petstore/v2` and `/api` are bases; `/orders` may be all that a specification of the whole host has.
+        while common and common[-1].lower() not in _STRUCTURE and not _VERSION.fullmatch(common[-1].lower()):
+            common.pop()
         said.add(tuple(common))
     return tuple(sorted(said))
 

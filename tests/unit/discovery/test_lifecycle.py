@@ -83,6 +83,9 @@ def test_where_no_server_is_named_templates_say_the_base() -> None:
     assert found["GET /api/v1/secret"] == "shadow"
     assert found["GET /status"] == "observed"
     assert found["GET /api/v2/orders"] == "shadow"
+    petstore = [declared("/petstore/v2/pets"), declared("/petstore/v2/pets/{id}")]
+    found = states(judged([endpoint("/petstore/v2/secret"), endpoint("/billing")], petstore))
+    assert (found["GET /petstore/v2/secret"], found["GET /billing"]) == ("shadow", "observed")
     # Of one resource alone nothing follows: `/orders` is no structure, and the rest of the host is spoken for.
     assert states(judged([endpoint("/debug")], [declared("/orders"), declared("/orders/{id}")]))["GET /debug"] == "shadow"
 
@@ -147,6 +150,9 @@ def test_a_declared_path_without_a_version_is_the_present_one() -> None:
         ("/orders", ((), "/orders")),
         ("/vary/1", ((), "/vary/1")),
         ("/v1", ((1,), "/")),
+        ("/shop.v2.Orders/Get", ((2,), "/shop.Orders/Get")),
+        ("/shop.v1beta1.Orders/Get", ((1,), "/shop.Orders/Get")),
+        ("/jquery.v3.js", ((3,), "/jquery.js")),
         ("/a/b/c/d/e/v1", ((), "/a/b/c/d/e/v1")),
     ],
 )
@@ -176,6 +182,20 @@ def test_authentication() -> None:
     assert missing == {"DELETE /accounts/{id}", "POST /accounts/export", "GET /secured"}
     open_ones = {name for name, one in found.items() if "unauthenticated" in one.flags}
     assert open_ones == {"DELETE /accounts/{id}", "POST /accounts/export", "POST /login", "GET /health", "GET /products"}
+
+
+def test_graphql_queries_are_readings() -> None:
+    """All operations of GraphQL are POST to one path; what matters is what they do."""
+    closed = [endpoint("/graphql", "POST", operation=f"query {n}") for n in ("me", "orders", "cards", "bills")]
+    loose = [endpoint("/graphql", "POST", operation=name, authenticated=0.0) for name in ("query products", "mutation refund")]
+    found = [*closed, *loose]
+    found = [Endpoint(**{n: getattr(e, n) for n in e.__struct_fields__} | {"id": f"ep{at}"}) for at, e in enumerate(found)]
+    around = survey(found, ServiceScope("shop", owner="t"))
+    flags = {e.operation: lifecycle(e, around, NOW).flags for e in found}
+    assert "missing-authentication" not in flags["query products"]
+    assert flags["query me"] == ()
+    around = survey(found[:4] + found[5:], ServiceScope("shop", owner="t"))
+    assert "missing-authentication" in lifecycle(found[5], around, NOW).flags
 
 
 def test_reading_sensitive_data_without_identity_stands_out() -> None:
