@@ -85,7 +85,7 @@ def risk(
         add(10, "it takes or gives what is not declared, and that is sensitive")
     elif "medium" in worst:
         add(5, "it does not keep to its specification")
-    if endpoint.method in _WRITES and endpoint.protocol == "rest":
+    if endpoint.operation.startswith("mutation ") or (endpoint.method in _WRITES and endpoint.protocol == "rest"):
         add(4, "it changes something")
     _findings(findings or {}, add)
     if not endpoint.calls:

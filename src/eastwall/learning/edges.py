@@ -231,10 +231,8 @@ class Edges:
 
 
 def _from_internet(record: CallRecord) -> bool:
-    """By the peer's address, or the one that a trusted proxy has forwarded."""
-    if record.actor_kind == "address" and _is_public(record.actor.partition(":")[2]):
-        return True
-    return _is_public(record.source)
+    """By the peer's address, or the one that a trusted proxy has forwarded, which is among the principals."""
+    return _is_public(record.source) or any(p.startswith("address:") and _is_public(p[8:]) for p in record.principals)
 
 
 @lru_cache(maxsize=16_384)

@@ -75,8 +75,9 @@ def test_data_is_counted_by_class_direction_and_caller() -> None:
         ({"source": "2001:4860:4860::8888"}, True),
         ({"source": "fe80::1"}, False),
         ({"source": "not an address"}, False),
-        ({"source": "10.0.0.1", "actor_kind": "address", "actor": "address:8.8.4.4"}, True),
-        ({"source": "10.0.0.1", "actor_kind": "address", "actor": "address:2001:4860:4860::8888"}, True),
+        ({"source": "10.0.0.1", "principals": ("user:alice", "address:8.8.4.4")}, True),
+        ({"source": "10.0.0.1", "principals": ("address:2001:4860:4860::8888",)}, True),
+        ({"source": "10.0.0.1", "principals": ("user:alice", "address:10.9.9.9")}, False),
     ],
 )
 def test_the_internet_is_told_by_addresses(fields: dict[str, str], public: bool) -> None:
