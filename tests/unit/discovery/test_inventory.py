@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 from hypothesis import given
@@ -202,8 +203,19 @@ def test_the_cache_keeps_operations_apart() -> None:
 
 
 def twin(operation: Operation, endpoints: list[Endpoint]) -> Match:
-    best: tuple[tuple[tuple[int, int, str], ...], Match] | None = None
-    for candidate in sorted(endpoints, key=lambda e: (e.template, e.id)):
+    answering = [e for e in endpoints if e.operation in ("", operation.name)]
+    found = best(operation, answering, lambda e: (e.operation != operation.name, e.template, e.operation, e.id))
+    if found is not None:
+        return found
+    # The path may be known with other operations: then its parameters are told.
+    known = best(operation, endpoints, lambda e: (e.operation != "", e.template, e.operation, e.id))
+    return Match(None, known.params if known is not None else ())
+
+
+def best(operation: Operation, endpoints: list[Endpoint], preference: Callable[[Endpoint], tuple[object, ...]]) -> Match | None:
+    """The most specific path, and of its endpoints the preferred one."""
+    chosen: tuple[tuple[tuple[int, int, str], ...], Match] | None = None
+    for candidate in sorted(endpoints, key=preference):
         if candidate.method != operation.method:
             continue
         trimmed = candidate.template.strip("/")
@@ -226,9 +238,9 @@ def twin(operation: Operation, endpoints: list[Endpoint]) -> Match:
             else:
                 rank.append((2, 0, ""))
         else:
-            if best is None or tuple(rank) < best[0]:
-                best = (tuple(rank), Match(endpoint=candidate, params=tuple(params)))
-    return best[1] if best else Match(endpoint=None)
+            if chosen is None or tuple(rank) < chosen[0]:
+                chosen = (tuple(rank), Match(endpoint=candidate, params=tuple(params)))
+    return chosen[1] if chosen else None
 
 
 words = st.sampled_from(["a", "b", "me", "a.b", "a-b", "7", "v1", "x:go", "a b"])
@@ -246,11 +258,17 @@ paths = st.lists(st.one_of(words, st.text("ab.-:g o7", min_size=1, max_size=6)),
 )
 
 
-@given(st.lists(st.tuples(templates, st.sampled_from(["GET", "PUT"])), max_size=12), st.lists(paths, min_size=1, max_size=8))
-def test_agrees_with_the_twin(known: list[tuple[str, str]], asked: list[str]) -> None:
-    endpoints = [endpoint(template, method) for template, method in known]
+operations = st.sampled_from(["", "", "a", "b"])
+
+
+@given(
+    st.lists(st.tuples(templates, st.sampled_from(["GET", "PUT"]), operations), max_size=12),
+    st.lists(st.tuples(paths, st.sampled_from(["", "a", "b", "c"])), min_size=1, max_size=8),
+)
+def test_agrees_with_the_twin(known: list[tuple[str, str, str]], asked: list[tuple[str, str]]) -> None:
+    endpoints = [named(template, name, method) if name else endpoint(template, method) for template, method, name in known]
     inventory = compile_inventory(endpoints)
-    for path in asked * 2:  # the second round comes from the cache
+    for path, name in asked * 2:  # the second round comes from the cache
         for method in ("GET", "PUT"):
-            operation = call(path, method)
+            operation = replace(call(path, method), name=name)
             assert identify("shop", operation, inventory) == twin(operation, endpoints)
