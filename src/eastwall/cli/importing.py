@@ -179,7 +179,13 @@ def _drain(control: Control) -> None:
 def _await_stored(importer: Importer) -> None:
     """Wait until the running control has taken the records: it removes the files that it has stored."""
     deadline = time.monotonic() + STORE_SECONDS
-    while any(importer.directory.glob("*.seg")) and time.monotonic() < deadline:
+    while any(importer.directory.glob("*.seg")):
+        if time.monotonic() > deadline:
+            click.echo(
+                "eastwall: the records are safe in the spool, but control has not stored them yet: see `eastwall status`",
+                err=True,
+            )
+            return
         time.sleep(0.1)
 
 
