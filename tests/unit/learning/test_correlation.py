@@ -101,6 +101,18 @@ def test_what_leads_to_what_is_found_and_nothing_else(known_by: str, rate: float
         assert all(link.confidence <= (1.0 if known_by == "trace" else MOST) for link in links)
 
 
+def test_an_operation_with_two_causes_has_both_and_not_what_runs_beside_them() -> None:
+    rng = random.Random(4)
+    rows: list[Row] = []
+    for n in range(300):
+        time, cause = 1000.0 + n * 0.2 + rng.random() * 0.05, rng.choice(("front/buy", "front/again", "front/look"))
+        rows.append(row(time, 0.15, cause, client=f"u{n}"))
+        rows.append(row(time + rng.random() * 0.05, 0.16, "front/look", client=f"v{n}"))
+        if cause != "front/look":
+            rows.append(row(time + 0.02, 0.05, "orders/create", caller="front", client="front"))
+    assert pairs(folded(rows).links()) == {("front/buy", "orders/create"), ("front/again", "orders/create")}
+
+
 def test_counts_of_timing_leave_out_what_is_chance() -> None:
     """Users call `orders/list` directly as often as through `front/list`: only the latter are counted, within some per cent."""
     rows = shop(random.Random(7), "caller", 10, background=3.0)
