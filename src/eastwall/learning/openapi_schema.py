@@ -28,6 +28,8 @@ MAX_COMPOSED = 60
 MAX_ENUM = 200
 MAX_NAME = 128
 
+FORMATS = frozenset("uuid date date-time email uri ipv4 ipv6 int32 int64 float double".split())
+"""Formats that are kept: those that every value shows, so that declared and seen can be held against each other, and those of numbers."""
 KINDS = ("array", "boolean", "integer", "null", "number", "object", "string")
 _EXTERNAL = "bundle the documents into one file"
 _Node = tuple[Any, str]
@@ -222,7 +224,7 @@ class SchemaReader:
         if known:
             view.kinds = frozenset(known)
         form = node.get("format")
-        view.format = form if isinstance(form, str) and len(form) <= 40 else ""
+        view.format = form if isinstance(form, str) and form in FORMATS else ""
         values = [node["const"]] if "const" in node else node.get("enum")
         if values is not None and not isinstance(values, list):
             self._faults.add(where + "/enum", f"`enum` is {kind_name(values)}", "write a list")
