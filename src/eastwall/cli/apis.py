@@ -16,11 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eastwall.cli.client import Client, data_option, json_option, print_json
+from eastwall.cli.client import Client, data_option, json_option, plain, print_json
 from eastwall.cli.failure import NOT_FOUND, USAGE, Failure
-from eastwall.cli.show import clean, printer, table, when
+from eastwall.cli.show import NARROW, clean, printer, table, told, when
 
 STATE_STYLE = {"shadow": "bold red", "zombie": "red", "ghost": "yellow", "managed": "green", "observed": ""}
+STATES = ("managed", "observed", "shadow", "ghost", "zombie")
+FLAGS = (
+    "orphan", "deprecated", "old-version", "internet-facing", "agent-reachable", "third-party", "vanished", "new", "unauthenticated",
+    "non-production", "admin", "missing-authentication",
+)  # fmt: skip
 RISK_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "dim"}
 SEVERITY_ORDER = ("info", "low", "medium", "high")
 CSV_COLUMNS = (
@@ -64,7 +69,8 @@ def apis() -> None:
 @click.option("--changed", type=Duration(), help="Only what is new or changed since so long ago: 90m, 24h, 7d.")
 @click.option(
     "--state",
-    default="",
+    type=click.Choice([*STATES, *FLAGS]),
+    metavar="STATE",
     help="Only in this lifecycle state or with this flag: shadow, zombie, ghost, orphan, unauthenticated ...",
 )
 @click.option("--class", "data_class", default="", help="Only what carries this data class: pan, email ...")
@@ -79,7 +85,7 @@ def apis() -> None:
 @data_option
 @json_option
 def list_apis(
-    name: str, changed: float | None, state: str, data_class: str, search: str, sort: str, data: Path, as_json: bool
+    name: str, changed: float | None, state: str | None, data_class: str, search: str, sort: str, data: Path, as_json: bool
 ) -> None:
     """Endpoints found, of all services or of service NAME."""
     client = Client(data, at_rest=True)
@@ -87,7 +93,7 @@ def list_apis(
     found = client.get("/apis", service=name, state=state, data=data_class, search=search, changed=since)
     filtered = bool(state or data_class or search or changed)
     if not found and name and not filtered and name not in {s["name"] for s in client.get("/services")}:
-        raise Failure(f"there is no service `{name}`", NOT_FOUND)
+        raise Failure(f"there is no service `{plain(name)}`", NOT_FOUND)
     found.sort(
         key={"path": _by_path, "risk": lambda a: -a["risk"], "calls": lambda a: -a["calls"], "last": lambda a: -a["last_seen"]}[
             sort
@@ -103,9 +109,9 @@ def list_apis(
     if sort == "path":
         _tree(found, out)
     else:
-        shown = _table("API")
+        shown = _table("API", out)
         for api in found:
-            shown.add_row(clean(f"{api['service']}  {_title(api)}"), *_cells(api))
+            shown.add_row(clean(f"{api['service']}  {_title(api)}"), *_cells(api, out))
         out.print(shown)
 
 
@@ -118,19 +124,22 @@ def _title(api: dict[str, Any]) -> str:
     return f"{name}  {api['operation']}" if api["operation"] and api["protocol"] != "grpc" else name
 
 
-def _table(first: str) -> Table:
-    shown = table(first, "calls", "callers", "identified", "risk", "state", "data")
-    shown.columns[0].no_wrap = False
-    for number in (2, 3, 4):
-        shown.columns[number].justify = "right"
+def _table(first: str, out: Console) -> Table:
+    more = () if out.width < NARROW else ("callers", "identified")
+    shown = table(first, "calls", *more, "risk", "state", "data")
+    for column in shown.columns[2 : 2 + len(more)]:
+        column.justify, column.no_wrap = "right", True
+    if out.is_terminal:  # the paths get the room that there is
+        shown.columns[-2].max_width = shown.columns[-1].max_width = 18 if out.width < NARROW else 26
     return shown
 
 
-def _cells(api: dict[str, Any]) -> list[Text | str]:
+def _cells(api: dict[str, Any], out: Console) -> list[Text | str]:
     identified = f"{api['authenticated']:.0%}" if api["calls"] else "-"
-    flags = [flag for flag in api["flags"] if flag not in ("new",)]
+    flags = [flag for flag in api["flags"] if flag != "new"] if out.width >= NARROW else []
     state = Text.assemble((api["state"], STATE_STYLE.get(api["state"], "")), *[(f" {flag}", "dim") for flag in flags])
-    return [f"{api['calls']:,}", str(api["actors"]), identified, Text(str(api["risk"]), RISK_STYLE.get(api["risk_level"], "")), state,
+    more = [] if out.width < NARROW else [f"{api['actors']:,}", identified]
+    return [f"{api['calls']:,}", *more, Text(str(api["risk"]), RISK_STYLE.get(api["risk_level"], "")), state,
             clean(", ".join(api["data_classes"]))]  # fmt: skip
 
 
@@ -150,19 +159,19 @@ def _tree(found: Sequence[dict[str, Any]], out: Console) -> None:
         for segment in api["template"].strip("/").split("/"):
             branch = branch.below.setdefault(segment, _Branch()) if segment else branch
         branch.apis.append(api)
-    shown = _table("API")
+    shown = _table("API", out)
     for service, branch in services.items():
         count = sum(1 for api in found if api["service"] == service)
         shown.add_row(Text.assemble(clean(service), (f"  {count} API{'s' if count != 1 else ''}", "dim"), style="bold"))
-        _draw(branch, "/", 1, shown)
+        _draw(branch, "/", 1, shown, out)
     out.print(shown)
 
 
-def _draw(branch: _Branch, label: str, depth: int, shown: Table) -> None:
+def _draw(branch: _Branch, label: str, depth: int, shown: Table, out: Console) -> None:
     indent = "  " * depth
     for api in branch.apis:
         operation = f"  {api['operation']}" if api["operation"] and api["protocol"] != "grpc" else ""
-        shown.add_row(Text.assemble(indent, (f"{api['method']:<6} ", "cyan"), clean(label), clean(operation)), *_cells(api))
+        shown.add_row(Text.assemble(indent, (f"{api['method']:<6} ", "cyan"), clean(label), clean(operation)), *_cells(api, out))
     deeper = depth + (1 if branch.apis else 0)
     for segment, child in branch.below.items():
         name = "/" + segment
@@ -171,9 +180,9 @@ def _draw(branch: _Branch, label: str, depth: int, shown: Table) -> None:
             name += "/" + inner
         if not child.apis:
             shown.add_row(Text.assemble("  " * deeper, (" " * 7, ""), (name, "dim")))
-            _draw(child, "", deeper + 1, shown)
+            _draw(child, "", deeper + 1, shown, out)
         else:
-            _draw(child, name, deeper, shown)
+            _draw(child, name, deeper, shown, out)
 
 
 def find(client: Client, wanted: str) -> dict[str, Any]:
@@ -181,6 +190,8 @@ def find(client: Client, wanted: str) -> dict[str, Any]:
     if re.fullmatch(r"ep_[0-9a-f]{12}", wanted):
         return dict(client.get(f"/apis/{wanted}"))
     words = wanted.split()
+    if not words:
+        raise Failure("name an API: its id, or `GET /orders/{order_id}`", USAGE)
     blank = re.compile(r"\{[^{}]*\}")
     matches = [
         api
@@ -192,12 +203,8 @@ def find(client: Client, wanted: str) -> dict[str, Any]:
         return dict(client.get(f"/apis/{matches[0]['id']}"))
     if matches:
         listed = "; ".join(f"{a['id']} {a['service']} {_title(a)}" for a in matches[:5])
-        raise Failure(f"`{_plain(wanted)}` is not one API; name one by its id: {_plain(listed, 400)}", USAGE)
-    raise Failure(f"there is no API `{_plain(wanted)}`; `eastwall apis --json` lists the ids", NOT_FOUND)
-
-
-def _plain(text: str, limit: int = 100) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+        raise Failure(f"`{plain(wanted)}` is not one API; name one by its id: {plain(listed, 400)}", USAGE)
+    raise Failure(f"there is no API `{plain(wanted)}`; `eastwall apis --json` lists the ids", NOT_FOUND)
 
 
 @apis.command(short_help="Everything about one API.")
@@ -220,7 +227,8 @@ def print_api(api: dict[str, Any], out: Console) -> None:
         Text.assemble(
             (f"{api['method']} ", "bold cyan"),
             (clean(api["template"]).plain, "bold"),
-            f"  {clean(api['operation'])}  of ",
+            clean(f"  {api['operation']}" if api["operation"] and api["protocol"] != "grpc" else ""),
+            "  of ",
             clean(api["service"]),
         )
     )
@@ -262,7 +270,7 @@ def print_api(api: dict[str, Any], out: Console) -> None:
     if api["selection"]:
         out.print("\nfields asked for")
         for path, count in api["selection"]:
-            out.print(Text.assemble("  ", clean(path), (f"  {count:,}", "dim")))
+            told(out, Text.assemble(clean(path), (f"  {count:,}", "dim")))
     _list("callers", [f"{c['caller']}  {c['calls']:,} calls, last {when(c['last_seen'])}" for c in api["callers"][:20]], out)
     _list("drift", [f"{d['severity']:<6} {d['kind']}  {d['message']}" for d in api["drift"]], out)
     _list("changes", [f"{when(c['time'])}  {c['kind']}  {c['detail']}" for c in api["changes"][:20]], out)
@@ -272,7 +280,7 @@ def _list(title: str, lines: Sequence[str], out: Console) -> None:
     if lines:
         out.print(f"\n{title}")
         for line in lines:
-            out.print(Text.assemble("  ", clean(line)))
+            told(out, clean(line))
 
 
 def _fields(title: str, schema: dict[str, Any], out: Console) -> None:
@@ -319,7 +327,7 @@ def export(form: str, service: str, version: str, output: Path | None, data: Pat
         names = [s["name"] for s in client.get("/services")]
         if len(names) != 1:
             raise Failure(
-                f"name the service with --service; known are {', '.join(f'`{_plain(n)}`' for n in names) or 'none yet'}", USAGE
+                f"name the service with --service; known are {', '.join(f'`{plain(n)}`' for n in names) or 'none yet'}", USAGE
             )
         service = names[0]
     if form == "graphql":
@@ -390,10 +398,13 @@ def diff(spec: Path, service: str, fail_on: str, data: Path, as_json: bool) -> N
         names = [s["name"] for s in client.get("/services")]
         if len(names) != 1:
             raise Failure(
-                f"name the service with --service; known are {', '.join(f'`{_plain(n)}`' for n in names) or 'none yet'}", USAGE
+                f"name the service with --service; known are {', '.join(f'`{plain(n)}`' for n in names) or 'none yet'}", USAGE
             )
         service = names[0]
     found = client.send("POST", f"/diff/{client.quoted(service)}", {"document": text, "name": str(spec)})
+    if not found["endpoints"] and not as_json:
+        fault = plain(found["faults"][0], 500) if found["faults"] else "it declares no operation"
+        raise Failure(f"`{spec}` cannot be used: {fault}", USAGE)
     grave = [
         d for d in found["drift"] if fail_on != "never" and SEVERITY_ORDER.index(d["severity"]) >= SEVERITY_ORDER.index(fail_on)
     ]
@@ -408,7 +419,7 @@ def diff(spec: Path, service: str, fail_on: str, data: Path, as_json: bool) -> N
             shown.add_row(d["severity"], d["kind"], clean(f"{d['method']} {d['template']}"), clean(d["message"]))
         out.print(shown if found["drift"] else "what was seen is what is declared")
     if not found["endpoints"]:
-        raise Failure(f"`{spec}` declares no operation that can be read", USAGE)
+        raise SystemExit(USAGE)
     if grave:
         raise SystemExit(1)
 

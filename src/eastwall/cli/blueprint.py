@@ -9,8 +9,11 @@ import click
 from rich.text import Text
 
 from eastwall.cli.apis import Duration, write
-from eastwall.cli.client import Client, data_option, json_option, print_json
-from eastwall.cli.show import clean, printer, table, when
+from eastwall.cli.client import Client, data_option, json_option, plain, print_json
+from eastwall.cli.failure import NOT_FOUND, Failure
+from eastwall.cli.show import NARROW, clean, printer, table, told, when
+
+KINDS = ("user", "agent", "workload", "client", "key", "address")
 
 
 @click.group()
@@ -45,13 +48,15 @@ def paths(limit: int, data: Path, as_json: bool) -> None:
         out.print("no attack path: nothing sensitive is reached from the internet or by an agent, as far as was seen")
         return
     for number, path in enumerate(found, 1):
-        out.print(
-            Text.assemble((f"{number:>3}. ", "dim"), (f"{path['score']:.0f}  ", "bold"), clean("  →  ".join(path["labels"])))
+        told(
+            out,
+            Text.assemble((f"{number:>3}. ", "dim"), (f"{path['score']:.0f}  ", "bold"), clean("  →  ".join(path["labels"]))),
+            0,
         )
         for reason in path["reasons"]:
-            out.print(Text.assemble("       ", clean(reason)))
+            told(out, clean(reason), 7)
         if path["advice"]:
-            out.print(Text.assemble("       ", ("cut  ", "green"), clean(path["advice"])))
+            told(out, Text.assemble(("cut  ", "green"), clean(path["advice"])), 7)
 
 
 @click.command(short_help="Where sensitive data flows.")
@@ -80,11 +85,11 @@ def data(data_class: str, data: Path, as_json: bool) -> None:
 
 @click.command(short_help="Who calls.")
 @click.argument("actor", required=False, default="")
-@click.option("--kind", default="", help="Only users, agents, workloads, clients, keys or addresses: `user`, `agent`, ...")
+@click.option("--kind", type=click.Choice(KINDS), metavar="KIND", help=f"Only of one kind: {', '.join(KINDS)}.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @data_option
 @json_option
-def identities(actor: str, kind: str, limit: int, data: Path, as_json: bool) -> None:
+def identities(actor: str, kind: str | None, limit: int, data: Path, as_json: bool) -> None:
     """Who calls, most calls first; with ACTOR (`user:alice`) everything that identity does."""
     client = Client(data, at_rest=True)
     if actor:
@@ -117,13 +122,15 @@ def identities(actor: str, kind: str, limit: int, data: Path, as_json: bool) -> 
         return
     out = printer()
     if not found:
-        out.print("nobody called yet")
+        out.print(f"no {kind} called yet" if kind else "nobody called yet")
         return
-    shown = table("actor", "class", "strength", "calls", "operations", "data", "last seen")
+    wide = out.width >= NARROW
+    shown = table("actor", "class", *(("strength", "calls", "operations", "data") if wide else ("calls",)), "last seen")
     for who in found:
         strength = ("none", "guessed", "asserted", "verified")[who["strength"]]
-        shown.add_row(clean(who["actor"]), clean(who["cls"]), strength, f"{who['calls']:,}", str(len(who["operations"])),
-                      clean(", ".join(who["data_classes"])), when(who["last_seen"]))  # fmt: skip
+        calls = f"{who['calls']:,}"
+        more = (strength, calls, str(len(who["operations"])), clean(", ".join(who["data_classes"]))) if wide else (calls,)
+        shown.add_row(clean(who["actor"]), clean(who["cls"]), *more, when(who["last_seen"]))
     out.print(shown)
 
 
@@ -134,7 +141,10 @@ def identities(actor: str, kind: str, limit: int, data: Path, as_json: bool) -> 
 @json_option
 def changes(since: float, service: str, data: Path, as_json: bool) -> None:
     """What is new, changed or gone, newest first."""
-    found = Client(data, at_rest=True).get("/changes", since=time.time() - since, service=service)
+    client = Client(data, at_rest=True)
+    found = client.get("/changes", since=time.time() - since, service=service)
+    if not found and service and service not in {s["name"] for s in client.get("/services")}:
+        raise Failure(f"there is no service `{plain(service)}`", NOT_FOUND)
     if as_json:
         print_json(found)
         return

@@ -109,7 +109,12 @@ def _refused(status: int, content: bytes) -> Failure:
         text = problem.get("detail") or problem.get("title") or str(problem)
     except (ValueError, AttributeError):
         problem, text = {}, f"the control API answered {status}"
-    return Refused(str(text), NOT_FOUND if status == 404 else 1, problem)
+    return Refused(plain(str(text), 2000), NOT_FOUND if status == 404 else 1, problem)
+
+
+def plain(text: str, limit: int = 100) -> str:
+    """Text that is no instruction to a terminal, for the one line of a failure."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -35,13 +36,29 @@ def printer() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=400)
 
 
+NARROW = 110
+"""Terminals of fewer columns are shown less of each item in a line, or more lines."""
+RIGHT = ("calls", "callers seen", "endpoints", "identified", "risk", "sure", "operations")
+WHOLE = (*RIGHT, "time", "last seen", "severity", "strength", "mode", "fail", "event")
+
+
 def table(*columns: str) -> Table:
+    """Numbers, times and ids stay whole; the other columns share what is left of the terminal and go on in the next line."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(
-            column, justify="right" if column in ("calls", "endpoints") else "left", overflow="fold", no_wrap=column != "template"
+            column,
+            justify="right" if column in RIGHT else "left",
+            overflow="fold",
+            no_wrap=column in WHOLE,
+            min_width=len(column),
         )
     return shown
+
+
+def told(out: Console, text: Text, indent: int = 2) -> None:
+    """A line of text whose continuations stay below its beginning."""
+    out.print(Padding(text, (0, 0, 0, indent), expand=False))
 
 
 @click.command(short_help="What runs, what was seen, what was not inspected.")
@@ -98,10 +115,17 @@ def findings(service: str, limit: int, data: Path, as_json: bool) -> None:
     shown = table("time", "severity", "finding", "operation", "actor", "done", "event")
     for f in found:
         done = f["action"] if f["action"] == f["would"] else f"{f['action']} (would {f['would']})"
-        shown.add_row(when(f["time"]), Text(f["severity"], SEVERITY_STYLE.get(f["severity"], "")), f["id"],
-                      clean(f"{f['service']} {f['method']} {f['template'] or f['path']}"), clean(f["actor"]),
-                      Text(done, ACTION_STYLE.get(f["action"], "")), f["call"])  # fmt: skip
-    out.print(shown)
+        row = (Text(when(f["time"])), Text(f["severity"], SEVERITY_STYLE.get(f["severity"], "")), Text(f["id"]),
+               clean(f"{f['service']} {f['method']} {f['template'] or f['path']}"), clean(f["actor"]),
+               Text(done, ACTION_STYLE.get(f["action"], "")), Text(f["call"]))  # fmt: skip
+        if out.width < NARROW:
+            time, severity, name, operation, actor, action, event = row
+            told(out, Text("  ").join((time, severity, name, action)), 0)
+            told(out, Text("  ").join((operation, actor, event)), 21)
+        else:
+            shown.add_row(*row)
+    if out.width >= NARROW:
+        out.print(shown)
 
 
 @click.command(short_help="Everything about one call.")

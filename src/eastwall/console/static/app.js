@@ -162,8 +162,18 @@ const VIEWS = {
   identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
-  graph: { ask: () => "/graph", draw: (value) => graph(value, state.words, (words) => { state.words = words; drawView(true); }) },
+  graph: { ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
 };
+
+async function filterGraph(words) {
+  state.words = words;
+  try {
+    await drawView(true);
+  } catch (error) {
+    showBanner(error.message);
+  }
+  $("view-graph").querySelector("input").focus(); // the one that was typed into is gone
+}
 
 async function drawView(now) {
   const view = VIEWS[state.view];
@@ -200,9 +210,11 @@ async function showView(name) {
 $("tabs").addEventListener("click", (event) => { const tab = event.target.closest("[data-view]"); if (tab) showView(tab.dataset.view); });
 $("tabs").addEventListener("keydown", (event) => {
   const tabs = [...$("tabs").children];
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step) return;
-  const next = tabs[(tabs.indexOf(document.activeElement) + step + tabs.length) % tabs.length];
+  const here = tabs.indexOf(document.activeElement);
+  const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const next = tabs[(to + tabs.length) % tabs.length];
   next.focus();
   showView(next.dataset.view);
 });
@@ -239,16 +251,17 @@ function confirm(title, text, yes) {
 
 async function openFromHash() {
   const [kind, ...rest] = location.hash.slice(1).split("/");
-  const id = rest.join("/");
+  let id = rest.join("/");
+  try { id = decodeURIComponent(id); } catch { /* a link that somebody typed: taken as it is */ }
   const panel = $("panel");
   if (!id || !["event", "api", "identity"].includes(kind)) { if (panel.open) panel.close(); return; }
   const wanted = location.hash;
   state.openHash = wanted;
-  let title = kind === "event" ? `Why: ${id}` : kind === "identity" ? decodeURIComponent(id) : "API";
+  let title = kind === "event" ? `Why: ${id}` : kind === "identity" ? id : "API";
   let body;
   try {
     if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`));
-    else if (kind === "identity") body = blueprint.identity(await request("GET", `/identities/${id}`));
+    else if (kind === "identity") body = blueprint.identity(await request("GET", `/identities/${encodeURIComponent(id)}`));
     else body = views.apiDetail(await request("GET", `/apis/${encodeURIComponent(id)}`));
   } catch (error) {
     if (error instanceof Refused && error.status === 401) { showSignIn(); return; }

@@ -43,8 +43,8 @@ export function changes(list, now) {
 
 export function identities(list, now) {
   const rows = list.slice(0, MOST).map((who) => h("tr", {},
-    h("td", {}, h("button", { class: "api", type: "button", onclick: () => { location.hash = `identity/${encodeURIComponent(who.actor)}`; } }, h("span", { class: "template" }, who.actor))),
-    h("td", {}, badge(who.kind, who.kind === "agent" ? "data" : ""), " ", h("span", { class: "dim" }, who.cls)),
+h("td", { class: "who" }, h("button", { class: "api", type: "button", onclick: () => { location.hash = `identity/${encodeURIComponent(who.actor)}`; } }, h("span", { class: "template" }, who.actor))),
+    h("td", {}, badge(who.kind, who.kind === "agent" ? "data" : ""), " ", who.cls === who.kind ? null : h("span", { class: "dim" }, who.cls)),
     h("td", {}, badge(STRENGTH[who.strength] ?? "", STRENGTH_KIND[who.strength] ?? "")), h("td", { class: "num" }, count(who.calls)), h("td", { class: "num" }, count(who.operations.length)),
     h("td", {}, h("span", { class: "badges" }, ...who.data_classes.map((name) => badge(name, "data")))), h("td", { class: "dim nowrap" }, ago(who.last_seen, now))));
   return [head("Who calls", `Most calls first.${cut(list)}`), rows.length ? grid(["Identity", "Class", "Proved", "Calls", "APIs", "Data given", "Last seen"], rows, "Identities") : empty("Nobody called yet", "Every caller shows up here: people, workloads, agents, keys and addresses.")];
@@ -56,7 +56,7 @@ export function identity(who) {
     h("dl", { class: "facts" },
       ...row("proved", badge(STRENGTH[who.strength] ?? "", STRENGTH_KIND[who.strength] ?? "")), ...row("class", who.cls), ...row("calls", `${count(who.calls)} from ${count(who.sources)} addresses`),
       ...row("first seen", new Date(who.first_seen * 1000).toLocaleString()), ...row("last seen", new Date(who.last_seen * 1000).toLocaleString()),
-      ...row("services", who.services.join(", ")), ...row("data given", ...who.data_classes.map((name) => badge(name, "data"))), ...row("agents", who.agents.join(", ")), ...row("credentials", who.faults.join(", "))),
+      ...row("services", who.services.join(", ")), ...row("data given", who.data_classes.length ? h("span", { class: "badges" }, ...who.data_classes.map((name) => badge(name, "data"))) : null), ...row("agents", who.agents.join(", ")), ...row("credentials", who.faults.join(", "))),
     h("section", {}, h("h3", {}, "What it does"), h("table", { class: "fields" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "API"), h("th", { scope: "col", class: "num" }, "Calls"))),
       h("tbody", {}, ...who.operations.map((o) => h("tr", {}, h("td", {}, openApi(o.endpoint, h("span", { class: "template" }, o.title))), h("td", { class: "num" }, count(o.calls))))))),
   ];
@@ -64,17 +64,23 @@ export function identity(who) {
 
 export function data(list) {
   const rows = list.slice(0, MOST).map((flow) => h("tr", {},
-    h("td", {}, badge(flow.data_class, "data")), h("td", {}, flow.direction === "response" ? "given" : "taken", flow.egress ? badge("third party", "bad") : null), h("td", {}, openApi(flow.endpoint, operation(flow))),
+    h("td", {}, badge(flow.data_class, "data")), h("td", {}, flow.direction, ...(flow.egress ? [" ", badge("third party", "bad")] : [])), h("td", {}, openApi(flow.endpoint, operation(flow))),
     h("td", { class: "mono" }, flow.place), h("td", { class: "num" }, `${Math.round(flow.confidence * 100)} %`),
     h("td", { class: "dim" }, flow.callers.slice(0, 4).map(([caller, calls]) => `${caller} (${count(calls)})`).join(", ") + (flow.callers.length > 4 ? `, ${flow.callers.length - 4} more` : ""))));
-  return [head("Where sensitive data flows", `Per field and direction. Values are never stored.${cut(list)}`), rows.length ? grid(["Class", "", "API", "Field", "Sure", "To or from"], rows, "Data flows") : empty("No sensitive data seen yet", "Card numbers, e-mail addresses, national ids, secrets and more are recognised in every field of every message.")];
+  return [head("Where sensitive data flows", `Per field and direction. Values are never stored.${cut(list)}`), rows.length ? grid(["Class", "Direction", "API", "Field", "Sure", "To or from"], rows, "Data flows") : empty("No sensitive data seen yet", "Card numbers, e-mail addresses, national ids, secrets and more are recognised in every field of every message.")];
 }
 
 export function paths(list) {
+  const hop = (path, at) => {
+    const ends = path.cut.includes(path.nodes[at]);
+    const operation = path.nodes[at].startsWith("operation:") ? path.nodes[at].slice("operation:".length) : "";
+    const attributes = { class: ends ? "hop cut" : "hop", title: ends ? "an end of the cheapest cut" : null };
+    return operation ? h("button", { ...attributes, type: "button", onclick: () => { location.hash = `api/${operation}`; } }, path.labels[at]) : h("span", attributes, path.labels[at]);
+  };
   const items = list.map((path, index) => h("li", { class: "path-item" },
     h("div", { class: "path-head" }, h("span", { class: "dim" }, `${index + 1}`), risk(Math.round(path.score), path.score >= 75 ? "critical" : path.score >= 50 ? "high" : path.score >= 25 ? "medium" : "low"),
-      h("span", { class: "chain" }, ...path.labels.flatMap((label, at) => [at ? h("span", { class: "arrow", "aria-label": "leads to" }, "→") : null, h("span", { class: path.cut[0] === path.nodes[at] || path.cut[1] === path.nodes[at] ? "hop cut" : "hop" }, label)]))),
+      h("span", { class: "chain" }, ...path.labels.flatMap((_, at) => [at ? h("span", { class: "arrow", role: "img", "aria-label": "leads to" }, "→") : null, hop(path, at)]).filter(Boolean))),
     path.reasons.length ? h("ul", { class: "reasons" }, ...path.reasons.map((reason) => h("li", {}, reason))) : null,
-    path.advice ? h("p", { class: "topass" }, path.advice) : null));
-  return [head("Attack paths", "From where an attacker can stand to what is worth stealing or ruling; worst first."), items.length ? h("ol", { class: "paths" }, ...items) : empty("No attack path", "Nothing sensitive is reached from the internet or by an agent, as far as was seen. Say what faces the internet with `exposure` in a Service policy.")];
+    path.advice ? h("p", { class: "topass" }, h("strong", {}, "Cheapest cut: "), path.advice) : null));
+  return [head("Attack paths", "From where an attacker can stand to what is worth stealing or ruling; worst first. Dashed: where it is cut at the least cost."), items.length ? h("ol", { class: "paths" }, ...items) : empty("No attack path", "Nothing sensitive is reached from the internet or by an agent, as far as was seen. Say what faces the internet with `exposure` in a Service policy.")];
 }

@@ -5,7 +5,8 @@ const NS = "http://www.w3.org/2000/svg";
 const LAYER = { internet: 0, identity: 0, service: 1, operation: 2, data: 3, external: 3 };
 const TITLES = ["Callers", "Services", "Operations", "Data and third parties"];
 const MOST = 60;
-const ROW = 26;
+const ROW = 24;
+const FIRST_SIGHT = 200;
 const WIDTH = 1200;
 const X = [20, 300, 540, 1000];
 
@@ -14,6 +15,13 @@ function svg(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+const pen = document.createElement("canvas").getContext("2d");
+
+function width(text) {
+  pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
 }
 
 const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
@@ -78,11 +86,11 @@ function order(layers, edges) {
   }
 }
 
-function level(layer, edges, at, x, bottom) {
+function level(layer, edges, at, x, bottom, lowest) {
   // Each node beside the middle of what it is tied to, as far as those above and below it leave room.
   const middle = new Map(layer.map((node) => {
     const near = edges.flatMap((edge) => (edge.source === node.id ? [at.get(edge.target)] : edge.target === node.id ? [at.get(edge.source)] : [])).filter(Boolean);
-    return [node.id, near.length ? near.reduce((sum, point) => sum + point[1], 0) / near.length : 50];
+    return [node.id, Math.min(lowest, near.length ? near.reduce((sum, point) => sum + point[1], 0) / near.length : 50)];
   }));
   layer.sort((a, b) => middle.get(a.id) - middle.get(b.id) || (a.id < b.id ? -1 : 1));
   let free = 50;
@@ -106,24 +114,27 @@ export function graph(value, words, onFilter) {
   // Operations stand together by service, in the order of the services; the others near what they are tied to.
   const place = new Map(kept[1].map((node, at) => [node.id, at]));
   kept[2].sort((a, b) => (place.get(service.get(a.id)) ?? 99) - (place.get(service.get(b.id)) ?? 99) || (a.label < b.label ? -1 : 1));
-  const note = `${count(value.nodes.length)} nodes, ${count(value.edges.length)} edges.${left ? ` The ${count(left)} least risky are left out; filter to see them.` : ""} Choose a node to see what it reaches.`;
-  const top = h("div", { class: "card-head" }, h("h2", {}, "Graph"), h("p", { class: "dim" }, note), input);
+  const note = `${count(value.nodes.length)} nodes, ${count(value.edges.length)} edges.${left ? ` The ${count(left)} least risky are left out; filter to see them.` : ""} Choose a node to see what reaches it and what it reaches; Escape shows all again.`;
+  const open = h("button", { type: "button", class: "quiet", hidden: true });
+  const top = h("div", { class: "card-head graph-head" }, h("h2", {}, "Graph"), open, input, h("p", { class: "dim note" }, note));
   if (!here.size) return [top, h("div", { class: "empty" }, h("strong", {}, words.length ? "Nothing matches" : "No calls seen yet"))];
   const height = 50 + ROW * Math.max(...kept.map((layer) => layer.length));
   const at = new Map(kept[2].map((node, row) => [node.id, [X[2], 50 + row * ROW]]));
-  for (const column of [1, 3, 0]) level(kept[column], drawn, at, X[column], height - ROW);
+  // Callers stand where a reader begins: in a tall picture the middle of what they call would be out of sight.
+  for (const column of [1, 3, 0]) level(kept[column], drawn, at, X[column], height - ROW, column ? height : FIRST_SIGHT);
   const text = new Map(kept.flat().map((node) => [node.id, label(node)]));
+  const widths = new Map([...text].map(([id, label_]) => [id, width(label_)]));
   const lines = drawn.map((edge) => {
     const [x1, y1] = at.get(edge.source);
     const [x2, y2] = at.get(edge.target);
-    const from = x1 < x2 ? Math.min(x1 + 16 + text.get(edge.source).length * 6.6, x2 - 30) : x1 - 8;
+    const from = x1 < x2 ? Math.min(x1 + 17 + widths.get(edge.source), x2 - 30) : x1 - 8;
     const bend = x1 === x2 ? 40 : Math.abs(x2 - from) / 2;
     const kind = { carries: "data", "leads-to": "leads", calls: service.has(edge.target) ? "direct" : "" }[edge.kind] ?? "";
     const line = svg("path", { class: `edge ${kind}`, d: `M${from},${y1} C${from + (x1 === x2 ? -bend : bend)},${y1} ${x2 - bend},${y2} ${x2 - 8},${y2}`, "stroke-width": (1 + Math.log10(1 + edge.calls) / 2).toFixed(2) });
     line.append(svg("title", {}, `${edge.kind}: ${edge.calls} calls${edge.evidence ? `, ${edge.evidence}` : ""}${edge.confidence < 1 ? `, ${Math.round(edge.confidence * 100)} % sure` : ""}`));
     return { edge, line };
   });
-  const picture = svg("svg", { class: "graph", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": "Graph of callers, services, operations and data" });
+  const picture = svg("svg", { class: "graph", viewBox: `0 0 ${WIDTH} ${height}`, role: "group", "aria-label": "Graph of callers, services, operations and data" });
   picture.append(...TITLES.map((title, column) => svg("text", { class: "layer", x: X[column], y: 22 }, title)), ...lines.map((item) => item.line));
   const nodes = new Map();
   const reach = (start, forward) => {
@@ -138,22 +149,36 @@ export function graph(value, words, onFilter) {
     }
     return found;
   };
-  const choose = (id) => {
+  const all = () => {
+    picture.classList.remove("chosen");
+    for (const element of nodes.values()) element.setAttribute("aria-pressed", "false");
+    open.hidden = true;
+  };
+  const choose = (node) => {
+    if (nodes.get(node.id).getAttribute("aria-pressed") === "true") { all(); return; }
+    const { id } = node;
     const down = reach(id, true);
     const up = reach(id, false);
     picture.classList.add("chosen");
-    for (const [key, element] of nodes) element.classList.toggle("on", down.has(key) || up.has(key));
+    for (const [key, element] of nodes) {
+      element.classList.toggle("on", down.has(key) || up.has(key));
+      element.setAttribute("aria-pressed", String(key === id));
+    }
+    open.hidden = node.kind !== "operation";
+    open.textContent = `Open ${short(node.label, 60)}`;
+    open.onclick = () => { location.hash = `api/${id.slice("operation:".length)}`; };
     for (const { edge, line } of lines) line.classList.toggle("on", (down.has(edge.source) && down.has(edge.target)) || (up.has(edge.source) && up.has(edge.target)));
   };
   for (const node of kept.flat()) {
     const [x, y] = at.get(node.id);
-    const element = svg("g", { class: `node ${node.kind} ${node.risk >= 50 ? "risky" : ""}`, tabindex: "0", role: "button", "aria-label": `${node.kind} ${node.label}` },
+    const element = svg("g", { class: `node ${node.kind} ${node.risk >= 50 ? "risky" : ""}`, tabindex: "0", role: "button", "aria-pressed": "false", "aria-label": `${node.kind} ${node.label}` },
       svg("circle", { cx: x, cy: y, r: 5 }), svg("text", { x: x + 11, y: y + 4 }, text.get(node.id)));
     element.append(svg("title", {}, `${node.kind} ${node.label}${node.flags.length ? ` (${node.flags.join(", ")})` : ""}${node.risk ? `, risk ${node.risk}` : ""}`));
-    element.addEventListener("click", () => choose(node.id));
-    element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node.id); } });
+    element.addEventListener("click", () => choose(node));
+    element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(node); } else if (event.key === "Escape") all(); });
     nodes.set(node.id, element);
     picture.append(element);
   }
+  picture.addEventListener("click", (event) => { if (event.target === picture) all(); });
   return [top, h("div", { class: "scroll graph-scroll", tabindex: "0", role: "region", "aria-label": "Graph" }, picture)];
 }

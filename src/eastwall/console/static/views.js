@@ -43,7 +43,9 @@ export const method = (name) => h("span", { class: `method ${METHOD.test(name) ?
 export function template(text) {
   // `{name}` stands out; everything else is plain text.
   const parts = text.split(/(\{[^{}/]*\})/).filter(Boolean);
-  return h("span", { class: "template" }, ...parts.map((part) => (part.startsWith("{") && part.endsWith("}") ? h("b", {}, part) : part)));
+  // Long paths break after a slash before they break within a word.
+  const broken = (part) => part.split(/(?<=\/)/).flatMap((piece) => [piece, h("wbr")]);
+  return h("span", { class: "template" }, ...parts.flatMap((part) => (part.startsWith("{") && part.endsWith("}") ? [h("b", {}, part)] : broken(part))));
 }
 
 const severityKind = (severity) => ({ critical: "bad", high: "bad", medium: "warn" })[severity] ?? "info";
@@ -115,7 +117,7 @@ export function serviceRow(service, onMode) {
   };
   const where = service.address ? `${service.address} · ` : "";
   return h("li", {},
-    h("div", {}, h("div", { class: "name" }, service.name), h("div", { class: "sub" }, `${where}${count(service.endpoints)} APIs · ${count(service.calls)} calls · fail ${service.fail}`)),
+    h("div", {}, h("div", { class: "name" }, service.name), h("div", { class: "sub" }, `${where}${count(service.endpoints)} APIs · ${count(service.calls)} calls · fail\u00a0${service.fail}`)),
     h("fieldset", { class: "modes", "aria-label": `Mode of ${service.name}` }, choose("discover"), choose("monitor"), choose("enforce")));
 }
 
@@ -241,7 +243,7 @@ export function apiDetail(api) {
     section("Where it stands", h("div", { class: "badges" }, badge(api.lifecycle.state, { shadow: "bad", zombie: "bad", ghost: "warn", managed: "ok" }[api.lifecycle.state] ?? ""), ...api.lifecycle.flags.map((flag) => badge(flag, FLAGS[flag] ?? ""))),
       h("ul", { class: "reasons" }, ...api.lifecycle.reasons.map((reason) => h("li", {}, reason))),
       facts([["owner", api.lifecycle.owner], ["repository", api.lifecycle.repository], ["environment", api.lifecycle.environment], ["exposure", api.lifecycle.exposure]])),
-    section(`Risk ${api.risk.score} of 100: ${api.risk.level}`, h("ul", { class: "reasons" }, ...api.risk.reasons.map((reason) => h("li", {}, `+${reason.points}  ${reason.text}`)))),
+    section(`Risk ${api.risk.score} of 100: ${api.risk.level}`, h("ul", { class: "reasons" }, ...api.risk.reasons.map((reason) => h("li", {}, h("span", { class: "points" }, `+${reason.points}`), reason.text)))),
     api.drift.length ? section("Differs from what is declared", ...api.drift.slice(0, 50).map((d) => h("div", { class: "item" }, h("div", { class: "item-head" }, badge(d.kind, d.severity === "high" ? "bad" : d.severity === "medium" ? "warn" : "info")), h("p", {}, d.message)))) : null,
     api.callers.length ? section("Who calls it", facts(api.callers.slice(0, 12).map((c) => [c.caller, `${count(c.calls)} calls`]))) : null,
     section("Use", facts([["protocol", [api.protocol, ...api.traits, ...api.body_kinds]],
