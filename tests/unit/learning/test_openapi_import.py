@@ -373,7 +373,7 @@ def test_whatever_is_wrong_anywhere_nothing_breaks(name: str, data: st.DataObjec
         try:
             for step in place[:-1]:
                 node = node[step]
-            node[place[-1]] = data.draw(WRONG)
+            node[place[-1]] = copy.deepcopy(data.draw(WRONG))
         except (KeyError, TypeError, IndexError):
             continue  # what was there is gone already
     before = json.dumps(document)
