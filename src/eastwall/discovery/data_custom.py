@@ -6,7 +6,7 @@ not take (look-around, back references) is refused when the policy is checked. A
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from re import compile as regex
 from typing import Any
 
@@ -65,23 +65,21 @@ class Custom:
         """Names alone make every value (that the validator agrees to) one of the class."""
         self.anywhere = not self._by_name_only
         """Values may stand in any text."""
-        sources = [*spec.patterns, *map(_word, spec.words)]
-        insensitive = [0] * len(spec.patterns) + [hyperscan.HS_FLAG_CASELESS] * len(spec.words)
-        flags = [one | hyperscan.HS_FLAG_UTF8 for one in insensitive]
-        self._spans = _database(sources, [flag | hyperscan.HS_FLAG_SOM_LEFTMOST for flag in flags]) if sources else None
+        self._patterns = _Database(
+            [(one.encode(), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST, 0) for one in spec.patterns]
+        )
+        # Words are plain literals, found by where they end: thousands of them compile in no time.
+        spelled = [one for word in spec.words for one in _spellings(word.strip())]
+        self._sizes = [len(one) for one in spelled]
+        self._words = _Database([(_escape(one), hyperscan.HS_FLAG_CASELESS, at) for at, one in enumerate(spelled)])
         literals = [max(_LITERAL.findall(glob), key=len) for glob in spec.names] if self._by_name_only else []
-        prefilter = [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE | flag for flag in flags]
-        prefilter += [hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_CASELESS] * len(literals)
-        self._raw = _database([*sources, *map(_escape, literals)], prefilter)
-
-    def suspects(self, data: bytes) -> bool:
-        """Whether `data`, a raw body, may hold a value: it says yes at least as often as `spans` or `whole` find one."""
-        if b"\\" in data:  # escapes may hide what a pattern asks for
-            return True
-        if not data.isascii():
-            data = data.decode("utf-8", "replace").encode()
-        # `^` and `$` of a pattern mean the ends of a value: every border of JSON is made the end of a line, beside the body as it is.
-        return bool(_scan(self._raw, data) or _scan(self._raw, data.translate(_LINES)))
+        once = hyperscan.HS_FLAG_SINGLEMATCH
+        self.raw = [(one.encode(), once | hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE) for one in spec.patterns]
+        """(expression, flags) that hit a raw body whenever there may be a value in it."""
+        self.raw += [(_escape(one), once | hyperscan.HS_FLAG_CASELESS) for one in dict.fromkeys(spelled)]
+        self.raw += [(_escape(one.encode()), once | hyperscan.HS_FLAG_CASELESS) for one in literals]
+        self.anchored = any("^" in one or "$" in one for one in spec.patterns)
+        """Some pattern asks where a value begins or ends."""
 
     def of_name(self, name: str) -> bool:
         """Whether a field's name makes its value one of the class (or one to look at as a whole)."""
@@ -93,12 +91,14 @@ class Custom:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """(start, end) of the values in a text, in order, without overlaps."""
-        if self._spans is None:
-            return []
         data = text.encode("utf-8", "replace")
         longest: dict[int, int] = {}
-        for start, end in _scan(self._spans, data):
+        for _, start, end in self._patterns.scan(data):
             if end > start and longest.get(start, 0) < end:
+                longest[start] = end
+        for word, _, end in self._words.scan(data):
+            start = end - self._sizes[word]
+            if longest.get(start, 0) < end and _is_whole(data, start, end):
                 longest[start] = end
         found, last = [], 0
         for start in sorted(longest):
@@ -118,6 +118,29 @@ class Custom:
     def _checked(self, text: str) -> bool:
         plain = compact(text)
         return bool(plain) and plain.isascii() and self._check is not None and self._check(plain)
+
+
+class Suspicion:
+    """Which of several classes a raw body may hold: one automaton for all."""
+
+    def __init__(self, classes: Sequence[Custom]) -> None:
+        raw = [(one.name, pattern, flags) for one in classes for pattern, flags in one.raw]
+        # A number for each: thousands that share one take hyperscan minutes to compile.
+        self._names = [name for name, _, _ in raw]
+        self._database = _Database([(pattern, flags, at) for at, (_, pattern, flags) in enumerate(raw)])
+        self._anchored = any(one.anchored for one in classes)
+
+    def classes(self, data: bytes) -> frozenset[str]:
+        """Names of the classes: at least those of which the walk will find a value."""
+        if b"\\" in data:  # escapes may hide what a pattern asks for
+            return frozenset(self._names)
+        if not data.isascii():
+            data = data.decode("utf-8", "replace").encode()
+        found = {self._names[at] for at, _, _ in self._database.scan(data)}
+        if self._anchored:
+            # `^` and `$` mean the ends of a value: every border of JSON is made the end of a line.
+            found |= {self._names[at] for at, _, _ in self._database.scan(data.translate(_LINES))}
+        return frozenset(found)
 
 
 def compile_custom(spec: CustomDataClass) -> Custom:
@@ -171,14 +194,15 @@ def pattern_problem(pattern: str) -> tuple[str, str] | None:
     if any(anchor in pattern for anchor in _ANCHORS):
         return "`\\A`, `\\Z`, `\\z` and `\\G` are not allowed", "write `^` and `$` for the ends of a value"
     try:
-        _database([pattern], [hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST])
-        raw = _database([pattern], [hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_SINGLEMATCH])
+        _Database([(pattern.encode(), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST, 0)])
+        once = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_SINGLEMATCH
+        raw = _Database([(pattern.encode(), once, 0)])
     except (hyperscan.error, UnicodeError) as error:
         said = _said(error)
         if "empty" in said:
             return "matches the empty text", "ask for at least one character"
         return said, _HINT if "assert" in said or "reference" in said or "support" in said or "zero-width" in said else ""
-    if _scan(raw, b"") or _scan(raw, b"q\nzqx 7"):
+    if raw.scan(b"") or raw.scan(b"q\nzqx 7"):
         return "matches (nearly) every text, also the empty one", "ask for at least one character that is special to the class"
     return None
 
@@ -194,30 +218,51 @@ def _said(error: Exception) -> str:
     return text[:1].lower() + text[1:] or "cannot be compiled"
 
 
-def _database(expressions: list[str], flags: list[int]) -> Any:
-    return automata.build([one.encode() for one in expressions], flags, range(len(expressions)))
+class _Database:
+    """Expressions with a number each; none at all is a database too."""
+
+    def __init__(self, expressions: Sequence[tuple[bytes, int, int]]) -> None:
+        self._database: Any = None
+        if expressions:
+            patterns, flags, numbers = zip(*expressions, strict=True)
+            self._database = automata.build(patterns, flags, numbers)
+            self._free = [self._database.scratch.clone()]
+
+    def scan(self, data: bytes) -> list[tuple[int, int, int]]:
+        """(number, start, end) of all matches, in the order in which they end."""
+        hits: list[tuple[int, int, int]] = []
+        if self._database is not None:
+            try:
+                scratch = self._free.pop()
+            except IndexError:  # another thread took it
+                scratch = self._database.scratch.clone()
+            try:
+                self._database.scan(data, _hit, 0, hits, scratch)
+            finally:
+                self._free.append(scratch)
+        return hits
 
 
-def _scan(database: Any, data: bytes) -> list[tuple[int, int]]:
-    hits: list[tuple[int, int]] = []
-    database.scan(data, _hit, 0, hits, database.scratch.clone())
-    return hits
+def _hit(number: int, start: int, end: int, flags: int, hits: Any) -> None:
+    hits.append((number, start, end))
 
 
-def _hit(pattern: int, start: int, end: int, flags: int, hits: Any) -> None:
-    hits.append((start, end))
+def _escape(text: bytes) -> bytes:
+    return b"".join(b"\\x%02x" % byte for byte in text)
 
 
-def _escape(text: str) -> str:
-    return "".join(character if character.isalnum() else f"\\x{{{ord(character):x}}}" for character in text)
+def _spellings(word: str) -> list[bytes]:
+    """A word as it may be written; ASCII letters are matched in either case anyway."""
+    spelled = (word,) if word.isascii() else (word, word.lower(), word.upper(), word.title(), word.capitalize())
+    return list(dict.fromkeys(one.encode() for one in spelled))
 
 
-def _word(word: str) -> str:
-    """A word of the dictionary as a pattern: whole words only, where it begins and ends with letters or digits."""
-    word = word.strip()
-    left = "\\b" if word[0].isascii() and word[0].isalnum() else ""
-    right = "\\b" if word[-1].isascii() and word[-1].isalnum() else ""
-    return left + _escape(word) + right
+def _is_whole(data: bytes, start: int, end: int) -> bool:
+    """Whether a word that begins and ends with letters or digits does not go on before or behind."""
+    return not (
+        (data[start : start + 1].isalnum() and data[start - 1 : start].isalnum() and start > 0)
+        or (data[end - 1 : end].isalnum() and data[end : end + 1].isalnum())
+    )
 
 
 def _glob(glob: str) -> Any:

@@ -66,7 +66,10 @@ class Automaton:
     def hits(self, data: bytes, which: int = 0) -> list[int]:
         """Numbers of the kinds that a database finds, each once."""
         free = self._free[which]
-        scratch = free.pop() if free else self._scratch[which].clone()
+        try:
+            scratch = free.pop()
+        except IndexError:  # another thread took it
+            scratch = self._scratch[which].clone()
         hits: list[int] = []
         try:
             self._scans[which](data, _hit, 0, hits, scratch)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from eastwall.discovery import data_named, data_names
-from eastwall.discovery.data_custom import Custom, compile_custom
+from eastwall.discovery.data_custom import Custom, Suspicion, compile_custom
 from eastwall.discovery.data_forms import FORMS, MASKS, mask_tail
 from eastwall.discovery.data_labels import MAX_TEXT, labelled
 from eastwall.discovery.data_named import Named
@@ -126,6 +126,7 @@ class DataClasses:
 
     def __init__(self, custom: Sequence[Custom] = ()) -> None:
         self.custom = tuple(custom)
+        self._suspicion = Suspicion(custom) if custom else None
         self.names: tuple[str, ...] = (*CLASSES, *(one.name for one in custom))
         self.sensitivity: Mapping[str, str] = {**SENSITIVITY, **{one.name: one.sensitivity for one in custom}}
         self._searches: dict[frozenset[str], Search] = {}
@@ -154,10 +155,7 @@ class DataClasses:
     def classes(self, data: bytes) -> frozenset[str]:
         """Classes that may be in `data`."""
         found = automaton().classes(data)
-        for one in self.custom:
-            if one.suspects(data):
-                found |= {one.name}
-        return found
+        return found if self._suspicion is None else found | self._suspicion.classes(data)
 
     def search(self, wanted: frozenset[str]) -> Search:
         """The search for some classes, remembered: bodies of an API come with few combinations."""

@@ -174,11 +174,18 @@ def test_the_automaton_hits_whatever_an_expression_matches(before: str, value: s
             assert form.data_class in hits
 
 
+NAMED_VALUES = st.sampled_from(
+    ["Anna Lee", "Main Street 5", "Leeds", "1980-02-29", 19800229, "52.5201", 13.4051, "hunter2!", "9434765919", "111222333", 536221234,
+     "Type 2 diabetes", "8Zq0aVt3nLw5xYb7KcRd", "DEUTDEFF", "10115", "SSN: 536221234"]
+)  # fmt: skip
+TELLING = st.sampled_from(
+    ["phone", "ssn", "firstName", "user", "customers", "address", "street", "name", "email", "dob", "lat", "password", "nhsNumber", "tax_id",
+     "#text", "errors", "diagnosis", "zip", "apiKey", "bic"]
+)  # fmt: skip
+"""Names that make their values ones of a class, or what stands under them."""
 JSON_VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), SHAPES),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12) | st.sampled_from(["phone", "ssn"]), inner, max_size=4)
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), SHAPES, NAMED_VALUES),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12) | TELLING, inner, max_size=4),
     max_leaves=12,
 )
 

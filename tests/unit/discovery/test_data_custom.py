@@ -112,6 +112,14 @@ def test_what_is_catastrophic_elsewhere_is_linear_here() -> None:
     assert time.perf_counter() - begin < 2
 
 
+def test_a_dictionary_of_the_greatest_size_is_compiled_at_once() -> None:
+    begin = time.perf_counter()
+    classes = compile_classes((CustomDataClass("many", words=tuple(f"word number {n} of us" for n in range(MAX_WORDS))),))
+    assert time.perf_counter() - begin < 10
+    (hit,) = find(operation({"a": "the Word Number 4999 of us, and others"}), classes)
+    assert (hit.data_class, hit.place, hit.masked) == ("many", "a", "**** ****** **** *f us")
+
+
 @pytest.mark.parametrize("name", sorted(VALIDATORS))
 def test_validators_take_any_text(name: str) -> None:
     for text in ("", "0", "X", "ABC", "٣", "1" * 60, "79927398713", "DE89370400440532013000", "9434765919", "é"):
