@@ -13,6 +13,7 @@ prices and quantities never do (OWASP API1:2023 is about identifiers).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from re import compile as regex
@@ -206,6 +207,16 @@ def identifier(value: Any) -> str:
     return ""
 
 
+MESSAGE_IDS = frozenset(("jsonrpc", "mcp"))
+"""Protocols whose messages bear an `id`, which is the message's and no object's."""
+_OF_MESSAGES = frozenset(("body.id", "body[].id"))
+
+
+def without_message_ids(found: Iterable[tuple[str, str, int, str]]) -> tuple[tuple[str, str, int, str], ...]:
+    """Named objects without the ids of JSON-RPC messages: they look like objects that nobody shares."""
+    return tuple([one for one in found if one[0] not in _OF_MESSAGES])
+
+
 def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, str, int, str], ...]:
     """Objects that a request names: (place, kind, key, value fit to show).
 
@@ -215,7 +226,8 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
     found = named_in_target(operation, match)
     if isinstance(operation.body, (dict, list)):
         _references(operation.body, holder(operation, match), False, "body", found, USED_LIMIT, 0)
-    return keyed(found[:USED_LIMIT], hash_key, service)
+    named = keyed(found[:USED_LIMIT], hash_key, service)
+    return without_message_ids(named) if operation.protocol in MESSAGE_IDS else named
 
 
 def holder(operation: Operation, match: Match) -> str:

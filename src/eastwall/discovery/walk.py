@@ -17,6 +17,7 @@ from eastwall.discovery.objects import (
     ENVELOPES,
     GIVEN_LIMIT,
     MAX_DEPTH,
+    MESSAGE_IDS,
     NO_NAME,
     USED_LIMIT,
     hash_object,
@@ -31,6 +32,7 @@ from eastwall.discovery.objects import (
     reference,
     shown,
     steps_of,
+    without_message_ids,
 )
 from eastwall.discovery.objects import generated as is_data
 from eastwall.discovery.shapes import MAX_NAME, MAX_PROPERTIES
@@ -267,6 +269,8 @@ def read_request(
     if type(body) is not dict and type(body) is not list:
         return (), tuple(named)
     places, inside = _fast(hash_key, service).used(body, holder(operation, match), USED_LIMIT)
+    if operation.protocol in MESSAGE_IDS:
+        inside = list(without_message_ids(inside))
     return places, tuple((named + inside)[:USED_LIMIT] if named else inside)
 
 
@@ -279,7 +283,8 @@ def read_request_slowly(
     if operation.body is not None:
         places, inside = WALKER.walk(operation.body, holder(operation, match), USED_LIMIT)
         found += [(_in_body(place), kind, value) for place, kind, value in inside]
-    return places, keyed(found[:USED_LIMIT], hash_key, service) if found else ()
+    named = keyed(found[:USED_LIMIT], hash_key, service) if found else ()
+    return places, without_message_ids(named) if operation.protocol in MESSAGE_IDS else named
 
 
 def read_response(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, int], ...]:

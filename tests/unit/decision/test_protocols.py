@@ -11,8 +11,11 @@ from tests.unit.decision.world import ENDPOINTS, answer, call, live
 from eastwall.decision.decide import decide
 from eastwall.decision.state import LiveState
 from eastwall.discovery.inventory import endpoint_id
+from eastwall.discovery.objects import used
+from eastwall.discovery.walk import read_request, read_request_slowly
 from eastwall.model.call import Call
-from eastwall.model.endpoint import Endpoint
+from eastwall.model.endpoint import Endpoint, Match
+from eastwall.protocols.decode import decode_request
 
 
 def operation(path: str, protocol: str, name: str) -> Endpoint:
@@ -81,6 +84,23 @@ def test_an_attack_is_found_where_it_stands(asked: Call, place: str) -> None:
     decision = decide(asked, WORLD, LiveState())
     assert [(finding.id, finding.where) for finding in decision.findings] == [("sql-injection", place)]
     assert decision.verdict.action == "block"
+
+
+def test_the_id_of_a_message_is_no_object() -> None:
+    for body in (
+        {"jsonrpc": "2.0", "id": "5f0c", "method": "tools/call", "params": {"name": "search", "arguments": {"order_id": 7}}},
+        {"jsonrpc": "2.0", "id": 9, "method": "GetOrder", "params": {"order_id": 7}},
+    ):
+        asked = call("POST", "/mcp?customer_id=4", body, user="alice")
+        for match in (Match(SEARCH), Match(None)):
+            operation = decode_request(asked.request, WORLD.limits)
+            for read in (read_request, read_request_slowly):
+                named = read(operation, match, b"k" * 32, "")[1]
+                assert [(place.rpartition(".")[2], kind) for place, kind, _, _ in named] == [
+                    ("customer_id", "customer"),
+                    ("order_id", "order"),
+                ]
+            assert used(operation, match, b"k" * 32, "") == named
 
 
 def test_clean_calls_pass() -> None:
