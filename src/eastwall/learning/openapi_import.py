@@ -178,10 +178,10 @@ class _Reader:
             secured=self.secured(operation, spot),
             body_kinds=tuple(sorted({body_kind(media) for media in request.media_types})),
         )
-        for template in templates:
+        for base, template in zip(bases, templates, strict=True):
             key = endpoint_id(self.service, method, template)
             others = tuple(other for other in templates if other != template)
-            first = self.found.setdefault(key, (_at(endpoint, key, template, others), spot))
+            first = self.found.setdefault(key, (_at(endpoint, key, template, others, base), spot))
             if first[1] != spot:
                 said = f"{method} {shown(template)} is declared before, at `{first[1]}`"
                 self.faults.add(spot, said, "the first one is used")
@@ -405,7 +405,7 @@ class _Declared:
         """Several values stand in one text."""
 
 
-def _at(endpoint: Endpoint, key: str, template: str, others: tuple[str, ...]) -> Endpoint:
+def _at(endpoint: Endpoint, key: str, template: str, others: tuple[str, ...], base: str) -> Endpoint:
     return Endpoint(
         id=key,
         service=endpoint.service,
@@ -420,6 +420,7 @@ def _at(endpoint: Endpoint, key: str, template: str, others: tuple[str, ...]) ->
         secured=endpoint.secured,
         body_kinds=endpoint.body_kinds,
         alternatives=others,
+        base=base,
     )
 
 

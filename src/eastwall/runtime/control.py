@@ -216,6 +216,8 @@ class Control:
                 self._learner_file.rename(self._learner_file.with_suffix(".corrupt"))
             learner = Learner(self._hash_key)
             learner.fold(reversed(self._lake.calls(limit=RELEARN_LIMIT)))
+            with contextlib.suppress(OSError):  # else it is learned again at the next start
+                learner_state.save(self._learner_file, learner.to_bytes(), "")
             return learner
 
     def _expire(self) -> None:

@@ -165,6 +165,10 @@ def test_a_lost_learner_state_is_said_and_learned_again(data):
     status = control.send("GET", "/api/v1/status")[2]
     assert status["learner"]["endpoints"] == 2
     assert "does not verify" in status["faults"]["learner"]
+    control.kill()
+    control = Process(data).ready()
+    status = control.send("GET", "/api/v1/status")[2]
+    assert (status["learner"]["endpoints"], status["faults"]) == (2, {}), "what was learned again is kept, whatever comes next"
     assert control.stop() == 0
 
 
