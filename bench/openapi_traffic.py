@@ -13,7 +13,7 @@ import random
 import re
 import string
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -26,284 +26,37 @@ OPERATIONS_PER_DOCUMENT = 900
 """A larger document is cut to whole first-level subtrees of about so many operations, or one document would be most of the work."""
 PARAMETER = re.compile(r"\{([^{}]*)\}")
 
-FIRST = [
-    "anna",
-    "ben",
-    "carla",
-    "david",
-    "elena",
-    "frank",
-    "grace",
-    "hugo",
-    "iris",
-    "jack",
-    "karin",
-    "liam",
-    "maria",
-    "noah",
-    "olga",
-    "peter",
-    "quinn",
-    "rosa",
-    "sam",
-    "tina",
-    "umar",
-    "vera",
-    "will",
-    "xenia",
-    "yusuf",
-    "zoe",
-    "alice",
-    "bob",
-    "carol",
-    "dan",
-    "erin",
-    "fred",
-    "gina",
-    "henry",
-    "ines",
-    "jonas",
-    "kim",
-    "leo",
-    "mona",
-    "nils",
-    "otto",
-    "paula",
-    "ralf",
-    "sofia",
-    "tom",
-    "ursula",
-    "viktor",
-]
-WORDS = [
-    "river",
-    "mountain",
-    "quiet",
-    "silver",
-    "garden",
-    "winter",
-    "market",
-    "copper",
-    "bridge",
-    "meadow",
-    "harbor",
-    "lantern",
-    "forest",
-    "window",
-    "marble",
-    "summer",
-    "velvet",
-    "candle",
-    "island",
-    "desert",
-    "orange",
-    "thunder",
-    "paper",
-    "planet",
-    "coffee",
-    "shadow",
-    "engine",
-    "castle",
-    "falcon",
-    "mirror",
-    "bottle",
-    "ticket",
-    "camera",
-    "pocket",
-    "rocket",
-    "saddle",
-    "tunnel",
-    "valley",
-    "walnut",
-    "yellow",
-    "anchor",
-    "banner",
-    "circle",
-    "dragon",
-    "empire",
-    "flower",
-    "guitar",
-    "hammer",
-    "jacket",
-    "kitten",
-    "ladder",
-    "magnet",
-    "needle",
-    "oyster",
-    "pepper",
-    "ribbon",
-    "school",
-    "temple",
-    "urchin",
-    "violin",
-    "walrus",
-    "butter",
-    "crystal",
-    "diamond",
-    "eagle",
-    "fiction",
-    "gravity",
-    "history",
-    "insight",
-    "journey",
-]
-COUNTRIES = [
-    "us",
-    "gb",
-    "de",
-    "fr",
-    "it",
-    "es",
-    "nl",
-    "be",
-    "ch",
-    "at",
-    "se",
-    "no",
-    "dk",
-    "fi",
-    "pl",
-    "cz",
-    "pt",
-    "ie",
-    "gr",
-    "hu",
-    "ro",
-    "bg",
-    "hr",
-    "si",
-    "sk",
-    "lt",
-    "lv",
-    "ee",
-    "jp",
-    "cn",
-    "in",
-    "br",
-    "ca",
-    "au",
-    "nz",
-    "za",
-    "mx",
-    "ar",
-]
-LOCALES = [
-    "en",
-    "de",
-    "fr",
-    "it",
-    "es",
-    "nl",
-    "sv",
-    "da",
-    "fi",
-    "pl",
-    "cs",
-    "pt",
-    "ja",
-    "zh",
-    "ko",
-    "ru",
-    "ar",
-    "he",
-    "tr",
-    "uk",
-    "en-US",
-    "en-GB",
-    "de-AT",
-    "fr-CA",
-    "pt-BR",
-    "zh-CN",
-    "es-MX",
-    "nl-BE",
-]
-CURRENCIES = [
-    "USD",
-    "EUR",
-    "GBP",
-    "CHF",
-    "JPY",
-    "CNY",
-    "SEK",
-    "NOK",
-    "DKK",
-    "PLN",
-    "CZK",
-    "HUF",
-    "AUD",
-    "CAD",
-    "NZD",
-    "INR",
-    "BRL",
-    "MXN",
-    "ZAR",
-    "TRY",
-    "KRW",
-    "SGD",
-    "HKD",
-]
-CITIES = [
-    "berlin",
-    "paris",
-    "london",
-    "madrid",
-    "rome",
-    "vienna",
-    "prague",
-    "warsaw",
-    "lisbon",
-    "dublin",
-    "athens",
-    "oslo",
-    "stockholm",
-    "helsinki",
-    "copenhagen",
-    "zurich",
-    "geneva",
-    "hamburg",
-    "munich",
-    "milan",
-    "naples",
-    "turin",
-    "lyon",
-    "nice",
-    "porto",
-    "seville",
-    "valencia",
-    "krakow",
-    "gdansk",
-    "brno",
-    "graz",
-    "linz",
-    "bergen",
-    "malmo",
-]
-SCANNER = [
-    "/.env",
-    "/.git/config",
-    "/wp-login.php",
-    "/wp-admin/setup-config.php",
-    "/phpmyadmin/index.php",
-    "/admin.php",
-    "/cgi-bin/test-cgi",
-    "/vendor/phpunit",
-    "/actuator/env",
-    "/server-status",
-    "/config.json",
-    "/backup.zip",
-    "/.aws/credentials",
-    "/solr/admin/info",
-    "/manager/html",
-    "/boaform/admin",
-    "/shell",
-    "/api/jsonws/invoke",
-    "/owa/auth/logon.aspx",
-    "/xmlrpc.php",
-    "/login.action",
-    "/console",
-    "/.DS_Store",
-    "/debug/default/view",
-]
+FIRST = """
+anna ben carla david elena frank grace hugo iris jack karin liam maria noah olga peter quinn rosa sam tina umar vera will
+xenia yusuf zoe alice bob carol dan erin fred gina henry ines jonas kim leo mona nils otto paula ralf sofia tom ursula
+viktor
+""".split()
+WORDS = """
+river mountain quiet silver garden winter market copper bridge meadow harbor lantern forest window marble summer velvet
+candle island desert orange thunder paper planet coffee shadow engine castle falcon mirror bottle ticket camera pocket
+rocket saddle tunnel valley walnut yellow anchor banner circle dragon empire flower guitar hammer jacket kitten ladder
+magnet needle oyster pepper ribbon school temple urchin violin walrus butter crystal diamond eagle fiction gravity history
+insight journey
+""".split()
+COUNTRIES = """
+us gb de fr it es nl be ch at se no dk fi pl cz pt ie gr hu ro bg hr si sk lt lv ee jp cn in br ca au nz za mx ar
+""".split()
+LOCALES = """
+en de fr it es nl sv da fi pl cs pt ja zh ko ru ar he tr uk en-US en-GB de-AT fr-CA pt-BR zh-CN es-MX nl-BE
+""".split()
+CURRENCIES = """
+USD EUR GBP CHF JPY CNY SEK NOK DKK PLN CZK HUF AUD CAD NZD INR BRL MXN ZAR TRY KRW SGD HKD
+""".split()
+CITIES = """
+berlin paris london madrid rome vienna prague warsaw lisbon dublin athens oslo stockholm helsinki copenhagen zurich geneva
+hamburg munich milan naples turin lyon nice porto seville valencia krakow gdansk brno graz linz bergen malmo
+""".split()
+SCANNER = """
+/.env /.git/config /wp-login.php /wp-admin/setup-config.php /phpmyadmin/index.php /admin.php /cgi-bin/test-cgi
+/vendor/phpunit /actuator/env /server-status /config.json /backup.zip /.aws/credentials /solr/admin/info /manager/html
+/boaform/admin /shell /api/jsonws/invoke /owa/auth/logon.aspx /xmlrpc.php /login.action /console /.DS_Store
+/debug/default/view
+""".split()
 JUNK = ["/favicon.ico", "/robots.txt", "/index.html", "/apple-touch-icon.png", "/sitemap.xml"]
 
 
@@ -315,6 +68,10 @@ class Call:
     path: str
     status: int
     operation: int
+    echoed: tuple[int, ...] = ()
+    """Segments whose value stood in an earlier answer; filled by `with_answers`."""
+    drawn: tuple[tuple[int, tuple[str, str], str], ...] = ()
+    """(segment, pool, value) of the parameters that are whole segments."""
 
 
 @dataclass(frozen=True)
@@ -524,10 +281,17 @@ def calls(document: Document, per_operation: int, seed: int = 0) -> list[Call]:
             drawers.append(("/", None))
             before = segment if len(pieces) == 1 else before
         drawers.pop()
+        whole = _whole_parameters(operation.template)
         for _ in range(max(1, round(weights[number] * scale))):
-            path = "".join(quote(pool.draw(rng), safe=":@,") if pool else text for text, pool in drawers)
+            path, drawn = "", []
+            for text, pool in drawers:
+                value = pool.draw(rng) if pool else text
+                path += quote(value, safe=":@,") if pool else value
+                if pool:
+                    drawn.append(value)
             status = 200 if rng.random() >= trouble else rng.choice((401, 403, 404, 404, 301, 302, 400, 500))
-            made.append(Call(operation.method, path, status, number))
+            given = tuple((segment, key, drawn[at]) for at, segment, key in whole)
+            made.append(Call(operation.method, path, status, number, (), given))
     noise = len(made) * world.uniform(0, 0.03)
     made += [
         Call(rng.choice(("GET", "GET", "POST")), rng.choice(SCANNER) + rng.choice(("", "", f"/{rng.randrange(99)}")), 404, -1)
@@ -537,3 +301,52 @@ def calls(document: Document, per_operation: int, seed: int = 0) -> list[Call]:
         made += [Call("GET", path, 200, -1) for path in world.sample(JUNK, 1)]
     rng.shuffle(made)
     return made
+
+
+def _whole_parameters(template: str) -> list[tuple[int, int, tuple[str, str]]]:
+    """(index among the parameters, index of the segment, key of its pool) of parameters that are a segment of their own."""
+    found, at, before = [], 0, ""
+    for number, segment in enumerate(template.strip("/").split("/")):
+        names = PARAMETER.findall(segment)
+        if len(names) == 1 and PARAMETER.fullmatch(segment):
+            found.append((at, number, (names[0].lower(), before)))
+        at += len(names)
+        before = segment if not names else before
+    return found
+
+
+GIVES = 0.6
+"""Share of the collections whose ids stand in answers."""
+PAGE = 20
+"""Ids in the answer of a list."""
+ALSO_A_WORD = 0.04
+"""Share of the names that happen to stand in answers too."""
+
+
+def with_answers(document: Document, made: Sequence[Call], seed: int = 0) -> list[Call]:
+    """The same calls, with what the answers before them gave out: a list a page of ids (those asked for soon), a detail its own,
+    of some collections and not of others. Some names happen to stand in answers, too."""
+    rng = random.Random(f"{document.name}|answers|{seed}")
+    pools = {key for call in made for _, key, _ in call.drawn}
+    giving = {key for key in sorted(pools) if rng.random() < GIVES}
+    names = sorted({s for o in document.operations for s in o.template.split("/") if s and "{" not in s})
+    words = {name for name in names if rng.random() < ALSO_A_WORD}
+    lists: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for operation in document.operations:
+        segments = operation.template.strip("/").split("/")
+        for _, at, key in _whole_parameters(operation.template):
+            lists.setdefault(("GET", "/" + "/".join(segments[:at])), set()).add(key)
+    values = {key: [value for call in made for _, k, value in call.drawn if k == key] for key in giving}
+    given: set[tuple[tuple[str, str], str]] = set()
+    told = []
+    for call in made:
+        echoed = [segment for segment, key, value in call.drawn if (key, value) in given]
+        echoed += [at for at, segment in enumerate(call.path.strip("/").split("/")) if segment in words and call.operation >= 0]
+        told.append(Call(call.method, call.path, call.status, call.operation, tuple(sorted(set(echoed))), call.drawn))
+        if call.operation < 0 or call.status >= 300:
+            continue
+        given |= {(key, value) for _, key, value in call.drawn if key in giving}
+        for key in sorted(lists.get((call.method, document.operations[call.operation].template), set()) & giving):
+            if values[key]:
+                given |= {(key, rng.choice(values[key])) for _ in range(PAGE)}
+    return told

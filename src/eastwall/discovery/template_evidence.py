@@ -10,24 +10,26 @@ among user names; and a tree over its limit keeps half as much from then on.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
+from eastwall.discovery.api_words import share_of_api_words
 from eastwall.discovery.value_kinds import CLEAR, kind_of
 
-MAX_NODES = 150_000
+MAX_NODES = 100_000
 """Nodes of a whole tree, some 500 bytes each."""
 MAX_SEGMENT = 200
 """Characters of a segment that are kept; a longer one is told from others by its checksum."""
 MAX_METHODS = 16
 MAX_METHOD = 32
 """Characters of a method that are kept."""
-KEEP_CLEAR = 48
+KEEP_CLEAR = 24
 """Children of one clear kind (uuid, integer, ...) that are kept one by one under a node."""
-KEEP_WORDS = 1024
+KEEP_WORDS = 256
 """Children of the other kinds, together, that are kept one by one under a node."""
 BUSY = 24
-"""Calls of a word-like child that make it stay, whatever its rank; at most half of the kept ones stay so."""
+"""Calls of a word-like child that make it stay, whatever its rank; at most three quarters of the kept ones stay so."""
 _LEAST = 8
 _TOP = 1 << 32
 
@@ -143,10 +145,8 @@ class Evidence:
         child = node.children.get(step)
         if child is not None:
             return child
-        kind = kind_of(step)
-        group = kind if kind in CLEAR else "word"
+        group, place = _group_and_rank(step)
         rest = node.rest.get(group)
-        place = rank(step)
         if rest is not None and not busy and place >= rest.threshold:
             return rest
         child = node.children[step] = Node(group, place)
@@ -159,7 +159,9 @@ class Evidence:
         return child
 
     def _keep(self, group: str) -> int:
-        return max(_LEAST, (KEEP_WORDS if group == "word" else KEEP_CLEAR) >> self.tightened)
+        if group == "word":  # names are among them: they are the last to go
+            return max(_LEAST, KEEP_WORDS >> max(0, self.tightened - 2))
+        return max(_LEAST, KEEP_CLEAR >> self.tightened)
 
     def _evict(self, node: Node, group: str) -> None:
         """Pool the children of this group that are too many: those with the highest ranks, but never a busy one for a quiet one."""
@@ -168,7 +170,7 @@ class Evidence:
         busy = [step for _, _, step in sorted((-child.calls, place, step) for place, step, child in here if _busy(child))]
         quiet = [(place, step) for place, step, child in here if not _busy(child)]
         quiet.sort()
-        stay = min(len(busy), keep // 2)
+        stay = min(len(busy), keep * 3 // 4)
         rest = node.rest.get(group)
         if rest is None:
             rest = node.rest[group] = Node(group)
@@ -228,10 +230,19 @@ class Evidence:
         node.methods = {str(m): [int(c[0]), int(c[1]), int(c[2])] for m, c in methods.items()}
         for step, child in children.items():
             node.children[str(step)] = loaded = self._load(child)
-            loaded.rank = rank(str(step))
+            loaded.rank = _group_and_rank(str(step))[1]
             node.kept[loaded.group] = node.kept.get(loaded.group, 0) + 1
         node.rest = {str(name): self._load(child) for name, child in rest.items()}
         return node
+
+
+@lru_cache(maxsize=65_536)
+def _group_and_rank(step: str) -> tuple[str, int]:
+    """Group, and the place in line for being kept: words of APIs come first, or names would be lost among user names."""
+    kind = kind_of(step)
+    if kind in CLEAR:
+        return kind, rank(step)
+    return "word", rank(step) >> (12 if share_of_api_words(step) == 1 else 0)
 
 
 def rank(step: str) -> int:

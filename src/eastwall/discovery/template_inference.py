@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from re import compile as regex
 
-from eastwall.discovery.template_evidence import SUFFIX, Node
+from eastwall.discovery.api_words import share_of_api_words
+from eastwall.discovery.template_evidence import BUSY, SUFFIX, Node
 from eastwall.discovery.template_judgement import Candidate, Judge, Level, Step, judge_by_look, judge_by_traffic
 from eastwall.discovery.value_kinds import CLEAR, look_of
 
@@ -22,6 +23,8 @@ _SIZE_BIAS = 1.4
 """The operation of a usual call has so many more calls than a usual operation."""
 _FEW, _FEW_NEED = 5, 4.0
 """So few values are a closed set until the odds are high: they are told as names."""
+_JUDGED, _JUDGED_CLEAR = 300, 64
+"""So many words and clear values at one position say all that more of them would."""
 _FORMATS = 3
 """So many formats or verbs behind the values, none shared by two: they belong to the value (`photo.png`), as one parameter."""
 
@@ -183,7 +186,8 @@ class Inference:
             return [], [step]
         level = Level(nodes, path, rest, methods)
         names = []
-        for step in sorted(children):
+        more = _spare(children)
+        for step in sorted(children.keys() - more) if more else sorted(children):
             if step[:1] == SUFFIX:
                 names.append(step)
                 continue
@@ -203,13 +207,32 @@ class Inference:
         few = not rest and len(level.clear) + sum(c.odds > 0 for c in level.candidates) <= _FEW
         needed = _FEW_NEED if few else 0.0
         names += [c.step for c in level.candidates if c.odds <= needed]
-        return sorted(names), sorted(c.step for c in level.clear + level.candidates if c.odds > needed)
+        return sorted(names), sorted([c.step for c in level.clear + level.candidates if c.odds > needed] + list(more))
+
+
+def _spare(children: dict[str, list[Node]]) -> set[str]:
+    """Values that need no judgement: of very many quiet words that are no words of APIs, and of very many clear values, those with
+    the higher ranks. What they are is what the others are."""
+    if len(children) <= _JUDGED_CLEAR:
+        return set()
+    words, clear, kept = [], [], 0
+    for step, nodes in children.items():
+        if nodes[0].group != "word":
+            clear.append((nodes[0].rank, step))
+        elif step[:1] == SUFFIX or share_of_api_words(step) > 0.5 or sum(node.calls for node in nodes) >= BUSY:
+            kept += 1
+        else:
+            words.append((nodes[0].rank, step))
+    spared = sorted(clear)[_JUDGED_CLEAR:] + sorted(words)[max(_JUDGED // 2, _JUDGED - kept) :]
+    return {step for _, step in spared}
 
 
 def _stands_alone(only: Candidate) -> bool:
     """Whether the one number at a position is a name (`/1/boards`, `/2.0/users`): all calls go through it, and on."""
     kind = look_of(only.step).kind
-    return kind in ("integer", "number") and len(only.step) <= 4 and only.calls >= 8 and not any(n.methods for n in only.nodes)
+    below = sum(len(node.children) for node in only.nodes)
+    answers = any(good for node in only.nodes for good, _, _ in node.methods.values())
+    return kind in ("integer", "number") and len(only.step) <= 4 and only.calls >= 8 and (not answers or below > 2)
 
 
 def _belongs_to_value(nodes: Sequence[Node]) -> bool:

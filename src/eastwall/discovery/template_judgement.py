@@ -28,6 +28,12 @@ from eastwall.discovery.value_kinds import look_of
 ROUNDS = 4
 _USUAL, _DEVIATION = 0.6, 1.8
 """Logarithms (base 2) of the calls of operations lie so much below that of their mean, and spread so far: a skewed API."""
+_ALSO_OF_LOOKS = ("after_parameter", "parent_get", "root", "clear_share", "writes_item")
+"""Features of looks and place that are also weighed with everything else."""
+_ALIKE, _API_WORD = 4, 0.5
+"""So many words are told alike that are to no larger part made of words of APIs."""
+_ECHO = 3.0
+"""Odds that a segment is a value when its text stood in an earlier answer, and as much again when many at its position did."""
 _REST = 4.0
 """How many values a pool of values that are not kept one by one counts for."""
 
@@ -52,7 +58,11 @@ class Candidate:
 
     __slots__ = (
         "calls",
+        "echo",
+        "echoed",
         "features",
+        "fixed",
+        "fixed_odds",
         "group",
         "leaf",
         "lexical",
@@ -69,7 +79,12 @@ class Candidate:
     def __init__(self, step: str, nodes: list[Node]) -> None:
         self.step = step
         self.nodes = nodes
-        self.calls = sum(node.calls for node in nodes)
+        only = nodes[0] if len(nodes) == 1 else None
+        self.calls = only.calls if only else sum([node.calls for node in nodes])
+        self.echoed = only.echoed if only else sum([node.echoed for node in nodes])
+        """Calls whose value here an earlier answer had given out."""
+        self.echo = 0.0
+        """What that adds to the odds."""
         self.look = look_of(step)
         self.leaf = not any(node.children or node.rest for node in nodes)
         self.tails: dict[Key, float] = {}
@@ -81,6 +96,10 @@ class Candidate:
         """Those of look and place."""
         self.together: dict[str, float] = {}
         """Features of the candidates that look like this one."""
+        self.fixed: dict[str, float] = {}
+        """All features that stay as they are while the pool changes."""
+        self.fixed_odds = 0.0
+        """What those, and `echo`, add to the odds."""
         self.group: list[Candidate] = []
         """The candidates that look like this one, itself among them."""
         self.lexical = 6.0
@@ -132,11 +151,12 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
     """Odds from looks and place alone."""
     known = len(level.clear) + _REST * len(level.rest)
     place = _place(level, known / max(1.0, known + len(level.candidates)))
+    odds_of_place = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in place.items())
+    _count_echoes(level)
     before = next((text for how, text in reversed(level.path) if how == "name"), "")
     for c in level.candidates:
         ends = {method for node in c.nodes for method in node.methods}
-        c.features = {
-            **place,
+        own = {
             f"look_{c.look.style}": 1.0,
             "api_words": share_of_api_words(c.step),
             "pronounceable": max(-2.0, min(2.0, pronounceable(c.step))),
@@ -145,8 +165,24 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
             "writes_item": float(bool(ends & {"DELETE", "PUT", "PATCH"})),
             "posts_only": float(ends == {"POST"}),
         }
-        c.odds = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in c.features.items())
+        c.features = {**place, **own}
+        c.odds = odds_of_place + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in own.items())
         c.lexical = _clipped(c.odds)
+        c.odds += c.echo
+
+
+def _count_echoes(level: Level) -> None:
+    """What answers gave out are ids. A word may stand in an answer by chance, several at one position do not; and where most ids are
+    given out, what never was, however often it was called, is a name. Not fitted: how often answers are seen differs."""
+    given = sum(c.echoed > 0 for c in level.candidates + level.clear) + _REST * sum(node.echoed > 0 for node in level.rest)
+    if not given:
+        return
+    everyone = len(level.candidates) + len(level.clear) + _REST * len(level.rest)
+    for c in level.candidates:
+        if c.echoed:
+            c.echo = _ECHO + min(_ECHO, log2(given))
+        elif c.calls > 2:
+            c.echo = -min(_ECHO, log2(c.calls)) * given / everyone
 
 
 def _clipped(odds: float) -> float:
@@ -156,9 +192,24 @@ def _clipped(odds: float) -> float:
 def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) -> None:
     """Odds from everything. `per_operation` is how many calls an operation of this API has in the mean."""
     _together(level, per_operation)
+    _fix(level, per_operation)
     for number in range(ROUNDS):
         level.last = number == ROUNDS - 1
         _round(level, per_operation, judge)
+    if judge is None:
+        _agree(level)
+
+
+def _agree(level: Level) -> None:
+    """Words that look alike, lead to the same and are no words of APIs are told alike: the few among them that are called most are
+    not names because of that."""
+    ends = {id(c): "".join(sorted(f"{place} {method}," for place, method, _ in c.tails)) for c in level.candidates}
+    strangers = [c for c in level.candidates if c.features["api_words"] <= _API_WORD]
+    for group in _grouped(strangers, lambda c: (True, c.look.style + ends[id(c)])):
+        if len(group) >= _ALIKE:
+            mean = sum(_clipped(c.odds) for c in group) / len(group)
+            for c in group:
+                c.odds = mean
 
 
 def _surprise(calls: float, operations: int, per_operation: float) -> float:
@@ -209,6 +260,21 @@ def _grouped(candidates: Sequence[Candidate], by: Callable[[Candidate], tuple[bo
     return groups.values()
 
 
+def _fix(level: Level, per_operation: float) -> None:
+    """The features that do not depend on the pool; they are weighed once for all rounds."""
+    for c in level.candidates:
+        c.fixed = {
+            **c.together,
+            "lexical": c.lexical,
+            "as_name": _surprise(c.calls, c.operations, per_operation),
+            "parents": log2(len(c.nodes)),
+            "parent_share": len(c.nodes) / len(level.nodes) * min(1.0, log2(len(level.nodes)) / 3),
+            "leaf": float(c.leaf),
+            **{name: c.features[name] for name in _ALSO_OF_LOOKS},
+        }
+        c.fixed_odds = c.echo + BIAS + sum(WEIGHTS.get(name, 0.0) * value for name, value in c.fixed.items())
+
+
 def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
     everyone = level.clear + level.candidates
     pool = dict(level.rest_tails)
@@ -236,35 +302,27 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
     for c in level.candidates:
         w = c.weight
         others = count - w
-        own_pool = sum(pool[key] > 0.4 and pool[key] - w * amount <= 0.4 for key, amount in c.tails.items())
+        own_pool = 0
+        for key, amount in c.tails.items():
+            if 0.4 < pool[key] <= 0.4 + w * amount:
+                own_pool += 1
         operations = max(1, shared - own_pool, c.operations)
         tail = max(low, min(high, _tail_bits(c, w, pool, total, level.cost))) / 4
         features = {
-            **c.together,
-            "lexical": c.lexical,
             "tail": tail,
             "leaf_tail": tail * c.leaf,
-            "as_name": _surprise(c.calls, c.operations, per_operation),
             "as_value": _surprise(calls + (1 - w) * c.calls, operations, per_operation),
             "others": log2(1 + others),
             "other_share": others / max(1.0, among - 1),
-            "parents": log2(len(c.nodes)),
-            "parent_share": len(c.nodes) / len(level.nodes) * min(1.0, log2(len(level.nodes)) / 3),
             "singles": (singles - w * (c.calls == 1)) / max(1.0, others),
             "alike": (log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2) * min(1.0, others / 4),
             "others_lexical": (lexical - w * c.lexical) / max(1.0, others),
             "group_odds": (of_group[id(c.group)] - _clipped(c.odds)) / max(1, len(c.group) - 1),
-            "leaf": float(c.leaf),
-            "after_parameter": c.features["after_parameter"],
-            "parent_get": c.features["parent_get"],
-            "root": c.features["root"],
-            "clear_share": c.features["clear_share"],
-            "writes_item": c.features["writes_item"],
         }
         if judge is not None:
-            results.append(judge(level, c, features))
+            results.append(judge(level, c, {**c.fixed, **features}))
         else:
-            results.append(BIAS + sum(WEIGHTS.get(name, 0.0) * value for name, value in features.items()))
+            results.append(c.fixed_odds + sum(WEIGHTS.get(name, 0.0) * value for name, value in features.items()))
     for c, odds in zip(level.candidates, results, strict=True):
         c.odds = odds
 

@@ -180,6 +180,67 @@ def test_later_evidence_undoes_a_merge() -> None:
     assert {"/shops/{shop_id}/stock", "/shops/export/jobs", "/shops/export"} <= after
 
 
+def test_a_name_first_called_after_a_thousand_users_is_found() -> None:
+    rng = random.Random(21)
+    users = [u + str(rng.randrange(10**4)) for u in USERS * 60]
+    tree = learn([f"/users/{u}" for u in users] * 2)
+    for _ in range(40):
+        tree.observe("GET", "/users/search")
+        tree.observe("POST", "/users/search")
+    assert {"GET /users/search", "POST /users/search", "GET /users/{user_id}"} <= {
+        f"{t.method} {t.template}" for t in tree.templates()
+    }
+
+
+def test_ids_that_answers_gave_out_are_values_though_they_look_like_names() -> None:
+    names = ["invoices", "payments", "billing", "catalog", "search", "reports", "metrics", "events"]
+    paths = [f"/boards/{n}" for n in names for _ in range(6)] + ["/boards"] * 20 + ["/boards/archive"] * 6
+    alone, told = TemplateTree(), TemplateTree()
+    for path in paths:
+        alone.observe("GET", path, 200)
+        told.observe("GET", path, 200, (1,) if path.split("/")[-1] in names else ())
+    assert "/boards/invoices" in {t.template for t in alone.templates()}
+    found = {t.template for t in told.templates()}
+    assert "/boards/{board_id}" in found
+    assert not found & {f"/boards/{n}" for n in names}
+    assert "/boards/archive" in found
+
+
+def test_what_answers_gave_out_is_merged_and_stored() -> None:
+    rng = random.Random(22)
+    calls = [
+        (f"/users/{rng.choice(USERS)}{rng.randrange(2000)}/lines/{rng.randrange(99)}:go", rng.choice([(), (1,), (1, 3)]))
+        for _ in range(3000)
+    ]
+    whole, parts = TemplateTree(), [TemplateTree() for _ in range(8)]
+    for at, (path, echoed) in enumerate(calls):
+        whole.observe("GET", path, 200, echoed)
+        parts[at % 8].observe("GET", path, 200, echoed)
+    merged = TemplateTree()
+    for part in parts:
+        merged.merge(part)
+    assert merged.to_bytes() == whole.to_bytes() == TemplateTree.from_bytes(whole.to_bytes()).to_bytes()
+    users = whole._evidence.root.children["users"]
+    echoed_users = sum(n.echoed for n in [*users.children.values(), *users.rest.values()])
+    assert echoed_users == sum(1 in echoed for _, echoed in calls)
+
+
+def test_one_number_that_all_calls_go_through_is_a_name_though_it_answers_itself() -> None:
+    rng = random.Random(23)
+    paths = [f"/1/boards/{rng.getrandbits(96):024x}" for _ in range(20)] + ["/1/members", "/1/cards", "/1"] * 6 + ["/robots.txt"]
+    assert "GET /1/boards/{board_id}" in found(paths)
+    assert "GET /1/cards" in found(paths)
+
+
+def test_endpoint_ids_are_stable_over_relearning() -> None:
+    rng = random.Random(24)
+    ids: list[set[str]] = []
+    for _ in range(2):
+        calls = [f"/users/{rng.choice(USERS)}{rng.randrange(900)}/orders/{rng.randrange(9000)}" for _ in range(200)]
+        ids.append({endpoint_id("s", t.method, t.template) for t in learn([*calls, *["/health"] * 20]).templates()})
+    assert ids[0] == ids[1]
+
+
 def test_match_agrees_with_the_inventory_of_the_templates() -> None:
     rng = random.Random(9)
     paths = (
