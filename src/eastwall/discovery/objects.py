@@ -62,10 +62,16 @@ _NOT_OBJECTS = frozenset(_OTHER_NOUNS.split())
 _TRANSPORT = frozenset({"request", "trace", "span", "correlation", "csrf", "idempotency", "parent_span", "x_request"})
 _WRAPPERS = (
     "data items item results result content contents rows records record list entries entry values elements nodes node edges "
-    "edge hits objects object payload response page body attributes member members value embedded _embedded collection output"
+    "edge hits objects object payload response page body attributes member members value embedded _embedded collection output variables input"
 )
 ENVELOPES = frozenset(_WRAPPERS.split())
 """Properties that wrap the resource of the URL rather than hold another one."""
+_FIELD_VERBS = frozenset(
+    "create update upsert delete remove insert add edit change set replace patch save submit cancel close archive restore approve reject "
+    "get find fetch list search read load all my current".split()
+)
+_FIELD_FORMS = frozenset("connection list page aggregate one many".split())
+"""Words around what a GraphQL root field is about (also those that Hasura, PostGraphile and Relay put there)."""
 _IRREGULAR = {
     "people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse", "data": "data", "media": "media",
     "news": "news", "series": "series", "species": "species", "indices": "index", "matrices": "matrix", "vertices": "vertex",
@@ -232,7 +238,24 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
 
 def holder(operation: Operation, match: Match) -> str:
     """The collection that a message is about."""
+    if operation.protocol == "graphql" and (field := field_of(operation.name)):
+        return field
     return collection_of(match.endpoint.template) if match.endpoint is not None else _guess(operation)
+
+
+@lru_cache(maxsize=4096)
+def field_of(name: str) -> str:
+    """What the only root field of a GraphQL operation is about: `query orderById` and `mutation cancelOrder` -> `order`. Empty for
+    several, whose variables may be of either."""
+    field = name.partition(" ")[2]
+    parts = words(field) if field.isidentifier() else []
+    while len(parts) > 1 and parts[0] in _FIELD_VERBS:
+        parts = parts[1:]
+    if "by" in parts[1:]:
+        parts = parts[: parts.index("by", 1)]
+    while len(parts) > 1 and parts[-1] in _FIELD_FORMS:
+        parts.pop()
+    return "_".join(parts)
 
 
 def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, str]]:

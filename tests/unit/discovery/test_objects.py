@@ -13,6 +13,7 @@ from eastwall.discovery.objects import (
     GIVEN_LIMIT,
     USED_LIMIT,
     collection_of,
+    field_of,
     generated,
     given,
     identifier,
@@ -224,3 +225,44 @@ def test_property_names_are_not_taken_for_data(name: str) -> None:
 )
 def test_data_is_not_taken_for_property_names(name: str) -> None:
     assert generated(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("query order", "order"),
+        ("query orders", "orders"),
+        ("query orderById", "order"),
+        ("query allOrders", "orders"),
+        ("query orders_by_pk", "orders"),
+        ("query ordersConnection", "orders"),
+        ("mutation cancelOrder", "order"),
+        ("mutation insert_orders_one", "orders"),
+        ("query list", "list"),
+        ("query by", "by"),
+        ("query order,user", ""),
+        ("persisted 00ff00ff00ff", ""),
+        ("mutation pay; query order", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_graphql_operation_is_about(name: str, field: str) -> None:
+    assert field_of(name) == field
+
+
+def graphql(name: str, body: Any) -> Operation:
+    return Operation("graphql", "POST", ("graphql",), "/graphql", (), body, "json", name=name)
+
+
+def test_graphql_variables_and_answers_meet() -> None:
+    def named(variables: Any) -> dict[tuple[str, str], int]:
+        asked = graphql("query orderById", {"query": "...", "variables": variables})
+        return {(place, kind): key for place, kind, key, _ in used(asked, Match(None), KEY, "")}
+
+    direct, wrapped = named({"id": 7, "userId": 3}), named({"input": {"id": 7}})
+    assert set(direct) == {("body.variables.id", "order"), ("body.variables.userId", "user")}
+    assert set(wrapped) == {("body.variables.input.id", "order")}
+    listed = graphql("query orders", {"data": {"orders": [{"id": 7}]}})
+    expected = (("order", direct[("body.variables.id", "order")]),)
+    assert given(listed, Match(None), KEY, "") == expected
+    assert expected[0][1] == wrapped[("body.variables.input.id", "order")]
