@@ -12,6 +12,7 @@ import json
 import random
 import string
 import sys
+import timeit
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench import report
+from bench.decide_cost import SIZES, bodies
 from eastwall.discovery import data_checks as checks
-from eastwall.discovery.data_classes import CLASSES, find
+from eastwall.discovery.data_classes import BY_NAME, CLASSES, find
 from eastwall.model.operation import Operation
 
 SEEDS = (1, 2, 3)
@@ -63,7 +66,9 @@ class Values:
     # -- values
 
     def pan(self) -> str:
-        prefix, size = self.random.choice([("4", 16), ("51", 16), ("55", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16), ("3528", 16)])
+        prefix, size = self.random.choice(
+            [("4", 16), ("51", 16), ("55", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16), ("3528", 16)]
+        )
         number = self.until(lambda: prefix + self.digits(size - len(prefix)), checks.luhn)
         if size == 16 and self.random.random() < 0.4:
             return self.random.choice((" ", "-")).join(number[at : at + 4] for at in range(0, 16, 4))
@@ -74,8 +79,12 @@ class Values:
         return f"{area:03d}-{self.random.randrange(1, 100):02d}-{self.random.randrange(1, 10_000):04d}"
 
     def iban(self) -> str:
-        country, size = self.random.choice([("DE", 18), ("GB", 0), ("FR", 23), ("NL", 0), ("ES", 20), ("PL", 24), ("CH", 17), ("NO", 11)])
-        bban = {"GB": self.letters(4) + self.digits(14), "NL": self.letters(4) + self.digits(10)}.get(country) or self.digits(size)
+        country, size = self.random.choice(
+            [("DE", 18), ("GB", 0), ("FR", 23), ("NL", 0), ("ES", 20), ("PL", 24), ("CH", 17), ("NO", 11)]
+        )
+        bban = {"GB": self.letters(4) + self.digits(14), "NL": self.letters(4) + self.digits(10)}.get(country) or self.digits(
+            size
+        )
         number = int("".join(str(int(c, 36)) for c in bban + country + "00"))
         text = f"{country}{98 - number % 97:02d}{bban}"
         return " ".join(text[at : at + 4] for at in range(0, len(text), 4)) if self.random.random() < 0.4 else text
@@ -190,7 +199,12 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
             return data_class, r.choice((plain, "phone")), around(v.phone()), ""
         case "secret":
             if r.random() < 0.4:
-                return data_class, r.choice(("aws_secret_access_key", "apiKey", "clientSecret", "refresh_token")), v.named_secret(), ""
+                return (
+                    data_class,
+                    r.choice(("aws_secret_access_key", "apiKey", "clientSecret", "refresh_token")),
+                    v.named_secret(),
+                    "",
+                )
             return data_class, plain, around(v.secret()), ""
         case "national-id":
             name, value = national(v)
@@ -200,7 +214,12 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
                 return data_class, plain, v.mrz(), ""
             return data_class, r.choice(("passport", "passportNumber", "reisepass")), v.letters(1) + v.digits(8), ""
         case "driver-license":
-            return data_class, r.choice(("driverLicense", "driving_licence_no", "rijbewijs", "dl_number")), v.letters(1) + v.digits(9), ""
+            return (
+                data_class,
+                r.choice(("driverLicense", "driving_licence_no", "rijbewijs", "dl_number")),
+                v.letters(1) + v.digits(9),
+                "",
+            )
         case "health-id":
             kind = r.randrange(4)
             if kind == 0:
@@ -210,25 +229,58 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
                 return data_class, "npi", v.until(lambda: v.digits(10, "12"), checks.us_npi), ""
             if kind == 2:
                 letters = "ACDEFGHJKMNPQRTUVWXY"
-                return data_class, plain, f"1{v.letters(1, letters)}{v.digits(2)}-{v.letters(1, letters)}{v.digits(2)}-{v.letters(2, letters)}{v.digits(2)}", ""
+                return (
+                    data_class,
+                    plain,
+                    f"1{v.letters(1, letters)}{v.digits(2)}-{v.letters(1, letters)}{v.digits(2)}-{v.letters(2, letters)}{v.digits(2)}",
+                    "",
+                )
             return data_class, r.choice(("mrn", "medicalRecordNumber")), f"MRN{v.digits(7)}", ""
         case "diagnosis":
-            return data_class, r.choice(("icd10", "diagnosisCode", "dx")), f"{v.letters(1, 'ABCDEFGHIJKLMN')}{v.digits(2)}.{v.digits(1)}", ""
+            return (
+                data_class,
+                r.choice(("icd10", "diagnosisCode", "dx")),
+                f"{v.letters(1, 'ABCDEFGHIJKLMN')}{v.digits(2)}.{v.digits(1)}",
+                "",
+            )
         case "date-of-birth":
             form = r.choice(("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%Y-%m-%dT00:00:00Z"))
-            return data_class, r.choice(("dob", "birthDate", "date_of_birth", "geburtsdatum", "fechaNacimiento")), born.strftime(form), ""
+            return (
+                data_class,
+                r.choice(("dob", "birthDate", "date_of_birth", "geburtsdatum", "fechaNacimiento")),
+                born.strftime(form),
+                "",
+            )
         case "person-name":
             if r.random() < 0.3:
                 return data_class, "name", person, r.choice(("user", "customer", "patient", "assignee"))
-            name, value = r.choice((("firstName", person.split()[0]), ("last_name", person.split()[1]), ("fullName", person), ("nachname", person.split()[1]), ("cardholder_name", person.upper())))
+            name, value = r.choice(
+                (
+                    ("firstName", person.split()[0]),
+                    ("last_name", person.split()[1]),
+                    ("fullName", person),
+                    ("nachname", person.split()[1]),
+                    ("cardholder_name", person.upper()),
+                )
+            )
             return data_class, name, value, ""
         case "address":
             if r.random() < 0.4:
                 return data_class, r.choice(("line1", "street", "city")), r.choice(CITIES), "address"
-            return data_class, r.choice(("street", "shippingAddress", "addressLine1", "anschrift", "postal_address")), f"{r.choice(STREETS)} {r.randrange(1, 300)}", ""
+            return (
+                data_class,
+                r.choice(("street", "shippingAddress", "addressLine1", "anschrift", "postal_address")),
+                f"{r.choice(STREETS)} {r.randrange(1, 300)}",
+                "",
+            )
         case "geo":
             if r.random() < 0.3:
-                return data_class, r.choice(("geo", "coordinates", "gps")), f"{r.uniform(-80, 80):.5f}, {r.uniform(-170, 170):.5f}", ""
+                return (
+                    data_class,
+                    r.choice(("geo", "coordinates", "gps")),
+                    f"{r.uniform(-80, 80):.5f}, {r.uniform(-170, 170):.5f}",
+                    "",
+                )
             return data_class, r.choice(("lat", "longitude", "latitude", "lng")), round(r.uniform(-80, 80), 5) or 1.23456, ""
         case "ip-address":
             return data_class, r.choice(("ip", "clientIp", "remote_addr", plain)), v.ipv4() if r.random() < 0.7 else v.ipv6(), ""
@@ -237,10 +289,26 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
             if kind == 0:
                 return data_class, r.choice(("routingNumber", "aba")), v.until(lambda: v.digits(9, "01"), checks.aba_routing), ""
             if kind == 1:
-                return data_class, r.choice(("bic", "swift_code")), f"{v.letters(4)}{r.choice(('DE', 'GB', 'FR', 'US'))}{v.letters(2, 'ABCDFM2')}", ""
+                return (
+                    data_class,
+                    r.choice(("bic", "swift_code")),
+                    f"{v.letters(4)}{r.choice(('DE', 'GB', 'FR', 'US'))}{v.letters(2, 'ABCDFM2')}",
+                    "",
+                )
             return data_class, r.choice(("bankAccountNumber", "kontonummer")), v.digits(10), ""
         case "credential":
-            return data_class, *r.choice((("password", v.letters(10, string.ascii_letters + "0123456789!#")), ("cvv", v.digits(3)), ("pin", v.digits(4)), ("newPassword", "correct-horse-9"))), ""
+            return (
+                data_class,
+                *r.choice(
+                    (
+                        ("password", v.letters(10, string.ascii_letters + "0123456789!#")),
+                        ("cvv", v.digits(3)),
+                        ("pin", v.digits(4)),
+                        ("newPassword", "correct-horse-9"),
+                    )
+                ),
+                "",
+            )
         case "crypto-wallet":
             return data_class, r.choice((plain, "wallet", "to")), v.wallet(), ""
     raise AssertionError(data_class)
@@ -347,6 +415,39 @@ def _at(body: Any, place: str) -> Any:
     return body
 
 
+def customer(values: Values) -> dict[str, Any]:
+    """A customer as an API gives it, half a kilobyte of JSON."""
+    v, r = values, values.random
+    first, last, street = r.choice(FIRST), r.choice(LAST), f"{r.choice(STREETS)} {r.randrange(300)}"
+    return {
+        "id": r.randrange(10**6), "firstName": first, "lastName": last, "email": v.email(), "phone": f"+48 {v.digits(3, '56')} {v.digits(6)}",
+        "status": "active", "created": "2026-03-01T12:00:00Z", "language": "pl", "marketing": False, "tags": ["vip", "eu"],
+        "address": {"street": street, "city": r.choice(CITIES), "postalCode": f"{v.digits(2)}-{v.digits(3)}", "country": "PL"},
+        "billing": {"name": f"{first} {last}", "street": street, "city": r.choice(CITIES)}, "orders": 14, "balance": 120.55,
+        "currency": "PLN", "loyalty": {"tier": "gold", "points": 1820}, "preferences": {"newsletter": True, "channel": "email"},
+    }  # fmt: skip
+
+
+def costs() -> dict[str, float]:
+    """Microseconds of `find` on one message, warm: the least of many rounds, since other work only ever adds."""
+
+    def least(operations: list[Operation], skip: frozenset[str] = frozenset()) -> float:
+        repeat = 30 if len(operations) > 1 else 300
+        times = [min(timeit.repeat(lambda one=one: find(one, skip=skip), number=5, repeat=repeat)) / 5 for one in operations]  # type: ignore[misc]
+        return sum(times) / len(times) * 1e6
+
+    def posted(body: Any) -> Operation:
+        raw = json.dumps(body, ensure_ascii=False).encode()
+        return Operation("rest", "POST", ("things",), "/things", body=body, body_kind="json", raw_body=raw)
+
+    found = {f"clean order, {name} KB": least([posted(json.loads(bodies(size)[0]))]) for name, size in SIZES.items()}
+    values = Values(1)
+    people = [posted(customer(values)) for _ in range(200)]
+    found["customer, 0.5 KB, all classes"] = least(people)
+    found["customer, 0.5 KB, without those that names alone tell"] = least(people, BY_NAME)
+    return found
+
+
 def scores(count: dict[str, int]) -> tuple[float, float]:
     """(precision, recall)"""
     right, wrong, missed = (count.get(kind, 0) for kind in ("right", "wrong", "missed"))
@@ -380,4 +481,14 @@ if __name__ == "__main__":
         for line, times in Counter(line.partition(":")[0] for line in errors).most_common(40):
             print(times, line, next(error.partition(": ")[2] for error in errors if error.startswith(line + ":")))
     else:
-        Console(width=120).print(table({"seeds": measure(SEEDS), "held out": measure((HELD_OUT,))}))
+        seen = {"seeds": measure(SEEDS), "held out": measure((HELD_OUT,))}
+        spent = costs()
+        worst = {part: min(min(scores(count)) for count in counts.values()) for part, counts in seen.items()}
+        Console(width=120).print(table(seen), *(f"{us:8.1f} us  {name}" for name, us in spent.items()), sep="\n")
+        targets = [
+            report.target(f"least precision and recall of a class, {part}", ">= 0.95", least, least >= 0.95)
+            for part, least in worst.items()
+        ]
+        name = "customer, 0.5 KB, all classes"
+        targets.append(report.target(f"us, {name}", "<= 25", spent[name], spent[name] <= 25))
+        print(report.write("data_classes", {"classes": seen, "us": spent}, targets))
