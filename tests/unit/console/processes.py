@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from eastwall.model.call import Mode
 from eastwall.model.decision import PolicyMatch
 from eastwall.model.event_id import event_id
+from eastwall.model.facts import DataHit, Field
 from eastwall.model.finding import Finding
 from eastwall.model.record import CallRecord
 from eastwall.stores.spool import SpoolWriter
@@ -156,3 +157,51 @@ class Process:
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(40)
+
+
+MARKUP = "<img src=x onerror=window.pwned=1>"
+SCRIPT = "<script>window.pwned=1</script>"
+EXPOSED = """apiVersion: eastwall.dev/v1alpha1
+kind: Service
+metadata: {name: orders}
+spec: {exposure: internet, owner: "<b onmouseover=window.pwned=1>team</b>"}
+"""
+
+
+def discovered() -> list[CallRecord]:
+    """Calls of which every view has something to show, with values in them that would run as script if a page took them for markup:
+    data classes, an agent, traces from service to service, GraphQL operations, a third party."""
+    pan = DataHit("pan", f"cards[].{MARKUP}", "4111********1111", "response")
+    email = DataHit("email", "by", "a***@e***", "request")
+    card, sender = Field(f"cards[].{MARKUP}", "string", data_class="pan", length=16), Field("by", "string", "email", "email", 9)
+    records = []
+    for n in range(60):
+        trace, span = f"{n + 1:032x}", f"{n + 1:016x}"
+        records += [
+            call(2 * n + 1, trace=trace, span=span, data=(pan,), sampled=True, response_kind="json", response_fields=(card,)),
+            call(
+                2 * n,
+                path="/invoices",
+                trace=trace,
+                parent=span,
+                data=(email,),
+                sampled=True,
+                body_kind="json",
+                request_fields=(sender,),
+                caller="orders",
+            ),
+        ]
+    for n in range(20):
+        records += [
+            call(2 * n + 1, path=f"/{MARKUP}/status", actor=HOSTILE_ACTOR, actor_class=f"user+{SCRIPT}"),
+            call(n, service="shop", path="/graphql", method="POST", protocol="graphql", operation=f"query {MARKUP}", selection=(f"cart.{SCRIPT}",)),
+            call(n, service="shop", path="/graphql", method="POST", protocol="graphql", operation="mutation pay"),
+            call(n, service=f"pay.{MARKUP}.example", path="/charge", method="POST", egress=True, caller="orders",
+                 data=(replace(pan, direction="request"),), sampled=True,
+                 body_kind="json", request_fields=(card,)),
+            call(
+                2 * n + 1, path="/orders/7", actor=f"agent:{MARKUP}", actor_kind="agent", actor_class="agent:shopper", strength=2,
+                agent=f"agent:{MARKUP}", user_agent=SCRIPT,
+            ),
+        ]  # fmt: skip
+    return sorted(records, key=lambda record: record.time)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from .processes import HOSTILE_ACTOR, HOSTILE_PATH, Process, call, write
+from .processes import EXPOSED, HOSTILE_ACTOR, HOSTILE_PATH, MARKUP, SCRIPT, Process, call, discovered, write
 
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
@@ -175,14 +177,18 @@ def test_the_mode_is_switched_with_a_question_before_enforce(page, served):
     expect(modes.get_by_label("discover")).to_be_checked()
 
 
-def test_contrast_of_text_is_enough_in_light_and_dark(browser, served):
+def test_contrast_of_text_is_enough_in_light_and_dark(browser, known):
     # WCAG 2.2 AA, 1.4.3: 4.5 to 1 for text below 18.66 px bold.
     for scheme in ("light", "dark"):
         context = browser.new_context(color_scheme=scheme)
         page = context.new_page()
-        sign_in(page, served)
+        sign_in(page, known)
         poor = page.evaluate(CONTRAST)
         assert poor == [], scheme
+        for view in ("changes", "identities", "data", "paths", "graph"):
+            look(page, view)
+            poor = page.evaluate(CONTRAST)
+            assert poor == [], (scheme, view)
         context.close()
 
 
@@ -193,7 +199,7 @@ CONTRAST = """() => {
   const poor = [];
   for (const e of document.querySelectorAll('#console *')) {
     if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
-    const style = getComputedStyle(e), [a, b] = [light(parse(style.color)), light(under(e))].sort((x, y) => y - x);
+    const style = getComputedStyle(e), [a, b] = [light(parse(e instanceof SVGElement ? style.fill : style.color)), light(under(e))].sort((x, y) => y - x);
     const needed = parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5;
     if ((a + .05) / (b + .05) < needed) poor.push([e.className || e.tagName, e.textContent.slice(0, 20), ((a + .05) / (b + .05)).toFixed(2)]);
   }
@@ -226,3 +232,158 @@ def test_new_apis_appear_by_themselves(page, data):
         expect(page.locator("#apis tbody tr", has_text="/refunds/")).to_have_count(1, timeout=15_000)
     finally:
         control.stop()
+
+
+# -- the views beside APIs and findings -------------------------------------------------------------------------------
+
+VIEWS = ("overview", "changes", "identities", "data", "paths", "graph")
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A control process with something to show in every view."""
+    path = Path(tempfile.mkdtemp(prefix="ew"))
+    policy = path / "policy.yaml"
+    policy.write_text(EXPOSED)
+    records = discovered()
+    write(path, records)
+    control = Process(path, "--policy", str(policy)).ready()
+    control.until("/api/v1/status", lambda s: s["lake"]["calls"] == len(records))
+    control.until("/api/v1/paths", lambda found: found and control.send("GET", "/api/v1/data")[2])
+    yield control
+    assert control.stop() == 0, control.log.read_text()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def look(page, view):
+    """The panel of a view, as soon as something is in it."""
+    page.locator(f"#tab-{view}").click()
+    panel = page.locator(f"#view-{view}")
+    expect(panel.locator("h2").first).to_be_visible()
+    return panel
+
+
+def test_each_view_shows_what_is_known(page, known):
+    sign_in(page, known)
+    changes = look(page, "changes")
+    expect(changes.locator("tbody tr")).to_have_count(4)
+    expect(changes).to_contain_text("the service `billing` was seen for the first time")
+    identities = look(page, "identities")
+    expect(identities.locator("tbody tr")).to_have_count(9)
+    agent = identities.locator("tbody tr", has_text="agent:")
+    expect(agent).to_contain_text("asserted")
+    expect(agent.locator("td.num").first).to_have_text("20")
+    data = look(page, "data").locator("tbody tr")
+    expect(data).to_have_count(3)
+    expect(data.filter(has_text="/orders/")).to_contain_text("response")
+    expect(data.filter(has_text="/orders/")).to_contain_text("user (60)")
+    expect(data.filter(has_text="/charge")).to_contain_text("third party")
+    first = look(page, "paths").locator(".path-item").first
+    expect(first.locator(".hop")).to_have_text([f"agent:{MARKUP}", "orders GET /orders/{order_id}", "pan"])
+    expect(first.locator(".hop.cut")).to_have_count(2)
+    expect(first).to_contain_text("Cheapest cut: ")
+    chain = page.locator(".path-item", has_text="leads to billing GET /invoices").first
+    expect(chain).to_contain_text("by trace")
+    chain.get_by_role("button", name="billing GET /invoices").click()
+    expect(page.locator("#panel")).to_contain_text("Where it stands")
+    expect(page.locator("#panel")).to_contain_text("orphan")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_values_from_traffic_are_text_in_every_view(page, known, view):
+    sign_in(page, known)
+    panel = look(page, view)
+    shown = {"overview": f"query {MARKUP}", "changes": f"pay.{MARKUP}.example", "identities": HOSTILE_ACTOR, "data": MARKUP,
+             "paths": f"agent:{MARKUP}", "graph": f"user+{SCRIPT}"}[view]  # fmt: skip
+    expect(panel).to_contain_text(shown[:29])  # labels in the graph are cut
+    if view == "graph":
+        assert f"identity user+{SCRIPT} (human)" in panel.locator(".node title").all_text_contents()
+    if view == "overview":
+        panel.locator("tbody tr", has_text="query <img").get_by_role("button").click()
+        expect(page.locator("#panel")).to_contain_text(f"cart.{SCRIPT}")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("main img[src='x'], main script, main b[onmouseover], #panel img, #panel script").count() == 0
+
+
+def test_views_are_switched_by_keyboard(page, known):
+    sign_in(page, known)
+    page.get_by_role("tab", name="APIs and findings").focus()
+    for key, name in (
+        ("ArrowRight", "Changes"), ("End", "Graph"), ("ArrowRight", "APIs and findings"), ("ArrowLeft", "Graph"), ("Home", "APIs and findings"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        tab = page.get_by_role("tab", name=name)
+        expect(tab).to_be_focused()
+        expect(tab).to_have_attribute("aria-selected", "true")
+        expect(page.locator("[role=tab][tabindex='0']")).to_have_count(1)
+        expect(page.get_by_role("tabpanel")).to_have_count(1)
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+
+
+def test_the_graph_is_filtered_and_a_node_is_chosen_by_keyboard(page, known):
+    sign_in(page, known)
+    panel = look(page, "graph")
+    nodes = panel.get_by_role("button").filter(has=page.locator("circle"))
+    everything = nodes.count()
+    panel.get_by_role("button", name="operation orders GET /orders/{order_id}").focus()
+    page.keyboard.press("Enter")
+    on = panel.locator(".node.on")
+    names = {name.split(" · ")[0] for name in on.locator("text").all_text_contents()}
+    assert {"internet", "user", "orders", "billing GET /invoices", "email", "pan"} <= names
+    assert not any("mutation pay" in name for name in names)
+    chosen = panel.locator(".node[aria-pressed=true]")
+    expect(chosen).to_have_count(1)
+    expect(panel.locator(".edge.on").first).to_be_visible()
+    panel.get_by_role("button", name="Open orders GET /orders/{order_id}").click()
+    expect(page.locator("#panel")).to_contain_text("order_id (integer)")
+    page.keyboard.press("Escape")
+    chosen.focus()
+    page.keyboard.press("Escape")
+    expect(chosen).to_have_count(0)
+    expect(panel.locator(".graph.chosen")).to_have_count(0)
+    filtered = panel.get_by_label("Filter the graph")
+    filtered.fill("billing")
+    page.keyboard.press("Enter")
+    expect(nodes.filter(has_text="mutation pay")).to_have_count(0)
+    expect(nodes.filter(has_text="billing GET /invoices")).to_have_count(1)
+    expect(filtered).to_be_focused()
+    expect(filtered).to_have_value("billing")
+    filtered.fill("nothing of this kind")
+    page.keyboard.press("Enter")
+    expect(panel).to_contain_text("Nothing matches")
+    filtered.fill("")
+    page.keyboard.press("Enter")
+    expect(nodes).to_have_count(everything)
+
+
+def test_an_identity_opens_from_its_row_and_from_a_link(page, known):
+    sign_in(page, known)
+    panel = page.locator("#panel")
+    look(page, "identities").get_by_role("button", name=HOSTILE_ACTOR).click()
+    expect(panel.locator("h2")).to_have_text(HOSTILE_ACTOR)
+    expect(panel).to_contain_text("verified")
+    expect(panel.locator("tbody tr")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator("#view-identities")).to_be_visible()
+    page.goto(f"{known.url}/#identity/{quote('user:u1', safe='')}")
+    expect(panel.locator("h2")).to_have_text("user:u1")
+    panel.get_by_role("button", name="billing GET /invoices").click()
+    expect(panel).to_contain_text("Where it stands")
+    for link, words in (
+        ("user:nobody", "there is no identity `user:nobody`"),
+        ("%E0%A4%A", "there is no identity"),
+        ("../apis", "there is no"),
+    ):
+        page.goto(f"{known.url}/#identity/{link}")
+        expect(panel.locator("h2")).to_have_text("Not found")
+        expect(panel).to_contain_text(words)
+
+
+def test_nothing_overflows_a_narrow_window(browser, known):
+    context = browser.new_context(viewport={"width": 800, "height": 900})
+    page = context.new_page()
+    sign_in(page, known)
+    for view in VIEWS:
+        look(page, view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800, view
+    context.close()
