@@ -377,7 +377,9 @@ class Search:
                         self.value(item, one.place, one, found)
                         continue
                     if only is None:
-                        if one.telling or (labels and _may_be_labelled(item)):
+                        if one.telling or (
+                            labels and len(item) > 8 and (" " in item or ":" in item or "=" in item) and _may_be_labelled(item)
+                        ):
                             self.value(item, one.place, one, found)
                         continue
                 elif only is None:
