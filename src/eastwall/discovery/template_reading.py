@@ -15,6 +15,9 @@ from eastwall.discovery.template_inference import Place, skeleton
 from eastwall.discovery.value_kinds import format_of, kind_of
 from eastwall.model.endpoint import Parameter
 
+_RECOMBINED = 12
+"""So many values, at least, show whether their halves are chosen one by one."""
+_DATED = regex(r"([A-Za-z][A-Za-z_.-]*[-_.])[12][0-9]{3}-?[01][0-9]-?[0-3][0-9]")
 WEAK_ENOUGH = 3
 """Calls answered only by what may not be the service (401, 403, ...) that make an operation all the same."""
 _KEY = regex(r"([A-Za-z0-9_]+)(?:=|\()'?$")
@@ -90,7 +93,7 @@ def _named_parameter(place: Place, before: str, parameters: tuple[Parameter, ...
     kind = format_of(place.kinds)
     shape = shape_of(place.values)
     taken = [p.name for p in parameters]
-    if len(shape) == 2:
+    if shape == ("", ""):
         name = name_parameter(before or None, kind, taken)
         return f"{{{name}}}", (*parameters, Parameter(name=name, kind=kind))
     text, more = _quoted(shape[0]), parameters
@@ -104,11 +107,16 @@ def _named_parameter(place: Place, before: str, parameters: tuple[Parameter, ...
 
 
 def _part(value: str, shape: tuple[str, ...], number: int) -> str:
+    value = value.removeprefix(shape[0])
     return value.split(shape[1])[number] if len(shape) > 2 else value
 
 
 def shape_of(values: Sequence[str]) -> tuple[str, ...]:
-    """The texts around the parameters of a segment whose values are these: `("", "")` for one parameter, `("", ",", "")` for two."""
+    """The texts around the parameters of a segment whose values are these: `("", "")` for one parameter, `("", ",", "")` for two,
+    `("report-", "")` for a date behind a text that is always the same.
+
+    `-` joins words of slugs, too; two parameters are told where both halves come back with many others.
+    """
     whole = ("", "")
     if len(values) < 4:
         return whole
@@ -116,7 +124,14 @@ def shape_of(values: Sequence[str]) -> tuple[str, ...]:
         counts = {value.count(joint) for value in values}
         if len(counts) == 1 and 1 <= (count := counts.pop()) <= 3 and all(all(value.split(joint)) for value in values):
             return ("", *([joint] * count), "")
-    return whole
+    for joint in ("...", "..", "-"):
+        pairs = [value.split(joint) for value in values]
+        if len(pairs) < _RECOMBINED or not all(len(pair) == 2 and all(pair) for pair in pairs):
+            continue
+        if max(len({pair[0] for pair in pairs}), len({pair[1] for pair in pairs})) * 2 <= len(pairs):
+            return ("", joint, "")
+    before = {found[1] if (found := _DATED.fullmatch(value)) else "" for value in values}
+    return (before.pop(), "") if len(before) == 1 and "" not in before else whole
 
 
 def _named_pattern(blank: str, parameters: tuple[Parameter, ...]) -> tuple[str, tuple[Parameter, ...]]:

@@ -143,6 +143,20 @@ def test_two_parameters_in_a_segment() -> None:
     assert found(paths) == {"GET /tiles/{tile_id},{tile_id_2}/now"}
 
 
+def test_a_date_within_a_segment() -> None:
+    paths = [f"/exports/report-2026-{m:02}-{d:02}.csv" for m in range(1, 7) for d in (3, 17, 28)] + ["/exports"] * 9
+    assert found(paths) == {"GET /exports", "GET /exports/report-{date}.csv"}
+
+
+def test_two_parameters_joined_as_slugs_are() -> None:
+    rng = random.Random(25)
+    airports = ["VIE", "CDG", "JFK", "OSL", "NRT", "LIS", "ATH"]
+    pairs = {f"{a}-{b}" for a in airports for b in airports if a != b}
+    assert {t.template for t in learn(f"/routes/{p}" for p in sorted(pairs)).templates()} == {"/routes/{route_id}-{route_id_2}"}
+    slugs = {f"{rng.choice(USERS)}{n}-{rng.choice(USERS)}" for n in range(40)}
+    assert {t.template for t in learn(f"/articles/{p}" for p in sorted(slugs)).templates()} == {"/articles/{article_id}"}
+
+
 def test_encoded_values_and_names() -> None:
     titles = [f"{a.title()}%20{b.title()}" for a in USERS[:6] for b in USERS[6:12]]
     paths = [f"/books/{t}" for t in titles] + ["/books"] * 30 + ["/caf%C3%A9/menu"] * 30
