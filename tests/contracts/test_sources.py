@@ -364,14 +364,16 @@ def test_memory_does_not_grow_with_the_recording(format: str) -> None:
         b"\0\xff\xff\xff\x0a" + b"\xff" * 100_000,
         b'{"resourceSpans":' + b"[" * 100_000,
         b'1.1.1.1 - - [22/Nov/2026:14:00:01 +0000] "' + b"\\" * 60_000 + b"\n",
-        b'1.1.1.1 - ' + b"- " * 30_000 + b"\n",
+        b"1.1.1.1 - " + b"- " * 30_000 + b"\n",
+        b'[2026-11-22T14:00:01Z] "GET / HTTP/1.1' + b'" 200 - 1 1 1 1 "a" "' * 3_000 + b"\n",
+        b'[2026-11-22T14:00:01Z] "' + b'" 200 - - - "" 1 1 1 - "" "' * 2_300 + b"\n",
         gzip.compress(bytes(30 << 20)),
     ],
-    ids=range(13),
+    ids=range(15),
 )  # fmt: skip
 def test_bombs_cost_little(bomb: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     calls, skipped, fault = everything(bomb)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 1
     assert not calls
     assert fault or skipped.counts

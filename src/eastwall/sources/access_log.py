@@ -36,7 +36,7 @@ _COMMON = re.compile(
 )
 # Envoy escapes nothing: a user agent may hold quotes, so it is what stands between the fields that cannot.
 _ENVOY = re.compile(
-    r'\[(\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\] "(.*?)" (\d+) (\S+) (?:(\S+) (\S+) "([^"]*)" )?'
+    r'\[(\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))\] "(\S{1,64} \S* \S{1,16}|[^"\s]*)" (\d{1,4}) (\S+) (?:(\S+) (\S+) "([^"]*)" )?'
     r'(\d+|-) (\d+|-) (\d+|-) (\S+) "([^"]*)" "(.*)" "([^"]*)" "([^"]*)" "([^"]*)"(.*)',
     re.DOTALL,
 )
