@@ -13,6 +13,7 @@ from eastwall.discovery.inventory import Inventory, compile_inventory
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.snapshot import ServiceScope, Snapshot
 from eastwall.policy.compile import Plan, compile_plan
+from eastwall.protocols.decode import prepare
 from eastwall.protocols.limits import Limits
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class LiveSnapshot:
         self.ownership = dict(snapshot.ownership)
         self.limits = Limits()
         self._descriptors = _descriptors(snapshot.descriptors)
+        prepare({endpoint.protocol for endpoint in snapshot.endpoints})  # not the first call is to wait for a parser
 
     def descriptors(self, service: str) -> Descriptors | None:
         """How gRPC messages of a service are read; None: by their wire format alone."""

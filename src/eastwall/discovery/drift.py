@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, split_template
+from eastwall.discovery.inventory import Inventory, compile_inventory, declares, endpoint_id, identify, split_template
 from eastwall.discovery.lifecycle import identified
 from eastwall.discovery.privilege import privileged
 from eastwall.model.blueprint import Drift
@@ -64,7 +64,11 @@ def service_drift(
         key = endpoint.id if endpoint.id in named else _declared_id(endpoint, inventory)
         if key in named:
             seen.setdefault(key, []).append(endpoint)
-        elif endpoint.method not in ("HEAD", "OPTIONS") and speaks(endpoint):
+        elif (
+            endpoint.method not in ("HEAD", "OPTIONS")
+            and speaks(endpoint)
+            and not declares(named, endpoint.service, endpoint.method, endpoint.template, endpoint.operation)
+        ):
             found.append(undeclared(endpoint))
     for key, endpoint in named.items():
         if key in seen:

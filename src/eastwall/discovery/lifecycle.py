@@ -22,6 +22,7 @@ from re import compile as regex
 
 from msgspec import Struct
 
+from eastwall.discovery.inventory import declares
 from eastwall.model.blueprint import Lifecycle
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.snapshot import ServiceScope
@@ -95,6 +96,8 @@ class Surroundings(Struct, frozen=True):
     """Base paths, as segments, that specifications speak for; without any there is no specification."""
     declared: frozenset[str] = frozenset()
     """Blank templates that specifications have."""
+    ids: frozenset[str] = frozenset()
+    """Ids of the endpoints that specifications have."""
     seen: frozenset[tuple[str, str]] = frozenset()
     """(method, blank template) of what is called."""
     newest: dict[tuple[str, str], tuple[int, ...]] = {}
@@ -152,6 +155,7 @@ def survey(
         scope=scope,
         bases=_bases(spoken),
         declared=frozenset(blank(e.template) for e in spoken),
+        ids=frozenset(e.id for e in spoken),
         seen=frozenset((e.method, blank(e.template)) for e in seen),
         newest=newest,
         open_methods={path: frozenset(methods) for path, methods in open_methods.items()},
@@ -221,6 +225,8 @@ def _state(endpoint: Endpoint, around: Surroundings, flags: dict[str, str]) -> t
         return "zombie", f"{flags['old-version']}; the old one is still called ({endpoint.calls:,} calls) and not declared"
     if endpoint.origin == "both":
         return "managed", "it is declared and seen"
+    if declares(around.ids, endpoint.service, endpoint.method, endpoint.template, endpoint.operation):
+        return "managed", "what it asks for is declared, and seen"
     if not around.bases:
         return "observed", f"it is seen; `{endpoint.service}` has no specification"
     if endpoint.method in _IMPLIED and blank(endpoint.template) in around.declared:
