@@ -70,7 +70,7 @@ def test_prism_and_schemathesis_take_the_export(prism: Path, short_dir: Path, ve
             assert client.get("/orders/17", headers={"authorization": ""}).status_code == 401
         run = subprocess.run(
             [
-                Path(sys.executable).with_name("schemathesis"), "run", str(file), "--url", f"http://127.0.0.1:{port}", "--max-examples", "15",
+                Path(sys.executable).with_name("schemathesis"), "run", str(file), "--url", f"http://127.0.0.1:{port}", "--max-examples", "8",
                 "--phases", "examples,coverage,fuzzing", "--mode", "positive", "--seed", "1", "--generation-deterministic", "--workers", "1",
                 "--header", "authorization: Bearer x", "--checks",
                 "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",

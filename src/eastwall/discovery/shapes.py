@@ -18,7 +18,7 @@ from typing import Any
 
 from eastwall.discovery import data_classes
 from eastwall.discovery.formats import format_of, lexical_of
-from eastwall.discovery.objects import NO_NAME, generated, reference, words
+from eastwall.discovery.objects import NO_NAME, generated, reference, singular, words
 from eastwall.model.facts import DataHit, Field
 from eastwall.model.operation import Operation
 
@@ -60,7 +60,8 @@ _PRIVATE = frozenset(
     "disease illness blood allergy medication patient person people customer owner author creator contact employee member assignee "
     "reporter sender recipient sent to from cc bcc by subject title bio about comment comments message text content description note "
     "notes summary body caption headline query q search term keyword keywords url uri link href path file filename folder directory "
-    "host hostname ip company account handle label answer question reason place location".split()
+    "fname lname uname usr msg addr tel ssn iban bic passport participant attendee friend follower guest student pupil teacher doctor "
+    "driver passenger buyer seller tenant payee payer beneficiary recipient host hostname ip company account handle label answer question reason place location".split()
 )
 """Words of names whose values may be of a person, secret, or free text."""
 _NAMED = frozenset(
@@ -76,6 +77,8 @@ def wordy(name: str) -> bool:
     """Whether values of a field of this name may be kept as words: its name says neither secret nor person nor id nor free text."""
     parts = words(name)
     if not parts or reference(name) is not None or not _PRIVATE.isdisjoint(parts):
+        return False
+    if not _PRIVATE.isdisjoint(map(singular, parts)):
         return False
     if parts[-1] in ("name", "names"):
         return len(parts) > 1 and parts[-2] in _NAMED
@@ -272,10 +275,11 @@ class _Walk:
                 keyed += 1
                 if keyed > MAX_ITEMS:
                     continue
-                name = "{}"
-            elif telling and type(item) is str and 0 < len(item) <= MAX_WORD and is_word(item):
-                self.forms.setdefault((prefix + name, item), []).append(node)
-            self.value(prefix + name, name, item, depth)
+                name, telling = "{}", False
+            place = prefix + name
+            if telling and type(item) is str and 0 < len(item) <= MAX_WORD and is_word(item) and place not in self.classes:
+                self.forms.setdefault((place, item), []).append(node)
+            self.value(place, name, item, depth)
 
     def gaps(self, prefix: str, missing: set[str]) -> None:
         """Places that one object of several had and another had not."""

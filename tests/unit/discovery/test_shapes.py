@@ -102,6 +102,7 @@ def test_words() -> None:
     fields = shape(message({f"k{chr(97 + n)}": text for n, text in enumerate([*yes, *no])}))
     assert [field.text for field in fields if field.text] == yes
     assert [f.text for f in shape(message({"state": "PAID"}), (DataHit("secret", "state", "***"),)) if f.text] == []
+    assert [f for f in shape(message({"type": "hidden"}), (DataHit("secret", "type", "***"),)) if f.text or f.kind == FORM] == []
 
 
 def test_words_of_one_message_come_each_and_not_too_many() -> None:
