@@ -158,14 +158,20 @@ def _fields(declared: Endpoint, observed: Endpoint) -> Iterator[Drift]:
 def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str, accepted: int, kind: str) -> Iterator[Drift]:
     named = {field.place: field for field in declared.fields}
     open_places = _open_places(declared.fields)
+    # XML has no types but text, and does not tell a list of one from its item: nothing of it can be of the wrong type.
+    typed = not any("xml" in media for media in observed.media_types)
     for field in observed.fields:
         if not field.seen or field.place == "$":
             continue
         place = prefix + field.place
         known = named.get(field.place)
-        if known is not None:
+        if known is not None and typed:
             yield from _looser(known, field, endpoint, place, accepted)
-        elif not _allowed(field.place, named, open_places) and field.place.removeprefix("query.") not in _SILENT_QUERY:
+        elif (
+            known is None
+            and not _allowed(field.place, named, open_places)
+            and field.place.removeprefix("query.") not in _SILENT_QUERY
+        ):
             yield _undeclared(kind, field, endpoint, place)
     if observed.samples >= ENOUGH:
         seen = {field.place: field for field in observed.fields if field.seen}

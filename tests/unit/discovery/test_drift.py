@@ -264,3 +264,13 @@ def test_what_is_learned_of_a_declared_message_is_no_drift() -> None:
         fields += [Field("meta", "object"), Field("meta.x", "string", length=2)] if n % 2 else []
         state.fold(fields, 1000.0 + n)
     assert kinds(of(seen(request=state.schema()))) == set()
+
+
+@pytest.mark.parametrize(
+    ("media", "told"), [("application/json", {"type-mismatch"}), ("application/xml", set()), ("text/xml", set())]
+)
+def test_what_is_seen_in_xml_has_no_types(media: str, told: set[str]) -> None:
+    declared = Endpoint("e", "shop", "GET", "/a", responses=((200, Schema(fields=(FieldProfile("id", ("integer",)),))),))
+    seen = Schema(samples=9, fields=(FieldProfile("id", ("string",), seen=9, of=9),), media_types=(media,))
+    observed = Endpoint("e", "shop", "GET", "/a", calls=9, statuses=((200, 9),), responses=((200, seen),))
+    assert {d.kind for d in drift(declared, observed)} == told
