@@ -15,6 +15,7 @@ from eastwall.dataplanes.envoy.process import EnvoyError, shim_library
 from eastwall.dataplanes.envoy.proxy import Adapter, Proxy, ProxyError, Tls, Upstream, check
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import ServiceScope
+from eastwall.runtime.addresses import is_loopback
 from eastwall.runtime.layout import DataDirError, default_data_dir, open_data_dir
 from eastwall.runtime.supervisor import Options, StartError, Supervisor
 
@@ -254,6 +255,10 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
     options = supervisor.options
     url, token = supervisor.control_url(), options.data.token()
     rows = [(u.name, client_address(options.proxy, u), u.url) for u in options.proxy.upstreams]
+    given = [argument for argument in options.collector if argument != "--token"]
+    receivers = {option.removeprefix("--"): address for option, address in zip(given[::2], given[1::2], strict=True)}
+    asked = "--token" in options.collector or not all(map(is_loopback, receivers.values()))
+    token_file = options.data.secrets / "ingest-token"
     if as_json:
         services = [{"name": name, "listen": address, "upstream": url_} for name, address, url_ in rows]
         print_json(
@@ -263,6 +268,8 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
                 "token": token,
                 "adapter": options.proxy.adapter,
                 "data": str(options.data.root),
+                "receivers": receivers,
+                "ingest_token_file": str(token_file) if asked else "",
             }
         )
         return
@@ -274,9 +281,10 @@ def banner(supervisor: Supervisor, out: Console, *, as_json: bool = False) -> No
     out.print(f"console  [link={url}]{url}[/link]", soft_wrap=True)
     out.print(f"token    {token}", soft_wrap=True)
     out.print(f"data     {options.data.root}", soft_wrap=True)
-    receivers = [arg for arg in options.collector if arg != "--token"]
-    for option, address in zip(receivers[::2], receivers[1::2], strict=True):
-        out.print(f"{option.removeprefix('--'):<9} {address}", soft_wrap=True)
+    for name, address in receivers.items():
+        out.print(f"{name:<9} {address}", soft_wrap=True)
+    if asked:
+        out.print(f"senders show the token in {token_file}", soft_wrap=True)
     out.print("Ctrl-C drains and stops.")
 
 

@@ -11,7 +11,6 @@ import contextlib
 import gzip
 import hmac
 import io
-import ipaddress
 import json
 import logging
 import os
@@ -329,16 +328,6 @@ def _listener(address: str) -> socket.socket:
     except OSError as error:
         raise AddressError(f"cannot listen on `{address}`: {error.strerror}; name another one with --otlp-http") from None
     return listener
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `HOST:PORT`."""
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
 
 
 def ingest_token(directory: Path) -> str:

@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from eastwall.runtime.addresses import is_loopback
 from eastwall.runtime.layout import DataDir
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        from eastwall.runtime.collector import AddressError, Addresses, Collector, ingest_token, is_loopback
+        from eastwall.runtime.collector import AddressError, Addresses, Collector, ingest_token
         from eastwall.runtime.importing import Importer
         from eastwall.sources.observed import SourceError
     except ImportError as error:

@@ -16,7 +16,8 @@ from eastwall.model.event_id import event_id
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
 from eastwall.runtime import automata_file, importing
-from eastwall.runtime.collector import Collector, ingest_token, is_loopback
+from eastwall.runtime.addresses import is_loopback
+from eastwall.runtime.collector import Collector, ingest_token
 from eastwall.runtime.importing import Importer, SpoolFullError
 from eastwall.runtime.layout import DataDir, open_data_dir
 from eastwall.sources.observed import ObservedCall
