@@ -20,6 +20,8 @@ MAX_BYTES = 48_000_000
 MAX_NESTING = 200
 MAX_NODES = 4_000_000
 """Values of a YAML document, each alias counted as what it stands for."""
+MAX_SHOWN = 500
+"""Characters of a fault's place and of its message."""
 MAX_FAULTS = 200
 """Faults told of one document; the rest is counted."""
 
@@ -53,8 +55,8 @@ class SpecError(ValueError):
     """The document is not one to read endpoints from; `where` says where, as in `SpecFault`."""
 
     def __init__(self, message: str, where: str = "", hint: str = "") -> None:
-        super().__init__(message + (f"; {hint}" if hint else ""))
-        self.fault = SpecFault(where, message, hint)
+        self.fault = SpecFault(_plain(where), _plain(message), hint)
+        super().__init__(self.fault.message + (f"; {hint}" if hint else ""))
 
 
 class Faults:
@@ -65,7 +67,7 @@ class Faults:
         self._more = 0
 
     def add(self, where: str, message: str, hint: str = "") -> None:
-        fault = SpecFault(where, message, hint)
+        fault = SpecFault(_plain(where), _plain(message), hint)
         if fault not in self._found:
             if len(self._found) < MAX_FAULTS:
                 self._found[fault] = None
@@ -76,6 +78,13 @@ class Faults:
         """In order of appearance, and at the end how many more there were."""
         more = (SpecFault("", f"{self._more:,} more faults", "mend those above first"),) if self._more else ()
         return (*self._found, *more)
+
+
+def _plain(text: str) -> str:
+    """One line of what a terminal shows as it is; the document's own names stand in pointers and messages."""
+    if len(text) > MAX_SHOWN:
+        text = text[: MAX_SHOWN // 2] + "..." + text[-MAX_SHOWN // 2 :]
+    return _UNPRINTABLE.sub("?", text)
 
 
 def shown(value: Any, limit: int = 60) -> str:

@@ -345,6 +345,17 @@ def test_what_is_no_document_is_refused_in_one_line(document: Any, message: str)
     assert "\n" not in str(caught.value)
 
 
+def test_faults_bear_hostile_names_harmlessly() -> None:
+    name = "/\x1b[2J\u202e\n" + "x" * 2000
+    get = {"operationId": "a\x1b]0;b\x07", "parameters": [{"name": "\x1b[31m", "in": "\x07"}]}
+    _, faults = declared({"openapi": "3.0.0", "paths": {name: {"get": get, "put": dict(get), "post": 3}, "\x1b": {}}})
+    assert len(faults) == 5
+    for fault in faults:
+        assert str(fault).isprintable()
+        assert "\u202e" not in str(fault)
+        assert len(str(fault)) < 1200
+
+
 def test_a_document_without_paths_declares_nothing() -> None:
     assert declared({"openapi": "3.1.0"}) == ((), ())
 
