@@ -21,7 +21,9 @@ pytestmark = pytest.mark.e2e
 
 SQL = "x' UNION SELECT username, password FROM users --"
 COMMANDS = (
-    "up", "demo", "status", "apis", "findings", "why", "mode", "policy", "policy check", "policy apply", "discover", "inspect", "doctor",
+    "up", "demo", "status", "apis", "apis list", "apis show", "apis export", "apis diff", "apis reflect", "changes", "identities", "data",
+    "graph", "graph export", "paths", "findings", "why", "mode", "policy", "policy check", "policy apply", "discover", "import", "inspect",
+    "doctor",
 )  # fmt: skip
 
 
@@ -72,6 +74,20 @@ def test_every_command_explains_itself(command: str) -> None:
         (("inspect",), "FILE"),
         (("inspect", "-", "--mode", "loud"), "`loud`"),
         (("policy", "check", "/nonexistent/policy"), "`/nonexistent/policy`"),
+        (("apis", "--changed", "yesterday"), "24h"),
+        (("apis", "--state", "lost"), "`shadow`"),
+        (("apis", "--sort", "colour"), "`risk`"),
+        (("apis", "show"), "`API`"),
+        (("apis", "export", "--format", "pdf"), "`openapi`"),
+        (("apis", "export", "--version", "2.0"), "`3.1`"),
+        (("apis", "diff"), "`SPEC`"),
+        (("apis", "diff", "/tmp"), "`/tmp`"),
+        (("apis", "diff", "x.yaml", "--fail-on", "much"), "`much`"),
+        (("apis", "reflect"), "HOST:PORT"),
+        (("changes", "--since", "-1h"), "`--since`"),
+        (("identities", "--kind", "ghost"), "`agent`"),
+        (("paths", "--limit", "0"), "`--limit`"),
+        (("graph", "export", "--format", "svg"), "`graphml`"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None:
@@ -193,7 +209,8 @@ def test_a_folder_without_policies(short_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("status",), ("apis",), ("findings",), ("why", "01HZZZZZZZZZZZZZZZZZZZZZZZ"), ("mode", "enforce"),
+        ("status",), ("apis",), ("findings",), ("why", "01HZZZZZZZZZZZZZZZZZZZZZZZ"), ("mode", "enforce"), ("apis", "show", "GET /x"),
+        ("apis", "export"), ("changes",), ("identities",), ("data",), ("paths",), ("graph", "export"),
     ],
 )  # fmt: skip
 def test_nothing_runs(tmp_path: Path, arguments: tuple[str, ...]) -> None:
