@@ -158,8 +158,7 @@ def _fields(declared: Endpoint, observed: Endpoint) -> Iterator[Drift]:
 def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str, accepted: int, kind: str) -> Iterator[Drift]:
     named = {field.place: field for field in declared.fields}
     open_places = _open_places(declared.fields)
-    # XML has no types but text, and does not tell a list of one from its item: nothing of it can be of the wrong type.
-    typed = not any("xml" in media for media in observed.media_types)
+    typed = _typed(observed)
     for field in observed.fields:
         if not field.seen or field.place == "$":
             continue
@@ -176,6 +175,11 @@ def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str
     if observed.samples >= ENOUGH:
         seen = {field.place: field for field in observed.fields if field.seen}
         yield from _missing(declared.fields, seen, endpoint, prefix, observed.samples)
+
+
+def _typed(observed: Schema) -> bool:
+    """XML has no types but text, and does not tell a list of one from its item: nothing of it can be of the wrong type."""
+    return not any("xml" in media for media in observed.media_types)
 
 
 def _undeclared(kind: str, field: FieldProfile, endpoint: Endpoint, place: str) -> Drift:
@@ -324,13 +328,14 @@ def _schema_for(status: int, schemas: Mapping[int, Schema]) -> Schema | None:
 def _answer(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str) -> Iterator[Drift]:
     named = {field.place: field for field in declared.fields}
     open_places = _open_places(declared.fields)
+    typed = _typed(observed)
     for field in observed.fields:
         if not field.seen or field.place == "$":
             continue
         known = named.get(field.place)
-        if known is not None:
+        if known is not None and typed:
             yield from _looser(known, field, endpoint, prefix + field.place, 0)
-        elif not _allowed(field.place, named, open_places):
+        elif known is None and not _allowed(field.place, named, open_places):
             carries = f"; it holds {field.data_class}" if field.data_class else ""
             grave = bool(field.data_class) or privileged(field.place)
             message = f"answers hold this, which is not declared ({field.seen:,} samples){carries}"

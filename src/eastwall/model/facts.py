@@ -67,7 +67,7 @@ class DataHit(Struct, frozen=True):
     place: str
     """JSON place, or `body` in text."""
     masked: str
-    """e.g. `4111********1111`."""
+    """e.g. `************1111`: at most the last four."""
     direction: str = "request"
     """`request` or `response`: which message held it."""
     confidence: float = 1.0

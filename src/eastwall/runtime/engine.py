@@ -26,7 +26,7 @@ from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import redact
 from eastwall.discovery.data_values import automaton, restore_automaton
-from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
+from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
 from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Redact, Throttle, Verdict
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
@@ -113,7 +113,7 @@ class Engine:
         started = time.perf_counter()
         try:
             decision = entry.request = decide(call, self.snapshot, self.state)
-            result = PASS if not decision.verdict.effects else self._carry_out(decision)
+            result = PASS if not decision.verdict.effects else self._carry_out(decision, entry)
         except Exception:
             log.exception("call %s: deciding on the request failed", call.id)
             result = self._failed(entry)
@@ -130,7 +130,7 @@ class Engine:
         try:
             call = replace(entry.call, response=response, prior=entry.request)
             decision = entry.response = decide(call, self.snapshot, self.state)
-            result = PASS if not decision.verdict.effects else self._carry_out(decision)
+            result = PASS if not decision.verdict.effects else self._carry_out(decision, entry)
         except Exception:
             log.exception("call %s: deciding on the response failed", call_id)
             result = self._failed(entry)
@@ -214,7 +214,7 @@ class Engine:
 
     # -- verdict -> answer ----------------------------------------------------------------------------------------
 
-    def _carry_out(self, decision: Decision) -> Answer:
+    def _carry_out(self, decision: Decision, entry: _Open) -> Answer:
         body: bytes | None = None
         operation = decision.facts.operation
         for effect in decision.verdict.effects:
@@ -222,8 +222,14 @@ class Engine:
                 case Deny() | Throttle():
                     return answer(decision.verdict, decision.facts.call, decision.facts)
                 case Redact():
-                    replaced = redact(operation, effect.data_classes, effect.style, self.snapshot.hash_key)
-                    if replaced is not None:  # several styles work one after the other on the same body
+                    snapshot = self.snapshot
+                    replaced = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
+                    if (
+                        replaced is None
+                    ):  # in a header, the query, or a form of body that cannot be written anew: it passes, and says so
+                        side = "request" if decision.phase is Phase.REQUEST else "response"
+                        entry.uninspected += (f"{side}-not-redacted",)
+                    else:  # several styles work one after the other on the same body
                         body, operation = replaced, replace(operation, raw_body=replaced)
                 case Allow():
                     continue
