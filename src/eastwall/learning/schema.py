@@ -43,7 +43,7 @@ _LEXICAL = {"integer": {"integer"}, "number": {"integer", "number"}, "boolean": 
 class SchemaState:
     """What samples of one message have shown."""
 
-    __slots__ = ("_made", "forms", "maps", "places", "samples")
+    __slots__ = ("_changed", "_made", "forms", "maps", "places", "samples")
 
     def __init__(self) -> None:
         self.samples = 0
@@ -53,6 +53,7 @@ class SchemaState:
         self.maps: set[str] = set()
         """Places of objects whose keys are written `{}` from now on."""
         self._made: Schema | None = None
+        self._changed = 0.0
 
     def fold(self, fields: Iterable[Field], time: float) -> None:
         """Add one sample."""
@@ -162,13 +163,15 @@ class SchemaState:
 
     @property
     def changed(self) -> float:
-        """When a place was last new, Unix seconds; 0 without samples."""
-        return max((place.first for place in self.places.values()), default=0.0)
+        """When a place was last new, Unix seconds; 0 without samples. Another key of a map is no new place."""
+        self.schema()
+        return self._changed
 
     def schema(self) -> Schema:
         """The learned schema. A field is required when `seen == of`: every sample whose parent object was there had it."""
         if self._made is None:
             places, _ = collapse(self.places)
+            self._changed = max((place.first for place in places.values()), default=0.0)
             fields = tuple(self._field(name, places) for name in sorted(places) if places[name].seen)
             self._made = Schema(samples=self.samples, fields=fields, variants=self._variants(places))
         return self._made
