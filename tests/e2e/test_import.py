@@ -83,11 +83,8 @@ def test_a_broken_recording_is_used_as_far_as_it_is_whole(tmp_path: Path) -> Non
     assert "3 calls of 1 services" in done.stdout
     assert done.stderr.startswith("eastwall: standard input: flow 3 at byte ")
     assert done.stderr.count("\n") == 1
-    for content in (b"", b"\0" * 5_000):
-        done = run_cli("import", "--data", data, "-", stdin=content)
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
-        assert done.stderr.count("\n") == 1
+    done = run_cli("import", "--data", data, "-", stdin=b"\0" * 5_000)
+    assert (done.returncode, done.stderr.count("\n"), "Traceback" in done.stderr) == (2, 1, False)
     done = run_cli("import", str(tmp_path / "missing.har"), "--data", data)
     assert (done.returncode, "No such file" in done.stderr) == (2, True)
     done = run_cli("import", str(GOLDEN / "shop.pcap"), "--format", "har", "--data", data)

@@ -310,7 +310,7 @@ def read(stream: IO[bytes], name: str, head: bytes = b"", skipped: Skipped | Non
     Raises `SourceError` where protobuf breaks off; a line of JSON that cannot be read is counted.
     """
     skipped = Skipped() if skipped is None else skipped
-    join = Join(skipped)
+    join = Join(skipped, WINDOW)
     head = head or stream.read(1 << 16)
     source = _protobuf(stream, name, head, skipped) if head[:1] == b"\0" else _lines(stream, name, head, skipped)
     fault: SourceError | None = None
