@@ -61,7 +61,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         properties["*"] = tuple(sorted({place for places in properties.values() for place in places}))
         calls["*"] = sum(calls.values())
     sent = {place for state in profile.classes.values() for place in state.places}
-    request = _typed(profile.request.schema(), profile, 0)
+    request, query = _typed(profile.request.schema(), profile, 0), profile.query.schema()
     return Endpoint(
         id=key,
         service=context.service,
@@ -81,7 +81,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         responses=tuple(
             (status, _typed(profile.responses[status].schema(), profile, status)) for status in sorted(profile.responses)
         ),
-        query=profile.query.schema(),
+        query=_with_declared(query, declared.query.fields) if declared is not None else query,
         properties=tuple(sorted(properties.items())),
         property_calls=tuple(sorted(calls.items())),
         response_only=tuple(sorted(resource - sent)) if properties else (),
@@ -94,6 +94,8 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         selection=tuple(sorted(profile.selection.items())),
         deprecated=profile.deprecations > 0 or (declared is not None and declared.deprecated),
         secured=declared.secured if declared is not None else None,
+        base=declared.base if declared is not None else "",
+        alternatives=declared.alternatives if declared is not None else (),
         body_kinds=tuple(sorted(profile.kinds)),
     )
 

@@ -32,7 +32,7 @@ from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
-from eastwall.runtime.control_views import by_reason, essence, named, text_keys
+from eastwall.runtime.control_views import by_reason, essence, for_engines, named, text_keys
 from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
@@ -279,7 +279,7 @@ class Control:
                     hash_key=self._hash_key,
                     services=self.scopes(),
                     trust=self._trust(),
-                    endpoints=endpoints,
+                    endpoints=tuple(map(for_engines, endpoints)),
                     policy=self._policies.state.encoded,
                     ownership=ownership,
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),

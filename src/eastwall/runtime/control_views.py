@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from eastwall.model.endpoint import Endpoint, Schema
 from eastwall.model.record import CallRecord
 
@@ -35,6 +37,11 @@ def by_reason(counts: Any) -> Counter[str]:
     return +found
 
 
+def for_engines(e: Endpoint) -> Endpoint:
+    """An endpoint without what no engine looks at: a large specification is mostly response schemas."""
+    return replace(e, responses=(), selection=(), alternatives=())
+
+
 def essence(endpoints: Sequence[Endpoint]) -> object:
     """What engines act on, without mere counters: two equal ones need no new snapshot."""
     return hash(tuple(_essence(e) for e in endpoints))
@@ -46,7 +53,7 @@ def _essence(e: Endpoint) -> object:
 
     return (
         (e.id, e.service, e.method, e.template, e.parameters, e.status, e.origin, e.login, e.sample_every, e.actors > 1),
-        (fields(e.request), fields(e.query), tuple((status, fields(schema)) for status, schema in e.responses)),
+        (fields(e.request), fields(e.query)),
         (e.properties, e.response_only, e.gives, e.data_classes),
         tuple((o.place, o.kind, o.exclusive, o.broad, round(o.confidence, 1)) for o in e.objects),
         tuple((cls, calls.bit_length()) for cls, calls in e.property_calls),

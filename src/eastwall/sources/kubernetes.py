@@ -27,6 +27,8 @@ MAX_BYTES = 128 << 20
 """Of a file; a pod takes 5 to 15 KB in it."""
 MAX_WORKLOADS = 100_000
 """Addresses of one file or cluster."""
+MAX_DEPTH = 100
+"""Levels of a YAML file; a pod has about twenty."""
 MAX_LABELS = 16
 MAX_NAME = 512
 """Characters of a workload's name and owner; Kubernetes allows 253 for each part."""
@@ -264,9 +266,14 @@ def _yaml(data: bytes, name: str) -> Any:
     """With every scalar as text: pod names such as `1e3` stay what they are."""
     try:
         # Aliases are refused: kubectl writes none, and nested ones grow without limit when they are resolved.
+        # Depth is counted here, since the loader ends the process where it is some ten thousands.
+        depth = 0
         for event in yaml.parse(data, _LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark is not None else 1
+            if depth > MAX_DEPTH:
+                raise SourceError(f"{name}:{line}: nested over {MAX_DEPTH} deep; a pod is not")
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark is not None else 1
                 raise SourceError(f"{name}:{line}: the alias `*{shown(event.anchor or '')}` is not taken; write it out")
         return _numbers(yaml.load(data, _LOADER))  # noqa: S506 - the base loader builds no objects
     except yaml.MarkedYAMLError as error:

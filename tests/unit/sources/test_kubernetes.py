@@ -468,3 +468,9 @@ def test_a_bad_ca_file_is_one_clear_line(tmp_path: Path) -> None:
             KubernetesWatch("https://x", ca_file=path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["- " * 100_000 + "x", "[" * 50_000, "a:\n" + "".join(" " * n + "a:\n" for n in range(1, 300))])
+def test_yaml_that_is_nested_without_end_is_refused(text: str) -> None:
+    with pytest.raises(SourceError, match=r"pods\.yaml"):
+        read(text.encode(), "pods.yaml")
