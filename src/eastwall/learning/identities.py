@@ -177,10 +177,14 @@ class Identities:
             self._cut()
 
     def _link(self, agent: str, human: str) -> None:
-        """Both took part in a call, so both have a profile."""
-        for mine, theirs in ((agent, human), (human, agent)):
-            if theirs not in (links := self._actors[mine].links):
-                _add(links, (theirs,))
+        """Both took part in a call. Who is an agent by configuration may still be a mere address or session, without a profile."""
+        mine, theirs = self._actors.get(agent), self._actors.get(human)
+        if mine is None or theirs is None:
+            return
+        if human not in mine.links:
+            _add(mine.links, (human,))
+        if agent not in theirs.links:
+            _add(theirs.links, (agent,))
 
     def _fold(self, name: str, kind: str, strength: int, record: CallRecord, endpoint_id: str, source: int) -> _Actor:
         entry = self._actors.get(name)
@@ -418,7 +422,8 @@ def _taking_part(principals: tuple[str, ...]) -> tuple[tuple[int, str, str], ...
     found = []
     for number, name in enumerate(principals):
         kind, _, rest = name.partition(":")
-        if kind != "address" and not rest.startswith("session:"):
+        # Only a key is a session: a token may call its bearer `session:...` too.
+        if kind != "address" and not (kind == "key" and rest.startswith("session:")):
             found.append((number, name, kind))
     return tuple(found)
 

@@ -73,6 +73,18 @@ def test_a_profile_says_who_does_what() -> None:
     assert state.profile("user:nobody") is None
 
 
+@pytest.mark.parametrize("agent", ["client:session:1", "key:session:1", "address:10.0.0.9"])
+def test_no_name_that_a_caller_may_choose_stops_the_learning(agent: str) -> None:
+    human = "user:session:2"
+    state = learned([call("workload:a/b", chain=((human, 1), (agent, 1)), agent=agent, human=human)])
+    told = {profile.actor: profile for profile in state.profiles()}
+    assert human in told, "a user may be called like a session"
+    assert (agent in told) == agent.startswith("client:")
+    if agent in told:
+        assert told[agent].agents == (human,)
+        assert told[human].agents == (agent,)
+
+
 def test_agents_and_humans_point_to_each_other() -> None:
     hit = (DataHit("email", "a", "x", "response"),)
     chain = (("client:support-bot", 3), ("workload:spiffe://shop/ns/ai/sa/runner", 3))
