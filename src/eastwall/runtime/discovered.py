@@ -53,8 +53,8 @@ class Discovered:
 
     @property
     def revision(self) -> int:
-        """Another number when there may be something new."""
-        return self._taken.revision
+        """Another number when there may be something new: also when nobody has asked for it yet, for who polls this asks then only."""
+        return self._world().revision if time.monotonic() >= self._next else self._taken.revision
 
     @property
     def blueprint(self) -> Blueprint:

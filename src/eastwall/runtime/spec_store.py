@@ -17,6 +17,8 @@ from eastwall.model.endpoint import Endpoint
 MAX_BYTES = 64 << 20
 MAX_DOCUMENTS = 200
 """Per service."""
+MAX_NAME = 240
+"""Bytes of a service's or a document's name as a file name."""
 
 
 class SpecStore:
@@ -41,7 +43,7 @@ class SpecStore:
         file = folder / _file_name(name)
         if not file.exists() and sum(1 for _ in folder.iterdir()) >= MAX_DOCUMENTS:
             raise ValueError(f"service `{service}` has {MAX_DOCUMENTS} documents already; remove some")
-        part = file.with_name(file.name[:200] + ".part")
+        part = file.with_name("." + file.name)  # no document's file begins with a dot
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "wb") as stream:
             stream.write(data)
@@ -63,10 +65,10 @@ class SpecStore:
         found: dict[str, list[Declared]] = {}
         if not self._directory.is_dir():
             return found
-        for folder in sorted(self._directory.iterdir()):
+        for folder in sorted(path for path in self._directory.iterdir() if path.is_dir()):
             service = unquote(folder.name)
             for file in sorted(folder.iterdir()):
-                if file.suffix != ".part":
+                if not file.name.startswith("."):
                     declared = self._read(file, service)
                     if declared is not None:
                         found.setdefault(service, []).append(declared)
@@ -85,6 +87,10 @@ class SpecStore:
 
 
 def _file_name(name: str) -> str:
-    """A name as one file name: no separators, no dots in front, bounded."""
-    quoted = quote(name, safe="")[:180]
-    return quoted.replace(".", "%2E") if quoted.startswith(".") else quoted or "%00"
+    """A name as one file name: no separators, no dots in front. Raises ValueError for one that is too long to be read back whole."""
+    quoted = quote(name, safe="") or "%00"
+    if quoted.startswith("."):
+        quoted = "%2E" + quoted[1:]
+    if len(quoted) > MAX_NAME:
+        raise ValueError(f"the name `{name[:40]}...` is too long: at most {MAX_NAME} bytes, percent-encoded")
+    return quoted
