@@ -331,6 +331,7 @@ def test_the_graph_is_filtered_and_a_node_is_chosen_by_keyboard(page, known):
     names = {name.split(" · ")[0] for name in on.locator("text").all_text_contents()}
     assert {"internet", "user", "orders", "billing GET /invoices", "email", "pan"} <= names
     assert not any("mutation pay" in name for name in names)
+    assert not any(name.startswith("user+") for name in names), "that one calls another operation of the same service"
     chosen = panel.locator(".node[aria-pressed=true]")
     expect(chosen).to_have_count(1)
     expect(panel.locator(".edge.on").first).to_be_visible()

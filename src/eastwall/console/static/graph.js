@@ -50,8 +50,9 @@ function chosen(graph, words) {
 
 const MARKS = new Set(["internet-facing", "agent-reachable", "admin", "agent", "third-party"]);
 
-function label(node) {
-  const marks = node.flags.filter((flag) => MARKS.has(flag));
+function label(node, home) {
+  // What holds for a whole service is told once, at the service.
+  const marks = node.flags.filter((flag) => MARKS.has(flag) && !home?.flags.includes(flag));
   return short(node.label, node.kind === "operation" ? 56 : 30) + (marks.length ? ` · ${marks.join(" · ")}` : "");
 }
 
@@ -122,8 +123,9 @@ export function graph(value, words, onFilter) {
   const at = new Map(kept[2].map((node, row) => [node.id, [X[2], 50 + row * ROW]]));
   // Callers stand where a reader begins: in a tall picture the middle of what they call would be out of sight.
   for (const column of [1, 3, 0]) level(kept[column], drawn, at, X[column], height - ROW, column ? height : FIRST_SIGHT);
-  const text = new Map(kept.flat().map((node) => [node.id, label(node)]));
-  const widths = new Map([...text].map(([id, label_]) => [id, width(label_)]));
+  const homes = new Map(kept[1].map((node) => [node.id, node]));
+  const text = new Map(kept.flat().map((node) => [node.id, label(node, homes.get(service.get(node.id)))]));
+  const widths = new Map([...text].map(([id, shown]) => [id, width(shown)]));
   const lines = drawn.map((edge) => {
     const [x1, y1] = at.get(edge.source);
     const [x2, y2] = at.get(edge.target);
@@ -142,9 +144,12 @@ export function graph(value, words, onFilter) {
     const queue = [start];
     while (queue.length) {
       const id = queue.pop();
-      for (const edge of forward ? edges : drawn) {
+      for (const edge of !forward && id === start ? drawn : edges) {
         const next = forward ? (edge.source === id ? edge.target : "") : edge.target === id ? edge.source : "";
-        if (next && !found.has(next)) { found.add(next); queue.push(next); }
+        if (!next || found.has(next)) continue;
+        found.add(next);
+        // Who calls other operations of its service does not reach this one.
+        if (forward || edge.kind !== "has") queue.push(next);
       }
     }
     return found;
