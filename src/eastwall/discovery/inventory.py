@@ -44,6 +44,11 @@ def endpoint_id(service: str, method: str, template: str, operation: str = "") -
     return "ep_" + blake2b(name.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
+def parameters_of(template: str) -> list[str]:
+    """Names of the parameters of a template, in order."""
+    return _PARAMETER.findall(template)
+
+
 def split_template(template: str) -> tuple[str, ...]:
     """Segments of a template as written, without the empty ones at the ends."""
     trimmed = template.strip("/")

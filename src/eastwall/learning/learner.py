@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify
+from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
+from eastwall.discovery.routes import template_of
 from eastwall.discovery.templates import TemplateTree, split_path
 from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges
@@ -28,12 +29,14 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 2
+FORMAT = 3
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
 MAX_LOOKUPS = 20_000
 """Paths remembered per service with their endpoint."""
+MAX_ROUTES = 5_000
+"""Routes per service that its own framework told; further ones are not taken."""
 MAX_OPERATIONS = 1_000
 """Operations of one path (GraphQL root fields, MCP tools, ...), whatever callers name; further ones count for the path as a whole."""
 REASSOCIATE = 256
@@ -60,6 +63,7 @@ class _Service:
         "operations",
         "parameters",
         "profiles",
+        "routes",
         "stale",
         "tree",
     )
@@ -72,6 +76,8 @@ class _Service:
         self.declared: dict[str, Endpoint] = {}
         self.declared_inventory: Inventory = compile_inventory(())
         self.inventory: Inventory = compile_inventory(())
+        self.routes: dict[str, Endpoint] = {}
+        """Templates that the service's own framework told, by endpoint id: like declared ones, they go before inferred ones."""
         self.lookups: dict[tuple[str, str, str], str] = {}
         """(method, path, operation) -> endpoint id."""
         self.operations: Counter[str] = Counter()
@@ -90,13 +96,28 @@ class _Service:
         """The endpoint of a path: a declared one before an inferred one. Of an operation, the endpoint of its path, unless it is
         declared itself."""
         operation = Operation(protocol=protocol, method=method, segments=tuple(split_path(path)), path=path, name=name)
-        if self.declared:
+        if self.declared or self.routes:
             found = identify(service, operation, self.declared_inventory).endpoint
             if found is not None:
                 return found
         if name:
             operation = Operation(protocol="rest", method=method, segments=operation.segments, path=path)
         return identify(service, operation, self.inventory).endpoint
+
+    def compile_known(self) -> None:
+        """Make the look-up of what is known without inference; a declared template goes before a told one."""
+        self.declared_inventory = compile_inventory({**self.routes, **self.declared}.values())
+        self.lookups.clear()
+        self.stale = True
+
+    def route(self, service: str, method: str, template: str) -> None:
+        """Take a template that the service's framework told."""
+        key = endpoint_id(service, method, template)
+        if not template or key in self.routes or len(self.routes) >= MAX_ROUTES:
+            return
+        parameters = tuple(Parameter(name=name, kind="string") for name in parameters_of(template))
+        self.routes[key] = Endpoint(id=key, service=service, method=method, template=template, parameters=parameters)
+        self.compile_known()
 
     def count_operations(self, name: str) -> None:
         """Count the profiles of each path anew."""
@@ -144,9 +165,7 @@ class Learner:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
         state = self._services.setdefault(service, _Service())
         state.declared = identify_declared(service, endpoints)
-        state.declared_inventory = compile_inventory(state.declared.values())
-        state.lookups.clear()
-        state.stale = True
+        state.compile_known()
 
     def merge(self, other: Learner) -> None:
         """Take in what another learner has learned; `other` is left as it is.
@@ -171,8 +190,8 @@ class Learner:
                 into.merge(profile)
             mine.count_operations(name)
             mine.objects.merge(theirs.objects)
-            mine.lookups.clear()
-            mine.stale = True
+            mine.routes = {**theirs.routes, **mine.routes}
+            mine.compile_known()
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Everything known, sorted by service, template and method. Declared endpoints that were never seen have no calls."""
@@ -225,7 +244,13 @@ class Learner:
     def to_bytes(self) -> bytes:
         """MessagePack, versioned. The hash key is not in it."""
         services = {
-            name: [s.tree.to_bytes(), [p.dump() for p in s.profiles.values()], s.objects.dump(), list(s.declared.values())]
+            name: [
+                s.tree.to_bytes(),
+                [p.dump() for p in s.profiles.values()],
+                s.objects.dump(),
+                list(s.declared.values()),
+                list(s.routes.values()),
+            ]
             for name, s in self._services.items()
         }
         return msgspec.msgpack.encode(
@@ -248,7 +273,7 @@ class Learner:
                 Identities.load(identities),
                 Changes.load(changes),
             )
-            for name, (tree, profiles, objects, declared) in services.items():
+            for name, (tree, profiles, objects, declared, routes) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
                 for dumped in profiles:
@@ -256,6 +281,7 @@ class Learner:
                     state.profiles[profile.key] = profile
                 state.count_operations(name)
                 state.objects = Ownership.load(objects)
+                state.routes = {e.id: e for e in msgspec.convert(routes, list[Endpoint])}
                 learner.declare(name, msgspec.convert(declared, list[Endpoint]))
                 state.stale = True
         except (msgspec.MsgspecError, TypeError, KeyError, IndexError, AttributeError) as fault:
@@ -268,6 +294,8 @@ class Learner:
         if any(finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
         named = record.protocol in _NAMED_BY_PATH
+        if record.route and status not in _UNKNOWN_TO_SERVICE:
+            service.route(record.service, method, template_of(record.route))
         if not named:
             service.tree.observe(method, path, status, record.echoed)
         service.stale = True
@@ -323,6 +351,9 @@ class Learner:
             for key, t in templates.items()
         )
         service.parameters = {key: t.parameters for key, t in templates.items()}
+        for key, told in service.routes.items():
+            inferred = service.parameters.get(key, ())
+            service.parameters[key] = inferred if len(inferred) == len(told.parameters) else told.parameters
         moved: dict[str, Profile] = {}
         renamed: dict[str, str] = {}
         for key, profile in service.profiles.items():

@@ -104,3 +104,5 @@ class CallRecord(Struct, frozen=True, array_like=True):
     """Media type of the request body, lower-case, without parameters."""
     response_type: str = ""
     """The same of the response."""
+    route: str = ""
+    """The template as the service's own framework knows it (`/orders/{id}`), where the recording says so (OTLP `http.route`)."""

@@ -65,6 +65,7 @@ class _Stamp(RecordWriter):
                 span=call.span or record.span,
                 parent=call.parent or record.parent,
                 caller=call.caller or record.caller,
+                route=call.route,
             )
         )
 

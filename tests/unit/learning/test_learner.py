@@ -313,3 +313,19 @@ def test_state_is_bounded() -> None:
     state = learner._services["shop"].profiles[found.id]
     assert len(state.classes["user"].places) <= MAX_PROPERTIES
     assert len(learner._services["shop"].objects.kinds) <= 128
+
+
+def test_a_route_that_the_framework_told_needs_no_inference() -> None:
+    told = [
+        replace(r, path=f"/shelves/{word}", route="/shelves/:shelf")
+        for r, word in zip(shop(2), ("poetry", "travel"), strict=True)
+    ]
+    told = [replace(r, method="GET", status=200) for r in told]
+    parts = [learned([record]) for record in told]
+    parts[0].merge(Learner.from_bytes(parts[1].to_bytes(), KEY))
+    parts[0].fold([replace(told[0], path="/shelves/cooking", route="")])
+    (endpoint,) = [e for e in parts[0].endpoints() if e.template.startswith("/shelves")]
+    assert (endpoint.template, endpoint.calls, endpoint.origin) == ("/shelves/{shelf}", 3, "observed")
+    assert [p.name for p in endpoint.parameters] == ["shelf"]
+    wild = learned([replace(told[0], route="/shelves/*rest")])
+    assert [e.template for e in wild.endpoints()] == ["/shelves/poetry"]
