@@ -63,6 +63,8 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
         if isinstance(operation.body, dict):
             raw = edit.parts(raw, operation.body, multipart=operation.body_kind == "multipart")
         result = edit.document(decode_text(raw)).encode("utf-8", "surrogateescape")
+        if result == operation.raw_body:
+            return None  # a value that was written in another way (`&#65;`) than it reads
     return result if edit.changed else None
 
 

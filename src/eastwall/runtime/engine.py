@@ -24,7 +24,7 @@ from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in, source_of
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
-from eastwall.discovery.data_classes import redact
+from eastwall.discovery.data_classes import find, redact
 from eastwall.discovery.data_values import automaton, restore_automaton
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
 from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Redact, Throttle, Verdict
@@ -217,26 +217,46 @@ class Engine:
     def _carry_out(self, decision: Decision, entry: _Open) -> Answer:
         body: bytes | None = None
         operation = decision.facts.operation
+        asked: set[str] = set()
         for effect in decision.verdict.effects:
             match effect:
                 case Deny() | Throttle():
                     return answer(decision.verdict, decision.facts.call, decision.facts)
                 case Redact():
                     snapshot = self.snapshot
+                    asked.update(effect.data_classes)
                     replaced = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
-                    if (
-                        replaced is None
-                    ):  # in a header, the query, or a form of body that cannot be written anew: it passes, and says so
-                        side = "request" if decision.phase is Phase.REQUEST else "response"
-                        entry.uninspected += (f"{side}-not-redacted",)
-                    else:  # several styles work one after the other on the same body
+                    if replaced is not None:  # several styles work one after the other on the same body
                         body, operation = replaced, replace(operation, raw_body=replaced)
                 case Allow():
                     continue
                 case _:
                     assert_never(effect)
+        if asked:
+            self._note_left(decision, asked, body, entry)
         # The replaced body is plain, whatever coding it had on the wire; validators of the original no longer hold.
         return PASS if body is None else Answer(body=body, remove_headers=_STALE)
+
+    def _note_left(self, decision: Decision, asked: set[str], body: bytes | None, entry: _Open) -> None:
+        """Bodies alone are written anew, and not of every form: a value elsewhere passes, and the call says so."""
+        facts = decision.facts
+        found = {hit.data_class for hit in facts.data} & asked
+        if not found:
+            return
+        request = decision.phase is Phase.REQUEST
+        message = facts.call.request if request else facts.call.response
+        left = body is None or any(
+            hit.data_class in found
+            for hit in find(
+                replace(facts.operation, body=None, raw_body=b"", body_kind="none"),
+                self.snapshot.data_classes,
+                message.headers if message is not None else None,
+                params=facts.match.params,
+                path=request,
+            )
+        )
+        if left:
+            entry.uninspected += ("request-not-redacted" if request else "response-not-redacted",)
 
     def _failed(self, entry: _Open) -> Answer:
         """An error of ours follows the scope's fail mode, and is counted."""

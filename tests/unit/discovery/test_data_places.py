@@ -34,6 +34,12 @@ SOAP = (
 )
 
 
+def test_xml_that_spells_a_value_in_its_own_way_is_not_said_to_be_redacted() -> None:
+    operation = request(b"<p><lastName>M&#252;ller</lastName></p>", "application/xml")
+    assert places(operation) == {("person-name", "lastName")}
+    assert redact(operation, ["person-name"], "redact", KEY) is None
+
+
 def test_xml_attributes_elements_and_text() -> None:
     operation = request(SOAP, "text/xml")
     assert places(operation) == {

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.unit.decision.world import DETECTORS, NOW, PREFILTER, answer, call, completion, snapshot
 
 from eastwall.decision import decide as decide_module
-from eastwall.model.call import Mode
+from eastwall.model.call import BodyState, Mode, Response
 from eastwall.model.decision import PASS
 from eastwall.model.facts import Facts
 from eastwall.model.record import CallRecord
@@ -257,6 +257,47 @@ def test_two_styles_on_one_body(rig: Rig) -> None:
     assert record.action == "redact"
     assert "4111111111111111" not in str(record)
     assert "ann@shop.example" not in str(record)
+
+
+REDACT_EMAIL = (
+    "apiVersion: eastwall.dev/v1alpha1\nkind: DataPolicy\nmetadata: {name: email}\n"
+    "spec: {mode: enforce, classes: [email], direction: %s, action: redact}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "header", "replaced", "told"),
+    [
+        ("application/json", b'{"mail":"ann@shop.example"}', "", b'{"mail":"[redacted]"}', False),
+        ("application/xml", b"<u><mail>ann@shop.example</mail></u>", "", b"<u><mail>[redacted]</mail></u>", False),
+        ("application/xml", b"<u><mail>ann&#64;shop.example</mail></u>", "", None, True),
+        ("application/json", b'{"total":1}', "ann@shop.example", None, True),
+        ("application/json", b'{"mail":"ann@shop.example"}', "bob@shop.example", b'{"mail":"[redacted]"}', True),
+        ("application/json", b'{"total":1}', "", None, False),
+    ],
+)
+def test_a_redaction_that_cannot_be_carried_out_is_counted(
+    rig: Rig, kind: str, body: bytes, header: str, replaced: bytes | None, told: bool
+) -> None:
+    engine = rig.engine(snapshot(policy=REDACT_EMAIL % "response"))
+    asked = call("GET", "/orders", user="alice")
+    engine.request(asked)
+    headers = {"content-type": kind} | ({"x-contact": header} if header else {})
+    given = engine.response(asked.id, Response(200, headers, body, BodyState.COMPLETE))
+    assert (given.deny, given.body) == (False, replaced)
+    engine.completed(completion(asked))
+    (record,) = rig.records.got
+    assert record.uninspected == (("response-not-redacted",) if told else ())
+    assert engine.uninspected["response-not-redacted"] == told
+
+
+def test_what_a_query_holds_is_not_redacted_and_counted(rig: Rig) -> None:
+    engine = rig.engine(snapshot(policy=REDACT_EMAIL % "request"))
+    asked = call("GET", "/orders?mail=ann@shop.example", user="alice")
+    given = engine.request(asked)
+    assert (given.deny, given.body) == (False, None)
+    engine.completed(completion(asked))
+    assert rig.records.got[0].uninspected == ("request-not-redacted",)
 
 
 def test_failed_sign_ins_are_counted_when_they_complete(rig: Rig) -> None:
