@@ -323,13 +323,7 @@ def export(form: str, service: str, version: str, output: Path | None, data: Pat
     if form == "csv":
         write(output, csv_of(client.get("/apis", service=service)))
         return
-    if not service:
-        names = [s["name"] for s in client.get("/services")]
-        if len(names) != 1:
-            raise Failure(
-                f"name the service with --service; known are {', '.join(f'`{plain(n)}`' for n in names) or 'none yet'}", USAGE
-            )
-        service = names[0]
+    service = service or _only_service(client)
     if form == "graphql":
         write(output, client.text(f"/graphql/{client.quoted(service)}"))
     else:
@@ -337,6 +331,16 @@ def export(form: str, service: str, version: str, output: Path | None, data: Pat
             output,
             json.dumps(client.get(f"/openapi/{client.quoted(service)}", version=version), indent=2, ensure_ascii=False) + "\n",
         )
+
+
+def _only_service(client: Client) -> str:
+    """The service that is meant when none is named. Raises Failure."""
+    names = [s["name"] for s in client.get("/services")]
+    if not names:
+        raise Failure("no service is known yet", NOT_FOUND)
+    if len(names) > 1:
+        raise Failure(f"name the service with --service; known are {', '.join(f'`{plain(n)}`' for n in names)}", USAGE)
+    return str(names[0])
 
 
 def csv_of(found: Iterable[dict[str, Any]]) -> str:
@@ -394,13 +398,7 @@ def diff(spec: Path, service: str, fail_on: str, data: Path, as_json: bool) -> N
     except UnicodeDecodeError:
         raise Failure(f"`{spec}` is not UTF-8 text", USAGE) from None
     client = Client(data, at_rest=True)
-    if not service:
-        names = [s["name"] for s in client.get("/services")]
-        if len(names) != 1:
-            raise Failure(
-                f"name the service with --service; known are {', '.join(f'`{plain(n)}`' for n in names) or 'none yet'}", USAGE
-            )
-        service = names[0]
+    service = service or _only_service(client)
     found = client.send("POST", f"/diff/{client.quoted(service)}", {"document": text, "name": str(spec)})
     if not found["endpoints"] and not as_json:
         fault = plain(found["faults"][0], 500) if found["faults"] else "it declares no operation"

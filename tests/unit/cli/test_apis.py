@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
+import re
 
 import click
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from eastwall.cli.apis import CSV_COLUMNS, Duration, _tree, csv_of
+from eastwall.cli.apis import CSV_COLUMNS, FLAGS, STATES, Duration, _tree, csv_of
+from eastwall.model.blueprint import Lifecycle
 
 
 def api(method: str, template: str, service: str = "orders", **more: object) -> dict[str, object]:
@@ -84,3 +87,22 @@ def test_csv_holds_one_line_per_api_whatever_the_name(name: str) -> None:
     assert rows[0] == list(CSV_COLUMNS)
     assert rows[1][2].lstrip("'")[:1] not in ("=", "@") or rows[1][2].startswith("'")
     assert len(text.splitlines()) == 3
+
+
+def test_states_and_flags_are_those_of_the_model() -> None:
+    # The model's docstrings are where they are told; the words in parentheses are explanations.
+    source = inspect.getsource(Lifecycle).partition("exposure:")[0]
+    state, _, flags = re.sub(r"\([^)]*\)", "", source).partition("flags:")
+    assert set(re.findall(r"`([a-z-]+)`", state)) == set(STATES)
+    assert set(re.findall(r"`([a-z-]+)`", flags)) == set(FLAGS)
+
+
+def test_a_narrow_terminal_keeps_the_paths_whole() -> None:
+    out = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    flags = ["admin", "internet-facing", "unauthenticated"]
+    classes = ["credential", "email", "person-name", "phone", "secret"]
+    _tree([api("GET", "/customers/{customer_id}/cards", flags=flags, data_classes=classes)], out)
+    text = out.export_text()
+    assert "/customers/{customer_id}/cards" in text
+    assert all(name in text for name in classes)
+    assert max(len(line) for line in text.splitlines()) <= 80
