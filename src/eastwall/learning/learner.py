@@ -293,16 +293,23 @@ class Learner:
         method, path, status, operation = record.method, record.path, record.status, record.operation
         if any(finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
-        named = record.protocol in _NAMED_BY_PATH
+        protocol = record.protocol
+        named = protocol in _NAMED_BY_PATH
+        if named and not _answered_by_grpc(record):
+            # A content type that any caller can send. Else each id in a path would become an endpoint of its own, without checks.
+            if not 200 <= status < 300:
+                return None
+            named, protocol, operation = False, "rest", ""
         if record.route and status not in _UNKNOWN_TO_SERVICE:
             service.route(record.service, method, template_of(record.route))
         if not named:
             service.tree.observe(method, path, status, record.echoed)
         service.stale = True
-        found = service.lookups.get((method, path, operation))
+        asked = operation
+        found = service.lookups.get((method, path, asked))
         if found is not None:
             return service.profiles[found]
-        template = path if named else self._template(service, record)
+        template = path if named else self._template(service, record, protocol, operation)
         if template is None:
             if status in _UNKNOWN_TO_SERVICE:
                 return None
@@ -310,7 +317,7 @@ class Learner:
             if service.loose > service.limit:
                 self._associate(record.service, service)
                 service.limit = max(REASSOCIATE, len(service.profiles))
-                template = self._template(service, record)
+                template = self._template(service, record, protocol, operation)
         if template is None:
             template = path
         key = endpoint_id(record.service, method, template, operation)
@@ -323,19 +330,21 @@ class Learner:
         if profile is None and operation and "fault" in record.traits:
             return None  # the protocol's own way of saying 404, or that the call was not understood
         if profile is None:
+            if len(service.profiles) >= 2 * MAX_PROFILES:
+                return None  # until the next association leaves those with the most calls
             if operation and not named:
                 service.operations[endpoint_id(record.service, method, template)] += 1
-            profile = service.profiles[key] = Profile(key, method, template, record.protocol, operation)
+            profile = service.profiles[key] = Profile(key, method, template, protocol, operation)
         profile.example(path)
         if len(service.lookups) >= MAX_LOOKUPS:
             service.lookups.clear()
-        service.lookups[(method, path, record.operation)] = key
+        service.lookups[(method, path, asked)] = key
         return profile
 
     @staticmethod
-    def _template(service: _Service, record: CallRecord) -> str | None:
+    def _template(service: _Service, record: CallRecord, protocol: str, operation: str) -> str | None:
         """The template of a record's path by what is known now: a declared one before an inferred one."""
-        match = service.match(record.service, record.method, record.path, record.protocol, record.operation)
+        match = service.match(record.service, record.method, record.path, protocol, operation)
         return match.template if match is not None else None
 
     def _associate(self, name: str, service: _Service) -> Mapping[str, tuple[Parameter, ...]]:
@@ -396,6 +405,13 @@ class Learner:
             service.judged = {kind: service.objects.judge(kind, self.evidence) for kind in service.objects.kinds}
             service.judged_at = self.folded
         return service.judged
+
+
+def _answered_by_grpc(record: CallRecord) -> bool:
+    """Whether the answer too is gRPC's (PROTOCOL-HTTP2.md: POST, HTTP status 200, a content type of its own). Logs may not tell the type."""
+    if record.response_type:
+        return record.response_type.startswith("application/grpc")
+    return record.method == "POST" and record.status in (0, 200)
 
 
 def _objects(objects: Ownership, record: CallRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from re import compile as regex
 
@@ -35,11 +36,17 @@ class Context(Struct, frozen=True):
 
 def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]:
     """Endpoints of one service, sorted by template and method; declared ones that were never seen too."""
-    known = {
-        key: profile
-        for key, profile in profiles.items()
-        if _path_key(profile, context) in context.parameters or key in context.declared
-    }
+    named: Counter[str] = Counter()
+    for profile in profiles.values():
+        if profile.operation:
+            named[_path_key(profile, context)] += profile.clean
+    known = {}
+    for key, profile in profiles.items():
+        path_key = _path_key(profile, context)
+        whole = profiles.get(path_key)
+        disguised = whole is not None and _disguised(profile, whole, named[path_key])
+        if key in context.declared or (path_key in context.parameters and not disguised):
+            known[key] = profile
     resources = _resources(known.values())
     found = [_endpoint(key, profile, resources[_resource(profile.template)], context) for key, profile in known.items()]
     found += [replace(endpoint, origin="declared", calls=0) for key, endpoint in context.declared.items() if key not in known]
@@ -49,6 +56,16 @@ def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]
 def _path_key(profile: Profile, context: Context) -> str:
     """Under which key the parameters of the profile's path are: the id without its operation."""
     return endpoint_id(context.service, profile.method, profile.template)
+
+
+def _disguised(profile: Profile, whole: Profile, named: int) -> bool:
+    """Whether an operation is rather a call of plain REST with the members of another protocol added, which its service ignores.
+
+    An endpoint of its own would have none of the checks of the path's: who sends `{"jsonrpc": "2.0", "method": "x", "role": "admin"}` is
+    to be judged like who sends the role alone. So operations count where they are not the rarer thing at their path. `whole`: the path's
+    calls without a name; `named`: clean calls of all its operations.
+    """
+    return bool(profile.operation) and profile.protocol != "grpc" and whole.protocol == "rest" and named < whole.clean
 
 
 def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Context) -> Endpoint:

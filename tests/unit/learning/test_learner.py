@@ -329,3 +329,51 @@ def test_a_route_that_the_framework_told_needs_no_inference() -> None:
     assert [p.name for p in endpoint.parameters] == ["shelf"]
     wild = learned([replace(told[0], route="/shelves/*rest")])
     assert [e.template for e in wild.endpoints()] == ["/shelves/poetry"]
+
+
+def test_plain_calls_in_the_dress_of_grpc_make_no_endpoints() -> None:
+    """A service that ignores content types answers them as ever; each id would be an endpoint of its own, that nothing is checked at."""
+    records = shop(600)
+    dressed = [
+        replace(r, protocol="grpc", operation=r.path.strip("/"), response_type="application/json")
+        for r in records
+        if r.method == "GET" and r.path.startswith("/orders/")
+    ]
+    untyped = [replace(r, response_type="") for r in dressed]
+    plain = {(e.method, e.template, e.operation): e.calls for e in learned(records).endpoints()}
+    for disguised in (dressed, untyped):
+        found = {(e.method, e.template, e.operation): e.calls for e in learned(records + disguised).endpoints()}
+        assert found.keys() == plain.keys()
+        assert found["GET", "/orders/{order_id}", ""] == 2 * plain["GET", "/orders/{order_id}", ""]
+    refused = [replace(r, path=f"/shop.v1.Orders/Get{n}", status=503) for n, r in enumerate(dressed)]
+    assert {(e.method, e.template, e.operation) for e in learned(records + refused).endpoints()} == plain.keys()
+
+
+def test_real_grpc_has_its_methods() -> None:
+    calls = [
+        replace(r, method="POST", path="/shop.v1.Orders/Get", protocol="grpc", operation="shop.v1.Orders/Get", response_type=kind)
+        for r, kind in zip(shop(2), ("application/grpc+proto", ""), strict=True)
+    ]
+    calls = [replace(r, status=200) for r in calls]
+    (found,) = learned(calls).endpoints()
+    assert (found.template, found.operation, found.protocol, found.calls) == (
+        "/shop.v1.Orders/Get",
+        "shop.v1.Orders/Get",
+        "grpc",
+        2,
+    )
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_members_of_another_protocol_take_no_call_out_of_its_endpoint(first: bool) -> None:
+    """Else `{"jsonrpc": "2.0", "method": "x"}` beside an order once, and the next order with it may set any property unseen."""
+    records = shop(600)
+    orders = [r for r in records if r.method == "POST"]
+    some = [replace(r, protocol="jsonrpc", operation=f"x{n % 3}") for n, r in enumerate(orders[:20])]
+    plain = {(e.method, e.template, e.operation) for e in learned(records).endpoints()}
+    found = learned(some + records if first else records + some).endpoints()
+    assert {(e.method, e.template, e.operation) for e in found} == plain
+    rpc = [replace(r, path="/rpc", protocol="jsonrpc", operation=f"m{n % 3}") for n, r in enumerate(orders)]
+    stray = replace(orders[0], path="/rpc")
+    ways = {e.operation for e in learned([*rpc, stray]).endpoints() if e.template == "/rpc"}
+    assert ways == {"", "m0", "m1", "m2"}, "one call without a name takes nothing from a real one"

@@ -11,7 +11,9 @@ from eastwall.runtime.spec_store import SpecStore
 SDL = b"type Query { order(id: ID!): Order }\ntype Order { id: ID! }\n"
 
 
-@pytest.mark.parametrize("name", ["shop.graphql", "../../etc/shop.graphql", ".hidden.graphql", "shop.part", "schöma.graphql", "a%2Fb"])
+@pytest.mark.parametrize(
+    "name", ["shop.graphql", "../../etc/shop.graphql", ".hidden.graphql", "shop.part", "schöma.graphql", "a%2Fb"]
+)
 @pytest.mark.parametrize("service", ["shop", "..", "a/b"])
 def test_what_is_stored_is_there_again(tmp_path: Path, service: str, name: str) -> None:
     SpecStore(tmp_path / "specs").add(service, name, SDL)
