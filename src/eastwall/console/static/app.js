@@ -8,6 +8,7 @@ const POLL_HIDDEN = 15000;
 const MOST_ROWS = 400;
 const $ = (id) => document.getElementById(id);
 const BLUEPRINT_MS = 5000;
+const GRAPH_MS = 30000; // of thousands of APIs it is megabytes
 const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "", view: "overview", viewText: "", viewAt: 0, words: [] };
 
 class Refused extends Error {
@@ -162,7 +163,7 @@ const VIEWS = {
   identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
-  graph: { ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
+  graph: { every: GRAPH_MS, ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
 };
 
 async function filterGraph(words) {
@@ -177,7 +178,7 @@ async function filterGraph(words) {
 
 async function drawView(now) {
   const view = VIEWS[state.view];
-  if (!view || (!now && performance.now() - state.viewAt < BLUEPRINT_MS)) return;
+  if (!view || (!now && performance.now() - state.viewAt < (view.every ?? BLUEPRINT_MS))) return;
   const wanted = state.view;
   const value = await request("GET", view.ask());
   if (state.view !== wanted) return;

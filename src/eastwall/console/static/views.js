@@ -117,7 +117,7 @@ export function serviceRow(service, onMode) {
   };
   const where = service.address ? `${service.address} · ` : "";
   return h("li", {},
-    h("div", {}, h("div", { class: "name" }, service.name), h("div", { class: "sub" }, `${where}${count(service.endpoints)} APIs · ${count(service.calls)} calls · fail\u00a0${service.fail}`)),
+    h("div", {}, h("div", { class: "name" }, service.name), h("div", { class: "sub" }, `${where}${count(service.endpoints)} API${service.endpoints === 1 ? "" : "s"} · ${count(service.calls)} calls · fail\u00a0${service.fail}`)),
     h("fieldset", { class: "modes", "aria-label": `Mode of ${service.name}` }, choose("discover"), choose("monitor"), choose("enforce")));
 }
 
