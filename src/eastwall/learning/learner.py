@@ -42,6 +42,8 @@ MAX_OPERATIONS = 1_000
 REASSOCIATE = 256
 """Paths without template after which the templates are asked for anew."""
 
+_LATEST = 1e11
+"""Unix seconds. What is later, or no number, is no time of a call."""
 _UNKNOWN_TO_SERVICE = frozenset({0, 404, 405, 410, 501})
 _NAMED_BY_PATH = frozenset({"grpc"})
 """Protocols whose paths are names throughout: nothing in them is a value."""
@@ -137,6 +139,10 @@ class Learner:
         self.evidence = evidence or Evidence()
         self.folded = 0
         """Records folded, whole life."""
+        self.unlearned = 0
+        """Records that could not be learned from, by this learner since it was made."""
+        self.fault = ""
+        """What was wrong with the last of them."""
         self.edges = Edges()
         self.identities = Identities()
         self.changes = Changes()
@@ -144,22 +150,31 @@ class Learner:
         self._services: dict[str, _Service] = {}
 
     def fold(self, records: Iterable[CallRecord]) -> None:
-        """Learn from records, in any order."""
-        services = self._services
+        """Learn from records, in any order. One that cannot be learned from is counted (`unlearned`), and holds up no other: it would
+        come again with its whole batch, for ever."""
         for record in records:
-            service = services.get(record.service)
-            if service is None:
-                if len(services) >= MAX_SERVICES or not record.service:
-                    continue
-                service = services[record.service] = _Service()
-            self.folded += 1
-            profile = self._profile(service, record)
-            if profile is None:
-                continue
-            self.edges.fold(record, profile.key)
-            self.identities.fold(record, profile.key)
-            if profile.fold(record):
-                _objects(service.objects, record)
+            try:
+                self._fold(record)
+            except Exception as fault:  # noqa: BLE001 - a fault of ours that some caller has found
+                self.unlearned += 1
+                self.fault = f"call `{record.id}`: {type(fault).__name__}: {fault}"
+
+    def _fold(self, record: CallRecord) -> None:
+        service = self._services.get(record.service)
+        if service is None:
+            if len(self._services) >= MAX_SERVICES or not record.service:
+                return
+            service = self._services[record.service] = _Service()
+        if not 0 <= record.time <= _LATEST:
+            raise ValueError(f"its time is {record.time!r}")
+        self.folded += 1
+        profile = self._profile(service, record)
+        if profile is None:
+            return
+        self.edges.fold(record, profile.key)
+        self.identities.fold(record, profile.key)
+        if profile.fold(record):
+            _objects(service.objects, record)
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""

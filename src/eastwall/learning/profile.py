@@ -18,7 +18,7 @@ MAX_STATUSES = 40
 MAX_SCHEMAS = 12
 """Response schemas, one per status."""
 MAX_CLASSES = 32
-"""Identity classes kept apart; the properties of further ones count under `*` only."""
+"""Identity classes kept apart; the one with the fewest calls leaves for a new one, so that made-up roles do not keep out real ones."""
 MAX_PROPERTIES = 500
 """Property places per identity class. When there are more, the quarter sent least leaves."""
 MAX_USES = 64
@@ -277,12 +277,7 @@ class Profile:
         self.refused += other.refused
         self.actors.merge(other.actors)
         for name, theirs in other.classes.items():
-            mine = self.classes.get(name)
-            if mine is None:
-                if len(self.classes) >= MAX_CLASSES:
-                    continue
-                mine = self.classes[name] = ClassProperties()
-            mine.merge(theirs)
+            self._class(name, theirs.calls).merge(theirs)
         for place, kinds in other.uses.items():
             for kind, count in kinds.items():
                 self._use(place, kind, count)
@@ -374,13 +369,20 @@ class Profile:
         self.query.fold(query, time)
 
     def _properties(self, record: CallRecord) -> None:
-        name = record.actor_class
-        state = self.classes.get(name)
-        if state is None:
+        self._class(record.actor_class, 1).fold(record.properties, hash64(record.actor))
+
+    def _class(self, name: str, calls: int) -> ClassProperties:
+        """A class that is about to get `calls`; when it is one too many and has the fewest, it is not kept."""
+        found = self.classes.get(name)
+        if found is None:
+            found = ClassProperties()
             if len(self.classes) >= MAX_CLASSES:
-                return
-            state = self.classes[name] = ClassProperties()
-        state.fold(record.properties, hash64(record.actor))
+                least = min(self.classes, key=lambda key: (self.classes[key].calls, key))
+                if self.classes[least].calls > calls:
+                    return found
+                del self.classes[least]
+            self.classes[name] = found
+        return found
 
     def dump(self) -> list[Any]:
         """Plain data for `load`."""

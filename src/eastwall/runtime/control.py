@@ -88,6 +88,7 @@ class Control:
         self._last_batch_at = 0.0
         self._save_seconds = 0.0
         self._last_token = ""
+        self._unlearned = 0
         self._essence: object = None
         self._revision = 0
         """Counts up with each new list of endpoints, so that pages fetch it only then."""
@@ -194,6 +195,11 @@ class Control:
                 started = time.monotonic()
                 learner_state.save(self._learner_file, self._learner.to_bytes(), batch.token)
                 self._save_seconds = time.monotonic() - started
+                if self._learner.unlearned > self._unlearned:
+                    self._unlearned = self._learner.unlearned
+                    fault = f"{self._unlearned:,} calls could not be learned from; the last: {self._learner.fault}"
+                    log.error("%s", fault)
+                    self._faults["learner"] = fault
             self._last_token = batch.token
         self._spool.acknowledge(batch)
         self._last_batch_at = time.time()

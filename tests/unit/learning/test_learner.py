@@ -377,3 +377,28 @@ def test_members_of_another_protocol_take_no_call_out_of_its_endpoint(first: boo
     stray = replace(orders[0], path="/rpc")
     ways = {e.operation for e in learned([*rpc, stray]).endpoints() if e.template == "/rpc"}
     assert ways == {"", "m0", "m1", "m2"}, "one call without a name takes nothing from a real one"
+
+
+@pytest.mark.parametrize(
+    "odd", [{"time": float("nan")}, {"time": float("inf")}, {"time": 1e300}, {"time": -1.0}, {"principals": None}]
+)
+def test_a_record_that_cannot_be_learned_from_holds_up_no_other(odd: dict[str, Any]) -> None:
+    records = shop(100)
+    learner = learned([*records[:50], replace(records[7], **odd), *records[50:]])
+    assert learner.unlearned == 1
+    assert records[7].id in learner.fault
+    assert {(e.method, e.template, e.calls) for e in learner.endpoints()} == {
+        (e.method, e.template, e.calls) for e in learned(records).endpoints()
+    }
+    assert Learner.from_bytes(learner.to_bytes(), KEY).endpoints() == learner.endpoints()
+
+
+def test_made_up_roles_do_not_keep_out_real_ones() -> None:
+    """Without keys to verify tokens with, a caller has whatever roles it says."""
+    orders = [r for r in shop(600) if r.method == "POST"]
+    false = [replace(r, actor_class=f"user+{n}") for n, r in enumerate(orders[:60])]
+    learner = learned(false + orders)
+    assert dict(endpoint(learner, "POST", "/orders").property_calls)["user"] == len(orders)
+    merged = learned(false)
+    merged.merge(learned(orders))
+    assert dict(endpoint(merged, "POST", "/orders").property_calls)["user"] == len(orders)
