@@ -123,7 +123,11 @@ def blueprint_of_datasette(up: Running) -> None:
     openapi_spec_validator.validate(document)
     row = document["paths"]["/library/books/{book_id}.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     properties = row["items"]["properties"]
-    assert {name: schema["type"] for name, schema in properties.items()} == {"id": "integer", "title": "string", "author": "string"}
+    assert {name: schema["type"] for name, schema in properties.items()} == {
+        "id": "integer",
+        "title": "string",
+        "author": "string",
+    }
     assert set(row["items"]["required"]) == {"id", "title", "author"}
     (book,) = up.api.get("/apis", params={"search": "book_id"}).json()
     assert (book["state"], book["protocol"], book["actors"]) == ("observed", "rest", 1)

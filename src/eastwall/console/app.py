@@ -191,7 +191,9 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
     ) -> Response:
         return answer(control.set_mode(name, mode))
 
-    @app.put("/api/v1/specs/{service}", tags=["apis"], summary="Keep a specification of a service, in place of one of the same name")
+    @app.put(
+        "/api/v1/specs/{service}", tags=["apis"], summary="Keep a specification of a service, in place of one of the same name"
+    )
     def add_spec(
         service: Annotated[str, InPath(max_length=200)],
         name: Annotated[str, Body(embed=True, min_length=1, max_length=500, description="What the document is called.")],

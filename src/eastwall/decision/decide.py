@@ -22,7 +22,8 @@ from eastwall.protocols.decode import decode_request, decode_response
 def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
     """Judge one message of a call."""
     if call.prior is None or call.response is None:
-        operation = decode_request(call.request, snapshot.limits, snapshot.descriptors(call.service))  # bytes -> what is asked for
+        messages = snapshot.descriptors(call.service)  # how gRPC messages are read, where that is known
+        operation = decode_request(call.request, snapshot.limits, messages)  # bytes -> what is asked for
         match = identify(call.service, operation, snapshot.inventory)  # GET /orders/{order_id} of `orders`
         identity = resolve(call, snapshot.trust)  # who really calls, and how sure we are
     else:

@@ -83,7 +83,9 @@ class SchemaReader:
         while isinstance(node, dict) and isinstance(node.get("$ref"), str):
             reference: str = node["$ref"]
             if reference in seen:
-                self._faults.add(where + "/$ref", f"references go in a circle at {shown(reference)}", "let one of them be a schema")
+                self._faults.add(
+                    where + "/$ref", f"references go in a circle at {shown(reference)}", "let one of them be a schema"
+                )
                 return None
             seen.add(reference)
             found = self._target(reference, where + "/$ref")

@@ -11,7 +11,26 @@ import pytest
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
 
-GET_PATHS = ["status", "services", "apis", "findings", "calls", "calls/x", "policy", "live", "openapi/orders", "apis/ep_1", "changes", "drift", "graph", "paths", "data", "identities", "identities/user:u1", "graphql/orders"]
+GET_PATHS = [
+    "status",
+    "services",
+    "apis",
+    "findings",
+    "calls",
+    "calls/x",
+    "policy",
+    "live",
+    "openapi/orders",
+    "apis/ep_1",
+    "changes",
+    "drift",
+    "graph",
+    "paths",
+    "data",
+    "identities",
+    "identities/user:u1",
+    "graphql/orders",
+]
 
 
 def raw(served, method, path, body=b"", **headers):
