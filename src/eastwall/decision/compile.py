@@ -10,6 +10,7 @@ from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import BY_NAME, DataClasses, compile_classes
 from eastwall.discovery.identity import Trust, compile_trust
 from eastwall.discovery.inventory import Inventory, compile_inventory
+from eastwall.discovery.privilege import privileged
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.snapshot import ServiceScope, Snapshot
 from eastwall.policy.compile import Plan, compile_plan
@@ -29,7 +30,7 @@ MIN_CLASS_CALLS = 5
 class Profile:
     """An endpoint's learned behaviour, ready for look-up."""
 
-    __slots__ = ("_classes", "_known", "endpoint", "exclusive", "response_only")
+    __slots__ = ("_classes", "_known", "_maps", "endpoint", "exclusive", "response_only")
 
     def __init__(self, endpoint: Endpoint) -> None:
         calls = dict(endpoint.property_calls)
@@ -37,6 +38,7 @@ class Profile:
         self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
         self.response_only = frozenset(endpoint.response_only)
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
+        self._maps = tuple({f.place.partition("{}")[0] for f in endpoint.request.fields if "{}" in f.place})
         # Bodies of one operation come in few combinations of properties; each is compared once per class.
         self._known: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int]] = {}
 
@@ -47,7 +49,10 @@ class Profile:
             allowed, calls = self._classes.get(cls, (frozenset(), 0))
             if calls < MIN_CLASS_CALLS:
                 allowed, calls = self._classes.get("*", (frozenset(), 0))
-            unknown = tuple(p for p in places if p not in allowed) if calls else ()
+            # A new key of a map is nothing new, unless its name means privilege.
+            unknown = (
+                tuple(p for p in places if p not in allowed and (privileged(p) or not p.startswith(self._maps))) if calls else ()
+            )
             if len(self._known) > 1_000:
                 self._known.clear()
             known = self._known[(cls, places)] = (unknown, calls)

@@ -159,11 +159,14 @@ def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str
     named = {field.place: field for field in declared.fields}
     open_places = _open_places(declared.fields)
     typed = _typed(observed)
+    files = _files(observed)
     for field in observed.fields:
-        if not field.seen or field.place == "$":
+        if not field.seen or field.place == "$" or field.place.rpartition(".")[0] in files:
             continue
         place = prefix + field.place
         known = named.get(field.place)
+        if known is not None and field.place in files:
+            continue
         if known is not None and typed:
             yield from _looser(known, field, endpoint, place, accepted)
         elif (
@@ -180,6 +183,16 @@ def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str
 def _typed(observed: Schema) -> bool:
     """XML has no types but text, and does not tell a list of one from its item: nothing of it can be of the wrong type."""
     return not any("xml" in media for media in observed.media_types)
+
+
+def _files(observed: Schema) -> frozenset[str]:
+    """Uploaded files: declared as strings (OpenAPI 3, "Considerations for File Uploads"), decoded as a description of the part
+    (`model.operation.Operation.body`)."""
+    if not any("multipart" in media for media in observed.media_types):
+        return frozenset()
+    places = {field.place for field in observed.fields if field.seen}
+    named = {place.removesuffix(".filename") for place in places if place.endswith(".filename")}
+    return frozenset(place for place in named if place in places and {f"{place}.content_type", f"{place}.size"} <= places)
 
 
 def _undeclared(kind: str, field: FieldProfile, endpoint: Endpoint, place: str) -> Drift:

@@ -66,9 +66,10 @@ def sdl(endpoints: Iterable[Endpoint], service: str) -> str:
             if kind not in _ROOTS or not _NAME.fullmatch(name) or name.startswith("__"):
                 continue
             node = roots[kind].setdefault(name, _Node())
-            node.merge(asked.below.get(name, _Node()))
+            below = asked.below.get(name, _Node())
+            below.calls = endpoint.calls  # a root field that is a leaf was counted with what was selected, too
+            node.merge(below)
             _describe(node, answered.below.get(name))
-            node.calls += endpoint.calls
             if len(parts) == 1 or (kind, name) not in arguments:
                 arguments.setdefault((kind, name), _Node()).merge(given)
     return _Writer(roots, arguments, persisted).text(service)

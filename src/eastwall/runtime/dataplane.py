@@ -47,6 +47,8 @@ def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
     proxy = msgspec.structs.replace(proxy, upstreams=upstreams)
     files = render(proxy)
     save_proxy(data, proxy)
+    # When control comes first Envoy has not made it yet; it starts from the description saved above.
+    proxy.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Clusters before the routes that name them, listeners last; what did not change is not touched, or Envoy would reload it.
     order = {"bootstrap.json": 0, "cds.json": 1, "lds.json": 3}
     for name in sorted(files, key=lambda name: (order.get(name, 2), name)):

@@ -6,6 +6,7 @@ from tests.unit.decision.world import DECLARED, PROFILE
 
 from eastwall.decision.compile import MIN_CLASS_CALLS, Profile
 from eastwall.decision.state import LOGIN_WINDOW, MAX_ATTEMPTS, MAX_OWNERS, GrantTable, LiveState, LoginTable
+from eastwall.model.endpoint import FieldProfile, Schema
 
 
 def test_grants_are_bounded_and_the_oldest_goes_first() -> None:
@@ -102,3 +103,16 @@ def test_what_a_profile_remembers_is_bounded() -> None:
     for number in range(5_000):
         profile.unknown_properties("user", (f"p{number}",))
     assert len(profile._known) <= 1_001
+
+
+def test_a_new_key_of_a_map_is_known_but_for_privilege() -> None:
+    from msgspec.structs import replace
+
+    learned = replace(
+        PROFILE,
+        properties=(("user", ("labels.one", "name")), ("*", ("labels.one", "name"))),
+        request=Schema(40, (FieldProfile("labels", ("object",)), FieldProfile("labels.{}", ("string",)))),
+    )
+    profile = Profile(learned)
+    assert profile.unknown_properties("user", ("name", "labels.two", "labelsx")) == (("labelsx",), 40)
+    assert profile.unknown_properties("user", ("labels.is_admin",)) == (("labels.is_admin",), 40)

@@ -274,3 +274,40 @@ def test_what_is_seen_in_xml_has_no_types(media: str, told: set[str]) -> None:
     seen = Schema(samples=9, fields=(FieldProfile("id", ("string",), seen=9, of=9),), media_types=(media,))
     observed = Endpoint("e", "shop", "GET", "/a", calls=9, statuses=((200, 9),), responses=((200, seen),))
     assert {d.kind for d in drift(declared, observed)} == told
+
+
+UPLOAD = b"""
+openapi: 3.1.0
+info: {title: shop, version: "1"}
+paths:
+  /files:
+    post:
+      requestBody:
+        content:
+          multipart/form-data:
+            schema:
+              type: object
+              required: [document]
+              properties:
+                document: {type: string, contentMediaType: application/octet-stream}
+                more: {type: array, items: {type: string, format: binary}}
+      responses: {'200': {description: stored}}
+"""
+
+
+def test_an_uploaded_file_is_the_string_that_is_declared() -> None:
+    declared = read_declared(UPLOAD, "upload.yaml", "shop").endpoints[0]
+    file = [("filename", "string"), ("content_type", "string"), ("size", "integer")]
+
+    def upload(*places: str, media: str = "multipart/form-data") -> Endpoint:
+        fields = [field("more", "array")] if "more[]" in places else []
+        fields += [field(place, "object") for place in places]
+        fields += [field(f"{place}.{name}", kind) for place in places for name, kind in file]
+        return seen("/files", statuses=((200, 100),), request=Schema(50, tuple(fields), media_types=(media,)))
+
+    assert drift(declared, upload("document", "more[]")) == ()
+    # A file that nobody declared is one difference, not four.
+    assert [(d.kind, d.place) for d in drift(declared, upload("document", "more[]", "extra"))] == [
+        ("undeclared-field", "request.extra")
+    ]
+    assert len(drift(declared, upload("document", "more[]", media="application/json"))) > 3

@@ -277,3 +277,9 @@ def test_whatever_was_used_the_schema_is_valid(endpoints: list[Endpoint]) -> Non
     text = sdl(endpoints, "shop")
     build_schema(text)
     assert text == sdl(list(reversed(endpoints)), "shop") or len({e.operation for e in endpoints}) < len(endpoints)
+
+
+def test_a_root_field_without_selection_is_counted_once() -> None:
+    text = sdl(observed(("mutation { remove(id: 5) }", None, {"remove": True}), (LIST, None, {"orders": [{"id": "7"}]})), "shop")
+    calls = {e.operation: e.calls for e in observed(("mutation { remove(id: 5) }", None, {"remove": True}))}
+    assert f'"""Seen in {calls["mutation remove"]:,} calls."""\n  remove: Boolean' in text
