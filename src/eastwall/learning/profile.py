@@ -26,6 +26,8 @@ MAX_USES = 64
 MAX_TRAITS = 16
 MAX_SELECTION = 500
 """GraphQL field paths of one operation. When there are more, the quarter asked for least leaves."""
+MAX_DOUBTS = 500
+"""Places whose data class rests on less than a validator."""
 MAX_MEDIA = 4
 """Media types of one message."""
 MAX_KINDS = 8
@@ -119,6 +121,11 @@ def _second(entry: list[int], actor: int) -> None:
     entry[2] = hashes[1] if len(hashes) > 1 else 0
 
 
+def doubt(direction: str, place: str, data_class: str) -> str:
+    """A key of `Profile.doubts`."""
+    return f"{direction}\0{place}\0{data_class}"
+
+
 class Profile:
     """Counts of one endpoint. `merge` adds; nothing depends on the order of records."""
 
@@ -130,6 +137,7 @@ class Profile:
         "classes",
         "clean",
         "deprecations",
+        "doubts",
         "examples",
         "findings",
         "first",
@@ -191,6 +199,8 @@ class Profile:
         self.kinds: set[str] = set()
         self.media: dict[int, set[str]] = {}
         """Status (0: the request) -> media types."""
+        self.doubts: dict[str, int] = {}
+        """`direction place class` of data that no validator agreed to (a name alone tells a person's name) -> the surest hit, percent."""
         self.findings: dict[str, int] = {}
         """Severity -> findings."""
         self.deprecations = 0
@@ -222,6 +232,9 @@ class Profile:
         unsuspicious = not record.findings and record.action == "allow"
         if record.traits:
             self._traits(record.traits)
+        for hit in record.data:
+            if hit.confidence < 1.0:
+                self._doubt(doubt(hit.direction, hit.place, hit.data_class), int(hit.confidence * 100))
         for finding in record.findings:
             self.findings[finding.severity] = self.findings.get(finding.severity, 0) + 1
         if record.deprecation:
@@ -284,6 +297,8 @@ class Profile:
         self._traits(other.traits)
         self._kinds(other.kinds)
         self.deprecations += other.deprecations
+        for key, percent in other.doubts.items():
+            self._doubt(key, percent)
         for status, types in other.media.items():
             self._media(status, types)
         for severity, count in other.findings.items():
@@ -334,6 +349,13 @@ class Profile:
         self.kinds.update(kinds)
         if len(self.kinds) > MAX_KINDS:
             self.kinds = set(sorted(self.kinds)[:MAX_KINDS])
+
+    def _doubt(self, key: str, percent: int) -> None:
+        known = self.doubts.get(key)
+        if known is None and len(self.doubts) >= MAX_DOUBTS:
+            return
+        if known is None or percent > known:
+            self.doubts[key] = percent
 
     def _media(self, status: int, types: Iterable[str]) -> None:
         known = self.media.get(status)
@@ -415,6 +437,7 @@ class Profile:
             self.deprecations,
             self.findings,
             {status: sorted(types) for status, types in self.media.items()},
+            self.doubts,
         ]
 
     @classmethod
@@ -432,6 +455,7 @@ class Profile:
         state.request, state.query = SchemaState.load(data[17]), SchemaState.load(data[18])
         state.responses = {status: SchemaState.load(schema) for status, schema in data[19].items()}
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
+        state.doubts = data[28]
         state.findings, state.media = data[26], {status: set(types) for status, types in data[27].items()}
         return state
 

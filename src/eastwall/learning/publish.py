@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import parameter_kinds
 from eastwall.learning.ownership import UNKNOWN, Judgement
-from eastwall.learning.profile import LearningWindow, Profile
+from eastwall.learning.profile import LearningWindow, Profile, doubt
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Schema
 
 MIN_USES = 3
@@ -78,7 +78,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         properties["*"] = tuple(sorted({place for places in properties.values() for place in places}))
         calls["*"] = sum(calls.values())
     sent = {place for state in profile.classes.values() for place in state.places}
-    request, query = _typed(profile.request.schema(), profile, 0), profile.query.schema()
+    request, query = _typed(profile.request.schema(), profile, 0), _typed(profile.query.schema(), profile, 0)
     return Endpoint(
         id=key,
         service=context.service,
@@ -153,8 +153,27 @@ def _flows(profile: Profile) -> tuple[tuple[str, str, str], ...]:
 
 
 def _typed(schema: Schema, profile: Profile, status: int) -> Schema:
-    """The schema with the media types its message was seen in."""
-    return replace(schema, media_types=tuple(sorted(profile.media.get(status, ()))))
+    """The schema with the media types its message was seen in, and with how sure its data classes are: the share of the samples that held
+    the class, times what the evidence for one value is worth."""
+    return replace(
+        schema,
+        media_types=tuple(sorted(profile.media.get(status, ()))),
+        fields=_weighed(schema, profile, "response" if status else "request"),
+    )
+
+
+def _weighed(schema: Schema, profile: Profile, direction: str) -> tuple[FieldProfile, ...]:
+    doubts = profile.doubts
+    if not doubts:
+        return schema.fields
+    return tuple(
+        replace(
+            field, confidence=round(field.confidence * doubts.get(doubt(direction, field.place, field.data_class), 100) / 100, 4)
+        )
+        if field.data_class
+        else field
+        for field in schema.fields
+    )
 
 
 def _with_declared(learned: Schema, declared: tuple[FieldProfile, ...]) -> Schema:

@@ -14,6 +14,7 @@ from eastwall.discovery.objects import object_key
 from eastwall.learning.learner import MAX_SERVICES, Learner
 from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
 from eastwall.model.endpoint import Endpoint, FieldProfile, Parameter, Schema
+from eastwall.model.facts import DataHit, Field
 from eastwall.model.record import CallRecord
 
 
@@ -402,3 +403,15 @@ def test_made_up_roles_do_not_keep_out_real_ones() -> None:
     merged = learned(false)
     merged.merge(learned(orders))
     assert dict(endpoint(merged, "POST", "/orders").property_calls)["user"] == len(orders)
+
+
+def test_a_class_that_only_a_name_tells_is_less_sure() -> None:
+    fields = (Field("name", "string", "", "person-name", 5), Field("card", "string", "", "pan", 16))
+    hits = (DataHit("person-name", "name", "*", "response", 0.6), DataHit("pan", "card", "*1111", "response"))
+    told = [
+        replace(r, method="GET", path="/people", status=200, sampled=True, response_fields=fields, data=hits) for r in shop(30)
+    ]
+    parts = [learned(told[:15]), learned(told[15:])]
+    parts[0].merge(Learner.from_bytes(parts[1].to_bytes(), KEY))
+    ((_, schema),) = endpoint(parts[0], "GET", "/people").responses
+    assert {f.place: f.confidence for f in schema.fields} == {"name": 0.6, "card": 1.0}
