@@ -6,7 +6,10 @@ import asyncio
 import atexit
 import contextlib
 import json
+import logging
 from typing import Any
+
+import click
 
 from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.runtime.layout import DataDir
@@ -24,11 +27,14 @@ class AtRest:
             from eastwall.stores.spool import SpoolBusyError
         except ImportError as error:
             raise Failure(f"control needs the package `{error.name}`: install eastwall[all]", NOT_RUNNING) from None
+        logging.getLogger("eastwall").addHandler(logging.NullHandler())  # what is wrong is told below, once and readably
         try:
             self._control = Control(data)
         except (LakeError, SpoolBusyError, ValueError, OSError) as error:
             raise Failure(str(error), NOT_RUNNING) from None
         atexit.register(self._close)
+        for part, fault in self._control.faults().items():
+            click.echo(f"eastwall: {part}: {fault}", err=True)
         self._token = data.token()
         self._app = create_app(self._control, token=self._token, unavailable=(LakeError,))
 

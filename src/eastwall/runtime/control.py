@@ -507,11 +507,12 @@ class Control:
             | {"count": len(self.policy()["policies"])},
             "services": self.services(),
             "kubernetes": None if self._cluster is None else msgspec.to_builtins(self._cluster.status()),
-            "faults": self._faults_now(),
+            "faults": self.faults(),
             "revision": f"{self.started:.3f}-{self.discovered.revision}",
         }
 
-    def _faults_now(self) -> dict[str, str]:
+    def faults(self) -> dict[str, str]:
+        """What does not work right now, by part; one line each."""
         found = dict(self._faults)
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
