@@ -19,7 +19,7 @@ from hashlib import blake2b
 from re import compile as regex
 from typing import Any
 
-from eastwall.model.endpoint import Match
+from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.operation import Operation
 
 GIVEN_LIMIT = 200
@@ -218,6 +218,13 @@ MESSAGE_IDS = frozenset(("jsonrpc", "mcp"))
 _OF_MESSAGES = frozenset(("body.id", "body[].id"))
 
 
+def has_message_ids(operation: Operation, match: Match) -> bool:
+    """Whether the `id` in a body is the message's. Not where plain REST is known to be: there any caller can add `jsonrpc` and `method` to
+    a body to have its object's id overlooked."""
+    endpoint = match.endpoint
+    return operation.protocol in MESSAGE_IDS and (endpoint is None or endpoint.protocol in MESSAGE_IDS)
+
+
 def without_message_ids(found: Iterable[tuple[str, str, int, str]]) -> tuple[tuple[str, str, int, str], ...]:
     """Named objects without the ids of JSON-RPC messages: they look like objects that nobody shares."""
     return tuple([one for one in found if one[0] not in _OF_MESSAGES])
@@ -233,14 +240,20 @@ def used(operation: Operation, match: Match, hash_key: bytes, service: str) -> t
     if isinstance(operation.body, (dict, list)):
         _references(operation.body, holder(operation, match), False, "body", found, USED_LIMIT, 0)
     named = keyed(found[:USED_LIMIT], hash_key, service)
-    return without_message_ids(named) if operation.protocol in MESSAGE_IDS else named
+    return without_message_ids(named) if has_message_ids(operation, match) else named
 
 
 def holder(operation: Operation, match: Match) -> str:
     """The collection that a message is about."""
-    if operation.protocol == "graphql" and (field := field_of(operation.name)):
+    endpoint = match.endpoint
+    if operation.protocol == "graphql" and (endpoint is None or _takes_graphql(endpoint)) and (field := field_of(operation.name)):
         return field
-    return collection_of(match.endpoint.template) if match.endpoint is not None else _guess(operation)
+    return collection_of(endpoint.template) if endpoint is not None else _guess(operation)
+
+
+def _takes_graphql(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is of GraphQL: a `query` that a caller adds to a body of plain REST does not change what its ids are of."""
+    return endpoint.protocol == "graphql" or "graphql" in endpoint.template.lower() or "gql" in endpoint.template.lower()
 
 
 @lru_cache(maxsize=4096)

@@ -17,9 +17,9 @@ from eastwall.discovery.objects import (
     ENVELOPES,
     GIVEN_LIMIT,
     MAX_DEPTH,
-    MESSAGE_IDS,
     NO_NAME,
     USED_LIMIT,
+    has_message_ids,
     hash_object,
     holder,
     identifier,
@@ -269,7 +269,7 @@ def read_request(
     if type(body) is not dict and type(body) is not list:
         return (), tuple(named)
     places, inside = _fast(hash_key, service).used(body, holder(operation, match), USED_LIMIT)
-    if operation.protocol in MESSAGE_IDS:
+    if has_message_ids(operation, match):
         inside = list(without_message_ids(inside))
     return places, tuple((named + inside)[:USED_LIMIT] if named else inside)
 
@@ -284,7 +284,7 @@ def read_request_slowly(
         places, inside = WALKER.walk(operation.body, holder(operation, match), USED_LIMIT)
         found += [(_in_body(place), kind, value) for place, kind, value in inside]
     named = keyed(found[:USED_LIMIT], hash_key, service) if found else ()
-    return places, without_message_ids(named) if operation.protocol in MESSAGE_IDS else named
+    return places, without_message_ids(named) if has_message_ids(operation, match) else named
 
 
 def read_response(operation: Operation, match: Match, hash_key: bytes, service: str) -> tuple[tuple[str, int], ...]:

@@ -14,7 +14,7 @@ from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import used
 from eastwall.discovery.walk import read_request, read_request_slowly
 from eastwall.model.call import Call
-from eastwall.model.endpoint import Endpoint, Match
+from eastwall.model.endpoint import Endpoint, Match, ObjectParameter
 from eastwall.protocols.decode import decode_request
 
 
@@ -124,3 +124,35 @@ def test_what_was_refused_is_counted_as_not_inspected() -> None:
     decision = decide(call("POST", "/soap", xxe, user="alice", headers={"content-type": "text/xml"}), WORLD, LiveState())
     assert decision.facts.uninspected == ("request-xml-entity",)
     assert decision.verdict.action == "block"
+
+
+CANCEL = Endpoint(
+    endpoint_id("orders", "POST", "/orders/cancel"),
+    "orders",
+    "POST",
+    "/orders/cancel",
+    status="learned",
+    objects=(ObjectParameter("body.id", "order", exclusive=True, confidence=0.97, evidence="in 400 calls"),),
+)
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        {},
+        {"jsonrpc": "2.0", "method": "x"},
+        {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x"}},
+        {"query": "query q($id: ID!) { user(id: $id) { name } }", "variables": {}},
+    ],
+)
+def test_members_of_another_protocol_hide_no_object(dress: dict[str, Any]) -> None:
+    """The service ignores them and cancels the order; so it is an order that is judged, and not a message's id or a user."""
+    world, state = live(endpoints=(*ENDPOINTS, CANCEL)), LiveState()
+    for user, number in (("bob", 17), ("alice", 18)):
+        asked = call("GET", "/orders", user=user)
+        first = decide(asked, world, state)
+        decide(replace(asked, response=answer({"items": [{"id": number}]}), prior=first), world, state)
+    own = decide(call("POST", "/orders/cancel", {"id": 18, **dress}, user="alice"), world, state)
+    others = decide(call("POST", "/orders/cancel", {"id": 17, **dress}, user="alice"), world, state)
+    assert [finding.id for finding in own.findings] == []
+    assert [finding.id for finding in others.findings] == ["object-not-granted"]
