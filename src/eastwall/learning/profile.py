@@ -148,6 +148,7 @@ class Profile:
         "method",
         "operation",
         "passwords",
+        "plain",
         "protocol",
         "query",
         "refused",
@@ -174,6 +175,8 @@ class Profile:
         self.calls = 0
         self.clean = 0
         """Calls without findings that were let through and answered 2xx."""
+        self.plain = 0
+        """Of `clean`, those in plain REST."""
         self.first = 0.0
         self.last = 0.0
         self.statuses: dict[int, int] = {}
@@ -250,6 +253,8 @@ class Profile:
         if not (success and unsuspicious):
             return False
         self.clean += 1
+        if record.protocol == "rest":
+            self.plain += 1
         if record.sampled or record.request_fields:
             self._request(record.request_fields, time)
             self._media(0, (record.request_type,))
@@ -283,6 +288,7 @@ class Profile:
                 self.statuses[status] = self.statuses.get(status, 0) + count
         self.calls += other.calls
         self.clean += other.clean
+        self.plain += other.plain
         self.succeeded += other.succeeded
         self.authenticated += other.authenticated
         self.bodies += other.bodies
@@ -316,6 +322,10 @@ class Profile:
         enough = self.clean >= window.calls and self.last - self.first >= window.seconds
         crowd = self.actors.count() >= window.actors or self.clean >= window.lone_calls
         return "learned" if enough and crowd else "learning"
+
+    def spoken(self) -> str:
+        """The protocol. Of a path as a whole plain REST when that is the most of it: any caller can send a header of another."""
+        return "rest" if not self.operation and self.plain * 2 > self.clean else self.protocol
 
     def login(self) -> bool:
         """Whether it takes credentials: most bodies hold a password, and it refuses some with 401/403 or has none to refuse yet.
@@ -438,6 +448,7 @@ class Profile:
             self.findings,
             {status: sorted(types) for status, types in self.media.items()},
             self.doubts,
+            self.plain,
         ]
 
     @classmethod
@@ -457,6 +468,7 @@ class Profile:
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
         state.doubts = data[28]
         state.findings, state.media = data[26], {status: set(types) for status, types in data[27].items()}
+        state.plain = data[29]
         return state
 
 

@@ -65,7 +65,7 @@ def _disguised(profile: Profile, whole: Profile, named: int) -> bool:
     to be judged like who sends the role alone. So operations count where they are not the rarer thing at their path. `whole`: the path's
     calls without a name; `named`: clean calls of all its operations.
     """
-    return bool(profile.operation) and profile.protocol != "grpc" and whole.protocol == "rest" and named < whole.clean
+    return bool(profile.operation) and profile.protocol != "grpc" and named < whole.plain
 
 
 def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Context) -> Endpoint:
@@ -105,7 +105,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         objects=_objects(profile, parameters, context.judgements),
         data_classes=_flows(profile),
         sample_every=profile.sample_every(),
-        protocol=profile.protocol,
+        protocol=profile.spoken(),
         operation=profile.operation,
         traits=tuple(sorted(profile.traits)),
         selection=tuple(sorted(profile.selection.items())),

@@ -415,3 +415,14 @@ def test_a_class_that_only_a_name_tells_is_less_sure() -> None:
     parts[0].merge(Learner.from_bytes(parts[1].to_bytes(), KEY))
     ((_, schema),) = endpoint(parts[0], "GET", "/people").responses
     assert {f.place: f.confidence for f in schema.fields} == {"name": 0.6, "card": 1.0}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_of_another_protocol_does_not_make_an_endpoint_one_of_it(first: bool) -> None:
+    records = [r for r in shop(600) if r.method == "GET" and r.path.startswith("/orders/")]
+    dressed = [replace(r, protocol="mcp") for r in records[:10]]
+    learner = learned(dressed + records if first else records + dressed)
+    assert endpoint(learner, "GET", "/orders/{order_id}").protocol == "rest"
+    assert endpoint(Learner.from_bytes(learner.to_bytes(), KEY), "GET", "/orders/{order_id}").protocol == "rest"
+    stream = learned([replace(r, protocol="mcp") for r in records] + records[:5])
+    assert endpoint(stream, "GET", "/orders/{order_id}").protocol == "mcp"
