@@ -2,7 +2,8 @@
 
 **Trace** (W3C Trace Context, traceparent): a call leads to another when the other's parent span is its own; or, where spans are not
 known, when both are of one trace, the other lies within it in time, and the other's caller, where known, is the service of the first. Of
-several the innermost. Where the caller is not known, pairs that in other traces lie beside each other count against it.
+several the innermost. Where the caller is not known, pairs that in other traces lie beside each other count against it, and calls of the very same client
+are no candidates, as in timing.
 
 **Timing**: an *event* is a call that no trace explains. Its *candidates* are the calls of other services that it lies within: those of the
 service that calls, where that is known; else those of the same actor, whose identity was passed on; for network addresses all. Calls
@@ -122,6 +123,8 @@ def _enclosing(calls: list[Call], members: list[int], at: int, caller: str) -> t
         outer = calls[other]
         if other == at or (outer.service != caller if caller else outer.service == call.service):
             continue
+        if not caller and call.client and call.client == outer.client:
+            continue  # who made the first made the second too: any client can give two calls of its own one trace
         if _inside(call, outer):
             within.add(outer.operation)
             if best is None or _inside(outer, calls[best]):

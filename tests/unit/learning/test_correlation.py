@@ -347,3 +347,13 @@ def test_evidence_bounds_the_binomial_tail() -> None:
         tail = sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
         assert tail <= exp(-evidence(n, k, p)) * (1 + 1e-9)
     assert evidence(100, 5, 0.1) == 0.0
+
+
+def test_a_client_cannot_make_a_link_by_giving_its_own_calls_one_trace() -> None:
+    for inner, expected in (("attacker", ()), ("a", (("ep_a", "ep_b"),))):
+        state = Correlation()
+        for number in range(20):
+            start, trace = 1_000.0 + number * 0.9, f"{number:032x}"
+            state.add(start, 0.5, "a", "ep_a", client="attacker", trace=trace)
+            state.add(start + 0.1, 0.05, "b", "ep_b", client=inner, trace=trace)
+        assert tuple((link.source, link.target) for link in state.links()) == expected
