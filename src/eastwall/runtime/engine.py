@@ -33,6 +33,7 @@ from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
 from eastwall.policy.actions.problem import answer
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
+from eastwall.protocols import xml
 
 log = logging.getLogger("eastwall.engine")
 
@@ -255,6 +256,13 @@ class Engine:
                 path=request,
             )
         )
+        if not left and body is not None and facts.operation.body_kind == "xml":
+            # Elements that spell a value with references or in pieces stay as they were. A masked value still looks like one: not told.
+            tree = xml.parse(body, self.snapshot.limits).tree
+            before = {(hit.data_class, hit.place) for hit in facts.data if hit.data_class in found}
+            masks = {effect.style for effect in decision.verdict.effects if isinstance(effect, Redact)} == {"mask"}
+            now = find(replace(facts.operation, query=(), body=tree, raw_body=body), self.snapshot.data_classes)
+            left = not masks and any((hit.data_class, hit.place) in before for hit in now)
         if left:
             entry.uninspected += ("request-not-redacted" if request else "response-not-redacted",)
 

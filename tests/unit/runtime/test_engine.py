@@ -271,6 +271,13 @@ REDACT_EMAIL = (
         ("application/json", b'{"mail":"ann@shop.example"}', "", b'{"mail":"[redacted]"}', False),
         ("application/xml", b"<u><mail>ann@shop.example</mail></u>", "", b"<u><mail>[redacted]</mail></u>", False),
         ("application/xml", b"<u><mail>ann&#64;shop.example</mail></u>", "", None, True),
+        (
+            "application/xml",
+            b"<u><mail>ann@shop.example</mail><copy>bob&#64;shop.example</copy></u>",
+            "",
+            b"<u><mail>[redacted]</mail><copy>bob&#64;shop.example</copy></u>",
+            True,
+        ),
         ("application/json", b'{"total":1}', "ann@shop.example", None, True),
         ("application/json", b'{"mail":"ann@shop.example"}', "bob@shop.example", b'{"mail":"[redacted]"}', True),
         ("application/json", b'{"total":1}', "", None, False),
