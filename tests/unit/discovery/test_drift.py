@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eastwall.discovery.drift import MAX_PER_ENDPOINT, drift, service_drift
 from eastwall.discovery.inventory import endpoint_id
@@ -311,3 +312,13 @@ def test_an_uploaded_file_is_the_string_that_is_declared() -> None:
         ("undeclared-field", "request.extra")
     ]
     assert len(drift(declared, upload("document", "more[]", media="application/json"))) > 3
+
+
+def test_graphql_variables_bear_the_names_that_callers_like() -> None:
+    sdl = b"type Query { books(first: Int, genre: String): [String] }"
+    declared = read_declared(sdl, "books.graphql", "shop").endpoints[0]
+    fields = (field("variables", "object"), field("variables.n", "integer"), field("query"))
+    observed = replace(
+        declared, origin="observed", calls=100, statuses=((200, 100),), authenticated=1.0, request=Schema(50, fields)
+    )
+    assert drift(declared, observed) == ()
