@@ -137,8 +137,9 @@ class Edges:
         time, status = record.time, record.status
         let_through = record.action in ("allow", "redact")
         done = int(let_through and status not in _NOT_REACHED)
-        caller = record.agent or record.actor_class or "anonymous"
-        agent = int(bool(record.agent) or record.actor_kind == "agent")
+        told = _agent(record)
+        caller = told or record.actor_class or "anonymous"
+        agent = int(bool(told) or record.actor_kind == "agent")
         self._callers.add(endpoint_id, caller, 1, time, time, done, agent)
         if record.caller:
             self._services.add(endpoint_id, record.caller, 1, time, time, done, agent)
@@ -256,6 +257,16 @@ def service_of(caller: str) -> str:
 
 
 @lru_cache(maxsize=16_384)
+def _agent(record: CallRecord) -> str:
+    """The agent that makes the call, where more than a header says so: anybody can write `claude-code` into `User-Agent`, and would
+    else take a class of callers out of the picture."""
+    agent = record.agent
+    if not agent or agent == record.actor:
+        return agent
+    proved = any(name == agent and strength >= 2 for name, strength in zip(record.principals, record.strengths, strict=False))
+    return agent if proved else ""
+
+
 def _client(source: str, user_agent: str) -> str:
     """Who made the connection, as far as that tells anybody apart; empty for loopback without a user agent."""
     if not user_agent and (not source or source == "::1" or source.startswith("127.")):
