@@ -29,7 +29,7 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 4
+FORMAT = 5
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -438,11 +438,18 @@ def _objects(objects: Ownership, record: CallRecord) -> None:
             for _, kind, key in record.used:
                 objects.use(kind, key, ANONYMOUS, "")
         return
-    for kind, key in record.given:
-        objects.give(kind, key, actor, cls, record.time)
     created = record.status == 201 and record.method == "PUT"
-    for place, kind, key in record.used:
-        if created and place.startswith("path."):
-            objects.give(kind, key, actor, cls, record.time)
+    asked = {(kind, key): created and place.startswith("path.") for place, kind, key in record.used}
+    # Before its template is known nobody can tell what a path names: it may have been what was given.
+    unread = record.method == "GET" and (
+        not record.endpoint or (bool(record.echoed) and not any(place.startswith("path.") for place, _, _ in record.used))
+    )
+    for kind, key in record.given:
+        if (kind, key) not in asked:
+            objects.give(kind, key, actor, cls, record.time, asked=unread)
+    given = set(record.given)
+    for (kind, key), made in asked.items():
+        if made or (kind, key) in given:
+            objects.give(kind, key, actor, cls, record.time, asked=not made)
         else:
             objects.use(kind, key, actor, cls)

@@ -6,7 +6,9 @@ Two tables per service, both independent of the order of calls:
   From it `judge` concludes whether the kind is exclusive;
 - the **holders** of the most recently given objects, which go into the snapshot.
 
-Exclusive means: of the sampled objects nearly all have exactly one actor. Two things would hide that and are taken out first:
+Exclusive means: of the sampled objects nearly all have exactly one actor. An object that somebody asked for by its id once says nothing
+of that, and is not counted before it is asked for again, by whomever: of ids drawn from a large catalogue most have one actor at first,
+too. What a service gives unasked (a list of one's orders, a thing just made) it has chosen for this actor. Two things would hide that and are taken out first:
 
 - **broad classes**, identity classes that see everybody's objects (staff, a reporting service). A class is broad when its median
   member holds at least half of the objects, or when the kind is exclusive without the class and not with it. Its members do not
@@ -36,6 +38,8 @@ MAX_HOLDERS = 8
 """Actors kept in the table of holders for one object: the earliest."""
 MAX_HELD = 100_000
 """Objects in the table of holders of one service; the longest unused leave first."""
+ENOUGH_TOLD = 2
+"""Calls that name an object before it counts."""
 ANONYMOUS = ""
 """Holder of what was read without any identity."""
 
@@ -75,18 +79,20 @@ UNKNOWN = Judgement(
 class Ownership:
     """The objects of one service."""
 
-    __slots__ = ("_ceilings", "held", "kinds")
+    __slots__ = ("_ceilings", "held", "kinds", "told")
 
     def __init__(self) -> None:
         self.kinds: dict[str, dict[int, dict[str, str]]] = {}
         """kind -> key -> actor -> identity class."""
+        self.told: dict[str, dict[int, int]] = {}
+        """kind -> key -> how often it was asked for, up to `ENOUGH_TOLD`, which one that was given unasked has at once."""
         self.held: dict[int, tuple[float, str, tuple[Holder, ...]]] = {}
         """key -> (last given, kind, holders in order of first time). The least recently given stand first."""
         self._ceilings: dict[str, int] = {}
 
-    def give(self, kind: str, key: int, actor: str, cls: str, time: float) -> None:
-        """The actor was given the object, or made it."""
-        self.use(kind, key, actor, cls)
+    def give(self, kind: str, key: int, actor: str, cls: str, time: float, *, asked: bool = False) -> None:
+        """The actor was given the object, or made it. `asked`: the same call named it."""
+        self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD)
         entry = self.held.pop(key, None)
         if entry is None:
             self.held[key] = (time, kind, ((time, actor, cls),))
@@ -105,13 +111,19 @@ class Ownership:
 
     def use(self, kind: str, key: int, actor: str, cls: str) -> None:
         """The actor named the object in a call that succeeded."""
+        self._note(kind, key, actor, cls, 1)
+
+    def _note(self, kind: str, key: int, actor: str, cls: str, weight: int) -> None:
         sample = self.kinds.get(kind)
         if sample is None:
             if len(self.kinds) >= MAX_KINDS:
                 kept = sorted(self.kinds, key=lambda name: (-len(self.kinds[name]), name))[: MAX_KINDS * 3 // 4]
                 self.kinds = {name: self.kinds[name] for name in kept}
+                self.told = {name: self.told[name] for name in kept}
                 self._ceilings.clear()
             sample = self.kinds[kind] = {}
+            self.told[kind] = {}
+        told = self.told[kind]
         actors = sample.get(key)
         if actors is None:
             if len(sample) >= SAMPLE:
@@ -120,11 +132,13 @@ class Ownership:
                     ceiling = self._ceilings[kind] = max(sample)
                 if key >= ceiling:
                     return
-                del sample[ceiling]
+                del sample[ceiling], told[ceiling]
                 sample[key] = {actor: cls}
+                told[key] = weight
                 self._ceilings[kind] = max(sample)
                 return
             actors = sample[key] = {}
+        told[key] = min(told.get(key, 0) + weight, ENOUGH_TOLD)
         if actor not in actors:
             if len(actors) < MAX_SAMPLED_HOLDERS:
                 actors[actor] = cls
@@ -135,8 +149,10 @@ class Ownership:
     def merge(self, other: Ownership) -> None:
         for kind, sample in other.kinds.items():
             for key, actors in sample.items():
+                weight = other.told[kind][key]
                 for actor, cls in actors.items():
-                    self.use(kind, key, actor, cls)
+                    self._note(kind, key, actor, cls, weight)
+                    weight = 0
         for key, (last, kind, holders) in other.held.items():
             mine = self.held.get(key)
             if mine is None:
@@ -154,7 +170,8 @@ class Ownership:
         sample = self.kinds.get(kind)
         if not sample:
             return UNKNOWN
-        objects = list(sample.values())
+        told = self.told[kind]
+        objects = [actors for key, actors in sample.items() if told[key] >= ENOUGH_TOLD]
         broad = _broad(objects, needed)
         kept = [own for actors in objects if (own := {a for a, cls in actors.items() if cls not in broad})]
         held = Counter(actor for own in kept for actor in own)
@@ -186,12 +203,13 @@ class Ownership:
 
     def dump(self) -> list[Any]:
         """Plain data for `load`."""
-        return [self.kinds, self.held]
+        return [self.kinds, self.held, self.told]
 
     @classmethod
     def load(cls, data: Any) -> Ownership:
         state = cls()
         state.kinds = data[0]
+        state.told = data[2]
         state.held = {
             key: (last, kind, tuple((first, actor, cls_) for first, actor, cls_ in holders))
             for key, (last, kind, holders) in data[1].items()

@@ -145,3 +145,32 @@ def test_a_sample_of_each_kind_is_kept_and_merges() -> None:
     assert parts[0].kinds == whole.kinds
     assert parts[0].held == whole.held
     assert Ownership.load(whole.dump()).judge("order", NEEDED) == whole.judge("order", NEEDED)
+
+
+def test_ids_drawn_from_a_large_catalogue_are_nobodys() -> None:
+    state, rng = Ownership(), random.Random(1)
+    catalogue = keys(200)
+    for call in range(60):
+        state.give("book", rng.choice(catalogue), f"user:{rng.randrange(10)}", "user", float(call), asked=True)
+    judged = state.judge("book", NEEDED)
+    assert not judged.exclusive  # nearly every one has one actor so far
+    assert sum(len(actors) == 1 for actors in state.kinds["book"].values()) > 40
+    for call in range(600):
+        state.give("book", rng.choice(catalogue), f"user:{rng.randrange(10)}", "user", float(call), asked=True)
+    judged = state.judge("book", NEEDED)
+    assert judged.public
+    assert not judged.exclusive
+
+
+def test_objects_asked_for_by_the_same_again_are_theirs() -> None:
+    state = Ownership()
+    drawn = keys(20)
+    for at, key in enumerate(drawn):
+        state.use("order", key, f"user:{at % 5}", "user")
+    assert "too few" in state.judge("order", NEEDED).evidence
+    again = Ownership()
+    for at, key in enumerate(drawn):
+        again.use("order", key, f"user:{at % 5}", "user")
+    state.merge(again)
+    assert state.judge("order", NEEDED).exclusive
+    assert Ownership.load(state.dump()).judge("order", NEEDED) == state.judge("order", NEEDED)
