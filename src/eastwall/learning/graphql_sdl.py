@@ -39,13 +39,14 @@ from graphql.language import (
 from graphql.validation import KnownDirectivesRule
 from graphql.validation.specified_rules import specified_sdl_rules
 from graphql.validation.validate import validate_sdl
+from msgspec.structs import replace
 
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.learning.graphql_used import sdl
 from eastwall.learning.spec_text import Faults, SpecError, SpecFault
 from eastwall.model.endpoint import Endpoint, FieldProfile, Schema
 
-__all__ = ["declared", "declared_sdl", "sdl"]
+__all__ = ["at_home", "declared", "declared_sdl", "sdl"]
 
 MAX_TOKENS = 2_000_000
 MAX_OPERATIONS = 20_000
@@ -263,3 +264,20 @@ def _scalar(types: _Types, place: str, name: str, *, nullable: bool, required: b
     if kinds and nullable:
         kinds = tuple(sorted((*kinds, "null")))
     return FieldProfile(place, kinds, form, enum=words, required=required)
+
+
+def at_home(declared: Iterable[Endpoint], observed: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """The declared endpoints of a service, with GraphQL's at the path where GraphQL was seen.
+
+    A schema does not say where it is served. When calls were seen at one path alone, and none at the path that was assumed, it is there.
+    """
+    declared = tuple(declared)
+    paths = {e.template for e in observed if e.protocol == "graphql" and e.operation and e.calls and e.origin != "declared"}
+    assumed = {e.template for e in declared if e.protocol == "graphql"}
+    if len(paths) != 1 or len(assumed) != 1 or paths == assumed:
+        return declared
+    path = paths.pop()
+    return tuple(
+        replace(e, id=endpoint_id(e.service, e.method, path, e.operation), template=path) if e.protocol == "graphql" else e
+        for e in declared
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eastwall.discovery.inventory import endpoint_id, parts_of
 from eastwall.discovery.shapes import shape
-from eastwall.learning.graphql_sdl import declared, declared_sdl, sdl
+from eastwall.learning.graphql_sdl import at_home, declared, declared_sdl, sdl
 from eastwall.learning.schema import SchemaState
 from eastwall.learning.spec_text import SpecError
 from eastwall.model.call import BodyState, Request, Response
@@ -283,3 +283,26 @@ def test_a_root_field_without_selection_is_counted_once() -> None:
     text = sdl(observed(("mutation { remove(id: 5) }", None, {"remove": True}), (LIST, None, {"orders": [{"id": "7"}]})), "shop")
     calls = {e.operation: e.calls for e in observed(("mutation { remove(id: 5) }", None, {"remove": True}))}
     assert f'"""Seen in {calls["mutation remove"]:,} calls."""\n  remove: Boolean' in text
+
+
+def test_a_schema_is_at_the_path_where_graphql_was_seen() -> None:
+    endpoints, _ = declared(SHOP, "shop")
+
+    def call(path: str) -> Endpoint:
+        operation = "query order"
+        return Endpoint(
+            id=endpoint_id("shop", "POST", path, operation),
+            service="shop",
+            method="POST",
+            template=path,
+            protocol="graphql",
+            operation=operation,
+            calls=3,
+        )
+
+    moved = at_home(endpoints, [call("/api")])
+    assert {e.template for e in moved} == {"/api"}
+    assert call("/api").id in {e.id for e in moved}
+    # Where it was assumed, at several places, or nowhere: nothing is moved.
+    for seen in ([call("/graphql")], [call("/api"), call("/graphql")], [call("/a"), call("/b")], []):
+        assert at_home(endpoints, seen) == endpoints
