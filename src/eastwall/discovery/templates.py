@@ -14,13 +14,19 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Struct
 
-from eastwall.discovery.template_evidence import SUFFIX, Evidence
+from eastwall.discovery.template_evidence import SUFFIX, Evidence, Trail
 from eastwall.discovery.template_inference import infer
 from eastwall.discovery.template_reading import Reading
 from eastwall.model.endpoint import Parameter
 
 MAX_DEPTH = 24
 """Deeper paths are counted in `ignored` and teach nothing."""
+MAX_TRAILS = 4096
+"""Paths called again and again that are remembered with the evidence they add to; all are forgotten when there are more."""
+MAX_TRAIL = 256
+"""Characters of such a path."""
+_OFTEN = 4
+"""Calls of a path after which it is remembered."""
 _FORMAT = 2
 
 _WEAK = frozenset({401, 403, 407, 429, 502, 503, 504})
@@ -60,11 +66,13 @@ class Observed(Protocol):
 class TemplateTree:
     """Learner side; one per service. Not thread-safe."""
 
-    __slots__ = ("_evidence", "_reading", "ignored")
+    __slots__ = ("_evidence", "_reading", "_trails", "ignored")
 
     def __init__(self) -> None:
         self._evidence = Evidence()
         self._reading: Reading | None = None
+        self._trails: dict[tuple[str, str], Trail] = {}
+        """(method, path without query) -> what a call adds to. Only saves time."""
         self.ignored = 0
         """Calls that taught nothing: answered 404, 405, 410, 501 or not at all, or too deep."""
 
@@ -85,12 +93,23 @@ class TemplateTree:
             return
         if "?" in path or "#" in path:
             path = path.partition("?")[0].partition("#")[0]
+        self._reading = None
+        trail = self._trails.get((method, path))
+        if trail is not None and not trail.end.gone:
+            trail.add(1 if status in _WEAK else 0, echoed)
+            return
         steps = split_steps(path)
         if len(steps) > MAX_DEPTH:
             self.ignored += 1
             return
-        self._evidence.add(steps, method, 1 if status in _WEAK else 0, len(path) > 1 and path[-1] == "/", echoed)
-        self._reading = None
+        slash = len(path) > 1 and path[-1] == "/"
+        calls = self._evidence.add(steps, method, 1 if status in _WEAK else 0, slash, echoed)
+        if calls >= _OFTEN and len(path) <= MAX_TRAIL:
+            trail = self._evidence.trail(steps, method, slash)
+            if trail is not None:
+                if len(self._trails) >= MAX_TRAILS:
+                    self._trails.clear()
+                self._trails[method, path] = trail
 
     def templates(self) -> list[Template]:
         """All operations found so far, sorted by template and method."""
