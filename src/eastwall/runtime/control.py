@@ -24,6 +24,7 @@ import msgspec
 
 from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
+from eastwall.learning.graphql_sdl import at_home
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
@@ -32,7 +33,7 @@ from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
-from eastwall.runtime.control_views import by_reason, essence, for_engines, named, text_keys
+from eastwall.runtime.control_views import by_reason, essence, for_engines, graphql_at, named, text_keys
 from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
@@ -96,6 +97,7 @@ class Control:
         self._learner = self._load_learner()
         self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
         self._cluster: KubernetesWatch | None = None
+        self._graphql_paths: frozenset[tuple[str, str]] = frozenset()
         self._declared: dict[str, tuple[Endpoint, ...]] = {}
         """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
@@ -264,6 +266,8 @@ class Control:
         cost = time.monotonic() - started
         self._endpoints = endpoints
         self._revision += 1
+        if graphql_at(endpoints) != self._graphql_paths:
+            self._declare()  # a schema does not say where it is served: that is known now
         if self._seen_by_engines(endpoints, classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
             self.publish()
         return cost
@@ -367,7 +371,13 @@ class Control:
             specs.setdefault(name, []).extend(endpoints)
         for fault in self._specs.faults:
             log.error("%s", fault)
-        self._declared = {name: tuple(endpoints) for name, endpoints in specs.items()}
+        seen = self._graphql_paths = graphql_at(self._endpoints)
+        self._declared = {
+            name: at_home(endpoints, [e for e in self._endpoints if e.service == name])
+            if any(at == name for at, _ in seen)
+            else tuple(endpoints)
+            for name, endpoints in specs.items()
+        }
         with self._learner_lock:
             for name in {scope.name for scope in self.scopes()} | specs.keys():
                 self._learner.declare(name, self._declared.get(name, ()))

@@ -37,6 +37,11 @@ def by_reason(counts: Any) -> Counter[str]:
     return +found
 
 
+def graphql_at(endpoints: Sequence[Endpoint]) -> frozenset[tuple[str, str]]:
+    """(service, path) where GraphQL was seen."""
+    return frozenset((e.service, e.template) for e in endpoints if e.protocol == "graphql" and e.operation and e.calls)
+
+
 def for_engines(e: Endpoint) -> Endpoint:
     """An endpoint without what no engine looks at: a large specification is mostly response schemas."""
     return replace(e, responses=(), selection=(), alternatives=())

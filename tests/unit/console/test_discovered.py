@@ -3,6 +3,7 @@ and the same answers from the command line when nothing runs."""
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -142,3 +143,21 @@ def test_a_cluster_that_is_none_is_told_at_the_start(data: Path, server: str) ->
     assert control.process.wait(30) == 1
     last = control.log.read_text().strip().splitlines()[-1]
     assert last.startswith("eastwall control: --kubernetes: ")
+
+
+def test_a_graphql_schema_is_at_the_path_where_graphql_is_served(data: Path) -> None:
+    asked = {"method": "POST", "path": "/", "service": "shop", "protocol": "graphql", "body_kind": "json", "sampled": True}
+    write(data, [call(n, **asked, operation="query order", selection=("order.id",)) for n in range(40)])
+    control = Process(data).ready()
+    try:
+        control.until("/api/v1/apis?service=shop", lambda found: len(found) == 1)
+        sdl = base64.b64encode(b"type Query { order(id: ID!): Order, never: Order }\ntype Order { id: ID! }").decode()
+        assert control.send("PUT", "/api/v1/specs/shop", {"name": "shop.graphql", "document": sdl})[0] == 200
+        found = control.until("/api/v1/apis?service=shop", lambda found: len(found) == 2)
+        assert {(a["template"], a["operation"], a["state"]) for a in found} == {
+            ("/", "query order", "managed"),
+            ("/", "query never", "ghost"),
+        }
+        assert control.send("PUT", "/api/v1/specs/shop", {"name": "x", "document": "%%%"})[0] == 422
+    finally:
+        assert control.stop() == 0

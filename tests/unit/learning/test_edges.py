@@ -32,11 +32,13 @@ def test_callers_are_classes_agents_and_workloads() -> None:
     state.fold(
         call(actor="workload:web/front", actor_kind="workload", actor_class="workload:web/front", caller="web/front"), "ep_1"
     )
-    state.fold(call(agent="client:support-bot", time=1010.0), "ep_1")
+    proved = {"principals": ("client:support-bot", "user:alice"), "strengths": (3, 3)}
+    state.fold(call(agent="client:support-bot", time=1010.0, **proved), "ep_1")
+    state.fold(call(agent="agent:mcp", principals=("user:alice", "agent:mcp"), strengths=(3, 1)), "ep_1")  # a User-Agent says so
     state.fold(call(actor="address:10.0.0.7", actor_kind="address", actor_class="anonymous", strength=0), "ep_1")
     found = state.tables()
     assert {name: seen.calls for name, seen in found.callers["ep_1"].items()} == {
-        "user": 2, "workload:web/front": 1, "client:support-bot": 1, "anonymous": 1,
+        "user": 3, "workload:web/front": 1, "client:support-bot": 1, "anonymous": 1,
     }  # fmt: skip
     assert {name for name, seen in found.callers["ep_1"].items() if seen.agent} == {"client:support-bot"}
     assert list(found.services["ep_1"]) == ["web/front"]

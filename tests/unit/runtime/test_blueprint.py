@@ -69,7 +69,19 @@ def records(count: int = 120) -> list[CallRecord]:
         )  # fmt: skip
         found.append(call(at + 0.7, "orders", "GET", f"/orders/{order}", user))
         if n % 4 == 0:
-            found.append(call(at + 0.9, "orders", "GET", f"/orders/{order}", user, agent="client:support-bot", user_agent="bot"))
+            found.append(
+                call(
+                    at + 0.9,
+                    "orders",
+                    "GET",
+                    f"/orders/{order}",
+                    user,
+                    agent="client:support-bot",
+                    user_agent="bot",
+                    principals=("client:support-bot",),
+                    strengths=(3,),
+                )
+            )
             found.append(call(at + 1.1, "orders", "GET", "/debug/heapdump", "admin", actor_class="user+admin"))
         if n % 6 == 0:
             found.append(call(at + 1.2, "api.pay.example", "POST", "/charges", "w", egress=True, caller="billing", actor_kind="workload",
