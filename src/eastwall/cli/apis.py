@@ -135,7 +135,7 @@ def _table(first: str, out: Console) -> Table:
 
 
 def _cells(api: dict[str, Any], out: Console) -> list[Text | str]:
-    identified = f"{api['authenticated']:.0%}" if api["calls"] else "-"
+    identified = f"{api['authenticated']:.0%}" if api["calls"] and api["identifiable"] else "-"
     flags = [flag for flag in api["flags"] if flag != "new"] if out.width >= NARROW else []
     state = Text.assemble((api["state"], STATE_STYLE.get(api["state"], "")), *[(f" {flag}", "dim") for flag in flags])
     more = [] if out.width < NARROW else [f"{api['actors']:,}", identified]
@@ -249,7 +249,7 @@ def print_api(api: dict[str, Any], out: Console) -> None:
             f"{api['calls']:,} by {api['actors']:,}, {api['authenticated']:.0%} identified; {when(api['first_seen'])} to {when(api['last_seen'])}",
         )
         grid.add_row("answers", ", ".join(f"{status}: {count:,}" for status, count in api["statuses"]))
-    grid.add_row("protocol", clean(", ".join([api["protocol"], *api["traits"], *api["body_kinds"]])))
+    grid.add_row("protocol", clean(", ".join(dict.fromkeys([api["protocol"], *api["traits"], *api["body_kinds"]]))))
     for parameter in api["parameters"]:
         grid.add_row("parameter", clean(f"{parameter['name']} ({parameter['kind']})"))
     for used in api["objects"]:

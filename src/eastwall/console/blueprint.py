@@ -199,6 +199,7 @@ def short(e: Endpoint, lifecycle: Lifecycle, risk: Risk) -> dict[str, Any]:
         "calls": e.calls,
         "actors": e.actors,
         "authenticated": round(e.authenticated, 4),
+        "identifiable": e.identifiable,
         "login": e.login,
         "first_seen": e.first_seen,
         "last_seen": e.last_seen,

@@ -361,7 +361,9 @@ def _sensitive(endpoint: Endpoint) -> bool:
 
 def identified(endpoint: Endpoint) -> float | None:
     """Share of its successful calls that had an identity, 0..1; None when they are too few to say."""
-    succeeded = sum(count for status, count in endpoint.statuses if 200 <= status < 300)
+    succeeded = endpoint.identifiable
+    if succeeded < 0:
+        succeeded = sum(count for status, count in endpoint.statuses if 200 <= status < 300)
     return endpoint.authenticated if succeeded >= MIN_CALLS else None
 
 

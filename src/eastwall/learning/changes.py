@@ -208,7 +208,7 @@ class Changes:
 
     def _access(self, known: _Known, endpoint: Endpoint, *, silent: bool) -> list[Change]:
         share = endpoint.authenticated
-        access = "open" if share <= OPEN else "closed" if share >= CLOSED else ""
+        access = "" if endpoint.identifiable == 0 else "open" if share <= OPEN else "closed" if share >= CLOSED else ""
         if not access or access == known.access:
             return []
         before, known.access = known.access, access

@@ -110,6 +110,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         traits=tuple(sorted(profile.traits)),
         selection=tuple(sorted(profile.selection.items())),
         deprecated=profile.deprecations > 0 or (declared is not None and declared.deprecated),
+        identifiable=profile.succeeded,
         secured=declared.secured if declared is not None else None,
         base=declared.base if declared is not None else "",
         alternatives=declared.alternatives if declared is not None else (),

@@ -150,6 +150,9 @@ class Endpoint(Struct, frozen=True):
     specification names none."""
     alternatives: tuple[str, ...] = ()
     """Declared: templates of the same operation below the base paths of the document's other servers."""
+    identifiable: int = -1
+    """Successful calls that could tell whether there was an identity, which `authenticated` rests on: not those of a log without headers.
+    -1: not counted apart."""
 
 
 class Match(Struct, frozen=True):

@@ -20,7 +20,7 @@ from eastwall.model.blueprint import Lifecycle
 def api(method: str, template: str, service: str = "orders", **more: object) -> dict[str, object]:
     return {
         "service": service, "method": method, "template": template, "protocol": "rest", "operation": "", "state": "managed", "flags": [],
-        "owner": "", "exposure": "internal", "risk": 10, "risk_level": "low", "calls": 3, "actors": 2, "authenticated": 1.0,
+        "owner": "", "exposure": "internal", "risk": 10, "risk_level": "low", "calls": 3, "actors": 2, "authenticated": 1.0, "identifiable": 3,
         "data_classes": [], "first_seen": 0.0, "last_seen": 1.0, "id": "ep_000000000000",
     } | more  # fmt: skip
 

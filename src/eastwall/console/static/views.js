@@ -131,7 +131,7 @@ export function apiRow(api, now, open) {
   if (api.login) marks.push(badge("sign-in", "info"));
   for (const flag of api.flags) if (FLAGS[flag]) marks.push(badge(flag, FLAGS[flag]));
   const share = api.authenticated;
-  const auth = api.origin === "declared" ? h("span", { class: "dim" }, "–")
+  const auth = api.origin === "declared" || api.identifiable === 0 ? h("span", { class: "dim" }, "–")
     : share === 0 ? badge("open to anyone", "warn")
     : h("span", { class: "auth" }, h("progress", { max: 1, value: share, "aria-label": "share of signed-in calls" }), `${share >= 0.9995 ? 100 : Math.min(99, Math.round(share * 100))} %`);
   const operation = api.operation && api.protocol !== "grpc" ? h("span", { class: "operation-name" }, api.operation) : null;
@@ -246,7 +246,7 @@ export function apiDetail(api) {
     section(`Risk ${api.risk.score} of 100: ${api.risk.level}`, h("ul", { class: "reasons" }, ...api.risk.reasons.map((reason) => h("li", {}, h("span", { class: "points" }, `+${reason.points}`), reason.text)))),
     api.drift.length ? section("Differs from what is declared", ...api.drift.slice(0, 50).map((d) => h("div", { class: "item" }, h("div", { class: "item-head" }, badge(d.kind, d.severity === "high" ? "bad" : d.severity === "medium" ? "warn" : "info")), h("p", {}, d.message)))) : null,
     api.callers.length ? section("Who calls it", facts(api.callers.slice(0, 12).map((c) => [c.caller, `${count(c.calls)} calls`]))) : null,
-    section("Use", facts([["protocol", [api.protocol, ...api.traits, ...api.body_kinds]],
+    section("Use", facts([["protocol", [...new Set([api.protocol, ...api.traits, ...api.body_kinds])]],
       ["calls", count(api.calls)], ["callers", count(api.actors)], ["signed in", `${Math.round(api.authenticated * 100)} %`], ["status", api.status], ["origin", api.origin],
       ["answers", api.statuses.map(([status, n]) => `${status} × ${count(n)}`)], ["first seen", api.first_seen ? new Date(api.first_seen * 1000).toLocaleString() : ""], ["last seen", api.last_seen ? new Date(api.last_seen * 1000).toLocaleString() : ""],
       ["parameters", api.parameters.map((p) => `${p.name} (${p.kind})`)], ["id", h("code", {}, api.id)],
