@@ -337,7 +337,7 @@ def test_many_calls_at_once_stay_cheap() -> None:
         state.add(1000.0 + n * 1e-4, 10.0, f"s{n % 7}", f"s{n % 7}/x", "", "", f"c{n}", f"t{n % 3}" if n % 2 else "")
     began = time.perf_counter()
     state.links()
-    assert time.perf_counter() - began < 10  # 1 s when measured; the slow way took two minutes
+    assert time.perf_counter() - began < 40  # 1 s when measured; the slow way took two minutes
 
 
 def test_evidence_bounds_the_binomial_tail() -> None:

@@ -113,7 +113,7 @@ def test_laughs_cost_nothing() -> None:
     laughs = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(30))
     begin = time.process_time()
     assert ids(parse(f'<!DOCTYPE a [<!ENTITY l0 "ha">{laughs}]><a>&l30;</a>')) == ["xml-entity"]
-    assert time.process_time() - begin < 0.2
+    assert time.process_time() - begin < 2
 
 
 def test_time_is_linear() -> None:
@@ -126,7 +126,9 @@ def test_time_is_linear() -> None:
         return time.process_time() - begin
 
     spent(1000)
-    assert spent(80_000) < 30 * max(spent(10_000), 0.002)
+    # The least of some runs: another process in between costs a run, and never all of them.
+    small, large = (min(spent(count) for _ in range(5)) for count in (20_000, 80_000))
+    assert large < 10 * max(small, 0.002), "four times the input, sixteen times the time were it quadratic"
 
 
 # --- the twin: a naive reader of expat's events -----------------------------------------------------------------------
