@@ -414,7 +414,9 @@ def diff(spec: Path, service: str, fail_on: str, data: Path, as_json: bool) -> N
             out.print(Text.assemble(("fault in the specification  ", "yellow"), clean(fault)))
         shown = table("severity", "kind", "operation", "difference")
         for d in found["drift"]:
-            shown.add_row(d["severity"], d["kind"], clean(f"{d['method']} {d['template']}"), clean(d["message"]))
+            where = f"{d['method']} {d['template']} {d['operation']}".rstrip()
+            said = f"{d['place']}: {d['message']}" if d["place"] else d["message"]
+            shown.add_row(d["severity"], d["kind"], clean(where), clean(said))
         out.print(shown if found["drift"] else "what was seen is what is declared")
     if not found["endpoints"]:
         raise SystemExit(USAGE)

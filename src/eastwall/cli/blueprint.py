@@ -78,7 +78,7 @@ def data(data_class: str, data: Path, as_json: bool) -> None:
         callers = ", ".join(f"{caller} ({calls:,})" for caller, calls in flow["callers"][:4])
         more = f", {len(flow['callers']) - 4} more" if len(flow["callers"]) > 4 else ""
         direction = flow["direction"] + (" to a third party" if flow["egress"] else "")
-        shown.add_row(clean(flow["data_class"]), direction, clean(f"{flow['service']} {flow['method']} {flow['template']}"),
+        shown.add_row(clean(flow["data_class"]), direction, clean(f"{flow['service']} {flow['method']} {flow['template']} {flow['operation']}".rstrip()),
                       clean(flow["place"]), f"{flow['confidence']:.0%}", clean(callers + more))  # fmt: skip
     out.print(shown)
 
@@ -157,7 +157,7 @@ def changes(since: float, service: str, data: Path, as_json: bool) -> None:
         shown.add_row(
             when(change["time"]),
             change["kind"],
-            clean(f"{change['service']} {change['method']} {change['template']}"),
+            clean(f"{change['service']} {change['method']} {change['template']} {change['operation']}".rstrip()),
             clean(change["detail"]),
         )
     out.print(shown)

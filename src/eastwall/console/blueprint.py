@@ -10,6 +10,7 @@ from fastapi import Body, FastAPI, Query
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
+from eastwall.discovery.graph import title
 from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Risk
 from eastwall.model.endpoint import Endpoint
 
@@ -124,17 +125,18 @@ def _documents(app: FastAPI, control: DiscoveryApi) -> None:
         document: Annotated[str, Body(embed=True, max_length=32 << 20, description="OpenAPI, Swagger, Postman, GraphQL SDL.")],
         name: Annotated[str, Body(embed=True, max_length=500, description="What faults call the document.")] = "document",
     ) -> Response:
-        return answer(control.diff(service, document, name))
+        told = dict(control.diff(service, document, name))
+        return answer(told | {"drift": named(control, told["drift"])})
 
 
 def _whole(app: FastAPI, control: DiscoveryApi) -> None:
     @app.get("/api/v1/changes", tags=["apis"], summary="What is new, changed or gone, newest first")
     def changes(since: Since = 0.0, service: Name = "") -> Response:
-        return answer(control.blueprint.changes(since, service))
+        return answer(named(control, control.blueprint.changes(since, service)))
 
     @app.get("/api/v1/drift", tags=["apis"], summary="Where what is seen differs from what is declared")
     def drift(service: Name = "") -> Response:
-        return answer(control.blueprint.drift(service))
+        return answer(named(control, control.blueprint.drift(service)))
 
     @app.get("/api/v1/graph", tags=["graph"], summary="Identities, services, operations, data classes, third parties")
     def graph(form: Annotated[Literal["json", "dot", "graphml"], Query(alias="format")] = "json") -> Response:
@@ -147,7 +149,7 @@ def _whole(app: FastAPI, control: DiscoveryApi) -> None:
 
     @app.get("/api/v1/data", tags=["graph"], summary="Where sensitive data flows")
     def data(data_class: Annotated[str, Query(alias="class", max_length=60)] = "") -> Response:
-        return answer(control.blueprint.data(data_class))
+        return answer(named(control, control.blueprint.data(data_class)))
 
     @app.get("/api/v1/identities", tags=["identities"], summary="Who calls, most calls first")
     def identities(
@@ -167,10 +169,10 @@ def _whole(app: FastAPI, control: DiscoveryApi) -> None:
         return answer(msgspec.to_builtins(profile) | {"operations": operations})
 
 
-def title(endpoint: Endpoint) -> str:
-    """`orders GET /orders/{order_id}`, with the operation where there is one."""
-    name = f"{endpoint.service} {endpoint.method} {endpoint.template}"
-    return f"{name} {endpoint.operation}" if endpoint.operation and endpoint.protocol != "grpc" else name
+def named(control: DiscoveryApi, items: Sequence[Change | Drift | DataFlow]) -> list[dict[str, Any]]:
+    """Entries that speak of an endpoint, with its operation where its path has several."""
+    operations = {e.id: e.operation for e in control.apis() if e.operation and e.protocol != "grpc"}
+    return [msgspec.to_builtins(item) | {"operation": operations.get(item.endpoint, "")} for item in items]
 
 
 def _has(endpoint: Endpoint, words: Sequence[str]) -> bool:

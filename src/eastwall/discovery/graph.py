@@ -82,7 +82,7 @@ def service_id(name: str, *, external: bool = False) -> str:
 def title(endpoint: Endpoint) -> str:
     """`orders GET /orders/{order_id}`, with the operation's own name where it has one."""
     name = f"{endpoint.service} {endpoint.method} {endpoint.template}"
-    return f"{name} {endpoint.operation}" if endpoint.operation else name
+    return f"{name} {endpoint.operation}" if endpoint.operation and endpoint.protocol != "grpc" else name
 
 
 def assemble(

@@ -19,7 +19,7 @@ export function risk(score, level) {
 
 const head = (title, note, ...more) => h("div", { class: "card-head" }, h("h2", {}, title), note ? h("p", { class: "dim" }, note) : null, ...more);
 const empty = (title, text) => h("div", { class: "empty" }, h("strong", {}, title), h("span", {}, text));
-const operation = (item) => h("span", { class: "operation" }, method(item.method), template(item.template), h("span", { class: "service" }, item.service));
+const operation = (item) => h("span", { class: "operation" }, method(item.method), template(item.template), item.operation ? h("span", { class: "operation-name" }, item.operation) : null, h("span", { class: "service" }, item.service));
 
 function grid(columns, rows, label) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
