@@ -7,7 +7,7 @@ are judged (`template_judgement`) as names or as values of one parameter, and ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from re import compile as regex
 
 from eastwall.discovery.api_words import share_of_api_words
@@ -47,7 +47,7 @@ class Place:
         self.parameter: Place | None = None
         self.glued = False
         """Where this is a parameter: formats and verbs belong to its value."""
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Mapping[str, int] = {}
         """Where this is a parameter: kinds of its values."""
         self.values: list[str] = []
         """Where this is a parameter: some values, sorted."""
@@ -105,11 +105,14 @@ class Inference:
         """Word -> the words it follows: a name such as `settings` stands in many places, a value in those of its collection."""
         for step, child in node.children.items():
             if child.group == "word":
-                seen = self.contexts.setdefault(step, set())
-                if len(seen) < 16:
+                seen = self.contexts.get(step)
+                if seen is None:
+                    self.contexts[step] = {before}
+                elif len(seen) < 16:
                     seen.add(before)
-                self._gather_contexts(child, step)
-            else:
+                if child.children or child.rest:
+                    self._gather_contexts(child, step)
+            elif child.children or child.rest:
                 self._gather_contexts(child, before)
         for group, child in node.rest.items():
             self._gather_contexts(child, before if group != "word" else "")
@@ -123,16 +126,28 @@ class Inference:
             nodes = [*nodes, *(child for node in nodes for step, child in node.children.items() if step[:1] == SUFFIX)]
         children: dict[str, list[Node]] = {}
         rest: list[Node] = []
+        methods, glued = place.methods, place.glued
         for node in nodes:
             place.calls += node.calls
-            for method, counts in node.methods.items():
-                mine = place.methods.setdefault(method, [0, 0, 0])
-                for at in range(3):
-                    mine[at] += counts[at]
-            for step, child in node.children.items():
-                if step[:1] != SUFFIX or not place.glued:
-                    children.setdefault(step, []).append(child)
-            rest.extend(node.rest.values())
+            if node.methods:
+                for method, counts in node.methods.items():
+                    mine = methods.get(method)
+                    if mine is None:
+                        methods[method] = [*counts]
+                    else:
+                        mine[0] += counts[0]
+                        mine[1] += counts[1]
+                        mine[2] += counts[2]
+            if node.children:
+                for step, child in node.children.items():
+                    same = children.get(step)
+                    if same is not None:
+                        same.append(child)
+                    elif not glued or step[:1] != SUFFIX:
+                        children[step] = [child]
+                rest.extend(node.rest.values())
+            elif node.rest:
+                rest.extend(node.rest.values())
         patterns: dict[str, list[Node]] = {}
         for step in [s for s in children if "=" in s or s[-1:] == ")"]:
             blank = skeleton(step)
@@ -160,11 +175,10 @@ class Inference:
         if not values and not rest:
             return
         parameter = place.parameter = Place()
-        for step in values:
-            parameter.kinds[look_of(step).kind] += 1
-        for node in rest:
-            parameter.kinds[node.group if node.group != "word" else "slug"] += 1
-        parameter.values = values
+        if not quick:
+            kinds = [look_of(step).kind for step in values]
+            parameter.kinds = Counter(kinds + [node.group if node.group != "word" else "slug" for node in rest])
+            parameter.values = values
         pooled = [node for step in values for node in children[step]] + rest
         self._read(pooled, (*path, ("parameter", "")), parameter, quick=quick)
 
@@ -195,8 +209,9 @@ class Inference:
             (level.clear if children[step][0].group in CLEAR else level.candidates).append(candidate)
         if len(level.clear) == 1 and not rest and _stands_alone(level.clear[0]):
             names.append(level.clear.pop().step)
-        judge_by_look(level, self.contexts)
-        if not quick and level.candidates and len(level.candidates) + len(level.clear) > 1:
+        weigh = not quick and bool(level.candidates) and len(level.candidates) + len(level.clear) > 1
+        judge_by_look(level, self.contexts, keep=weigh)
+        if weigh:
             everyone = [node for c in level.clear + level.candidates for node in c.nodes] + rest
             together = self._read(everyone, (*path, ("parameter", "")), Place(), quick=True)
             number_places(together)
@@ -219,7 +234,11 @@ def _spare(children: dict[str, list[Node]]) -> set[str]:
     for step, nodes in children.items():
         if nodes[0].group != "word":
             clear.append((nodes[0].rank, step))
-        elif step[:1] == SUFFIX or share_of_api_words(step) > 0.5 or sum(node.calls for node in nodes) >= BUSY:
+        elif (
+            (nodes[0].calls if len(nodes) == 1 else sum([node.calls for node in nodes])) >= BUSY
+            or step[:1] == SUFFIX
+            or share_of_api_words(step) > 0.5
+        ):
             kept += 1
         else:
             words.append((nodes[0].rank, step))
@@ -237,13 +256,16 @@ def _stands_alone(only: Candidate) -> bool:
 
 def _belongs_to_value(nodes: Sequence[Node]) -> bool:
     """Whether the formats and verbs behind the values of a parameter are part of them: many, and each value has its own."""
-    steps: Counter[str] = Counter()
-    both = 0
+    steps: set[str] = set()
+    total = both = 0
     for node in nodes:
-        here = [step for step in node.children if step[:1] == SUFFIX]
-        steps.update(here)
-        both += len(here) > 1 or (len(here) == 1 and bool(node.methods))
-    return len(steps) >= _FORMATS and both * 4 < sum(steps.values())
+        if node.children:
+            here = [step for step in node.children if step[:1] == SUFFIX]
+            if here:
+                steps.update(here)
+                total += len(here)
+                both += len(here) > 1 or bool(node.methods)
+    return len(steps) >= _FORMATS and both * 4 < total
 
 
 def number_places(root: Place) -> None:

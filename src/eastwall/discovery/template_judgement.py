@@ -16,12 +16,13 @@ values look different. The judgement is repeated with the better pool a few time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import exp, log2
 from typing import Protocol
 
 from eastwall.discovery.api_words import pronounceable, share_of_api_words
-from eastwall.discovery.template_evidence import Node
+from eastwall.discovery.template_evidence import SUFFIX, Node
 from eastwall.discovery.template_weights import BIAS, FIRST_BIAS, FIRST_WEIGHTS, WEIGHTS
 from eastwall.discovery.value_kinds import look_of
 
@@ -50,7 +51,19 @@ class Steps(Protocol):
     def number(self) -> int: ...
     @property
     def parameter(self) -> Steps | None: ...
+    @property
+    def names(self) -> Mapping[str, Steps]: ...
+    @property
+    def patterns(self) -> Mapping[str, Steps]: ...
     def next(self, step: str) -> Steps | None: ...
+
+
+_NO_TAILS: dict[Key, float] = {}
+_NO_FEATURES: dict[str, float] = {}
+_OWN = ("api_words", "pronounceable", "elsewhere", "plural_itself", "writes_item", "posts_only")
+"""Features of a segment itself, beside its look."""
+_WRITES = frozenset({"DELETE", "PUT", "PATCH"})
+_POST = frozenset({"POST"})
 
 
 class Candidate:
@@ -86,17 +99,21 @@ class Candidate:
         self.echo = 0.0
         """What that adds to the odds."""
         self.look = look_of(step)
-        self.leaf = not any(node.children or node.rest for node in nodes)
-        self.tails: dict[Key, float] = {}
+        self.leaf = True
+        for node in nodes:
+            if node.children or node.rest:
+                self.leaf = False
+                break
+        self.tails = _NO_TAILS
         """Operation below -> 1 + log2(calls)."""
         self.total = 0.0
         """Sum of `tails`."""
         self.operations = 1
-        self.features: dict[str, float] = {}
+        self.features = _NO_FEATURES
         """Those of look and place."""
-        self.together: dict[str, float] = {}
+        self.together = _NO_FEATURES
         """Features of the candidates that look like this one."""
-        self.fixed: dict[str, float] = {}
+        self.fixed = _NO_FEATURES
         """All features that stay as they are while the pool changes."""
         self.fixed_odds = 0.0
         """What those, and `echo`, add to the odds."""
@@ -147,28 +164,45 @@ class Level:
 Judge = Callable[[Level, Candidate, dict[str, float]], float]
 
 
-def judge_by_look(level: Level, contexts: dict[str, set[str]]) -> None:
-    """Odds from looks and place alone."""
+def judge_by_look(level: Level, contexts: dict[str, set[str]], *, keep: bool) -> None:
+    """Odds from looks and place alone. `keep`: keep the features, which `judge_by_traffic` weighs again."""
     known = len(level.clear) + _REST * len(level.rest)
     place = _place(level, known / max(1.0, known + len(level.candidates)))
     odds_of_place = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in place.items())
     _count_echoes(level)
     before = next((text for how, text in reversed(level.path) if how == "name"), "")
+    weights = [FIRST_WEIGHTS.get(name, 0.0) for name in _OWN]
     for c in level.candidates:
-        ends = {method for node in c.nodes for method in node.methods}
-        own = {
-            f"look_{c.look.style}": 1.0,
-            "api_words": share_of_api_words(c.step),
-            "pronounceable": max(-2.0, min(2.0, pronounceable(c.step))),
-            "elsewhere": log2(1 + len(contexts.get(c.step, set()) - {before, ""})),
-            "plural_itself": float(c.step[-1:] == "s" and c.step[-2:] != "ss"),
-            "writes_item": float(bool(ends & {"DELETE", "PUT", "PATCH"})),
-            "posts_only": float(ends == {"POST"}),
-        }
-        c.features = {**place, **own}
-        c.odds = odds_of_place + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in own.items())
+        seen = contexts.get(c.step)
+        elsewhere = log2(1 + len(seen) - (before in seen) - (before != "" and "" in seen)) if seen else 0.0
+        ends = set(c.nodes[0].methods)
+        for node in c.nodes[1:]:
+            ends.update(node.methods)
+        writes, posts = not ends.isdisjoint(_WRITES), ends == _POST
+        look, words, sound, plural = _look_alone(c.step)
+        own = FIRST_WEIGHTS.get(look, 0.0)
+        for weight, value in zip(weights, (words, sound, elsewhere, plural, writes, posts), strict=True):
+            own += weight * value
+        if keep:
+            c.features = {
+                **place,
+                look: 1.0,
+                **dict(zip(_OWN, (words, sound, elsewhere, plural, float(writes), float(posts)), strict=True)),
+            }
+        c.odds = odds_of_place + own
         c.lexical = _clipped(c.odds)
         c.odds += c.echo
+
+
+@lru_cache(maxsize=65_536)
+def _look_alone(step: str) -> tuple[str, float, float, float]:
+    """The features that a segment has wherever it stands: look, words of APIs, sound, and whether it is a plural."""
+    return (
+        f"look_{look_of(step).style}",
+        share_of_api_words(step),
+        max(-2.0, min(2.0, pronounceable(step))),
+        float(step[-1:] == "s" and step[-2:] != "ss"),
+    )
 
 
 def _count_echoes(level: Level) -> None:
@@ -344,13 +378,24 @@ def _tails(node: Node, place: Steps, cost: float, kind: str, into: dict[Key, flo
         key = (place.number, method, kind)
         into[key] = into.get(key, 0) + counts[0] + counts[1]
         costs[key] = cost + 1.5
-    parameter = place.parameter
+    if not node.children and not node.rest:
+        return
+    names, patterns, parameter = place.names, place.patterns, place.parameter
     for step, child in node.children.items():
-        after = place.next(step)
-        if after is parameter and after is not None:
-            _tails(child, after, cost + 1.5, child.group, into, costs)
-        elif after is not None:
+        after = names.get(step)
+        if after is None:
+            after = place.next(step) if patterns or step[:1] == SUFFIX else parameter
+        if after is None:
+            continue
+        if after is not parameter:
             _tails(child, after, cost + 6.0, kind, into, costs)
+        elif child.children or child.rest:
+            _tails(child, after, cost + 1.5, child.group, into, costs)
+        else:  # most are ids that nothing follows
+            for method, counts in child.methods.items():
+                key = (after.number, method, child.group)
+                into[key] = into.get(key, 0) + counts[0] + counts[1]
+                costs[key] = cost + 1.5 + 1.5
     if parameter is not None:
         for child in node.rest.values():
             _tails(child, parameter, cost + 1.5, child.group, into, costs)
