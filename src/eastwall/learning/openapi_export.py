@@ -11,6 +11,8 @@ from re import compile as regex
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from eastwall.learning.openapi_import import METHODS
 from eastwall.learning.openapi_message import Writer, hostile
 from eastwall.model.endpoint import Endpoint, FieldProfile, Schema
@@ -42,6 +44,9 @@ _SCHEME = {
     "scheme": "bearer",
     "description": "Calls carried credentials. Eastwall keeps that they did, not which kind: set the scheme that the service uses.",
 }
+
+_FILE = {"filename", "content_type", "size"}
+"""What is kept of an uploaded file (`protocols.multipart`)."""
 
 
 def openapi(endpoints: Iterable[Endpoint], service: str, version: str = "3.1") -> dict[str, Any]:
@@ -189,7 +194,8 @@ class _Document:
     def body(self, endpoint: Endpoint, name: str) -> dict[str, Any] | None:
         if not endpoint.request.fields and not endpoint.request.media_types and not endpoint.body_kinds:
             return None
-        schema = self.writer.message(endpoint.request, name + "_request") if endpoint.request.fields else {}
+        request = with_files(endpoint.request) if "multipart" in endpoint.body_kinds else endpoint.request
+        schema = self.writer.message(request, name + "_request") if request.fields else {}
         return {"content": {media: {"schema": schema} for media in _media_types(endpoint.request, endpoint.body_kinds)}}
 
     def responses(self, endpoint: Endpoint, name: str) -> dict[str, Any]:
@@ -216,6 +222,23 @@ class _Document:
             must = endpoint.secured or endpoint.authenticated >= ALWAYS
             return [need] if must else [{}, need]
         return [] if endpoint.secured is False else None
+
+
+def with_files(schema: Schema) -> Schema:
+    """A multipart request with its files as such: what the learner saw of each is a name, a type and a size."""
+    below: dict[str, set[str]] = {}
+    for field in schema.fields:
+        above, dot, name = field.place.rpartition(".")
+        if dot:
+            below.setdefault(above, set()).add(name)
+    files = {place for place, names in below.items() if names == _FILE}
+    kept = []
+    for field in schema.fields:
+        if field.place in files:
+            kept.append(replace(field, kinds=("string",), format="binary", max_length=0, min_length=0))
+        elif field.place.rpartition(".")[0] not in files:
+            kept.append(field)
+    return replace(schema, fields=tuple(kept))
 
 
 def _media_types(schema: Schema, kinds: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 from openapi_spec_validator import validate
 from tests.unit.learning.shop_traffic import KEY, message, record, shop
 
@@ -308,3 +309,18 @@ def test_what_was_learned_from_fits_the_schema(bodies: list[Any], times: int) ->
     validator = Draft202012Validator(schema)
     for body in bodies:
         validator.validate(body)
+
+
+@BOTH
+def test_an_uploaded_file_is_binary_and_not_an_object(version: str) -> None:
+    photo = {"filename": "a.png", "content_type": "image/png", "size": 3}
+    bodies = [{"note": "x", "photo": photo, "more": [photo]}, {"photo": photo}]
+    seen = learned(*bodies)
+    upload = Endpoint("ep_u", "shop", "POST", "/u", calls=2, statuses=((200, 2),), request=seen, body_kinds=("multipart",))
+    document = openapi([upload, replace(upload, id="ep_j", template="/j", body_kinds=("json",))], "shop", version)
+    validate(document)
+    of = {path: item["post"]["requestBody"]["content"] for path, item in document["paths"].items()}
+    files = of["/u"]["multipart/form-data"]["schema"]["properties"]
+    assert (files["photo"]["type"], files["photo"]["format"]) == ("string", "binary")
+    assert files["more"]["items"]["format"] == "binary"
+    assert of["/j"]["application/json"]["schema"]["properties"]["photo"]["type"] == "object", "in JSON it is what it says"
