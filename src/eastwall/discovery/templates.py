@@ -25,6 +25,10 @@ MAX_TRAILS = 4096
 """Paths called again and again that are remembered with the evidence they add to; all are forgotten when there are more."""
 MAX_TRAIL = 256
 """Characters of such a path."""
+SMALL = 1000
+"""A tree of no more nodes is read in some 20 ms: its readings are always `due`."""
+_GROWTH = 10
+"""A larger one is read again when its calls or nodes have grown (or been pooled) by one part in so many."""
 _OFTEN = 4
 """Calls of a path after which it is remembered."""
 _FORMAT = 2
@@ -66,11 +70,14 @@ class Observed(Protocol):
 class TemplateTree:
     """Learner side; one per service. Not thread-safe."""
 
-    __slots__ = ("_evidence", "_reading", "_trails", "ignored")
+    __slots__ = ("_evidence", "_read_at", "_reading", "_trails", "ignored")
 
     def __init__(self) -> None:
         self._evidence = Evidence()
         self._reading: Reading | None = None
+        """The last one, when nothing was learned since."""
+        self._read_at: tuple[int, int] | None = None
+        """Calls and nodes at the last reading."""
         self._trails: dict[tuple[str, str], Trail] = {}
         """(method, path without query) -> what a call adds to. Only saves time."""
         self.ignored = 0
@@ -111,8 +118,21 @@ class TemplateTree:
                     self._trails.clear()
                 self._trails[method, path] = trail
 
+    @property
+    def due(self) -> bool:
+        """Whether so much was learned since the last reading that another is worth its time, which is some 20 us a node. A caller that
+        asks often may keep what `templates` gave while nothing is due; it should not do so for ever, as a first call of something new
+        alone makes nothing due."""
+        if self._reading is not None:
+            return False
+        calls, nodes = self._evidence.root.calls, self._evidence.nodes
+        if self._read_at is None or nodes <= SMALL:
+            return True
+        then_calls, then_nodes = self._read_at
+        return (calls - then_calls) * _GROWTH >= then_calls or abs(nodes - then_nodes) * _GROWTH >= then_nodes
+
     def templates(self) -> list[Template]:
-        """All operations found so far, sorted by template and method."""
+        """All operations found so far, sorted by template and method. Always exact; reads the evidence anew when there is more."""
         return [Template(o.method, o.template, o.parameters, o.count) for o in self._read().operations]
 
     def match(self, method: str, path: str) -> Template | None:
@@ -124,7 +144,7 @@ class TemplateTree:
         """Take in what another tree has seen; `other` is left as it is."""
         self.ignored += other.ignored
         self._evidence.merge(other._evidence)
-        self._reading = None
+        self._reading = self._read_at = None
 
     def to_bytes(self) -> bytes:
         """MessagePack. Equal trees give equal bytes."""
@@ -147,6 +167,7 @@ class TemplateTree:
         if self._reading is None:
             self._evidence.settle()
             self._reading = Reading(infer(self._evidence.root))
+            self._read_at = (self._evidence.root.calls, self._evidence.nodes)
         return self._reading
 
 

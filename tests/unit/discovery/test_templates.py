@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eastwall.discovery import template_evidence
+from eastwall.discovery import template_evidence, templates
 from eastwall.discovery.inventory import compile_inventory, endpoint_id, identify
 from eastwall.discovery.templates import MAX_DEPTH, TemplateTree, path_of, split_path, templates_of
 from eastwall.model.endpoint import Endpoint
@@ -401,6 +401,86 @@ def test_path_of() -> None:
     assert path_of("http://a.b:1/c/d?e#f") == "/c/d?e#f"
     assert path_of("http://a.b") == "/"
     assert path_of("/x/y") == "/x/y"
+
+
+calls_with_echoes = st.lists(
+    st.tuples(
+        st.sampled_from(["GET", "POST", "M" * 40, "é"]),
+        st.lists(segments, max_size=3).map(lambda s: "/" + "/".join(s)),
+        st.sampled_from(["", "", "/", "?x=1", "#y"]),
+        st.sampled_from([200, 200, 200, 401, 404]),
+        st.sampled_from([(), (), (0,), (1, 1), (0, 2), (-1, 9)]),
+        st.integers(1, 12),
+    ),
+    max_size=80,
+)
+
+
+@given(calls_with_echoes, st.randoms(use_true_random=False), st.sampled_from([3, 4096]))
+@settings(max_examples=60, deadline=None)
+def test_paths_that_are_remembered_teach_what_they_would_teach_anyhow(
+    calls: list[tuple[str, str, str, int, tuple[int, ...], int]], rng: random.Random, remembered: int
+) -> None:
+    """With few paths remembered, children pooled early and the tree tightened: a remembered path must notice that it leads elsewhere."""
+    sent = [call[:5] for call in calls for _ in range(call[5])]
+    rng.shuffle(sent)
+    bounds = {"MAX_NODES": 60, "KEEP_CLEAR": 4, "KEEP_WORDS": 16, "_LEAST": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in bounds.items():
+            patch.setattr(template_evidence, name, value)
+        patch.setattr(templates, "MAX_TRAILS", remembered)
+        dumped = []
+        for often in (1, 2, 1 << 60):
+            patch.setattr(templates, "_OFTEN", often)
+            tree = TemplateTree()
+            for method, path, end, status, echoed in sent:
+                tree.observe(method, path + end, status, echoed)
+            assert bool(tree._trails) <= (often < 1 << 60)
+            dumped.append((tree.to_bytes(), tree.nodes))
+        assert dumped[0] == dumped[1] == dumped[2]
+
+
+def test_remembered_paths_are_bounded() -> None:
+    tree = TemplateTree()
+    for _ in range(2):
+        for n in range(templates.MAX_TRAILS + 100):
+            for _ in range(templates._OFTEN):
+                tree.observe("GET", f"/{'abcdefgh'[n % 8]}/{n // 8 % 20}/{n // 160}")
+    assert 0 < len(tree._trails) <= templates.MAX_TRAILS
+    tree = learn([f"/{'x' * templates.MAX_TRAIL}"] * 10)
+    assert not tree._trails
+
+
+def test_another_reading_of_a_large_tree_is_due_when_it_has_grown() -> None:
+    rng = random.Random(13)
+
+    def path() -> str:
+        return f"/v1/{rng.choice(USERS)}s/{rng.getrandbits(64):016x}/parts/{rng.randrange(20)}"
+
+    tree = TemplateTree()
+    assert tree.due
+    tree.observe("GET", "/v1/orders/7")
+    tree.templates()
+    assert not tree.due
+    tree.observe("GET", "/v1/orders/8")
+    assert tree.due, "a small tree is read whenever there is anything new"
+    for _ in range(10_000):
+        tree.observe("GET", path())
+    assert tree.nodes > templates.SMALL
+    tree.templates()
+    for _ in range(100):
+        tree.observe("GET", path())
+    tree.observe("GET", "/v2/new")
+    assert not tree.due
+    assert "/v2/new" in {t.template for t in tree.templates()}, "what `templates` tells is exact, due or not"
+    for _ in range(1100):
+        tree.observe("GET", "/v1/health")
+    assert tree.due
+    tree.templates()
+    other = TemplateTree()
+    other.observe("GET", "/v3/other")
+    tree.merge(other)
+    assert tree.due
 
 
 def test_reading_a_large_tree_takes_seconds_not_minutes() -> None:
