@@ -208,12 +208,16 @@ class Learner:
             mine.routes = {**theirs.routes, **mine.routes}
             mine.compile_known()
 
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """Everything known, sorted by service, template and method. Declared endpoints that were never seen have no calls."""
+    def endpoints(self, *, lazy: bool = False) -> tuple[Endpoint, ...]:
+        """Everything known, sorted by service, template and method. Declared endpoints that were never seen have no calls.
+
+        `lazy`: templates of a large service may be those of the last time, while little was learned since (`TemplateTree.due`).
+        """
         found: list[Endpoint] = []
         for name in sorted(self._services):
             service = self._services[name]
-            parameters = self._associate(name, service)
+            known = lazy and service.parameters and not service.tree.due
+            parameters = service.parameters if known else self._associate(name, service)
             context = Context(
                 service=name,
                 window=self.window,

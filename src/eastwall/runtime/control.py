@@ -97,6 +97,8 @@ class Control:
         self._learner = self._load_learner()
         self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
         self._cluster: KubernetesWatch | None = None
+        self._exact_at = 0.0
+        """When templates were last read whole, monotonic seconds; in between large services may keep theirs for a while."""
         self._graphql_paths: frozenset[tuple[str, str]] = frozenset()
         self._declared: dict[str, tuple[Endpoint, ...]] = {}
         """What specifications say, by service."""
@@ -260,7 +262,7 @@ class Control:
         """Publish when engines would act differently, or counters are old; the seconds that asking the learner took."""
         started = time.monotonic()
         with self._learner_lock:
-            endpoints = self._learner.endpoints()
+            endpoints = self._learner.endpoints(lazy=started - self._exact_at < REFRESH_SECONDS)
             classes = self._learner.identities.classes()
             self._learner.changes.observe(endpoints, time.time())
         cost = time.monotonic() - started
@@ -268,6 +270,8 @@ class Control:
         self._revision += 1
         if graphql_at(endpoints) != self._graphql_paths:
             self._declare()  # a schema does not say where it is served: that is known now
+        if started - self._exact_at >= REFRESH_SECONDS:
+            self._exact_at = started
         if self._seen_by_engines(endpoints, classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
             self.publish()
         return cost

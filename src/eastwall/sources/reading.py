@@ -118,7 +118,9 @@ _SPECIFICATION = re.compile(
 
 def is_specification(head: bytes, name: str) -> bool:
     """Whether an input declares an API (OpenAPI, Swagger, Postman, SDL, proto, descriptor set) instead of recording its calls."""
-    if name.lower().endswith((".proto", ".protoset", ".desc", ".pb", ".binpb", ".graphql", ".graphqls", ".gql", ".sdl", ".yaml", ".yml")):
+    if name.lower().endswith(
+        (".proto", ".protoset", ".desc", ".pb", ".binpb", ".graphql", ".graphqls", ".gql", ".sdl", ".yaml", ".yml")
+    ):
         return True
     start = head[:HEAD].removeprefix(b"\xef\xbb\xbf")
     if re.match(rb'\s*\{\s*"log"\s*:', start):

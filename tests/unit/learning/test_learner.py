@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.learning.shop_traffic import FINDING, KEY, record, shop
 
+from eastwall.discovery import templates
 from eastwall.discovery.objects import object_key
 from eastwall.learning.learner import MAX_SERVICES, Learner
 from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
@@ -426,3 +427,15 @@ def test_a_header_of_another_protocol_does_not_make_an_endpoint_one_of_it(first:
     assert endpoint(Learner.from_bytes(learner.to_bytes(), KEY), "GET", "/orders/{order_id}").protocol == "rest"
     stream = learned([replace(r, protocol="mcp") for r in records] + records[:5])
     assert endpoint(stream, "GET", "/orders/{order_id}").protocol == "mcp"
+
+
+def test_templates_of_a_large_service_are_not_read_for_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "SMALL", 0)
+    learner = learned(shop(400))
+    first = learner.endpoints()
+    fresh = replace(shop(1)[0], method="PURGE", path="/orders", status=200)
+    learner.fold([fresh])
+    assert [e.id for e in learner.endpoints(lazy=True)] == [e.id for e in first], "one call is not worth another reading"
+    assert any(e.method == "PURGE" for e in learner.endpoints())
+    learner.fold([replace(fresh, path=f"/brand/new/{n}/{n}") for n in range(200)])
+    assert len(learner.endpoints(lazy=True)) > len(first) + 1, "so much is"
