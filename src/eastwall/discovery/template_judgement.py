@@ -33,6 +33,8 @@ _ALSO_OF_LOOKS = ("after_parameter", "parent_get", "root", "clear_share", "write
 """Features of looks and place that are also weighed with everything else."""
 _ALIKE, _API_WORD = 4, 0.5
 """So many words are told alike that are to no larger part made of words of APIs."""
+_TAIL, _TAIL_SHARE, _JOINED = 4, 0.2, 5.0
+"""So many values, and so many for each head, make the heads values, at such odds."""
 _ECHO = 3.0
 """Odds that a segment is a value when its text stood in an earlier answer, and as much again when many at its position did."""
 _REST = 4.0
@@ -244,6 +246,23 @@ def _agree(level: Level) -> None:
             mean = sum(_clipped(c.odds) for c in group) / len(group)
             for c in group:
                 c.odds = mean
+    _join(level, strangers)
+
+
+def _join(level: Level, strangers: Sequence[Candidate]) -> None:
+    """Words that APIs do not use, told as names, join the values beside them when they lead nowhere that those do not: the head of a
+    pool has the calls of an operation as soon as there is enough traffic, and its tail tells that it is a pool."""
+    below = {key[:2] for key in level.rest_tails}
+    for c in level.clear + level.candidates:
+        if c.odds > 0:
+            below.update(key[:2] for key in c.tails)
+    for leaf in (False, True):
+        group = [c for c in strangers if c.leaf == leaf]
+        heads = [c for c in group if c.odds <= 0 and all(key[:2] in below for key in c.tails)]
+        values = sum(c.odds > 0 for c in group) + _REST * len(level.rest)
+        if values >= max(_TAIL, _TAIL_SHARE * len(heads)):
+            for c in heads:
+                c.odds = _JOINED
 
 
 def _surprise(calls: float, operations: int, per_operation: float) -> float:
