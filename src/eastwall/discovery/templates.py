@@ -29,8 +29,8 @@ SMALL = 1000
 """A tree of no more nodes is read in some 20 ms: its readings are always `due`."""
 _GROWTH = 10
 """A larger one is read again when its calls or nodes have grown (or been pooled) by one part in so many."""
-_OFTEN = 4
-"""Calls of a path after which it is remembered."""
+_OFTEN = 16
+"""Once in so many calls that end at a node, the path is remembered if it can be; where values are pooled it never can."""
 _FORMAT = 2
 
 _WEAK = frozenset({401, 403, 407, 429, 502, 503, 504})
@@ -111,7 +111,7 @@ class TemplateTree:
             return
         slash = len(path) > 1 and path[-1] == "/"
         calls = self._evidence.add(steps, method, 1 if status in _WEAK else 0, slash, echoed)
-        if calls >= _OFTEN and len(path) <= MAX_TRAIL:
+        if calls and calls % _OFTEN == 0 and len(path) <= MAX_TRAIL:
             trail = self._evidence.trail(steps, method, slash)
             if trail is not None:
                 if len(self._trails) >= MAX_TRAILS:
