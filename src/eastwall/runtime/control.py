@@ -273,14 +273,14 @@ class Control:
         if started - self._exact_at >= REFRESH_SECONDS:
             self._exact_at = started
         if self._seen_by_engines(endpoints, classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
-            self.publish()
+            self.publish(endpoints)
         return cost
 
-    def publish(self) -> int:
-        """Build and publish a snapshot now; its version. Raises OSError."""
+    def publish(self, known: tuple[Endpoint, ...] | None = None) -> int:
+        """Build and publish a snapshot now; its version. `known`: the endpoints, where they were just asked for. Raises OSError."""
         with self._publish_lock:
             with self._learner_lock:
-                endpoints = self._learner.endpoints()
+                endpoints = self._learner.endpoints() if known is None else known
                 ownership = self._learner.ownership(OWNERSHIP_LIMIT)
                 classes = self._learner.identities.classes()
             # Before the cluster is asked: what changes in between is published next time, and not missed.
