@@ -31,6 +31,8 @@ MAX_BODY = 1 << 20
 _VARIABLE = regex(r"\{\{([^{}]{1,100})\}\}")
 _NAME = regex(r"[^A-Za-z0-9_.-]+")
 _SCHEME = regex(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+MAX_STAND_IN_DEPTH = 50
+"""Levels of an example body in which stand-ins are read."""
 _LANGUAGES = {"json": "application/json", "xml": "application/xml", "text": "text/plain", "html": "text/html"}
 
 
@@ -288,7 +290,26 @@ def _learn(state: SchemaState, text: str, media: str) -> None:
             tree = msgspec.json.decode(_VARIABLE.sub("0", text))
         except (msgspec.DecodeError, RecursionError):
             return
-    state.fold(shape(_message(tree, "json"), ()), 0.0)
+    state.fold(shape(_message(_typed(tree), "json"), ()), 0.0)
+
+
+_STAND_INS: dict[str, Any] = {
+    "<integer>": 1, "<long>": 1, "<number>": 0.5, "<float>": 0.5, "<double>": 0.5, "<boolean>": True, "<null>": None,
+    "<uuid>": "00000000-0000-4000-8000-000000000000", "<date>": "2000-01-01", "<dateTime>": "2000-01-01T00:00:00Z",
+    "<email>": "a@example.com", "<uri>": "https://example.com/",
+}  # fmt: skip
+"""What Postman's own converter from OpenAPI writes where a value of a type belongs."""
+
+
+def _typed(node: Any, depth: int = 0) -> Any:
+    """A body with values of the types that stand-ins name."""
+    if depth > MAX_STAND_IN_DEPTH:
+        return node
+    if isinstance(node, dict):
+        return {key: _typed(value, depth + 1) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_typed(value, depth + 1) for value in node]
+    return _STAND_INS.get(node, node) if isinstance(node, str) else node
 
 
 def _message(body: Any, kind: str, query: tuple[tuple[str, str], ...] = ()) -> Operation:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eastwall.learning.declare import read_declared
 from eastwall.learning.postman import declared
 from eastwall.learning.spec_text import SpecError
 from eastwall.model.endpoint import Endpoint, FieldProfile, Schema
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "specifications"
 SHOP: dict[str, Any] = {
     "info": {"name": "Shop", "schema": "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"},
     "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{token}}"}]},
@@ -165,3 +169,22 @@ def test_whatever_it_holds_nothing_breaks(items: Any, request: Any) -> None:
             continue
         assert all("\n" not in str(fault) for fault in faults)
         assert len({endpoint.id for endpoint in endpoints}) == len(endpoints)
+
+
+def test_a_collection_by_postmans_own_converter_declares_what_its_specification_does() -> None:
+    """`orders.postman.json` was written by openapi-to-postmanv2 from the demo's orders.yaml."""
+    specification = read_declared(
+        (resources.files("eastwall.runtime.demo") / "openapi" / "orders.yaml").read_bytes(), "o.yaml", "orders"
+    )
+    found = read_declared((GOLDEN / "orders.postman.json").read_bytes(), "orders.postman.json", "orders")
+    assert (found.kind, found.faults) == ("postman", ())
+
+    def told(endpoints: tuple[Endpoint, ...]) -> dict[tuple[str, str], dict[str, tuple[str, ...]]]:
+        return {(e.method, e.template): {f.place: f.kinds for f in e.request.fields} for e in endpoints}
+
+    collection, wanted = told(found.endpoints), told(specification.endpoints)
+    assert {key: fields.keys() for key, fields in collection.items()} == {key: fields.keys() for key, fields in wanted.items()}
+    for key, fields in wanted.items():
+        for place, kinds in fields.items():
+            # An example's whole number may stand for any number.
+            assert set(kinds) <= set(collection[key][place]) <= {*kinds, "number"}, (key, place)
