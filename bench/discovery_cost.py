@@ -162,6 +162,14 @@ def shop(count: int, seed: int = 0) -> Iterator[tuple[Call, Response]]:
         yield call, Response(200, {"content-type": "application/json"}, data, BodyState.COMPLETE)
 
 
+def judge(engine: Engine, call: Call, response: Response) -> None:
+    """One call from its request to its record."""
+    engine.request(call)
+    engine.response(call.id, response)
+    method, path = call.request.method, call.request.path
+    engine.completed(Completion(call.id, call.service, call.time, method, path, "shop", 200, 100, 300, 900, call.peer.address))
+
+
 def offline_seconds() -> float:
     """CPU seconds that 100,000 recorded calls with bodies take, from bytes to learned state."""
     calls = list(shop(OFFLINE))
@@ -172,23 +180,7 @@ def offline_seconds() -> float:
     start = time.process_time()
     for at in range(0, len(calls), 5_000):
         for call, response in calls[at : at + 5_000]:
-            engine.request(call)
-            engine.response(call.id, response)
-            engine.completed(
-                Completion(
-                    call.id,
-                    call.service,
-                    call.time,
-                    call.request.method,
-                    call.request.path,
-                    "shop",
-                    200,
-                    100,
-                    300,
-                    900,
-                    call.peer.address,
-                )
-            )
+            judge(engine, call, response)
         learner.fold(kept.records)
         kept.records.clear()
         # As control does while a recording is imported: what was learned so far is known to the engine from here on.
@@ -203,23 +195,7 @@ def fold_rate() -> float:
     kept = _Kept()
     engine = Engine("bench", _Published(), kept)
     for call, response in shop(RECORDS, seed=1):
-        engine.request(call)
-        engine.response(call.id, response)
-        engine.completed(
-            Completion(
-                call.id,
-                call.service,
-                call.time,
-                call.request.method,
-                call.request.path,
-                "shop",
-                200,
-                100,
-                300,
-                900,
-                call.peer.address,
-            )
-        )
+        judge(engine, call, response)
     learner = Learner(bytes(32))
     start = time.process_time()
     learner.fold(kept.records)

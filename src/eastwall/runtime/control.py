@@ -7,7 +7,7 @@ Two threads beside the server's:
 
 Nothing here is on a call's way. When the lake stalls or the disk is full, the spool keeps the records, and `status` says so.
 
-A little over 500 lines: the threads share one set of locks and faults, and splitting them would hide who holds what.
+Over 500 lines: the threads share one set of locks and faults, and splitting them would hide who holds what.
 """
 
 from __future__ import annotations
