@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import yaml
 from msgspec import Struct, convert
 
 from eastwall import detections
-from eastwall.detections.prefilter import Prefilter
-from eastwall.model.call import BodyState, Call, Peer, Phase, Request
+from eastwall.detections import prefilter
+from eastwall.detections.prefilter import Prefilter, Suspects
+from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
-from eastwall.protocols.decode import Limits, decode_request
+from eastwall.model.operation import Operation, Value
+from eastwall.protocols.decode import Limits, decode_request, decode_response
 
 ROOT = Path(detections.__file__).parent
 DETECTORS = detections.load()
@@ -33,6 +36,12 @@ class CallPart(Struct, frozen=True, forbid_unknown_fields=True):
     body_state: str = ""
 
 
+class ResponsePart(Struct, frozen=True, forbid_unknown_fields=True):
+    status: int = 200
+    headers: dict[str, str] = msgspec.field(default_factory=lambda: {"content-type": "application/json"})
+    body: str = ""
+
+
 class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     actor: str
     strength: str
@@ -46,6 +55,8 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     kind: str
     call: CallPart | None = None
+    response: ResponsePart | None = None
+    """Judged in the response phase, as the answer to `call` (not set: `GET /`)."""
     facts: FactsPart | None = None
     where: str = ""
     severity: str = ""
@@ -78,7 +89,52 @@ def facts_of(message: Request, identity: Identity = NOBODY, **more: Any) -> Fact
     )
 
 
+def response_facts(message: Request, answer: Response, *, tls: bool = False, **more: Any) -> Facts:
+    """Facts of the response phase, as `decide` makes them."""
+    operation = decode_response(answer, message, LIMITS)
+    call = Call(
+        id="0" * 26,
+        service="shop",
+        time=1_700_000_000.0,
+        peer=Peer(address="127.0.0.1", tls=tls),
+        request=message,
+        response=answer,
+    )
+    return Facts(
+        call=call,
+        phase=Phase.RESPONSE,
+        operation=operation,
+        match=Match(endpoint=None),
+        identity=NOBODY,
+        suspects=_response_suspects(answer, operation),
+        **more,
+    )
+
+
+def _response_suspects(answer: Response, operation: Operation) -> Suspects:
+    scan = getattr(PREFILTER, "scan_response", None)
+    if scan is not None:
+        return scan(answer, operation)  # type: ignore[no-any-return]
+    found = [(f"header.{name}", text) for name, text in answer.headers.items()]  # until responses have a database of their own
+    body = operation.body if operation.body is not None else operation.raw_body.decode("utf-8", "replace")
+    found += prefilter._body_places(body)
+    return tuple(
+        (Value(place, piece), hit)
+        for place, text in found
+        for piece in prefilter.chunks(text)
+        if (hit := PREFILTER.families(piece.encode("utf-8", "replace")))
+    )
+
+
 def case_facts(case: Case) -> Facts:
+    if case.response is not None:
+        asked = case.call or CallPart(method="GET", url="/")
+        given = case.response
+        data = given.body.encode()
+        return response_facts(
+            request(asked.method, asked.url, asked.headers, asked.body, asked.body_state),
+            Response(given.status, given.headers, data, BodyState.COMPLETE if data else BodyState.NONE),
+        )
     if case.call is not None:
         part = case.call
         return facts_of(request(part.method, part.url, part.headers, part.body, part.body_state))
