@@ -30,13 +30,14 @@ MIN_CLASS_CALLS = 5
 class Profile:
     """An endpoint's learned behaviour, ready for look-up."""
 
-    __slots__ = ("_classes", "_known", "_maps", "endpoint", "exclusive", "response_only")
+    __slots__ = ("_classes", "_known", "_maps", "accustomed", "endpoint", "exclusive", "response_only")
 
     def __init__(self, endpoint: Endpoint) -> None:
         calls = dict(endpoint.property_calls)
         self.endpoint = endpoint
         self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
         self.response_only = frozenset(endpoint.response_only)
+        self.accustomed = {(detection, place): calls for detection, place, calls in endpoint.accustomed}
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
         self._maps = tuple({f.place.partition("{}")[0] for f in endpoint.request.fields if "{}" in f.place})
         # Bodies of one operation come in few combinations of properties; each is compared once per class.

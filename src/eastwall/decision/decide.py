@@ -10,6 +10,7 @@ from __future__ import annotations
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, remember
 from eastwall.decision.state import LiveState
+from eastwall.decision.weigh import weigh
 from eastwall.detections import detect
 from eastwall.discovery.identity import resolve
 from eastwall.discovery.inventory import identify
@@ -32,6 +33,8 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
         match, identity = call.prior.match, call.prior.identity
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
     findings, errors = detect(facts, snapshot.detectors)
+    if findings:
+        findings = weigh(findings, match, snapshot)  # a SQL console gets SQL
     verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
     remember(facts, verdict, snapshot, state)  # who was given which object
     return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

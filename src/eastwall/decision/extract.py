@@ -214,6 +214,11 @@ def not_inspected(phase: Phase, body: BodyState, operation: Operation) -> tuple[
     return reasons
 
 
+def _suspicious(facts: Facts) -> bool:
+    prior = facts.call.prior
+    return prior is not None and any(finding.suspicious for finding in prior.findings)
+
+
 def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState) -> None:
     """Update the live state: objects in a delivered answer now belong to its receiver.
 
@@ -221,7 +226,7 @@ def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: Live
     """
     if facts.fields and facts.phase is Phase.RESPONSE and verdict.action != "block":
         state.echoes.add(identifying(facts.operation.body))
-    if facts.given and verdict.action != "block" and not (facts.call.prior and facts.call.prior.findings):
+    if facts.given and verdict.action != "block" and not _suspicious(facts):
         actor = facts.identity.actor
         known = snapshot.ownership
         for _, key in facts.given:

@@ -63,6 +63,7 @@ class Detectors(tuple[Detector, ...]):
     """Those without families: they judge what was learned, so they run on every call of the phase."""
     on_suspects: dict[Phase, tuple[tuple[Detector, frozenset[str]], ...]]
     """Those with families: they run when one of their families hit a value."""
+    _content: frozenset[str]
 
     def __new__(cls, detectors: Iterable[Detector] = ()) -> Detectors:
         self = super().__new__(cls, detectors)
@@ -71,7 +72,12 @@ class Detectors(tuple[Detector, ...]):
             here = [d for d in self if phase.name.lower() in d.meta.phases]
             self.always[phase] = tuple(d for d in here if not d.meta.families)
             self.on_suspects[phase] = tuple((d, frozenset(d.meta.families)) for d in here if d.meta.families)
+        self._content = frozenset(d.meta.id for d in self if d.meta.families)
         return self
+
+    def reads_content(self, detection: str) -> bool:
+        """Whether a detection judges content by patterns, and not by what was learned of callers."""
+        return detection in self._content
 
 
 def detect(facts: Facts, detectors: Sequence[Detector]) -> tuple[tuple[Finding, ...], tuple[DetectorError, ...]]:

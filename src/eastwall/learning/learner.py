@@ -29,7 +29,7 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 5
+FORMAT = 6
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -310,7 +310,7 @@ class Learner:
     def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
         """The profile a record belongs to, made when it is the first of its path."""
         method, path, status, operation = record.method, record.path, record.status, record.operation
-        if any(finding.where.startswith("path") for finding in record.findings):
+        if any(finding.suspicious and finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
         protocol = record.protocol
         named = protocol in _NAMED_BY_PATH

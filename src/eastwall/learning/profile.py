@@ -9,6 +9,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from eastwall.discovery.shapes import ABSENT
+from eastwall.learning.habits import Habits
 from eastwall.learning.schema import SchemaState
 from eastwall.learning.sketch import Distinct, hash64
 from eastwall.model.facts import Field
@@ -143,6 +144,7 @@ class Profile:
         "examples",
         "findings",
         "first",
+        "habits",
         "key",
         "kinds",
         "last",
@@ -210,6 +212,7 @@ class Profile:
         """Severity -> findings."""
         self.deprecations = 0
         """Answers that said the endpoint is deprecated."""
+        self.habits = Habits()
 
     def fold(self, record: CallRecord) -> bool:
         """Add one call; True when it was clean."""
@@ -235,7 +238,9 @@ class Profile:
                 self.passwords += 1
                 if status in (401, 403):
                     self.refused += 1
-        unsuspicious = not record.findings and record.action == "allow"
+        unsuspicious = record.action == "allow" and not any(finding.suspicious for finding in record.findings)
+        if success and record.action == "allow":
+            self.habits.fold(record)
         if record.traits:
             self._traits(record.traits)
         for hit in record.data:
@@ -314,6 +319,7 @@ class Profile:
             self.findings[severity] = self.findings.get(severity, 0) + count
         for path, count in other.selection.items():
             self._select(path, count)
+        self.habits.merge(other.habits)
         self.request.merge(other.request)
         self.query.merge(other.query)
         for status, schema in other.responses.items():
@@ -452,6 +458,7 @@ class Profile:
             {status: sorted(types) for status, types in self.media.items()},
             self.doubts,
             self.plain,
+            self.habits.dump(),
         ]
 
     @classmethod
@@ -471,7 +478,7 @@ class Profile:
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
         state.doubts = data[28]
         state.findings, state.media = data[26], {status: set(types) for status, types in data[27].items()}
-        state.plain = data[29]
+        state.plain, state.habits = data[29], Habits.load(data[30])
         return state
 
 

@@ -115,6 +115,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         base=declared.base if declared is not None else "",
         alternatives=declared.alternatives if declared is not None else (),
         body_kinds=tuple(sorted(profile.kinds)),
+        accustomed=profile.habits.known(),
     )
 
 

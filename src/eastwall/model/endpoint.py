@@ -153,6 +153,9 @@ class Endpoint(Struct, frozen=True):
     identifiable: int = -1
     """Successful calls that could tell whether there was an identity, which `authenticated` rests on: not those of a log without headers.
     -1: not counted apart."""
+    accustomed: tuple[tuple[str, str, int], ...] = ()
+    """(detection, place without indices, calls): findings that most of its callers cause there as a matter of course, sorted. They are
+    told with confidence `low` (see `learning.habits`)."""
 
 
 class Match(Struct, frozen=True):

@@ -28,6 +28,18 @@ class Finding(Struct, frozen=True):
     """The matched part, at most 120 characters, sensitive values masked."""
     phase: str = "request"
 
+    @property
+    def suspicious(self) -> bool:
+        """Whether the call teaches nothing for it: what the caller sent is likely an attack, or what the service answered a breach.
+        A banner in the answer is a fault of the service and none of the caller's."""
+        if self.confidence == "low":
+            return False
+        return self.severity in _GRAVE if self.phase == "response" else self.severity not in _SLIGHT
+
+
+_GRAVE = frozenset(("high", "critical"))
+_SLIGHT = frozenset(("info", "low"))
+
 
 class Detection(Struct, frozen=True):
     """Metadata of a detection, `META` in its `detector.py`. Severity and confidence are those of its usual finding."""

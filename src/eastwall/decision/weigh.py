@@ -1,0 +1,34 @@
+"""Findings that an operation is used to count for less: a SQL console gets SQL."""
+
+from __future__ import annotations
+
+from re import compile as regex
+
+from msgspec.structs import replace
+
+from eastwall.decision.compile import LiveSnapshot
+from eastwall.model.endpoint import Match
+from eastwall.model.finding import Finding
+
+_INDEX = regex(r"\[\d+\]")
+
+
+def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -> tuple[Finding, ...]:
+    """The findings, with confidence `low` and the reason in the message where the operation's callers cause them as a matter of course.
+
+    Only what detections read in content is weighed so: what rests on learned ownership, properties or sign-ins knows its callers already.
+    """
+    if match.endpoint is None:
+        return findings
+    used_to = snapshot.profiles[match.endpoint.id].accustomed
+    if not used_to:
+        return findings
+    return tuple(_weighed(finding, used_to, snapshot) for finding in findings)
+
+
+def _weighed(finding: Finding, used_to: dict[tuple[str, str], int], snapshot: LiveSnapshot) -> Finding:
+    calls = used_to.get((finding.id, _INDEX.sub("[]", finding.where)))
+    if calls is None or not snapshot.detectors.reads_content(finding.id):
+        return finding
+    message = f"{finding.message}; most callers of this operation do so as a matter of course ({calls:,} calls)"
+    return replace(finding, confidence="low", message=message)
