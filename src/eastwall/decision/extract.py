@@ -102,18 +102,23 @@ def _response_facts(
     success = 200 <= call.response.status < 300
     sampled = prior is None or match.endpoint is None or prior.facts.sampled or match.endpoint.sample_every <= 1
     data = _data(operation, call.response.headers, match, "response", snapshot, sampled=sampled)
+    suspects = snapshot.prefilter.scan_response(call.response, operation)
+    uninspected = not_inspected(Phase.RESPONSE, call.response.body_state, operation)
+    if snapshot.prefilter.dropped:
+        uninspected += ("response-values-skipped",)
     return Facts(
         call=call,
         phase=Phase.RESPONSE,
         operation=operation,
         match=match,
         identity=identity,
+        suspects=suspects,
         data=data,
         fields=shape(operation, data) if sampled and operation.body is not None else (),
         given=read_response(operation, match, snapshot.hash_key, EVERY_SERVICE)
         if success and operation.body is not None and identity.strength > Strength.NONE
         else (),
-        uninspected=not_inspected(Phase.RESPONSE, call.response.body_state, operation),
+        uninspected=uninspected,
     )
 
 

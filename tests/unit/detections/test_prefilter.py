@@ -14,11 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.detections.detection_cases import DETECTORS, LIMITS, PREFILTER, ROOT, findings, in_query, request
 
-from eastwall.detections import prefilter
+from eastwall.detections import places, prefilter
 from eastwall.detections.command_injection import shell
 from eastwall.detections.decoding import LAYERS, layers, percent_decoded, unwrapped
 from eastwall.detections.path_traversal.detector import traversal
-from eastwall.detections.prefilter import Prefilter, chunks, read_patterns
+from eastwall.detections.patterns import read_patterns
+from eastwall.detections.places import chunks
+from eastwall.detections.prefilter import Prefilter
 from eastwall.detections.sql_injection import grammar
 from eastwall.model.call import Request
 from eastwall.protocols.rest import decode_request
@@ -116,8 +118,8 @@ def test_a_long_value_is_judged_wherever_the_attack_stands() -> None:
 def test_chunks_cover_and_overlap() -> None:
     text = "".join(chr(0x4E00 + i % 20_000) for i in range(20_000))
     pieces = list(chunks(text))
-    assert max(map(len, pieces)) <= prefilter.CHUNK
-    assert all(a[-prefilter.OVERLAP :] == b[: prefilter.OVERLAP] for a, b in pairwise(pieces))
+    assert max(map(len, pieces)) <= places.CHUNK
+    assert all(a[-places.OVERLAP :] == b[: places.OVERLAP] for a, b in pairwise(pieces))
     assert text.endswith(pieces[-1])
 
 
