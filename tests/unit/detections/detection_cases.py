@@ -11,14 +11,12 @@ import yaml
 from msgspec import Struct, convert
 
 from eastwall import detections
-from eastwall.detections import prefilter
-from eastwall.detections.prefilter import Prefilter, Suspects
+from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
-from eastwall.model.operation import Operation, Value
 from eastwall.protocols.decode import Limits, decode_request, decode_response
 
 ROOT = Path(detections.__file__).parent
@@ -106,23 +104,8 @@ def response_facts(message: Request, answer: Response, *, tls: bool = False, **m
         operation=operation,
         match=Match(endpoint=None),
         identity=NOBODY,
-        suspects=_response_suspects(answer, operation),
+        suspects=PREFILTER.scan_response(answer, operation),
         **more,
-    )
-
-
-def _response_suspects(answer: Response, operation: Operation) -> Suspects:
-    scan = getattr(PREFILTER, "scan_response", None)
-    if scan is not None:
-        return scan(answer, operation)  # type: ignore[no-any-return]
-    found = [(f"header.{name}", text) for name, text in answer.headers.items()]  # until responses have a database of their own
-    body = operation.body if operation.body is not None else operation.raw_body.decode("utf-8", "replace")
-    found += prefilter._body_places(body)
-    return tuple(
-        (Value(place, piece), hit)
-        for place, text in found
-        for piece in prefilter.chunks(text)
-        if (hit := PREFILTER.families(piece.encode("utf-8", "replace")))
     )
 
 
