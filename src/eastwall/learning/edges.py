@@ -256,7 +256,6 @@ def service_of(caller: str) -> str:
     return caller.rstrip("/").rpartition("/")[2]
 
 
-@lru_cache(maxsize=16_384)
 def _agent(record: CallRecord) -> str:
     """The agent that makes the call, where more than a header says so: anybody can write `claude-code` into `User-Agent`, and would
     else take a class of callers out of the picture."""
@@ -267,6 +266,7 @@ def _agent(record: CallRecord) -> str:
     return agent if proved else ""
 
 
+@lru_cache(maxsize=16_384)
 def _client(source: str, user_agent: str) -> str:
     """Who made the connection, as far as that tells anybody apart; empty for loopback without a user agent."""
     if not user_agent and (not source or source == "::1" or source.startswith("127.")):
