@@ -1,4 +1,5 @@
-"""Builds the Envoy shim (C, libc only) and the two hot loops of the engine in C into the wheel. Everything else is in pyproject.toml.
+"""Builds the Envoy shim (C, libc only), the hot loops of the engine in C and its compiled patterns into the wheel. Everything else is in
+pyproject.toml.
 
 Without a C compiler (and Python's headers, for the loops), or when a compile fails, the wheel is still built and says so: the ext_proc
 adapter and the loops' Python twins are then used. `EASTWALL_REQUIRE_SHIM=1` turns that into an error (release builds and CI).
@@ -40,6 +41,7 @@ LOOPS = {
     "eastwall.protocols._survey": "src/eastwall/protocols/_survey.c",
     "eastwall.discovery._walk": "src/eastwall/discovery/_walk.c",
 }
+AUTOMATA = "eastwall/runtime/automata.built"
 LIMITED_API = "0x030B0000"
 
 
@@ -71,6 +73,24 @@ def compile_shim(target: Path) -> bool:
     return False
 
 
+def compile_patterns(root: Path) -> None:
+    """The built-in patterns as hyperscan databases, so that no first start has to compile them (see `runtime.automata_file`)."""
+    target = (root / AUTOMATA).resolve()
+    target.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "eastwall.runtime.automata_build", str(target)],
+        env={**os.environ, "PYTHONPATH": str(root.resolve()), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        problem = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if "No module named" in problem:
+            problem += " where the wheel is built (build with --no-isolation beside the dependencies)"
+        missing("the compiled patterns", problem, "a first start will compile them, in a second of CPU")
+
+
 def missing(what: str, problem: str, instead: str) -> None:
     """Say what the wheel will lack; with `EASTWALL_REQUIRE_SHIM=1` it must lack nothing."""
     message = f"eastwall: building WITHOUT {what}: {problem}\neastwall: {instead}."
@@ -84,6 +104,7 @@ class BuildPy(build_py):
         super().run()
         if not self.editable_mode:
             compile_shim(Path(self.build_lib) / "eastwall/dataplanes/envoy/shim")
+            compile_patterns(Path(self.build_lib))
 
 
 class BuildExt(build_ext):

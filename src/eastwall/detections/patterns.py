@@ -121,7 +121,8 @@ def sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
     yield repr((_ENCODINGS, FLAGS)).encode()
     for detector in detectors:
         if detector.meta.families:
-            yield repr((detector.folder, detector.meta.families, detector.meta.phases)).encode()
+            # By its name: where it is installed makes no other patterns of them.
+            yield repr((Path(detector.folder).name, detector.meta.families, detector.meta.phases)).encode()
             try:
                 yield (Path(detector.folder) / "patterns.yaml").read_bytes()
             except OSError:

@@ -1,4 +1,4 @@
-"""Compiled hyperscan databases as bytes, so that a process that starts again need not compile them again.
+"""Compiled hyperscan databases as bytes, so that a process need not compile them again.
 
 Compiling all patterns takes more than half a second of CPU, reading them back less than a millisecond. What comes back is taken only if
 its checksum holds, if it was made of the very same patterns by the same hyperscan, and if hyperscan says that it runs on this CPU;
@@ -43,8 +43,29 @@ def save(mark: bytes, names: Iterable[str], databases: Iterable[Any]) -> bytes:
     return blake2b(data, digest_size=_CHECKSUM).digest() + data
 
 
+_EITHER = b"either:"
+
+
+def either(*saved: bytes) -> bytes:
+    """Several results of `save` as one: `restore` takes the first that fits."""
+    some = [one for one in saved if one]
+    return _EITHER + msgspec.msgpack.encode(some) if len(some) > 1 else b"".join(some)
+
+
 def restore(saved: bytes, mark: bytes) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
-    """(names, databases with scratch) of what `save` gave; None when it is damaged, of other patterns, or not for this machine."""
+    """(names, databases with scratch) of what `save` or `either` gave; None when it is damaged, of other patterns, or not for this
+    machine."""
+    if saved.startswith(_EITHER):
+        try:
+            some = msgspec.msgpack.decode(saved[len(_EITHER) :], type=tuple[bytes, ...])
+        except msgspec.DecodeError:
+            return None
+        # Not recursive: one that begins like this inside another has no checksum that holds.
+        return next((found for one in some if (found := _restored(one, mark)) is not None), None)
+    return _restored(saved, mark)
+
+
+def _restored(saved: bytes, mark: bytes) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
     if blake2b(saved[_CHECKSUM:], digest_size=_CHECKSUM).digest() != saved[:_CHECKSUM]:
         return None
     try:

@@ -34,12 +34,11 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     data = DataDir(options.data.resolve())
     spool = SpoolWriter(data.spool, options.name)
-    kept = automata_file.read(data.run / "automata")
+    known = automata_file.known(data.run / "automata")
     engine = Engine(
-        options.name, FileSnapshotStore(data.snapshots), spool, beat=data.run / f"engine-{options.name}.json", automata=kept
+        options.name, FileSnapshotStore(data.snapshots), spool, beat=data.run / f"engine-{options.name}.json", automata=known
     )
-    if (automata := engine.automata()) != kept:
-        automata_file.write(data.run / "automata", automata)
+    automata_file.keep(data.run / "automata", engine.automata())
     if not (walk.accelerated and json.accelerated):
         log.warning("the loops in C were not built at installation: their Python twins take twice the CPU per call")
     # What is loaded by now lives as long as the process. Calls make no reference cycles, so the collector only costs time;

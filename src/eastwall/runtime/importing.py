@@ -142,8 +142,8 @@ class Importer:
         self._spool = SpoolWriter(data.spool, name)
         self._stamp = _Stamp(self._spool)
         self._store = _Discovering(FileSnapshotStore(data.snapshots))
-        kept = automata_file.read(data.run / "automata")
-        self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=kept)
+        known = automata_file.known(data.run / "automata")
+        self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=known)
         self._now = clock()
 
     @property

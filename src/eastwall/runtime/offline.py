@@ -18,10 +18,12 @@ from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.decide import decide
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
+from eastwall.discovery.data_values import restore_automaton
 from eastwall.model.call import BodyState, Call, Mode, Peer, Request, Response
 from eastwall.model.decision import Decision, Deny, Throttle
 from eastwall.model.event_id import event_id
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+from eastwall.runtime import automata_file
 from eastwall.sources.observed import shown
 
 ISSUER = "urn:eastwall:inspect"
@@ -44,7 +46,9 @@ class Inspection:
     ) -> None:
         """`snapshot`: what was learned. `policy` (encoded) and `trust` stand in place of the snapshot's own."""
         self._detectors = detections.load()
-        self._prefilter = Prefilter(self._detectors)
+        built = automata_file.built()
+        self._prefilter = Prefilter(self._detectors, built.get("prefilter", b""))
+        restore_automaton(built.get("data", b""))
         self._key = OctKey.generate_key(256)
         self._state = LiveState()
         base = snapshot or Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32))

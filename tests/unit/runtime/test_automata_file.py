@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from eastwall.detections import prefilter
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery import automata
 from eastwall.discovery.data_values import Automaton, automaton, restore_automaton
-from eastwall.runtime import automata_file
+from eastwall.runtime import automata_build, automata_file
 from eastwall.runtime.engine import Engine
 from eastwall.stores.snapshots import FileSnapshotStore
 from eastwall.stores.spool import SpoolWriter
@@ -153,3 +154,51 @@ def test_an_engine_takes_up_what_another_left_and_rehearsing_leaves_no_trace(
     assert set(second.state.sizes().values()) == {0}
     restore_automaton(b"")  # as it was for the other tests
     assert compiles
+
+
+def test_of_what_was_installed_and_what_was_left_the_one_that_fits_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = automaton().save()
+    path, installed = tmp_path / "automata", tmp_path / "automata.built"
+    monkeypatch.setattr(automata_file, "BUILT", installed)
+    assert automata_file.known(path) == {}
+    compiles = spy_on_compiles(monkeypatch)
+    for first, second in ((good, b"of another machine"), (b"of another machine", good), (good, good), (good, b""), (b"", good)):
+        installed.write_bytes(msgspec.msgpack.encode({"data": first} if first else {}))
+        path.unlink(missing_ok=True)
+        if second:
+            automata_file.write(path, {"data": second})
+        assert Automaton(automata_file.known(path)["data"]).hits(b"4111111111111111")
+    assert not compiles
+    assert automata.restore(automata.either(b"x", automata.either(b"y", good)), b"") is None
+
+
+def test_what_was_installed_is_not_written_again_and_damage_costs_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, installed = tmp_path / "automata", tmp_path / "automata.built"
+    monkeypatch.setattr(automata_file, "BUILT", installed)
+    installed.write_bytes(msgspec.msgpack.encode({"a": b"1"}))
+    automata_file.keep(path, {"a": b"1"})
+    assert not path.exists()
+    automata_file.keep(path, {"a": b"2"})
+    assert automata_file.read(path) == {"a": b"2"}
+    installed.write_bytes(b"\xff\xff")
+    assert automata_file.known(path) == {"a": b"2"}
+    assert "do not read" in caplog.text
+
+
+def test_a_build_compiles_what_an_engine_takes_wherever_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    automata_build.main(str(tmp_path / "automata.built"))
+    monkeypatch.setattr(automata_file, "BUILT", tmp_path / "automata.built")
+    kept = automata_file.built()
+    elsewhere = detections.Detectors(
+        msgspec.structs.replace(one, folder=str(tmp_path / Path(one.folder).name)) for one in detections.load()
+    )
+    for one in detections.load():
+        shutil.copytree(one.folder, tmp_path / Path(one.folder).name)
+    compiles = spy_on_compiles(monkeypatch)
+    Prefilter(elsewhere, kept["prefilter"])
+    Automaton(kept["data"])
+    assert not compiles
