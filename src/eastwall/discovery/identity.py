@@ -46,6 +46,8 @@ _CACHED_CREDENTIALS = 8192
 _CLASS_ROLES = 4
 """Roles in the name of an identity class: the number of classes must stay small."""
 _MAX_HOPS = 32
+_NO_MATTER = frozenset(("jwt-key-url", "jwt-weak-secret"))
+"""Faults that leave a verified token what it is: its signature was checked with the configured key. They are told as findings."""
 _FOREVER = (0.0, float("inf"))
 _FURTHEST = {"user": 0, "agent": 1, "client": 2, "key": 3, "workload": 4, "address": 5}
 """Who is the actor when several are known: the furthest from the wire."""
@@ -393,7 +395,7 @@ def _token(sent: str, time: float, trust: Trust, found: _Evidence, *, padded: bo
     else:
         found.hold(begin, end)
     # A token that was good once, or is meant for others, still tells who sent it, but proves nothing now.
-    strength = Strength.VERIFIED if token.verified and not faults else Strength.GUESSED
+    strength = Strength.VERIFIED if token.verified and _NO_MATTER.issuperset(faults) else Strength.GUESSED
     issuer = claims.get("iss")
     prefix = f"{issuer}|" if trust.verifier.several_issuers and isinstance(issuer, str) else ""
     first = len(found.chain)

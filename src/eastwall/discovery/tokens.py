@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from eastwall.discovery.bounded import Recent
+from eastwall.discovery.token_attacks import WeakSecrets, header_faults
 
 MAX_TOKEN = 16_384
 """Characters. Larger tokens are not read (`jwt-too-large`)."""
@@ -74,6 +75,7 @@ class Verifier:
             self._keys[issuer] = self._keys.get(issuer, ()) + _compile(issuer, data)
         self._audiences = frozenset(audiences)
         self._seen: Recent[bytes, Token] = Recent(_CACHE)
+        self._secrets = WeakSecrets()
         self.several_issuers = len([issuer for issuer in self._keys if issuer]) > 1
         """Whether a subject needs its issuer beside it to be one person."""
 
@@ -104,20 +106,24 @@ class Verifier:
         if header is None or claims is None or signature is None or "crit" in header:
             # No extension named in `crit` is understood here, and RFC 7515 section 4.1.11 then forbids to believe the token.
             return Token(None, faults=("jwt-malformed",))
+        faults = header_faults(header, claims)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm.lower() == "none":
-            return Token(None, faults=("jwt-alg-none",))
+            return Token(None, faults=("jwt-alg-none", *faults))
         times = _times(claims)
         if times is None:
-            return Token(None, faults=("jwt-malformed",))
+            return Token(None, faults=("jwt-malformed", *faults))
+        message = f"{sent[0]}.{sent[1]}".encode()
+        if self._secrets.guessed(header, claims, message, signature):
+            faults += ("jwt-weak-secret",)
         if not self._keys:
-            return Token(claims, False, ("jwt-unverified",), *times)
-        fault = self._verify(header, claims, algorithm, f"{sent[0]}.{sent[1]}".encode(), signature)
+            return Token(claims, False, ("jwt-unverified", *faults), *times)
+        fault = self._verify(header, claims, algorithm, message, signature)
         if fault:
-            return Token(None, faults=(fault,))
+            return Token(None, faults=(fault, *faults))
         if self._audiences and not self._audiences.intersection(_texts(claims.get("aud"))):
-            return Token(claims, True, ("jwt-wrong-audience",), *times)
-        return Token(claims, True, (), *times)
+            faults = ("jwt-wrong-audience", *faults)
+        return Token(claims, True, faults, *times)
 
     def _verify(self, header: dict[str, Any], claims: dict[str, Any], algorithm: str, message: bytes, signature: bytes) -> str:
         """The fault of a token's signature, empty when it is good."""

@@ -9,11 +9,13 @@ from urllib.parse import quote
 import msgspec
 import yaml
 from msgspec import Struct, convert
+from msgspec.structs import replace
 
 from eastwall import detections
 from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
-from eastwall.model.endpoint import Match
+from eastwall.model.decision import ALLOWED, Decision
+from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
@@ -47,6 +49,12 @@ class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     objects: tuple[ObjectUse, ...] = ()
     new_properties: tuple[Property, ...] = ()
     login: LoginWindow | None = None
+    faults: tuple[str, ...] = ()
+    """What is wrong with the credentials."""
+    endpoint: Endpoint | None = None
+    """The learned operation that the call goes to."""
+    sampled: bool = False
+    source: str = "127.0.0.1"
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,21 +118,43 @@ def response_facts(message: Request, answer: Response, *, tls: bool = False, **m
 
 
 def case_facts(case: Case) -> Facts:
+    if case.facts is not None:
+        return _told_facts(case, case.facts)
     if case.response is not None:
         asked = case.call or CallPart(method="GET", url="/")
-        given = case.response
-        data = given.body.encode()
-        return response_facts(
-            request(asked.method, asked.url, asked.headers, asked.body, asked.body_state),
-            Response(given.status, given.headers, data, BodyState.COMPLETE if data else BodyState.NONE),
-        )
-    if case.call is not None:
-        part = case.call
-        return facts_of(request(part.method, part.url, part.headers, part.body, part.body_state))
-    assert case.facts is not None, f"{case.name}: a case has a call or facts"
-    known = case.facts
-    identity = Identity(actor=known.actor, kind=known.actor.partition(":")[0], strength=Strength[known.strength], cls=known.cls)
-    return facts_of(request("POST", "/"), identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
+        return response_facts(_request(asked), _response(case.response))
+    assert case.call is not None, f"{case.name}: a case has a call or facts"
+    return facts_of(_request(case.call))
+
+
+def _request(part: CallPart) -> Request:
+    return request(part.method, part.url, part.headers, part.body, part.body_state)
+
+
+def _response(part: ResponsePart) -> Response:
+    data = part.body.encode()
+    return Response(part.status, part.headers, data, BodyState.COMPLETE if data else BodyState.NONE)
+
+
+def _told_facts(case: Case, known: FactsPart) -> Facts:
+    """Facts as a case tells them; with a response, those of the response phase, whose request had these facts."""
+    identity = Identity(
+        actor=known.actor,
+        kind=known.actor.partition(":")[0],
+        strength=Strength[known.strength],
+        cls=known.cls,
+        faults=known.faults,
+    )
+    message = _request(case.call or CallPart(method="POST", url="/"))
+    asked = facts_of(message, identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
+    peer = Peer(address=known.source)
+    asked = replace(asked, match=Match(known.endpoint), sampled=known.sampled, call=replace(asked.call, peer=peer))
+    if case.response is None:
+        return asked
+    prior = Decision(asked.call.id, Phase.REQUEST, asked.match, identity, asked, (), ALLOWED)
+    told = response_facts(message, _response(case.response))
+    call = replace(told.call, prior=prior, peer=peer)
+    return replace(told, match=asked.match, identity=identity, call=call, sampled=known.sampled)
 
 
 def findings(message: Request) -> tuple[Finding, ...]:

@@ -1,0 +1,41 @@
+"""Tokens signed with an HMAC secret that anybody can guess: whoever knows it makes tokens for any user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eastwall.model.facts import Facts
+from eastwall.model.finding import Detection, Finding
+
+META = Detection(
+    id="weak-token-secret",
+    title="Token signed with a secret that anybody can guess",
+    severity="critical",
+    confidence="high",
+    audience="service-owner",
+    phases=("request",),
+    owasp=("API2:2023", "API8:2023"),
+    cwe=("CWE-521", "CWE-1391", "CWE-798"),
+    attack=("T1110.002", "T1606.001"),
+    stage="exploitation",
+    on_error="monitor",
+    default_action="report",
+)
+_FAULT = "jwt-weak-secret"
+
+
+def detect(facts: Facts) -> Sequence[Finding]:
+    """At most one finding. Which secret it is stays unsaid."""
+    if _FAULT not in facts.identity.faults:
+        return ()
+    return [
+        Finding(
+            id=META.id,
+            severity=META.severity,
+            confidence=META.confidence,
+            owasp=META.owasp,
+            where="header.authorization",
+            message="the caller's token is signed with one of the common secrets that every list holds; anybody can make such tokens",
+            evidence=_FAULT,
+        )
+    ]
