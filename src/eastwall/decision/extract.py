@@ -119,6 +119,7 @@ def _response_facts(
         if success and operation.body is not None and identity.strength > Strength.NONE
         else (),
         uninspected=uninspected,
+        sampled=sampled,
     )
 
 

@@ -65,6 +65,8 @@ class Detection(Struct, frozen=True):
     """What the built-in DetectionPolicy does in enforce mode: `block` or `report`."""
     families: tuple[str, ...] = ()
     """Prefilter families it needs; with any set, it runs only when one of them hit a value."""
+    posture: bool = False
+    """It finds faults of the set-up, which each call shows again (a banner, a missing header): it runs in sampled calls only."""
 
 
 class DetectorError(Struct, frozen=True):

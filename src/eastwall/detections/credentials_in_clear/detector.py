@@ -21,13 +21,14 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="report",
+    posture=True,
 )
 
 
 def detect(facts: Facts) -> Sequence[Finding]:
-    """At most one finding, in sampled calls only: it is a fault of the set-up, and each call would say the same."""
+    """At most one finding."""
     call = facts.call
-    if not facts.sampled or call.peer.tls or call.request.scheme == "https":
+    if call.peer.tls or call.request.scheme == "https":
         return ()
     headers = call.request.headers
     if headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() == "https" or _local(call.peer.address):
