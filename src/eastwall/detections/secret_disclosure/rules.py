@@ -1,0 +1,156 @@
+"""The rules of `rules.json`, and what confirms a match: the whole form, no placeholder, letters as random as a key's, checksums."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from functools import cache
+from importlib import resources
+from math import log2
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+MAX_TRIES = 400
+"""Places of one text at which rules are tried."""
+
+
+class _Rule(Struct, frozen=True):
+    id: str
+    title: str
+    pattern: str
+    entropy: float
+    """Bits per character that the token needs at least; see `entropy`."""
+    severity: str
+    heads: tuple[str, ...] = ()
+    """What the token begins with; empty: anything, then its letters are searched for with the expression."""
+
+
+class _File(Struct, frozen=True):
+    source: str
+    version: str
+    licences: str
+    rules: tuple[_Rule, ...]
+
+
+class Secret(Struct, frozen=True):
+    """A secret found in a text."""
+
+    rule: str
+    """Id of the rule."""
+    title: str
+    severity: str
+    confidence: str
+    masked: str
+    """Its beginning, by which its owner can tell whose it is; the rest is `****`."""
+    start: int
+    length: int
+    """Characters."""
+
+
+_Compiled = tuple[_Rule, re.Pattern[str]]
+_LEFT, _RIGHT = "(?<![0-9A-Za-z])", "(?![0-9A-Za-z])"
+
+
+@cache
+def _rules() -> tuple[tuple[tuple[str, tuple[_Compiled, ...]], ...], tuple[_Compiled, ...]]:
+    """(rules by what their tokens begin with, rules whose tokens may begin with anything)"""
+    # Part of the program, as code is: read once, at first use.
+    data = msgspec.json.decode((resources.files(__package__) / "rules.json").read_bytes(), type=_File)
+    by_head: dict[str, list[_Compiled]] = {}
+    anywhere = []
+    for rule in data.rules:
+        compiled = (rule, re.compile(f"{_LEFT}(?:{rule.pattern}){_RIGHT}", re.ASCII))
+        for head in rule.heads:
+            by_head.setdefault(head, []).append(compiled)
+        if not rule.heads:
+            anywhere.append(compiled)
+    return tuple((head, tuple(some)) for head, some in by_head.items()), tuple(anywhere)
+
+
+def find(text: str) -> Secret | None:
+    """The first sure secret in a text, else the first unsure one; None when there is none. Never raises; linear for the pieces of
+    4,096 characters that values come in."""
+    best: Secret | None = None
+    tries = 0
+    by_head, anywhere = _rules()
+    for head, some in by_head:
+        at = text.find(head)
+        while at >= 0 and tries < MAX_TRIES:
+            tries += 1
+            for rule, pattern in some:
+                match = pattern.match(text, at)
+                if match is not None:
+                    found = _secret(rule, match[0], head, at)
+                    if found is not None:
+                        if found.confidence == "high":
+                            return found
+                        best = best or found
+            at = text.find(head, at + 1)
+    for rule, pattern in anywhere:
+        match = pattern.search(text)
+        if match is not None:
+            best = _secret(rule, match[0], "", match.start()) or best
+    return best
+
+
+_TEST = re.compile(r"(?:^|[_-])(?:test|sandbox|hmlg|TEST)[_-]|^EZTK")
+
+
+def _secret(rule: _Rule, token: str, head: str, at: int) -> Secret | None:
+    part = token[len(head) :]
+    if placeholder(part) or not random(part) or entropy(part) < min(rule.entropy, 0.72 * log2(max(2, len(part)))):
+        return None
+    sure = "high"
+    if (rule.id.startswith("github-") and len(token) == 40) or head == "npm_":
+        # A wrong checksum is no token of theirs; it may have been altered by hand to be shown.
+        sure = "high" if checksum_holds(token) else "low"
+    severity = "medium" if _TEST.search(token[:24]) else rule.severity
+    return Secret(rule.id, rule.title, severity, sure, f"{head or token[:3]}****", at, len(token))
+
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def checksum_holds(token: str) -> bool:
+    """GitHub's and npm's tokens end with the CRC-32 of their 30 random characters, as six digits of base 62 (GitHub, "Behind GitHub's new
+    authentication token formats", 2021)."""
+    random_part, given = token[4:-6], token[-6:]
+    number = crc32(random_part.encode("ascii", "replace"))
+    digits = ""
+    while number:
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits.rjust(6, "0") == given
+
+
+_STAND_IN = re.compile(
+    r"example|sample|placeholder|your|dummy|change_?me|redact|secret|token|insert|replace|fake|xxxx|abcdef|qwerty|12345678|00000000|\.\.\.|_here|foobar|-key-|_key_",
+    re.IGNORECASE,
+)
+_SEPARATORS = re.compile(r"[^0-9A-Za-z]+")
+
+
+def placeholder(part: str) -> bool:
+    """Whether it stands in for a secret: `xxxx`, `your-api-key`, `AKIAIOSFODNN7EXAMPLE`."""
+    return len(set(part)) < 8 or _STAND_IN.search(part) is not None
+
+
+def random(part: str) -> bool:
+    """Whether letters and digits mix as in what a generator makes, and not as in names made of words."""
+    letters = _SEPARATORS.sub("", part)
+    if len(letters) < 8:
+        return False
+    kinds = [0 if c.isdigit() else 1 if c.islower() else 2 for c in letters]
+    turns = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(kinds) - 1)
+    return turns >= (0.15 if 0 in kinds else 0.4)
+
+
+def entropy(text: str) -> float:
+    """Shannon's entropy of the characters, bits per character."""
+    counts: dict[str, int] = {}
+    for character in text:
+        counts[character] = counts.get(character, 0) + 1
+    total = len(text) or 1
+    return -sum(count / total * log2(count / total) for count in counts.values())
