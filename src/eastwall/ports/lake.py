@@ -11,8 +11,8 @@ from eastwall.model.record import CallRecord
 class Lake(Protocol):
     """Blocking; control calls it from worker threads."""
 
-    def insert(self, records: Sequence[CallRecord], token: str) -> None:
-        """Durably store; the same token twice stores once."""
+    def insert(self, records: Sequence[CallRecord], token: str, encoded: Sequence[bytes] = ()) -> None:
+        """Durably store; the same token twice stores once. `encoded`: the records in MessagePack, where they are at hand."""
         ...
 
     def call(self, event_id: str) -> CallRecord | None:

@@ -30,6 +30,8 @@ class Batch(Protocol):
     token: str
     """Deterministic name of the batch (for insert deduplication)."""
     records: Sequence[CallRecord]
+    encoded: Sequence[bytes]
+    """The same in MessagePack, as they were written."""
 
 
 class RecordReader(Protocol):

@@ -192,7 +192,7 @@ class Control:
         if batch is None:
             self._expire()
             return 0
-        self._lake.insert(batch.records, batch.token)
+        self._lake.insert(batch.records, batch.token, batch.encoded)
         if batch.token != self._last_token:
             with self._learner_lock:
                 self._learner.fold(batch.records)

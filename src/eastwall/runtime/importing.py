@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from eastwall.model.call import Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.event_id import event_id
@@ -55,19 +55,20 @@ class _Stamp(RecordWriter):
         """The call that the next record is of."""
 
     def append(self, record: CallRecord) -> None:
+        # In place, which costs a tenth of a copy: nobody else has seen the record yet.
         call = self.call
-        self._spool.append(
-            replace(
-                record,
-                origin=call.origin or "import",
-                egress=call.egress,
-                trace=call.trace or record.trace,
-                span=call.span or record.span,
-                parent=call.parent or record.parent,
-                caller=call.caller or record.caller,
-                route=call.route,
-            )
-        )
+        force_setattr(record, "origin", call.origin or "import")
+        if call.egress:
+            force_setattr(record, "egress", True)
+        if call.route:
+            force_setattr(record, "route", call.route)
+        if call.caller:
+            force_setattr(record, "caller", call.caller)
+        if call.trace or call.span or call.parent:
+            force_setattr(record, "trace", call.trace or record.trace)
+            force_setattr(record, "span", call.span or record.span)
+            force_setattr(record, "parent", call.parent or record.parent)
+        self._spool.append(record)
 
     def flush(self) -> None:
         self._spool.flush()

@@ -10,6 +10,9 @@ from eastwall.sources.observed import ObservedCall, service_of
 ORIGIN = "access-log"
 
 _REQUEST = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}) (\S.*?)(?: (HTTP/\d(?:\.\d)?))?", re.DOTALL)
+_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
+_VERSIONS = frozenset(("HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/2", "HTTP/3.0", "HTTP/3"))
+"""With these a line needs no closer look: the same as `_REQUEST`, faster."""
 _ESCAPE = re.compile(r'\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(["\\/abfnrtv]))')
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _MONTHS = {m: n for n, m in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
@@ -23,13 +26,17 @@ def made(request: str, host: str, *, status: int | None, scheme: str = "http", *
     """The call of a request line (`GET /path HTTP/1.1`), as a log has it. Raises NotACall."""
     if "\\" in request:
         request = unescape(request)
-    found = _REQUEST.fullmatch(request)
-    if found is None:
-        raise NotACall("no-request" if request in ("-", "") else "not-http")
+    method, _, rest = request.partition(" ")
+    target, _, version = rest.rpartition(" ")
+    if not (version in _VERSIONS and method in _METHODS and target[:1] == "/"):
+        found = _REQUEST.fullmatch(request)
+        if found is None:
+            raise NotACall("no-request" if request in ("-", "") else "not-http")
+        method, target = found[1].upper(), found[2]
     if status is not None and not (status == 0 or 100 <= status <= 599):
         # nginx logs 000 for a client that went away before anything was said.
         status = 0
-    return assembled(found[1].upper(), found[2], host, scheme, status=status, **known)
+    return assembled(method, target, host, scheme, status=status, **known)
 
 
 def assembled(method: str, target: str, host: str, scheme: str, **known: object) -> ObservedCall:

@@ -204,6 +204,8 @@ class SpoolBatch(msgspec.Struct):
     records: Sequence[CallRecord]
     ranges: tuple[tuple[str, int, int], ...]
     """(segment as `engine/name`, first byte, byte after the last)."""
+    encoded: Sequence[bytes] = ()
+    """The records in MessagePack, as they were written."""
 
 
 class _State(msgspec.Struct):
@@ -278,15 +280,17 @@ class SpoolReader:
             return self._out
         ranges: list[tuple[str, int, int]] = []
         records: list[CallRecord] = []
+        encoded: list[bytes] = []
         budget = self._batch_bytes
         for segment in self._segments():
             if len(records) >= limit or budget <= 0:
                 break
             start = self._state.offsets.get(segment, 0)
-            found, end = self._scan(segment, start, limit - len(records), budget)
+            found, payloads, end = self._scan(segment, start, limit - len(records), budget)
             if end > start:
                 ranges.append((segment, start, end))
                 records += found
+                encoded += payloads
                 budget -= end - start
         if not ranges:
             # Segments that were still open when their last record was acknowledged may be closed by now; a writer that refuses
@@ -295,7 +299,7 @@ class SpoolReader:
             return None
         self._state.intent = ranges
         self._save()
-        self._out = SpoolBatch(token=_token(ranges), records=tuple(records), ranges=tuple(ranges))
+        self._out = SpoolBatch(_token(ranges), tuple(records), tuple(ranges), tuple(encoded))
         return self._out
 
     def acknowledge(self, batch: Batch) -> None:
@@ -350,8 +354,8 @@ class SpoolReader:
         except FileNotFoundError:
             return b""
 
-    def _scan(self, segment: str, start: int, limit: int, budget: int) -> tuple[list[CallRecord], int]:
-        """Records from `start`, and the offset after the last of them (or after bytes that are given up)."""
+    def _scan(self, segment: str, start: int, limit: int, budget: int) -> tuple[list[CallRecord], list[bytes], int]:
+        """Records from `start`, as they were written, and the offset after the last of them (or after bytes that are given up)."""
         # Order: "closed" is asked before the bytes are read; else a writer could end in between, and the cut frame that we read
         # before its rest came would be taken for a torn tail.
         closed = self._closed(segment)
@@ -360,11 +364,12 @@ class SpoolReader:
             magic = self._bytes(segment, 0, len(MAGIC))
             if magic != MAGIC:
                 if closed:
-                    return [], self._give_up(segment, 0)
-                return [], 0
+                    return [], [], self._give_up(segment, 0)
+                return [], [], 0
             offset = len(MAGIC)
         data = self._bytes(segment, offset, max(budget, MAX_FRAME + _HEADER.size))
         records: list[CallRecord] = []
+        encoded: list[bytes] = []
         used = 0
         for payload, end in _frames(data):
             if payload is None:
@@ -372,16 +377,15 @@ class SpoolReader:
             else:
                 try:
                     records.append(self._decode(payload))
+                    encoded.append(payload)
                 except msgspec.DecodeError:
                     self._state.undecodable += 1
             used = end
             if len(records) >= limit or used >= budget:
-                return records, offset + used
+                return records, encoded, offset + used
         if used < len(data) and closed and offset + len(data) >= self._size(segment):
-            return records, self._give_up(segment, offset + used)
-        if used == 0:
-            return records, start
-        return records, offset + used
+            return records, encoded, self._give_up(segment, offset + used)
+        return records, encoded, start if used == 0 else offset + used
 
     def _give_up(self, segment: str, offset: int) -> int:
         """The rest of a closed segment does not verify: count it and step over it."""
@@ -392,13 +396,15 @@ class SpoolReader:
     def _again(self, ranges: Sequence[tuple[str, int, int]]) -> SpoolBatch:
         """The very batch that was out when control died: same ranges, records and token. Counters were saved with the intent."""
         records: list[CallRecord] = []
+        encoded: list[bytes] = []
         for segment, start, end in ranges:
             data = self._bytes(segment, max(start, len(MAGIC)), end - max(start, len(MAGIC)))
             for payload, _ in _frames(data):
                 if payload is not None:
                     with contextlib.suppress(msgspec.DecodeError):
                         records.append(self._decode(payload))
-        return SpoolBatch(token=_token(ranges), records=tuple(records), ranges=tuple(ranges))
+                        encoded.append(payload)
+        return SpoolBatch(_token(ranges), tuple(records), tuple(ranges), tuple(encoded))
 
     def _closed(self, segment: str) -> bool:
         """Whether no writer holds the segment any more."""

@@ -80,11 +80,13 @@ class ChdbLake:
         self._rules = AnalystRules(functions)
         self._write_lock = threading.Lock()
 
-    def insert(self, records: Sequence[CallRecord], token: str) -> None:
-        """Durably store (the parts are fsynced); the same token twice stores once. Raises LakeError, e.g. on a full disk."""
+    def insert(self, records: Sequence[CallRecord], token: str, encoded: Sequence[bytes] = ()) -> None:
+        """Durably store (the parts are fsynced); the same token twice stores once. `encoded`: the records in MessagePack, where they
+        are at hand. Raises LakeError, e.g. on a full disk."""
         if not records:
             return
-        calls = b"".join([self._encode(_call_row(r, self._encode(r)))[_ARRAY16:] for r in records])
+        whole = encoded or [self._encode(r) for r in records]
+        calls = b"".join([self._encode(_call_row(r, w))[_ARRAY16:] for r, w in zip(records, whole, strict=True)])
         findings = b"".join([self._encode(row)[_ARRAY16:] for r in records if r.findings for row in _finding_rows(r)])
         settings = {"insert_deduplication_token": token, "insert_deduplicate": 1, "max_partitions_per_insert_block": 0}
         # One block per insert, whatever its size: the engine numbers the blocks of a token, and a batch must always be cut alike.
