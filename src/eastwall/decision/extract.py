@@ -91,6 +91,7 @@ def _request_facts(
         uninspected=uninspected,
         sampled=sampled,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
+        audited=state.audited(endpoint.id if endpoint is not None else call.service),
     )
 
 
@@ -120,6 +121,7 @@ def _response_facts(
         else (),
         uninspected=uninspected,
         sampled=sampled,
+        audited=prior is not None and prior.facts.audited,
     )
 
 

@@ -119,6 +119,9 @@ class LoginTable:
         return len(self._sources) + len(self._accounts) + len(self._endpoints)
 
 
+AUDIT_EVERY = 100
+
+
 class LiveState:
     """All live state of one engine. `decide` reads and updates it; nothing else does."""
 
@@ -128,6 +131,18 @@ class LiveState:
         self.limits = LimitTable()
         self.echoes = Echoes()
         self._samples: dict[str, int] = {}
+        self._audits: dict[str, int] = {}
+        self.audit_all = False
+        """Recorded calls are judged: faults of the set-up are looked for in each."""
+
+    def audited(self, endpoint: str) -> bool:
+        """Whether faults of the set-up are looked for in this call: they are the same in each, so the tenth is asked and then one in
+        `AUDIT_EVERY`."""
+        count = self._audits.get(endpoint, 0)
+        self._audits[endpoint] = count + 1
+        if len(self._audits) > 100_000:
+            self._audits.clear()
+        return count % AUDIT_EVERY == 9 or self.audit_all
 
     def sampled(self, endpoint: str, every: int) -> bool:
         """Whether the learner wants the full shape of this call. `every` as in `Endpoint.sample_every`; unknown endpoints: always."""

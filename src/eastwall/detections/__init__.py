@@ -86,7 +86,7 @@ def detect(facts: Facts, detectors: Sequence[Detector]) -> tuple[tuple[Finding, 
     findings: tuple[Finding, ...] = ()
     errors: tuple[DetectorError, ...] = ()
     for detector in plan.always[facts.phase]:
-        if detector.meta.posture and not facts.sampled:
+        if detector.meta.posture and not facts.audited:
             continue
         try:
             found = detector.detect(facts)
@@ -97,7 +97,7 @@ def detect(facts: Facts, detectors: Sequence[Detector]) -> tuple[tuple[Finding, 
     if facts.suspects:
         hit = frozenset().union(*(families for _, families in facts.suspects))
         for detector, families in plan.on_suspects[facts.phase]:
-            if families.isdisjoint(hit) or (detector.meta.posture and not facts.sampled):
+            if families.isdisjoint(hit) or (detector.meta.posture and not facts.audited):
                 continue
             try:
                 findings += tuple(detector.detect(facts))

@@ -123,3 +123,5 @@ class Facts(Struct, frozen=True):
     """The learner gets the shapes of this call: of the request, and then of its response."""
     echoed: tuple[int, ...] = ()
     """Indices of the path segments that an answer gave before; asked only while the endpoint is new."""
+    audited: bool = False
+    """Faults of the set-up (a banner, a missing header), which each call shows again, are looked for in this one."""

@@ -66,7 +66,7 @@ class Detection(Struct, frozen=True):
     families: tuple[str, ...] = ()
     """Prefilter families it needs; with any set, it runs only when one of them hit a value."""
     posture: bool = False
-    """It finds faults of the set-up, which each call shows again (a banner, a missing header): it runs in sampled calls only."""
+    """It finds faults of the set-up, which each call shows again (a banner, a missing header): it runs in audited calls only."""
 
 
 class DetectorError(Struct, frozen=True):

@@ -51,6 +51,7 @@ class Inspection:
         restore_automaton(built.get("data", b""))
         self._key = OctKey.generate_key(256)
         self._state = LiveState()
+        self._state.audit_all = True
         base = snapshot or Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32))
         self.service = service or (base.services[0].name if len(base.services) == 1 else "default")
         scopes = {scope.name: msgspec.structs.replace(scope, mode=mode) for scope in base.services}

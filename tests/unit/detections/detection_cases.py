@@ -53,7 +53,7 @@ class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     """What is wrong with the credentials."""
     endpoint: Endpoint | None = None
     """The learned operation that the call goes to."""
-    sampled: bool = False
+    audited: bool = True
     source: str = "127.0.0.1"
 
 
@@ -148,13 +148,13 @@ def _told_facts(case: Case, known: FactsPart) -> Facts:
     message = _request(case.call or CallPart(method="POST", url="/"))
     asked = facts_of(message, identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
     peer = Peer(address=known.source)
-    asked = replace(asked, match=Match(known.endpoint), sampled=known.sampled, call=replace(asked.call, peer=peer))
+    asked = replace(asked, match=Match(known.endpoint), audited=known.audited, call=replace(asked.call, peer=peer))
     if case.response is None:
         return asked
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, identity, asked, (), ALLOWED)
     told = response_facts(message, _response(case.response))
     call = replace(told.call, prior=prior, peer=peer)
-    return replace(told, match=asked.match, identity=identity, call=call, sampled=known.sampled)
+    return replace(told, match=asked.match, identity=identity, call=call, audited=known.audited)
 
 
 def findings(message: Request) -> tuple[Finding, ...]:
