@@ -1,0 +1,376 @@
+/* The texts of a JSON body, and whether a text may hold a further encoding: what the prefilter asks of every call.
+ *
+ * The C twin of `texts.gathered_of` and `texts.signs_of`, which say what the answers mean; tests/unit/detections/test_texts.py holds that
+ * both agree. Limited API (PEP 384), so that one build serves every Python from 3.11 on. Nothing here calls back into Python code.
+ * Any bytes are safe to give: every read is bounded by the end, and what is written is never longer than what was read.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef unsigned char Byte;
+
+#define ONES UINT64_C(0x0101010101010101)
+#define HIGHS UINT64_C(0x8080808080808080)
+#define HAS_ZERO(word) (((word) - ONES) & ~(word) & HIGHS)
+
+/* Strings met lately: the names of a list of objects come again with each of them. */
+enum { SLOTS = 512, SHORT = 64 };
+typedef struct {
+    uint32_t at, size;
+} Seen;
+
+static int hex(Byte c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int32_t four_hex(const Byte *at, const Byte *end)
+{
+    int32_t value = 0;
+    if (end - at < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = hex(at[i]);
+        if (digit < 0)
+            return -1;
+        value = value << 4 | digit;
+    }
+    return value;
+}
+
+static Byte *put_utf8(Byte *out, int32_t point)
+{
+    if (point < 0x80) {
+        *out++ = (Byte)point;
+    } else if (point < 0x800) {
+        *out++ = (Byte)(0xC0 | point >> 6);
+        *out++ = (Byte)(0x80 | (point & 0x3F));
+    } else if (point < 0x10000) {
+        *out++ = (Byte)(0xE0 | point >> 12);
+        *out++ = (Byte)(0x80 | (point >> 6 & 0x3F));
+        *out++ = (Byte)(0x80 | (point & 0x3F));
+    } else {
+        *out++ = (Byte)(0xF0 | point >> 18);
+        *out++ = (Byte)(0x80 | (point >> 12 & 0x3F));
+        *out++ = (Byte)(0x80 | (point >> 6 & 0x3F));
+        *out++ = (Byte)(0x80 | (point & 0x3F));
+    }
+    return out;
+}
+
+/* One escape, from behind the backslash; what is none stays as it is. */
+static const Byte *put_escape(const Byte *at, const Byte *end, Byte **out)
+{
+    Byte plain = *at++;
+    switch (plain) {
+    case 'n': plain = '\n'; break;
+    case 'r': plain = '\r'; break;
+    case 't': plain = '\t'; break;
+    case 'b': plain = '\b'; break;
+    case 'f': plain = '\f'; break;
+    case 'u': {
+        int32_t point = four_hex(at, end), low;
+        if (point < 0)
+            break;
+        at += 4;
+        if (point >= 0xD800 && point < 0xE000) {
+            if (point < 0xDC00 && end - at >= 6 && at[0] == '\\' && at[1] == 'u' && (low = four_hex(at + 2, end)) >= 0xDC00 && low < 0xE000) {
+                point = 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00);
+                at += 6;
+            } else {
+                point = '?'; /* half a pair: no text holds it */
+            }
+        }
+        *out = put_utf8(*out, point);
+        return at;
+    }
+    default: break;
+    }
+    *(*out)++ = plain;
+    return at;
+}
+
+/* The string from behind its opening quote, undone, into `*out`; gives where it ended. */
+static const Byte *put_string(const Byte *at, const Byte *end, Byte **out)
+{
+    for (;;) {
+        const Byte *run = at;
+        while (end - at >= 8) {
+            uint64_t word;
+            memcpy(&word, at, 8);
+            if (HAS_ZERO(word ^ (ONES * '"')) | HAS_ZERO(word ^ (ONES * '\\')))
+                break;
+            at += 8;
+        }
+        while (at < end && *at != '"' && *at != '\\')
+            at++;
+        memcpy(*out, run, (size_t)(at - run));
+        *out += at - run;
+        if (at >= end || *at == '"')
+            return at;
+        if (++at >= end)
+            return at;
+        at = put_escape(at, end, out);
+    }
+}
+
+/* Whether this short string was met; it is remembered. */
+static int known(Seen *seen, const Byte *base, const Byte *first, size_t size)
+{
+    uint64_t head = 0, tail = 0;
+    if (size >= 8) {
+        memcpy(&head, first, 8);
+        memcpy(&tail, first + size - 8, 8);
+    } else {
+        for (size_t i = 0; i < size; i++)
+            head = head << 8 | first[i];
+    }
+    uint64_t hash = (head ^ (tail << 21 | tail >> 43) ^ size) * UINT64_C(0x9E3779B97F4A7C15);
+    Seen *slot = &seen[(hash >> 40) % SLOTS];
+    if (slot->size == size && memcmp(base + slot->at, first, size) == 0)
+        return 1;
+    slot->at = (uint32_t)(first - base);
+    slot->size = (uint32_t)size;
+    return 0;
+}
+
+static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *head, *body;
+    char *head_bytes, *body_bytes;
+    Py_ssize_t head_size, size;
+    if (!PyArg_ParseTuple(args, "SS:gathered", &head, &body))
+        return NULL;
+    if (PyBytes_AsStringAndSize(head, &head_bytes, &head_size) < 0 || PyBytes_AsStringAndSize(body, &body_bytes, &size) < 0)
+        return NULL;
+    Byte small[8192], *base = small;
+    size_t room = (size_t)head_size + (size_t)size + 8;
+    if (room > UINT32_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "a body of more than 4 GB");
+        return NULL;
+    }
+    if (room > sizeof small && !(base = malloc(room)))
+        return PyErr_NoMemory();
+    Seen seen[SLOTS];
+    memset(seen, 0, sizeof seen);
+    memcpy(base, head_bytes, (size_t)head_size);
+    Byte *out = base + head_size;
+    const Byte *at = (const Byte *)body_bytes, *end = at + size;
+    while (at < end && (at = memchr(at, '"', (size_t)(end - at)))) {
+        Byte *before = out, *first;
+        if (out > base)
+            *out++ = '\n';
+        first = out;
+        at = put_string(at + 1, end, &out) + 1;
+        if (out == first || (out - first <= SHORT && known(seen, base, first, (size_t)(out - first))))
+            out = before;
+    }
+    PyObject *found = PyBytes_FromStringAndSize((const char *)base, out - base);
+    if (base != small)
+        free(base);
+    return found;
+}
+
+enum { PERCENT = 1, ESCAPE = 2, REFERENCE = 4, COMPATIBLE = 8, BASE64 = 16, HEX = 32, UTF7 = 64, NESTED = 128 };
+
+/* Classes of bytes for `signs`. */
+enum { WORD = 1, SIGN = 2, A0 = 4, A1 = 8, A2 = 16, ANY = 32, DIGITS = 64 };
+static Byte class_of[256];
+
+static void fill(const char *letters, Byte class)
+{
+    for (; *letters; letters++)
+        class_of[(Byte)*letters] |= class;
+}
+
+static void fill_classes(void)
+{
+    const char *word = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-";
+    fill(word, WORD | ANY);
+    fill("%\\&{[", SIGN);
+    for (int c = 0x80; c < 0x100; c++)
+        class_of[c] |= SIGN;
+    fill("IJKLMNOPQRSTUVWXYZabcdef", A0);
+    fill("CDEFGHSTUVWXijklmnyz0123", A1);
+    fill("ABEFIJMNQRUVYZcdghklopstwx014589", A2);
+    fill("0123456789abcdefABCDEF", DIGITS);
+}
+
+/* Base64 of readable ASCII: no byte has its top bit set and each is at least 0x20, so three of four characters are confined. */
+static int readable_base64(const Byte *at)
+{
+    for (int i = 0; i < 12; i += 4)
+        if (!(class_of[at[i]] & A0 && class_of[at[i + 1]] & A1 && class_of[at[i + 2]] & A2))
+            return 0;
+    return 1;
+}
+
+/* What a packed value begins with once it is in Base64: gzip, zlib (its usual levels), zstd. */
+static int packed(const Byte *at)
+{
+    return !memcmp(at, "H4sI", 4) || !memcmp(at, "eJ", 2) || !memcmp(at, "eNo", 3) || !memcmp(at, "eAE", 3) || !memcmp(at, "KLUv", 4);
+}
+
+static int readable_hex(const Byte *at, Py_ssize_t size)
+{
+    if (size & 1)
+        return 0;
+    for (Py_ssize_t i = 0; i < size; i += 2) {
+        int high = hex(at[i]);
+        if (high < 2 || high > 7 || !(class_of[at[i + 1]] & DIGITS))
+            return 0;
+    }
+    return 1;
+}
+
+/* A word of at least twelve characters. */
+static int signs_of_word(const Byte *word, const Byte *end)
+{
+    int found = 0;
+    for (const Byte *at = word; at && end - at >= 12;) {
+        if (readable_base64(at) || (end - at >= 20 && packed(at)))
+            return BASE64;
+        at = memchr(at, '/', (size_t)(end - at));
+        if (at)
+            at++;
+    }
+    if (end - word >= 16 && readable_hex(word, end - word))
+        found |= HEX;
+    if (end - word >= 14 && word[0] == '0' && (word[1] | 0x20) == 'x' && readable_hex(word + 2, end - word - 2))
+        found |= HEX;
+    return found;
+}
+
+/* An ASCII character in UTF-7's shifted form begins with six zero bits and one more. */
+static int utf7(const Byte *at, const Byte *end)
+{
+    while (end - at >= 4 && (at = memchr(at, '+', (size_t)(end - at - 3)))) {
+        if (at[1] == 'A' && at[2] >= 'A' && at[2] <= 'H')
+            return UTF7;
+        at++;
+    }
+    return 0;
+}
+
+/* Characters that compatibility forms (NFKC) turn into ASCII ones, and those that show nothing. `left` bytes may be read. */
+static int compatible(const Byte *at, Py_ssize_t left)
+{
+    if (left < 2)
+        return 0;
+    switch (at[0]) {
+    case 0xC2: return at[1] == 0xAD;
+    case 0xC5: return at[1] == 0xBF;
+    case 0xCD: return at[1] == 0xBE;
+    default: break;
+    }
+    if (left < 3)
+        return 0;
+    switch (at[0]) {
+    case 0xE1: return (at[1] == 0xBF && at[2] == 0xAF) || (at[1] == 0xA0 && at[2] == 0x8E);
+    case 0xE2:
+        if (at[1] == 0x80)
+            return (at[2] >= 0x8B && at[2] <= 0x8F) || (at[2] >= 0xAA && at[2] <= 0xAE) || at[2] == 0xA4 || at[2] == 0xA5;
+        if (at[1] == 0x81)
+            return at[2] >= 0xA0;
+        return (at[1] == 0x84 && at[2] == 0xAA) || (at[1] >= 0x91 && at[1] <= 0x93);
+    case 0xEF: return at[1] == 0xBC || at[1] == 0xBD || (at[1] == 0xB9 && at[2] >= 0x90 && at[2] <= 0xAB) || (at[1] == 0xBB && at[2] == 0xBF);
+    case 0xF0: return at[1] == 0x9D && at[2] >= 0x90 && at[2] <= 0x9F;
+    default: return 0;
+    }
+}
+
+static int letter(Byte c)
+{
+    c |= 0x20;
+    return c >= 'a' && c <= 'z';
+}
+
+static int signs_of_byte(const Byte *start, const Byte *at, const Byte *end)
+{
+    Py_ssize_t left = end - at;
+    switch (*at) {
+    case '%':
+        if (left >= 3 && hex(at[1]) >= 0 && hex(at[2]) >= 0)
+            return PERCENT;
+        return left >= 6 && (at[1] | 0x20) == 'u' && four_hex(at + 2, end) >= 0 ? PERCENT : 0;
+    case '\\':
+        if (left >= 3 && (at[1] | 0x20) == 'u')
+            return hex(at[2]) >= 0 || at[2] == '{' ? ESCAPE : 0;
+        if (left >= 4 && (at[1] | 0x20) == 'x')
+            return hex(at[2]) >= 0 && hex(at[3]) >= 0 ? ESCAPE : 0;
+        return left >= 4 && at[1] >= '0' && at[1] <= '3' && at[2] >= '0' && at[2] <= '7' && at[3] >= '0' && at[3] <= '7' ? ESCAPE : 0;
+    case '&':
+        if (left >= 2 && at[1] == '#')
+            return REFERENCE;
+        for (int i = 1; i < left && i <= 7; i++) {
+            if (at[i] == ';')
+                return i > 2 ? REFERENCE : 0;
+            if (!letter(at[i]))
+                return 0;
+        }
+        return 0;
+    case '{':
+    case '[':
+        if (at > start && at[-1] != '\n')
+            return 0;
+        for (at++; at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n'); at++)
+            ;
+        return at < end && (*at == '"' || *at == '{' || *at == '[') ? NESTED : 0;
+    default:
+        return compatible(at, left) ? COMPATIBLE : 0;
+    }
+}
+
+static PyObject *signs(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
+        return NULL;
+    const Byte *start = (const Byte *)bytes, *at = start, *end = at + size;
+    int found = 0;
+    while (at < end) {
+        Byte class = class_of[*at];
+        if (class & WORD) {
+            const Byte *word = at;
+            while (++at < end && class_of[*at] & WORD)
+                ;
+            if (at - word >= 4) {
+                found |= utf7(word, at);
+                if (at - word >= 12)
+                    found |= signs_of_word(word, at);
+            }
+            continue;
+        }
+        if (class & SIGN)
+            found |= signs_of_byte(start, at, end);
+        at++;
+    }
+    return PyLong_FromLong(found);
+}
+
+static PyMethodDef functions[] = {
+    {"gathered", gathered, METH_VARARGS, "gathered(head, body) -> bytes: see texts.gathered_of"},
+    {"signs", signs, METH_O, "signs(data) -> int: see texts.signs_of"},
+    {NULL, NULL, 0, NULL},
+};
+static int prepare(PyObject *Py_UNUSED(module))
+{
+    fill_classes();
+    return 0;
+}
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)prepare}, {0, NULL}};
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, .m_name = "_texts", .m_size = 0, .m_methods = functions, .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__texts(void)
+{
+    return PyModuleDef_Init(&module);
+}
