@@ -217,16 +217,19 @@ static int packed(const Byte *at)
     return !memcmp(at, "H4sI", 4) || !memcmp(at, "eJ", 2) || !memcmp(at, "eNo", 3) || !memcmp(at, "eAE", 3) || !memcmp(at, "KLUv", 4);
 }
 
-static int readable_hex(const Byte *at, Py_ssize_t size)
+/* Digits that say readable text; `plain`: without `0x` before them, so that numbers of decimal digits are none. */
+static int readable_hex(const Byte *at, Py_ssize_t size, int plain)
 {
+    int letters = 0;
     if (size & 1)
         return 0;
     for (Py_ssize_t i = 0; i < size; i += 2) {
         int high = hex(at[i]);
         if (high < 2 || high > 7 || !(class_of[at[i + 1]] & DIGITS))
             return 0;
+        letters |= at[i + 1] > '9';
     }
-    return 1;
+    return letters || !plain;
 }
 
 /* A word of at least twelve characters. */
@@ -240,9 +243,9 @@ static int signs_of_word(const Byte *word, const Byte *end)
         if (at)
             at++;
     }
-    if (end - word >= 16 && readable_hex(word, end - word))
+    if (end - word >= 16 && readable_hex(word, end - word, 1))
         found |= HEX;
-    if (end - word >= 14 && word[0] == '0' && (word[1] | 0x20) == 'x' && readable_hex(word + 2, end - word - 2))
+    if (end - word >= 14 && word[0] == '0' && (word[1] | 0x20) == 'x' && readable_hex(word + 2, end - word - 2, 0))
         found |= HEX;
     return found;
 }
@@ -308,7 +311,7 @@ static int signs_of_byte(const Byte *start, const Byte *at, const Byte *end)
     case '&':
         if (left >= 2 && at[1] == '#')
             return REFERENCE;
-        for (int i = 1; i < left && i <= 7; i++) {
+        for (int i = 1; i < left && i <= 9; i++) {
             if (at[i] == ';')
                 return i > 2 ? REFERENCE : 0;
             if (!letter(at[i]))

@@ -13,23 +13,9 @@ from msgspec import Struct
 from eastwall.detections import PHASES, Detector, LoadError
 from eastwall.discovery import automata
 
-ENCODED = "encoded"
-"""Pseudo-family: the text holds a further encoding; looked at under every layer."""
 FLAGS = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
 MAX_EXAMPLES = 50
 """Texts that one pattern may give for `matches` and for `near_misses`."""
-
-# Base64 of readable ASCII: no byte has its top bit set and each is at least 0x20, so three of four characters are confined. A random
-# token of twelve characters passes once in 3,000. `eyJ` (a JSON object: every JWT) is left out.
-_B64 = r"[C-HS-Xi-nyz0-3]", r"[ABEFIJMNQRUVYZcdghklopstwx014589]", r"[A-Za-z0-9+/_-]"
-# The first is compiled on its own: it has no literal to skip by, and together with the others it slows them more than a second scan costs.
-_ENCODINGS = (
-    (rf"(?:^|[^A-Za-z0-9+_-])(?:[I-Za-df]{_B64[0]}{_B64[1]}|e[C-HS-Xi-nz0-3]{_B64[1]}|ey[ABEFIMNQRUVYZcdghklopstwx014589]){_B64[2]}(?:[I-Za-f]{''.join(_B64)}){{2}}", 0),
-    (r"%[0-9a-f]{2}|%u[0-9a-f]{4}", hyperscan.HS_FLAG_CASELESS),
-    (r"\\(?:u[0-9a-f{]|x[0-9a-f]{2})", hyperscan.HS_FLAG_CASELESS),
-    (r"&(?:#|[a-z]{2,6};)", hyperscan.HS_FLAG_CASELESS),
-    (r"\xef(?:[\xbc\xbd]|\xb9[\x90-\xab])", 0),
-)  # fmt: skip
 
 
 class Pattern(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +46,10 @@ class _Entry(Struct, frozen=True):
     source: str
     """`file:line`, for messages."""
     phases: tuple[str, ...] = PHASES
+
+
+_NOTHING = _Entry(rb"\x00never\x00\x00hits\x00", FLAGS, "", "", ())
+"""Stands in for the patterns of a phase that has none: a database has to have one."""
 
 
 def flags_of(pattern: Pattern) -> int:
@@ -118,7 +108,7 @@ def read_patterns(path: Path, families: Sequence[str]) -> Iterator[tuple[int, Pa
 
 def sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
     """Everything that the databases are made of."""
-    yield repr((_ENCODINGS, FLAGS)).encode()
+    yield repr(FLAGS).encode()
     for detector in detectors:
         if detector.meta.families:
             # By its name: where it is installed makes no other patterns of them.
@@ -130,13 +120,8 @@ def sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
 
 
 def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """(family of each pattern, databases: of the encodings, of requests, and of responses where there is any pattern for them).
-
-    Raises `LoadError`."""
-    encodings = [
-        _Entry(pattern.encode("latin-1"), flag | FLAGS, ENCODED, "patterns.py", ("request",)) for pattern, flag in _ENCODINGS
-    ]
-    entries = list(encodings)
+    """(family of each pattern, databases: of requests and of responses). Raises `LoadError`."""
+    entries: list[_Entry] = []
     for detector in detectors:
         if not detector.meta.families:
             continue
@@ -148,16 +133,15 @@ def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any,
                     f"{path}:{line}: phase `{found.phase}` is not in the detection's `phases`; it would never be looked at"
                 )
             entries.append(_Entry(found.pattern.encode(), flags_of(found), found.family, f"{path}:{line}", phases))
-    asked = [number for number, entry in enumerate(entries) if number and "request" in entry.phases]
-    answered = [number for number, entry in enumerate(entries) if "response" in entry.phases]
-    databases = [_compile(entries, [0]), _compile(entries, asked)]
-    if answered:
-        databases.append(_compile(entries, answered))
-    return tuple(entry.family for entry in entries), tuple(databases)
+    entries.append(_NOTHING)
+    return tuple(entry.family for entry in entries), tuple(
+        _compile(entries, [number for number, entry in enumerate(entries) if phase in entry.phases]) for phase in PHASES
+    )
 
 
 def _compile(entries: Sequence[_Entry], ids: Sequence[int]) -> Any:
-    """A database of those entries, with ids counted over all. Raises `LoadError`."""
+    """A database of those entries (of the last, which never hits, when there is none), with ids counted over all. Raises `LoadError`."""
+    ids = ids or [len(entries) - 1]
     part = [entries[number] for number in ids]
     try:
         return automata.build([entry.expression for entry in part], [entry.flags for entry in part], ids)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from eastwall.detections.decoding import layers, overlong, percent_decoded
+from eastwall.detections.decoding import layers, overlong, percent_decoded, values_of
+from eastwall.detections.texts import gathered, signs
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation
 
@@ -35,54 +36,97 @@ _READ_AS_TREES = frozenset(("xml", "protobuf"))
 """Bodies whose bytes do not show their values: character data of XML may be cut by comments, CDATA and references."""
 
 
-def raw_request(request: Request, operation: Operation) -> bytes | None:
-    """Path and body as bytes, when they say the same before and after decoding; None when they may not."""
-    path, kind = request.path, operation.body_kind
-    if "%" in path or "+" in path or operation.faults:
-        return None
-    if kind in _READ_AS_TREES:
-        return None
-    if kind not in _SCANNED_BODIES:
-        return path.encode("utf-8", "replace")
-    body = operation.raw_body
-    if b"\\" in body or b"%" in body:
-        return None
-    if kind == "json":
-        # JSON without a backslash holds no quote but delimiters; as line ends they keep values apart like `joined` does.
-        body = body.replace(b'"', b"\n")
-    elif kind != "text" and b"+" in body:
-        return None
-    return path.encode("utf-8", "replace") + b"\n" + body
+_HARMLESS = frozenset(("big-integer", "duplicate-key"))
+"""Faults of JSON whose bytes are still read as they stand."""
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*+")
+_BASIC, _BEARER = "basic ", "bearer "
+
+
+def request_bytes(request: Request, operation: Operation) -> bytes:
+    """All texts of target and body, decoded, one per line. Headers are not in it."""
+    kind = operation.body_kind
+    head = "\n".join(_target_texts(request, operation)).encode("utf-8", "replace")
+    if kind == "none":
+        return head
+    if kind == "json" and operation.protocol != "graphql" and (not operation.faults or _harmless(operation)):
+        return gathered(head, operation.raw_body)
+    if kind == "text" and operation.protocol != "graphql":
+        return head + b"\n" + operation.raw_body
+    texts: list[str] = []
+    if operation.protocol == "graphql":
+        texts += [text for _, text in _graphql_places(operation)]
+    else:
+        _collect(operation.body, texts)
+    if _lossy(operation):
+        texts += [text for _, text in _raw_places(operation)]
+    return head + b"\n" + "\n".join(texts).encode("utf-8", "replace")
+
+
+def _harmless(operation: Operation) -> bool:
+    return all(fault.id in _HARMLESS for fault in operation.faults)
+
+
+def _target_texts(request: Request, operation: Operation) -> list[str]:
+    path = operation.path
+    texts = [path]
+    if _PLAIN_PATH.fullmatch(path) is None:
+        texts.append("/".join(("", *operation.segments)))
+        for segment in operation.segments:
+            texts.append(segment)
+            if ";" in segment:
+                texts += [value for _, value in _matrix("", segment)]
+    if overlong(request.path):
+        texts.append(percent_decoded(request.path.replace("+", " ")))
+    texts += [text for _, text in _query_places(operation)] if operation.query else ()
+    return texts
+
+
+def _query_places(operation: Operation) -> Iterator[tuple[str, str]]:
+    graphql = operation.protocol == "graphql"
+    for name, value in operation.query:
+        if graphql and name == "query" and "{" in value:
+            yield from _document("query.query", value, _understood(operation))
+        else:
+            yield f"query.{name[:64]}", value
+        yield f"query.{{{name[:64]}}}", name
+
+
+def _matrix(place: str, segment: str) -> Iterator[tuple[str, str]]:
+    """Matrix parameters of a path segment: `/cars;color=red` (RFC 3986 section 3.3)."""
+    for part in segment.split(";", 16)[1:]:
+        name, _, value = part.partition("=")
+        yield f"{place};{name[:64]}", value
 
 
 def request_header_texts(headers: dict[str, str]) -> list[str]:
+    """Values of the request headers that are looked at, cookies also one by one."""
     texts = [headers[name] for name in headers if name not in _SKIPPED_HEADERS]
+    if "cookie" in headers:
+        texts += [value for _, value in _cookies(headers["cookie"])]
     if "authorization" in headers and (basic := _basic(headers)):
         texts.append(basic)
     return texts
 
 
+def bearer(headers: dict[str, str]) -> str:
+    """The bearer token of a request (RFC 6750), else empty."""
+    value = headers.get("authorization", "")
+    return value[7:].strip() if value[:7].lower() == _BEARER else ""
+
+
+def _cookies(header: str) -> Iterator[tuple[str, str]]:
+    for part in header.split(";"):
+        key, _, text = part.partition("=")
+        yield f"cookie.{key.strip()[:64]}", text
+
+
 def _basic(headers: dict[str, str]) -> str:
     """`user:password` of basic authorization (RFC 7617), else empty."""
     value = headers.get("authorization", "")
-    if value[:6].lower() != "basic ":
+    if value[:6].lower() != _BASIC:
         return ""
     decoded = layers(value[6:].strip()[:2048])
     return decoded[0] if decoded else ""
-
-
-def joined(request: Request, operation: Operation) -> str:
-    """All decoded texts of the request, one per line."""
-    texts = ["/".join(("", *operation.segments)), *operation.segments]
-    for pair in operation.query:
-        texts += pair
-    texts += request_header_texts(request.headers)
-    _collect(operation.body, texts)
-    if overlong(request.path):
-        texts.append(percent_decoded(request.path.replace("+", " ")))
-    if _lossy(operation):
-        texts += [text for _, text in _raw_places(operation)]
-    return "\n".join(texts)
 
 
 def _collect(tree: Any, texts: list[str]) -> None:
@@ -104,7 +148,8 @@ def _lossy(operation: Operation) -> bool:
     """Whether the decoded body may lack something of the raw one: a reader that keeps the first of two equal keys saw another value."""
     if operation.body_kind not in _SCANNED_BODIES or not operation.raw_body:
         return False
-    return bool(operation.faults) or (operation.body_kind == "form" and overlong(operation.raw_body.decode("latin-1")))
+    faults = [fault for fault in operation.faults if fault.id != "big-integer"]
+    return bool(faults) or (operation.body_kind == "form" and overlong(operation.raw_body.decode("latin-1")))
 
 
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -115,9 +160,9 @@ def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
     yield "path", "/".join(("", *operation.segments))
     for index, segment in enumerate(operation.segments):
         yield f"path[{index}]", segment
-    for name, value in operation.query:
-        yield f"query.{name[:64]}", value
-        yield f"query.{{{name[:64]}}}", name
+        if ";" in segment:
+            yield from _matrix(f"path[{index}]", segment)
+    yield from _query_places(operation)
     target, _, query = request.path.partition("?")
     if overlong(target):
         yield "path", percent_decoded(target)
@@ -125,17 +170,76 @@ def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
         yield from _pairs("query", query)
     for name, value in request.headers.items():
         if name == "cookie":
-            for part in value.split(";"):
-                key, _, text = part.partition("=")
-                yield f"cookie.{key.strip()[:64]}", text
+            yield from _cookies(value)
         elif name not in _SKIPPED_HEADERS:
             yield f"header.{name}", value
-    basic = _basic(request.headers)
-    if basic:
+    if basic := _basic(request.headers):
         yield "header.authorization", basic
-    yield from _body_places(operation.body)
+    if operation.protocol == "graphql":
+        yield from _graphql_places(operation)
+    elif operation.body_kind == "multipart":
+        yield from _multipart_places(operation.body)
+    else:
+        yield from values_of("body", operation.body)
     if _lossy(operation):
         yield from _raw_places(operation)
+
+
+def _multipart_places(body: Any) -> Iterator[tuple[str, str]]:
+    """Fields, and of files their names, types and texts: `body.FIELD`, `body.FIELD.{filename}`, `body.FIELD.{content_type}`."""
+    if type(body) is not dict:
+        return
+    for name, value in body.items():
+        yield f"body.{{{name[:64]}}}", name
+        for index, part in enumerate(value if type(value) is list else [value]):
+            place = f"body.{name[:64]}[{index}]" if type(value) is list else f"body.{name[:64]}"
+            if type(part) is dict:
+                yield f"{place}.{{filename}}", part.get("filename", "")
+                yield f"{place}.{{content_type}}", part.get("content_type", "")
+                yield place, part.get("text", "")
+            else:
+                yield place, part
+
+
+_GRAPHQL_TEXT = re.compile(
+    r'#[^\n\r]*+|"""((?:[^"\\]|\\"""|\\|"(?!""))*+)"""|"((?:[^"\\\n\r]|\\.)*+)"|([_A-Za-z][_0-9A-Za-z]*+)[\s,]*+:', re.DOTALL
+)
+
+
+def _graphql_places(operation: Operation) -> Iterator[tuple[str, str]]:
+    """Values of a GraphQL request. A document that was understood holds values only in its literals, `body.query:ARGUMENT`; of one that
+    was not, the text itself is looked at too."""
+    understood = _understood(operation)
+    body = operation.body
+    if type(body) is str:
+        yield from _document("body", body, understood)
+        return
+    for place, text in values_of("body", body):
+        if text and "{" in text and place.endswith("query"):
+            yield from _document(place, text, understood)
+        else:
+            yield place, text
+
+
+def _understood(operation: Operation) -> bool:
+    return not any(fault.id.startswith("graphql") for fault in operation.faults)
+
+
+def _document(place: str, text: str, understood: bool) -> Iterator[tuple[str, str]]:
+    if not understood:
+        yield place, text
+    name = ""
+    for match in _GRAPHQL_TEXT.finditer(text):
+        block, quoted, argument = match.groups()
+        if argument:
+            name = argument
+        elif block is not None:
+            yield f"{place}:{name[:64]}", block
+        elif quoted is not None:
+            try:
+                yield f"{place}:{name[:64]}", msgspec.json.decode(f'"{quoted}"', type=str)
+            except msgspec.DecodeError:
+                yield f"{place}:{name[:64]}", quoted
 
 
 def _raw_places(operation: Operation) -> Iterator[tuple[str, str]]:
@@ -156,20 +260,6 @@ def _pairs(place: str, raw: str) -> Iterator[tuple[str, str]]:
     for part in raw.split("&", 1000):
         name, _, value = part.partition("=")
         yield f"{place}.{name[:64]}", percent_decoded(value.replace("+", " "))
-
-
-def _body_places(body: Any) -> Iterator[tuple[str, str]]:
-    stack: list[tuple[str, Any]] = [("body", body)]
-    while stack:
-        place, node = stack.pop()
-        if isinstance(node, str):
-            yield place, node
-        elif isinstance(node, dict):
-            for key, value in node.items():
-                yield f"{place}.{{{key[:64]}}}", key
-                stack.append((f"{place}.{key[:64]}", value))
-        elif isinstance(node, list):
-            stack += ((f"{place}[{index}]", value) for index, value in enumerate(node))
 
 
 def chunks(text: str) -> Iterable[str]:
@@ -195,14 +285,12 @@ def response_header_texts(headers: dict[str, str]) -> list[str]:
 
 def response_bytes(operation: Operation) -> bytes:
     """All texts of a response body, one per line; empty where there is none to read."""
-    body, kind = operation.raw_body, operation.body_kind
-    if kind == "json":
-        if b"\\" not in body:
-            # As in `raw_request`.
-            return body.replace(b'"', b"\n")
-    elif kind == "text":
+    kind = operation.body_kind
+    if kind == "json" and (not operation.faults or _harmless(operation)):
+        return gathered(b"", operation.raw_body)
+    if kind == "text":
         return _plain(operation).encode("utf-8", "replace")
-    elif kind not in _SCANNED_BODIES and kind not in _READ_AS_TREES:
+    if kind not in _SCANNED_BODIES and kind not in _READ_AS_TREES:
         return b""
     texts: list[str] = []
     _collect(operation.body, texts)
@@ -224,4 +312,12 @@ def response_places(response: Response, operation: Operation) -> Iterator[tuple[
     if operation.body_kind == "text":
         yield "body", _plain(operation)
     else:
-        yield from _body_places(operation.body)
+        yield from values_of("body", operation.body)
+
+
+def raw_request(request: Request, operation: Operation) -> bytes | None:  # until packs.py asks for `request_bytes`
+    return None if signs(data := request_bytes(request, operation)) else data
+
+
+def joined(request: Request, operation: Operation) -> str:  # until packs.py asks for `request_bytes`
+    return request_bytes(request, operation).decode("utf-8", "replace")

@@ -12,36 +12,39 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eastwall.detections import Detector
-from eastwall.detections.decoding import layers, unwrapped
-from eastwall.detections.patterns import ENCODED
+from eastwall.detections.decoding import readings, unwrapped
 from eastwall.detections.patterns import compiled as _compiled
 from eastwall.detections.patterns import sources as _sources
 from eastwall.detections.places import (
+    bearer,
     chunks,
-    joined,
     places,
-    raw_request,
+    request_bytes,
     request_header_texts,
     response_bytes,
     response_header_texts,
     response_places,
 )
+from eastwall.detections.texts import signs
 from eastwall.discovery import automata
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation, Value
 
 _NONE: frozenset[str] = frozenset()
-_ENCODED_ONLY = frozenset((ENCODED,))
 _TRAVERSAL = frozenset(("traversal",))
 MAX_SUSPECTS = 128
 """Suspects per message. More are not judged, and `Prefilter.dropped` says how many."""
+MAX_DECODED = 1_000_000
+"""Characters that further decodings of one message may give. What is beyond is not decoded, and counts as dropped."""
+PIECE = 65_536
+"""Characters of a value that are decoded together: what is packed or nested is read as a whole up to here."""
 _REMEMBERED, _REMEMBERED_LENGTH = 1024, 2048
-"""Sets of header values known to be clean, and the characters of the longest one kept."""
+"""Texts of headers, and encoded values, known to be clean, and the characters of the longest one kept."""
 GROUP = 16
 """Values scanned together when looking for those that hit."""
 
 Suspects = tuple[tuple[Value, frozenset[str]], ...]
-_Scans = tuple[Callable[..., Any], ...]
+_Scan = Callable[..., Any]
 
 
 class Prefilter:
@@ -55,13 +58,16 @@ class Prefilter:
         families, databases = kept if kept is not None else _compiled(detectors)
         self._families = families
         self._databases = databases
-        self._scans: _Scans = tuple(database.scan for database in databases[:2])
-        self._answer_scans: _Scans = tuple(database.scan for database in databases[2:])
+        self._asked: _Scan
+        self._answered: _Scan
+        self._asked, self._answered = (database.scan for database in databases)
         self._hits: list[int] = []
-        self._clean: set[str] = set()
-        self._clean_answers: set[str] = set()
+        self._clean: dict[str, None] = {}
+        self._clean_answers: dict[str, None] = {}
+        self._left = 0
         self.dropped = 0
-        """Suspects of the last `scan` or `scan_response` beyond `MAX_SUSPECTS`: that message was not wholly inspected."""
+        """What of the last `scan` or `scan_response` was not looked at: suspects beyond `MAX_SUSPECTS`, and values whose decoding ended at
+        a limit. Not 0: that message was not wholly inspected."""
 
     def save(self) -> bytes:
         """The compiled patterns, for the next process's `saved`."""
@@ -70,30 +76,31 @@ class Prefilter:
     def _on_match(self, pattern: int, start: int, end: int, flags: int, context: Any) -> None:
         self._hits.append(pattern)
 
-    def _found(self, scans: _Scans, data: bytes) -> frozenset[str]:
-        for scan in scans:
-            scan(data, self._on_match)
+    def _found(self, scan: _Scan, data: bytes) -> frozenset[str]:
+        scan(data, self._on_match)
         if not self._hits:
             return _NONE
-        found = frozenset(self._families[pattern] for pattern in self._hits)
+        found = frozenset([self._families[pattern] for pattern in self._hits])
         self._hits.clear()
         return found
 
     def families(self, data: bytes) -> frozenset[str]:
-        """Families (with `ENCODED`) of requests that hit `data`."""
-        return self._found(self._scans, data)
+        """Families of requests that hit `data` as it stands."""
+        return self._found(self._asked, data)
 
     def scan(self, request: Request, operation: Operation) -> Suspects:
         """Values of the request that hit a family, decoded, in order of place; empty for nearly all calls."""
         self.dropped = 0
-        raw = raw_request(request, operation)
-        if raw is not None and self._clean_headers(request.headers) and not self.families(raw):
+        scan = self._asked
+        data = request_bytes(request, operation)
+        clean = self._is_clean(data, scan) and self._headers_clean(request.headers, scan)
+        if clean and not self.dropped:
             return ()
-        text = joined(request, operation)
-        hit = self.families(text.encode("utf-8", "replace"))
-        if not hit or (hit == _ENCODED_ONLY and not self._hidden(text)):
-            return ()
-        return self._search(list(places(request, operation)), self._scans)
+        self.dropped = 0
+        values = list(places(request, operation))
+        if token := bearer(request.headers):
+            values.append((_BEARER_PLACE, token))
+        return self._search(values, scan, decode=True)
 
     def scan_response(self, response: Response, operation: Operation) -> Suspects:
         """Values of the response that hit a family, in order of place; empty for nearly all calls.
@@ -102,66 +109,112 @@ class Prefilter:
         and HTML. One decoding only, the content's own: a service does not hide what it says.
         """
         self.dropped = 0
-        scans = self._answer_scans
-        if not scans:
-            return ()
+        scan = self._answered
         data = response_bytes(operation)
-        clean = self._remembered(self._clean_answers, response_header_texts(response.headers), scans)
-        if clean and not (data and self._found(scans, data)):
-            return ()
-        return self._search(list(response_places(response, operation)), scans)
+        if not (data and self._found(scan, data)):
+            text = "\n".join(response_header_texts(response.headers))
+            if not text or text in self._clean_answers:
+                return ()
+            if not self._found(scan, text.encode("utf-8", "replace")):
+                _remember(self._clean_answers, text)
+                return ()
+        return self._search(list(response_places(response, operation)), scan, decode=False)
 
-    def _clean_headers(self, headers: dict[str, str]) -> bool:
-        return self._remembered(self._clean, request_header_texts(headers), self._scans)
-
-    def _remembered(self, known: set[str], texts: list[str], scans: _Scans) -> bool:
-        """Whether none of these header values hits. The same ones come again and again, so clean sets of them are remembered."""
-        if not texts:
-            return True
-        text = "\n".join(texts)
-        if text in known:
-            return True
-        if self._found(scans, text.encode("utf-8", "replace")):
+    def _is_clean(self, data: bytes, scan: _Scan) -> bool:
+        """Whether nothing hits, also not under further decodings."""
+        scan(data, self._on_match)
+        if self._hits:
+            self._hits.clear()
             return False
-        if len(text) <= _REMEMBERED_LENGTH:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            known.add(text)
-        return True
+        return not signs(data) or not self._hidden(data, scan)
 
-    def _hidden(self, text: str) -> bool:
-        """Whether a family hits under a further layer of the joined texts. Spares the walk for a `%20` in a link."""
-        return any(self.families(layer.encode("utf-8", "replace")) - _ENCODED_ONLY for layer in unwrapped(text))
+    def _headers_clean(self, headers: dict[str, str], scan: _Scan) -> bool:
+        """Whether no header hits. A client sends the same ones again and again, so clean ones are remembered."""
+        text = "\n".join(request_header_texts(headers))
+        if text and text not in self._clean:
+            if not self._is_clean(text.encode("utf-8", "replace"), scan):
+                return False
+            _remember(self._clean, text)
+        token = bearer(headers)
+        # The remembered line stands for its claims too.
+        return not token or token in self._clean or not self._hidden(token.encode("utf-8", "replace"), scan)
 
-    def _search(self, values: list[tuple[str, str]], scans: _Scans) -> Suspects:
+    def _hidden(self, data: bytes, scan: _Scan) -> bool:
+        """Whether a family hits under a further decoding of a text of many lines. Only lines that bear a sign of one are decoded."""
+        lines: dict[str, None] = {}
+        for line in data.split(b"\n"):
+            if signs(line):
+                text = line.decode("utf-8", "replace")
+                if text not in self._clean:
+                    lines[text] = None
+        if not lines:
+            return False
+        size = 0
+        for layer in unwrapped("\n".join(lines)):
+            size += len(layer)
+            if self._found(scan, layer.encode("utf-8", "replace")):
+                return True
+            if size > 8 * MAX_DECODED:
+                self.dropped += 1
+                return False
+        for text in lines:
+            _remember(self._clean, text)
+        return False
+
+    def _search(self, values: list[tuple[str, str]], scan: _Scan, *, decode: bool) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
+        self._left = MAX_DECODED
         for start in range(0, len(values), GROUP):
             group = values[start : start + GROUP]
-            if len(values) > GROUP and not self._found(scans, "\n".join([text for _, text in group]).encode("utf-8", "replace")):
-                continue
+            if len(values) > GROUP:
+                data = "\n".join([text for _, text in group]).encode("utf-8", "replace")
+                if not self._found(scan, data) and not (decode and signs(data)):
+                    continue
             for place, text in group:
-                for chunk in chunks(text):
-                    suspects += self._judge(place, chunk, scans)
+                for at in range(0, len(text), PIECE):
+                    suspects += self._judge(
+                        place, text[max(0, at - 512) : at + PIECE] if at else text[:PIECE], scan, decode=decode
+                    )
         if len(suspects) > MAX_SUSPECTS:
-            self.dropped = len(suspects) - MAX_SUSPECTS
+            self.dropped += len(suspects) - MAX_SUSPECTS
         return tuple(suspects[:MAX_SUSPECTS])
 
-    def _judge(self, place: str, text: str, scans: _Scans) -> list[tuple[Value, frozenset[str]]]:
-        hit = self._found(scans, text.encode("utf-8", "replace"))
-        if not hit:
-            return []
+    def _judge(self, place: str, text: str, scan: _Scan, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:
+        data = text.encode("utf-8", "replace")
+        hit = self._found(scan, data)
+        sign = signs(data) if decode else 0
+        found = self._pieces(place, text, scan) if hit and place != _BEARER_PLACE else []
+        if sign or (hit and decode and "=" in text):
+            if self._left <= 0:
+                self.dropped += 1
+                return found
+            read, complete = readings(place, text)
+            self.dropped += not complete
+            for where, reading in read:
+                self._left -= len(reading)
+                if where != _BEARER_PLACE:
+                    found += self._pieces(where, reading, scan)
+        return found
+
+    def _pieces(self, place: str, text: str, scan: _Scan) -> list[tuple[Value, frozenset[str]]]:
+        """Those pieces of a text that hit."""
         found = []
-        real = _applicable(place, hit)
-        if real:
-            found.append((Value(place, text), real))
-        if ENCODED in hit:
-            for layer in layers(text):
-                real = _applicable(place, self._found(scans, layer.encode("utf-8", "replace")))
-                if real:
-                    found.append((Value(place, layer), real))
+        for chunk in chunks(text):
+            hit = self._found(scan, chunk.encode("utf-8", "replace"))
+            if place == "path":
+                # The whole path is looked at beside its segments only for what needs several of them.
+                hit &= _TRAVERSAL
+            if hit:
+                found.append((Value(place, chunk), hit))
         return found
 
 
-def _applicable(place: str, hit: frozenset[str]) -> frozenset[str]:
-    # The whole path is looked at beside its segments only for what needs several of them.
-    return hit & _TRAVERSAL if place == "path" else hit - _ENCODED_ONLY
+_BEARER_PLACE = "header.authorization:token"
+"""Place of a bearer token, which is looked at for its claims only."""
+
+
+def _remember(known: dict[str, None], text: str) -> None:
+    if len(text) <= _REMEMBERED_LENGTH:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[text] = None

@@ -7,11 +7,13 @@ are used: the same answers, see `accelerated`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
 try:
-    from eastwall.detections._texts import gathered, signs
+    from eastwall.detections._texts import gathered as _gathered
+    from eastwall.detections._texts import signs as _signs
 except ImportError:  # no C compiler at installation: `accelerated` says so
     accelerated = False
 else:
@@ -27,13 +29,13 @@ _READABLE = re.compile(rb"(?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx
 _PACKED = (b"H4sI", b"eJ", b"eNo", b"eAE", b"KLUv")
 """What a packed value begins with once it is in Base64: gzip, zlib (its usual levels), zstd."""
 _WORD = re.compile(rb"[A-Za-z0-9+/_-]{12,}")
-_HEX = re.compile(rb"(?:[2-7][0-9a-fA-F]){8,}|0[xX](?:[2-7][0-9a-fA-F]){6,}")
+_HEX = re.compile(rb"(?=[0-9]*+[a-fA-F])(?:[2-7][0-9a-fA-F]){8,}|0[xX](?:[2-7][0-9a-fA-F]){6,}")
 _SIGNS = tuple(
     (bit, re.compile(pattern, re.DOTALL))
     for bit, pattern in (
         (PERCENT, rb"%(?:[0-9a-fA-F]{2}|[uU][0-9a-fA-F]{4})"),
         (ESCAPE, rb"\\(?:[uU][0-9a-fA-F{]|[xX][0-9a-fA-F]{2}|[0-3][0-7]{2})"),
-        (REFERENCE, rb"&(?:#|[A-Za-z]{2,6};)"),
+        (REFERENCE, rb"&(?:#|[A-Za-z]{2,8};)"),
         (
             COMPATIBLE,
             rb"\xc2\xad|\xc5\xbf|\xcd\xbe|\xe1(?:\xbf\xaf|\xa0\x8e)|\xe2(?:\x80[\x8b-\x8f\xa4\xa5\xaa-\xae]|\x81[\xa0-\xff]|\x84\xaa"
@@ -92,5 +94,5 @@ def _signs_of_word(word: bytes) -> int:
     return HEX if _HEX.fullmatch(word) else 0
 
 
-if not accelerated:
-    gathered, signs = gathered_of, signs_of
+gathered: Callable[[bytes, bytes], bytes] = _gathered if accelerated else gathered_of
+signs: Callable[[bytes], int] = _signs if accelerated else signs_of

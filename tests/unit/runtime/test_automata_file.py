@@ -69,7 +69,7 @@ def test_one_wrong_bit_is_a_compile(
     damaged = bytearray(compiled.save())
     damaged[at] ^= 1
     compiles = spy_on_compiles(monkeypatch)
-    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), ()))
+    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), compiled._databases))
     Prefilter(loaded, bytes(damaged))
     assert compiles
     for cut in (b"", b"x", bytes(damaged[:31]), compiled.save()[:-1]):
@@ -81,7 +81,7 @@ def test_other_patterns_are_a_compile(loaded: detections.Detectors, compiled: Pr
     few = detections.Detectors(d for d in loaded if d.meta.id != "sql-injection")
     assert automata.fingerprint(prefilter._sources(few)) != automata.fingerprint(prefilter._sources(loaded))
     compiles: list[int] = []
-    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), ()))
+    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), compiled._databases))
     Prefilter(few, compiled.save())
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + (b"\n# changed" if self.name == "patterns.yaml" else b""))

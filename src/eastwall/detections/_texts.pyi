@@ -1,0 +1,7 @@
+"""What `_texts.c` offers."""
+
+def gathered(head: bytes, body: bytes, /) -> bytes:
+    """See `texts.gathered_of`."""
+
+def signs(data: bytes, /) -> int:
+    """See `texts.signs_of`."""
