@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eastwall.detections import Detector, Detectors
+from eastwall.detections.packs import Packs
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import BY_NAME, DataClasses, compile_classes
 from eastwall.discovery.identity import Trust, compile_trust
@@ -13,6 +14,7 @@ from eastwall.discovery.inventory import Inventory, compile_inventory
 from eastwall.discovery.privilege import privileged
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.snapshot import ServiceScope, Snapshot
+from eastwall.policy import content_rules, decode, scope_of
 from eastwall.policy.compile import Plan, compile_plan
 from eastwall.protocols.decode import prepare
 from eastwall.protocols.limits import Limits
@@ -73,6 +75,7 @@ class LiveSnapshot:
         "inventory",
         "limits",
         "ownership",
+        "packs",
         "plan",
         "prefilter",
         "profiles",
@@ -88,10 +91,13 @@ class LiveSnapshot:
         self.scopes = {scope.name: scope for scope in snapshot.services}
         self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key, snapshot.identity_classes)
         self.inventory: Inventory = compile_inventory(snapshot.endpoints)
-        self.detectors = Detectors(d for d in detectors if d.meta.id not in snapshot.detections_off)
+        self.packs = _packs(snapshot)
+        own = (self.packs.detector(),) if self.packs.rules else ()
+        self.detectors = Detectors((*(d for d in detectors if d.meta.id not in snapshot.detections_off), *own))
         self.prefilter = prefilter
+        metas = [*(d.meta for d in detectors), *self.packs.details()]
         self.plan: Plan = compile_plan(
-            snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=[d.meta for d in detectors]
+            snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=metas
         )
         self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
         asked = {way: self.plan.data_classes(way) for way in ("request", "response")}
@@ -113,6 +119,16 @@ class LiveSnapshot:
 
     def scope(self, service: str) -> ServiceScope:
         return self.scopes.get(service, UNKNOWN_SCOPE)
+
+
+def _packs(snapshot: Snapshot) -> Packs:
+    """The rules of the policy's packs, as control compiled them; compiled here where that does not fit this machine."""
+    if not snapshot.policy:
+        return Packs(())
+    policies = decode(snapshot.policy)
+    rules = content_rules(policies)
+    on = tuple(rule for rule in rules if rule.id not in snapshot.detections_off)
+    return Packs(on, policies.rule_automata if on == rules else b"", scope_of)
 
 
 def _descriptors(pairs: tuple[tuple[str, bytes], ...]) -> dict[str, Descriptors] | None:

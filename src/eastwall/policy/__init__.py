@@ -13,6 +13,7 @@ from eastwall.policy.explain import explain
 from eastwall.policy.kinds import Fault, Policy, PolicySet, decode, encode
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.parse import parse_files
+from eastwall.policy.rule_packs import content_rules, scope_of, with_automata
 
 __all__ = [
     "Fault",
@@ -23,6 +24,7 @@ __all__ = [
     "answer",
     "check",
     "compile_plan",
+    "content_rules",
     "custom_classes",
     "decode",
     "encode",
@@ -30,6 +32,8 @@ __all__ = [
     "explain",
     "parse_files",
     "referenced_files",
+    "scope_of",
     "scopes_of",
     "trust_of",
+    "with_automata",
 ]

@@ -17,9 +17,11 @@ from eastwall.policy.kinds import (
     Policy,
     PolicySet,
     Rule,
+    RulePack,
     Service,
 )
 from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
+from eastwall.policy.rule_packs import content_rules
 from eastwall.policy.wording import shown, suggestion
 
 
@@ -33,16 +35,18 @@ def check(
     """
     faults = [*_duplicates(policies)]
     names = {scope.name for scope in services} | {policy.name for policy in policies.policies if isinstance(policy.spec, Service)}
-    ids = {detection.id for detection in detections}
+    ids = {detection.id for detection in detections} | {rule.id for rule in content_rules(policies)}
     classes = [*CLASSES, *sorted(policy.name for policy in policies.policies if isinstance(policy.spec, DataClass))]
     for policy in policies.policies:
         if isinstance(policy.spec, Service):
             own = [endpoint for endpoint in endpoints if endpoint.service == policy.name]
             faults += _known_operations(policy, "spec.deprecated", policy.spec.deprecated, own)
             faults += _known_operations(policy, "spec.admin", policy.spec.admin, own)
-        if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass)):
+        if isinstance(policy.spec, RulePack):
+            faults += _pack(policy, policy.spec, sorted(names), endpoints)
+        if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass, RulePack)):
             continue
-        faults += _services(policy, policy.spec, sorted(names))
+        faults += _services(policy, "spec.scope.services", policy.spec.scope.services, sorted(names))
         faults += _operations(policy, policy.spec, endpoints)
         if isinstance(policy.spec, DetectionPolicy):
             faults += _detections(policy, policy.spec, sorted(ids))
@@ -70,13 +74,19 @@ def _duplicates(policies: PolicySet) -> Iterator[Fault]:
             )
 
 
-def _services(policy: Policy, spec: Rule, names: Sequence[str]) -> Iterator[Fault]:
-    for i, name in enumerate(spec.scope.services):
+def _services(policy: Policy, place: str, services: Sequence[str], names: Sequence[str]) -> Iterator[Fault]:
+    for i, name in enumerate(services):
         matches = compile_globs((name,))
         if names and matches is not None and not any(map(matches, names)):
-            yield _fault(
-                policy, f"spec.scope.services[{i}]", f"service `{name[:60]}` is not known", suggestion(name, names), warning=True
-            )
+            yield _fault(policy, f"{place}[{i}]", f"service `{name[:60]}` is not known", suggestion(name, names), warning=True)
+
+
+def _pack(policy: Policy, spec: RulePack, names: Sequence[str], endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
+    for at, rule in enumerate(spec.rules):
+        yield from _services(policy, f"spec.rules[{at}].services", rule.services, names)
+        in_scope = compile_globs(rule.services)
+        known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
+        yield from _known_operations(policy, f"spec.rules[{at}].operations", rule.operations, known)
 
 
 def _operations(policy: Policy, spec: Rule, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:

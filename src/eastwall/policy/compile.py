@@ -28,6 +28,7 @@ from eastwall.policy.kinds import (
     Policy,
     PolicySet,
     Rule,
+    RulePack,
     Service,
     decode,
 )
@@ -357,7 +358,7 @@ def compile_plan(
     default_actions = {detection.id: detection.default_action for detection in detections}
     rules: list[CompiledRule] = []
     for policy in policies.policies:
-        if isinstance(policy.spec, (Service, DataClass)):
+        if isinstance(policy.spec, (Service, DataClass, RulePack)):
             continue
         try:
             rules.append(CompiledRule(policy, default_actions))

@@ -10,7 +10,7 @@ import msgspec
 
 from eastwall.discovery.data_custom import problems
 from eastwall.discovery.data_prefilter import CLASSES
-from eastwall.policy import conditions
+from eastwall.policy import conditions, rule_packs
 from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (
     AccessPolicy,
@@ -21,6 +21,7 @@ from eastwall.policy.kinds import (
     Identities,
     LimitPolicy,
     Policy,
+    RulePack,
     Service,
     Trust,
 )
@@ -52,6 +53,8 @@ def faults_of(policy: Policy) -> list[Fault]:
     spec = policy.spec
     if isinstance(spec, DataClass):
         found = list(_data_class(policy.name, spec))
+    elif isinstance(spec, RulePack):
+        found = list(rule_packs.faults(policy.name, spec))
     else:
         found = list(_service(spec) if isinstance(spec, Service) else _rule(spec))
     faults = []

@@ -269,6 +269,8 @@ class _Reader:
                     )
                     return None
                 return text
+            case inspect.BoolType():
+                return self.truth(node, place)
             case inspect.IntType():
                 return self.number(node, place, whole=True)
             case inspect.FloatType():
@@ -294,6 +296,13 @@ class _Reader:
             self.fault(node, f"`{place}` must be a {'whole ' if whole else ''}number, not {_kind_of(node)}")
             return None
         return int(text) if whole else float(text)
+
+    def truth(self, node: Node, place: str) -> bool | None:
+        # YAML 1.1 has more words for it, which other readers take for text.
+        if isinstance(node, ScalarNode) and node.tag.endswith(":bool") and node.value in ("true", "false"):
+            return bool(node.value == "true")
+        self.fault(node, f"`{place}` must be `true` or `false`, not {_kind_of(node)}")
+        return None
 
     def string_map(self, node: Node, place: str) -> dict[str, str]:
         fields = self.mapping(node, f"`{place}`", ()) or {}

@@ -168,7 +168,8 @@ def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:
     trust = policy.trust_of(policies, attached, read_workloads=kubernetes.read)
     compile_trust(trust, bytes(32))  # tried out: an engine could not use a snapshot with a key set that it cannot load
     declared = {service: tuple(endpoints.values()) for service, endpoints in found.items()}
-    return PolicyState(applied, policies, policy.encode(policies), trust, declared, descriptors, tuple(warnings))
+    encoded = policy.encode(policy.with_automata(policies))
+    return PolicyState(applied, policies, encoded, trust, declared, descriptors, tuple(warnings))
 
 
 def _declared(service: str, data: bytes | None, path: str, location: str) -> Declared:
