@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.command_injection.code import runs
+from eastwall.detections.command_injection.options import takes_effect
 from eastwall.detections.command_injection.shell import injection
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -16,7 +18,7 @@ META = Detection(
     audience="both",
     phases=("request",),
     owasp=("A03:2021", "API8:2023"),
-    cwe=("CWE-78", "CWE-77"),
+    cwe=("CWE-78", "CWE-77", "CWE-88", "CWE-94"),
     attack=("T1190", "T1059"),
     stage="exploitation",
     on_error="monitor",
@@ -32,14 +34,17 @@ def detect(facts: Facts) -> Sequence[Finding]:
     for value, families in facts.suspects:
         if "command" not in families or value.place in seen:
             continue
-        reason = injection(value.text)
+        confidence = META.confidence
+        reason = injection(value.text) or runs(value.text)
+        if reason is None and (reason := takes_effect(value.text)) is not None:
+            confidence = "medium"
         if reason:
             seen.add(value.place)
             findings.append(
                 Finding(
                     id=META.id,
                     severity=META.severity,
-                    confidence=META.confidence,
+                    confidence=confidence,
                     owasp=META.owasp,
                     where=value.place,
                     message=f"the value of `{value.place}`, read by a shell, {reason}",

@@ -50,7 +50,7 @@ _LINE_START = re.compile(r"[('\"+]?\s?[\w/]")
 _BIN_PATH = re.compile(r"/(?:usr/|local/)*s?bin/[a-z]", re.IGNORECASE)
 _NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
 """Their argument may be a bare number."""
-_WRAPPERS = _listed("sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
+_WRAPPERS = _listed("%comspec% @ . sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
 
 _IFS = re.compile(r"\$\{?IFS[^}\s]{0,20}\}|\$IFS(?:\$\d)?|\$\{IFS\}(?:\$\d)?|%09|%20", re.IGNORECASE)
 _BRACES = re.compile(r"\{([\w./~-]+(?:,[^{}\s,]*)+)\}")
@@ -83,6 +83,21 @@ _SEVERE = re.compile(
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
+_PLUSES = re.compile(r"(?:[;|]|&&)\+[a-z]{2,20}\+\S", re.IGNORECASE)
+"""A command behind a separator with `+` for its spaces, as in a query that is decoded later."""
+_ASSEMBLED = re.compile(
+    r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40};\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
+)
+_LOOP = re.compile(
+    r"(?:^|[;|&\"'])\s{0,8}(?:for\s{1,4}/[fld]?\s{0,4}%{1,2}\w\s{1,4}in\s{0,4}\(.{1,100}\)\s{0,4}do\s|for\s{1,4}\w{1,20}\s{1,4}in\s{1,4}[^;\n]{1,100};\s{0,4}do\s|while\s{1,4}(?:true|:|\[[^\]]{1,80}\]|read\s[^;]{0,60})\s{0,4};\s{0,4}do\s)",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"(['\"])(?:uname|whoami|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof|ls)\1")
+"""A quoted command alone: nobody quotes a word that is none."""
+_TERMINATED = re.compile(
+    r"\s{0,4}['\")]{0,2}\s{0,4}(?:id|ls|ps|pwd|whoami|uname|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof|hostname)\s{0,4}(?:;|\|\|?|&&|&)\s{0,4}(?:\#.{0,40})?$"
+)
+"""A command alone, and a separator that keeps what follows away from it."""
 _REDIRECT = re.compile(r"(?<=[\w'\"])(?=[<>][/.~&])")
 _EDGES = re.compile(r"^[\s(){!+'\"]+|[\s(){}!'\"\]\x00]+$")
 _GLUED = re.compile(r"[\w=.-]$")
@@ -116,13 +131,17 @@ def injection(text: str) -> str | None:
         inner = match[1] or match[2] or match[3]
         if _command(inner, strict=False) or _bare(inner):
             return "calls a function that runs a command"
-    if "+" in text and " " not in text:
+    if "+" in text and (" " not in text or _PLUSES.search(text)):
         text = text.replace("+", " ")
+    if _ASSEMBLED.search(text):
+        return "runs a command whose name is put together from variables"
+    if _LOOP.search(text):
+        return "runs a command in a loop"
     text = _BRACES.sub(lambda match: match[1].replace(",", " "), _IFS.sub(" ", text))
     pieces = _pieces(text)
     outside = _prose(pieces)
     if len(pieces) == 1:
-        return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
+        return "is a command" if _is_command_line(pieces[0].text, FIRST) or _QUOTED.fullmatch(text) else None
     severe = _SEVERE.search(text) is not None
     if outside >= 4 and (not severe or _in_code_span(pieces)):
         return None
@@ -133,7 +152,7 @@ def injection(text: str) -> str | None:
             runs = piece.before != "" and (_command(piece.text, strict=True) or (outside <= 2 and _signed(piece)))
         if runs:
             return f"runs a command behind {_name(piece.before)}"
-    if _bare_commands(pieces):
+    if _bare_commands(pieces) or _TERMINATED.match(text):
         return "runs a command behind a separator"
     return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
 
@@ -169,7 +188,7 @@ def _words(text: str) -> list[str]:
 def _program(word: str) -> str:
     """Name of the program a word runs, lower-case; empty when it is none we know."""
     plain = _NOISE.sub("", word) if "\\" not in word or not re.match(r"[a-z]:\\", word, re.IGNORECASE) else word
-    plain = plain.rstrip("(){}")
+    plain = plain.rstrip("(){}").partition("<<<")[0].partition("<")[0]
     path = _PATH.fullmatch(plain)
     name = (path[1] if path else plain).lower().removesuffix(".exe").rstrip(")}'\"")
     return name if name in PROGRAMS or name in WORDS else ""

@@ -54,7 +54,7 @@ def _closes(value: str, rest: str) -> str | None:
     read = _read(rest)
     if read is None:
         return None
-    filters, evidence, null, always, depth = read
+    filters, evidence, null, always, _ = read
     if null and rest[0] == ")" and not filters and value[-1:] == "*":
         return "closes the filter and cuts off the rest with a null byte"
     if not filters:

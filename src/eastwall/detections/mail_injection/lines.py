@@ -62,13 +62,11 @@ def _header(place: str, first: str, following: list[str]) -> str | None:
         return None
     if not (address or _single(first)):
         return None
-    fields = 0
     for line in following:
         if not line.strip():
             break  # the body begins
         if _FIELD.fullmatch(line) is None:
             return None if not address and header["route"] is None else _reason(header)
-        fields += 1
     content = header["content"].strip()
     if header["route"] is not None and not address and _ADDRESS.search(content) is None:
         return None  # "Shopping list\nTo: Bob": no address on either side
