@@ -10,15 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from eastwall.detections import PHASES, Detector
-from eastwall.detections.decoding import layers, unwrapped
-from eastwall.detections.places import (
-    chunks,
-    joined,
-    places,
-    raw_request,
-    response_bytes,
-    response_places,
-)
+from eastwall.detections.decoding import readings, unwrapped
+from eastwall.detections.places import bearer, chunks, places, request_bytes, response_bytes, response_places
+from eastwall.detections.texts import signs
 from eastwall.discovery.content_rules import ContentRules
 from eastwall.discovery.name_globs import GlobTable
 from eastwall.model.call import Phase, Request, Response
@@ -31,9 +25,9 @@ DETECTOR = "rule-packs"
 """Id of the one detector that judges all rules; findings bear the rules' own."""
 MAX_FINDINGS = 32
 """Findings per message. What is beyond is not told: the call has been judged by then."""
+_TOKENS = 1_000
+"""Tokens of which it is remembered which rules occur in them."""
 _INDEX = re.compile(r"\[[0-9]+\]")
-_ENCODED = re.compile(r"%[0-9a-fA-F]{2}|%u[0-9a-fA-F]{4}|\\[ux]|&#|&[a-z]{2,6};|[A-Za-z0-9+/_-]{12}|[^\x00-\x7f]")
-"""What may be a further encoding; broad, since the layers themselves are exact."""
 
 InScope = Callable[[Facts], bool]
 
@@ -54,6 +48,7 @@ class Packs:
         }
         self._plain_only = frozenset(number for number, rule in enumerate(self.rules) if not rule.decoded)
         asked = [place for number in self._of_phase[Phase.REQUEST] for place in self._wheres[number]]
+        self._tokens: dict[str, frozenset[int]] = {}
         # Headers that nobody executes are not looked at, but a rule that names one means it.
         self._named_headers = tuple(place for place in asked if place.kind == "header" and place.named)
 
@@ -82,15 +77,23 @@ class Packs:
 
     def _in_request(self, request: Request, operation: Operation) -> frozenset[int]:
         headers = "\n".join(request.headers.values()).encode("utf-8", "replace")
-        raw = raw_request(request, operation)
-        if raw is not None:
-            found = self.compiled.suspected(raw + b"\n" + headers)
-            if found or not _ENCODED.search(request.path + (raw + headers).decode("utf-8", "replace")):
-                return found
-        text = joined(request, operation)
-        found = self.compiled.suspected(text.encode("utf-8", "replace") + b"\n" + headers)
-        for layer in unwrapped(text):
-            found |= self.compiled.suspected(layer.encode("utf-8", "replace")) - self._plain_only
+        data = request_bytes(request, operation) + b"\n" + headers
+        found = self.compiled.suspected(data)
+        if signs(data):
+            for layer in unwrapped(data.decode("utf-8", "replace")):
+                found |= self.compiled.suspected(layer.encode("utf-8", "replace")) - self._plain_only
+        token = bearer(request.headers)
+        return found | self._in_token(token) if token else found
+
+    def _in_token(self, token: str) -> frozenset[int]:
+        """Rules that occur in the claims of a token, which comes again with each call of its bearer."""
+        found = self._tokens.get(token)
+        if found is None:
+            text = "\n".join(text for _, text in readings("claim", token)[0])
+            found = self.compiled.suspected(text.encode("utf-8", "replace")) - self._plain_only
+            if len(self._tokens) >= _TOKENS:
+                self._tokens.clear()
+            self._tokens[token] = found
         return found
 
     def _in_response(self, response: Response, operation: Operation) -> frozenset[int]:
@@ -106,24 +109,29 @@ class Packs:
             place = f"header.{name}"
             if place not in seen and any(one.covers(place) for one in self._named_headers):
                 yield place, text
+        if token := bearer(request.headers):
+            yield from readings("claim", token)[0]
 
     def _judge(self, values: Iterable[tuple[str, str]], wanted: frozenset[int], phase: Phase) -> list[Finding]:
         found: dict[tuple[int, str], Finding] = {}
         deeper = wanted - self._plain_only if phase is Phase.REQUEST else frozenset()
         for place, value in values:
-            here = frozenset(n for n in wanted if not self._wheres[n] or any(one.covers(place) for one in self._wheres[n]))
-            if not here:
-                continue
+            here = self._meant(wanted, place)
             for text in chunks(value):
-                hits = self.compiled.hits(text, here)
-                if here & deeper and _ENCODED.search(text):
-                    for layer in layers(text):
-                        hits += self.compiled.hits(layer, here & deeper)
-                for hit in hits:
-                    key = (hit.rule, place)
-                    if key not in found and len(found) < MAX_FINDINGS:
-                        found[key] = _finding(self.rules[hit.rule], place, hit.part, phase)
+                hits = [(place, hit) for hit in self.compiled.hits(text, here)] if here else []
+                if deeper and signs(text.encode("utf-8", "replace")):
+                    for inside, layer in readings(place, text)[0]:
+                        # A rule for a field is also about what is packed into it.
+                        meant = deeper & (here if inside == place else here | self._meant(deeper, inside))
+                        if meant:
+                            hits += [(inside, hit) for hit in self.compiled.hits(layer, meant)]
+                for where, hit in hits:
+                    if (hit.rule, where) not in found and len(found) < MAX_FINDINGS:
+                        found[hit.rule, where] = _finding(self.rules[hit.rule], where, hit.part, phase)
         return list(found.values())
+
+    def _meant(self, wanted: frozenset[int], place: str) -> frozenset[int]:
+        return frozenset(n for n in wanted if not self._wheres[n] or any(one.covers(place) for one in self._wheres[n]))
 
 
 class _Place:
