@@ -157,6 +157,23 @@ _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 
 def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
     """Every decoded value of a request with its place."""
+    yield from body_and_target_places(request, operation)
+    yield from header_places(request.headers)
+
+
+def header_places(headers: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Values of the request headers that are looked at."""
+    for name, value in headers.items():
+        if name == "cookie":
+            yield from _cookies(value)
+        elif name not in _SKIPPED_HEADERS:
+            yield f"header.{name}", value
+    if basic := _basic(headers):
+        yield "header.authorization", basic
+
+
+def body_and_target_places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
+    """Values of path, query and body."""
     yield "path", "/".join(("", *operation.segments))
     for index, segment in enumerate(operation.segments):
         yield f"path[{index}]", segment
@@ -168,13 +185,6 @@ def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
         yield "path", percent_decoded(target)
     if overlong(query):
         yield from _pairs("query", query)
-    for name, value in request.headers.items():
-        if name == "cookie":
-            yield from _cookies(value)
-        elif name not in _SKIPPED_HEADERS:
-            yield f"header.{name}", value
-    if basic := _basic(request.headers):
-        yield "header.authorization", basic
     if operation.protocol == "graphql":
         yield from _graphql_places(operation)
     elif operation.body_kind == "multipart":

@@ -8,7 +8,7 @@ property test).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eastwall.detections import Detector
@@ -17,8 +17,9 @@ from eastwall.detections.patterns import compiled as _compiled
 from eastwall.detections.patterns import sources as _sources
 from eastwall.detections.places import (
     bearer,
+    body_and_target_places,
     chunks,
-    places,
+    header_places,
     request_bytes,
     request_header_texts,
     response_bytes,
@@ -62,6 +63,7 @@ class Prefilter:
         self._answered: _Scan
         self._asked, self._answered = (database.scan for database in databases)
         self._hits: list[int] = []
+        self._headers: dict[str, Suspects] = {}
         self._clean: dict[str, None] = {}
         self._clean_answers: dict[str, None] = {}
         self._left = 0
@@ -92,15 +94,42 @@ class Prefilter:
         """Values of the request that hit a family, decoded, in order of place; empty for nearly all calls."""
         self.dropped = 0
         scan = self._asked
-        data = request_bytes(request, operation)
-        clean = self._is_clean(data, scan) and self._headers_clean(request.headers, scan)
-        if clean and not self.dropped:
-            return ()
-        self.dropped = 0
-        values = list(places(request, operation))
-        if token := bearer(request.headers):
-            values.append((_BEARER_PLACE, token))
-        return self._search(values, scan, decode=True)
+        headers = self._of_headers(request.headers, scan)
+        dropped = self.dropped
+        if not self._is_clean(request_bytes(request, operation), scan) or self.dropped > dropped:
+            self.dropped = dropped
+            headers = self._search(body_and_target_places(request, operation), scan, decode=True) + headers
+        if len(headers) > MAX_SUSPECTS:
+            self.dropped += len(headers) - MAX_SUSPECTS
+            return headers[:MAX_SUSPECTS]
+        return headers
+
+    def _of_headers(self, headers: dict[str, str], scan: _Scan) -> Suspects:
+        """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so what was found
+        in them is remembered."""
+        token = bearer(headers)
+        text = "\n".join(request_header_texts(headers))
+        found = self._headers.get(text) if text else ()
+        if found is None:
+            found = ()
+            if not self._is_clean(text.encode("utf-8", "replace"), scan):
+                found = self._search(header_places(headers), scan, decode=True)
+            self._remember(text, found)
+        if token:
+            claims = self._headers.get(token)
+            if claims is None:
+                claims = ()
+                if self._hidden(token.encode("utf-8", "replace"), scan):
+                    claims = self._search([(_BEARER_PLACE, token)], scan, decode=True)
+                self._remember(token, claims)
+            return found + claims
+        return found
+
+    def _remember(self, text: str, found: Suspects) -> None:
+        if len(text) <= _REMEMBERED_LENGTH and not self.dropped:
+            if len(self._headers) >= _REMEMBERED:
+                self._headers.clear()
+            self._headers[text] = found
 
     def scan_response(self, response: Response, operation: Operation) -> Suspects:
         """Values of the response that hit a family, in order of place; empty for nearly all calls.
@@ -116,9 +145,9 @@ class Prefilter:
             if not text or text in self._clean_answers:
                 return ()
             if not self._found(scan, text.encode("utf-8", "replace")):
-                _remember(self._clean_answers, text)
+                _keep(self._clean_answers, text)
                 return ()
-        return self._search(list(response_places(response, operation)), scan, decode=False)
+        return self._search(response_places(response, operation), scan, decode=False)
 
     def _is_clean(self, data: bytes, scan: _Scan) -> bool:
         """Whether nothing hits, also not under further decodings."""
@@ -127,17 +156,6 @@ class Prefilter:
             self._hits.clear()
             return False
         return not signs(data) or not self._hidden(data, scan)
-
-    def _headers_clean(self, headers: dict[str, str], scan: _Scan) -> bool:
-        """Whether no header hits. A client sends the same ones again and again, so clean ones are remembered."""
-        text = "\n".join(request_header_texts(headers))
-        if text and text not in self._clean:
-            if not self._is_clean(text.encode("utf-8", "replace"), scan):
-                return False
-            _remember(self._clean, text)
-        token = bearer(headers)
-        # The remembered line stands for its claims too.
-        return not token or token in self._clean or not self._hidden(token.encode("utf-8", "replace"), scan)
 
     def _hidden(self, data: bytes, scan: _Scan) -> bool:
         """Whether a family hits under a further decoding of a text of many lines. Only lines that bear a sign of one are decoded."""
@@ -158,12 +176,13 @@ class Prefilter:
                 self.dropped += 1
                 return False
         for text in lines:
-            _remember(self._clean, text)
+            _keep(self._clean, text)
         return False
 
-    def _search(self, values: list[tuple[str, str]], scan: _Scan, *, decode: bool) -> Suspects:
+    def _search(self, values: Iterable[tuple[str, str]], scan: _Scan, *, decode: bool) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
         self._left = MAX_DECODED
+        values = list(values)
         for start in range(0, len(values), GROUP):
             group = values[start : start + GROUP]
             if len(values) > GROUP:
@@ -177,7 +196,8 @@ class Prefilter:
                     )
         if len(suspects) > MAX_SUSPECTS:
             self.dropped += len(suspects) - MAX_SUSPECTS
-        return tuple(suspects[:MAX_SUSPECTS])
+            del suspects[MAX_SUSPECTS:]
+        return tuple(suspects)
 
     def _judge(self, place: str, text: str, scan: _Scan, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:
         data = text.encode("utf-8", "replace")
@@ -213,7 +233,7 @@ _BEARER_PLACE = "header.authorization:token"
 """Place of a bearer token, which is looked at for its claims only."""
 
 
-def _remember(known: dict[str, None], text: str) -> None:
+def _keep(known: dict[str, None], text: str) -> None:
     if len(text) <= _REMEMBERED_LENGTH:
         if len(known) >= _REMEMBERED:
             known.clear()
