@@ -10,6 +10,8 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
 from re import ASCII, Match, Pattern
 from re import compile as compile_expression
+from string import ascii_letters
+from string import digits as digits_of_ascii
 from typing import NamedTuple
 
 import msgspec
@@ -217,13 +219,15 @@ def _is_mrz(found: Match[str]) -> bool:
 
 _ALNUM = compile_expression(r"[^\W_]")
 _LETTER = compile_expression(r"[^\W\d_]")
+_STARRED = dict.fromkeys(map(ord, ascii_letters + digits_of_ascii), "*")
 _STARS = tuple(" ".join(["***"] * count) for count in range(1, 7))
 
 
 def mask_tail(text: str) -> str:
     """All digits and letters but the last four are `*`; of short values nothing is left."""
     keep = len(text) - (4 if len(text) >= 8 else 0)
-    return _ALNUM.sub("*", text[:keep]) + text[keep:]
+    head = text[:keep]
+    return (head.translate(_STARRED) if head.isascii() else _ALNUM.sub("*", head)) + text[keep:]
 
 
 def mask_email(text: str) -> str:

@@ -99,6 +99,7 @@ _COUNTRIES: dict[str, Named] = {
     "th": _id("TH", "[0-9]{13}", checks.th_id),
 }
 _SSN = Named("ssn", "", _number("[0-8][0-9]{8}", us_ssn), VALIDATED)
+_NOT_DIGIT = regex("[^0-9]+")
 _PHONE = regex(r"\+?[0-9(](?:[ ./()-]{0,2}[0-9]){6,14}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?")
 _DATE = regex(
     r"(?:18|19|20)[0-9]{2}([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])(?:[T ][0-9:.Z+-]{2,20})?"
@@ -127,7 +128,7 @@ _LICENSE = regex(r"(?=(?:.*[0-9]){4})[0-9A-Za-z][0-9A-Za-z -]{3,22}[0-9A-Za-z]")
 def _is_phone(text: str) -> bool:
     if len(text) > 40 or _PHONE.fullmatch(text) is None:
         return False
-    digits = [character for character in text.partition("x")[0] if character.isdigit()]
+    digits = _NOT_DIGIT.sub("", text.partition("x")[0])
     return 7 <= len(digits) <= 15 and len(set(digits)) > 2
 
 

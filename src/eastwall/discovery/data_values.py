@@ -7,7 +7,7 @@ own classes); the classes themselves are described in `data_classes`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from re import Pattern
 from re import compile as regex
@@ -17,7 +17,7 @@ import msgspec
 
 from eastwall.discovery import data_named, data_names
 from eastwall.discovery.data_custom import Custom, Suspicion, compile_custom
-from eastwall.discovery.data_forms import FORMS, MASKS, mask_tail
+from eastwall.discovery.data_forms import FORMS, MASKS, Form, mask_tail
 from eastwall.discovery.data_labels import MAX_TEXT, labelled
 from eastwall.discovery.data_named import Named
 from eastwall.discovery.data_prefilter import CLASSES
@@ -28,6 +28,13 @@ from eastwall.discovery.data_prefilter import restore_automaton as restore_autom
 from eastwall.discovery.objects import ENVELOPES, generated
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import CustomDataClass
+
+try:
+    from eastwall.discovery import _values
+except ImportError:  # no C compiler at installation: `accelerated` says so
+    accelerated = False
+else:
+    accelerated = True
 
 MAX_HITS = 200
 """Distinct (class, place) reported for one message."""
@@ -51,7 +58,23 @@ _TRIGGERS: dict[str, str] = {
     "crypto-wallet": "[0-9A-Za-z]{14}",
 }
 """Per class, what a value must hold for one of its forms to match: spares most values of a walk the closer look."""
+HOLDS: dict[str, int] = {
+    "pan": 1,
+    "ssn": 1,
+    "phone": 1 | 2,
+    "iban": 4,
+    "email": 8,
+    "secret": 16,
+    "national-id": 1 | 32,
+    "passport": 64,
+    "health-id": 128,
+    "ip-address": 256,
+    "crypto-wallet": 512,
+}
+"""The same as bits of `_values.features`, which tells all of them in one pass."""
 _NUMERIC = frozenset({"pan", "ssn", "phone", "national-id"})
+_LEAST = 999_999_999_999
+"""JSON numbers up to this have too few digits for any form, unless a name speaks for them or the class is the user's own."""
 _NO_ADDRESS = regex(r"_(?:version|ver|build|release|firmware|revision|oid|sdk|semver|range|section|chapter)_")
 _NO_NUMBER = regex(
     r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md|checksum"
@@ -117,6 +140,13 @@ class Entry:
         """The one thing that is tried, where it is one."""
         self.hit = (self.only.data_class, place) if self.only is not None else ("", "")
 
+    def alone(self) -> tuple[tuple[str, str], Callable[[str], object], Callable[[str], str], str, float] | None:
+        """(class and place, what holds of a value, mask, label, confidence) of the one thing that is tried."""
+        only = self.only
+        if only is None:
+            return None
+        return self.hit, only.valid, MASKS.get(only.data_class, mask_tail), only.label, only.confidence
+
 
 NAMELESS = Entry()
 
@@ -138,7 +168,7 @@ class DataClasses:
         if self._plans > MAX_PLANS:
             self._plans = more
             for search in self._searches.values():
-                search.plans.clear()
+                search.forget()
 
     def suspected(self, operation: Operation) -> frozenset[str]:
         """Classes worth looking for in the body."""
@@ -211,23 +241,76 @@ def decode_text(raw: bytes) -> str:
 class Search:
     """Looks for some classes in texts and trees."""
 
-    __slots__ = ("classes", "custom", "forms", "gate", "labels", "letters", "numeric", "plans", "wanted")
+    __slots__ = (
+        "classes",
+        "custom",
+        "forms",
+        "gate",
+        "holds",
+        "labels",
+        "least",
+        "letters",
+        "numeric",
+        "plans",
+        "tried",
+        "walker",
+        "wanted",
+    )
 
     def __init__(self, wanted: Collection[str], classes: DataClasses | None = None) -> None:
         self.wanted = frozenset(wanted)
         self.classes = classes = classes or BUILTIN
-        self.forms = [(form, regex(_TRIGGERS[form.data_class]).search) for form in FORMS if form.data_class in self.wanted]
+        self.forms = [
+            (form, regex(_TRIGGERS[form.data_class]).search, HOLDS[form.data_class])
+            for form in FORMS
+            if form.data_class in self.wanted
+        ]
         self.custom = [one for one in classes.custom if one.name in self.wanted]
-        triggers = dict.fromkeys(_TRIGGERS[form.data_class] for form, _ in self.forms)
+        triggers = dict.fromkeys(_TRIGGERS[form.data_class] for form, _, _ in self.forms)
         self.gate = regex(
             "" if any(one.anywhere for one in self.custom) else "|".join(dict.fromkeys("|".join(triggers).split("|"))) or "(?!)"
         ).search
         """Whether a look at a text for other than what its name says can find anything."""
+        self.holds = 0
+        """The same, of `_values.features`; not for the user's own classes."""
+        for _, _, bits in self.forms:
+            self.holds |= bits
         self.numeric = bool(self.custom) or not self.wanted.isdisjoint(_NUMERIC)
+        self.least = 999_999 if self.custom else _LEAST
         self.labels = not self.wanted <= _UNLABELLED
         self.letters = any(one.anywhere for one in self.custom)
         """Whether a text of nothing but letters may be a value."""
         self.plans: dict[tuple[str, str, tuple[str, ...]], tuple[Entry, ...]] = {}
+        self.tried: dict[int, tuple[Form, ...]] = {}
+        """What a text holds -> forms that are tried."""
+        self.walker: _values.Walker | None = None
+        """`walk` in C, where it was built; the user's own classes may look for anything anywhere, so with them it is done here."""
+        if accelerated and not self.custom:
+            self.walker = _values.Walker(
+                self._planned,
+                self._looked_at,
+                gate=self.holds,
+                labels=self.labels,
+                numeric=self.numeric,
+                max_depth=MAX_DEPTH,
+                max_hits=MAX_HITS,
+            )
+
+    def forget(self) -> None:
+        """Forget what names were found to say."""
+        self.plans.clear()
+        if self.walker is not None:
+            self.walker.forget()
+
+    def _planned(self, place: str, inside: str, keys: tuple[str, ...], parent: str) -> tuple[bool, tuple[Any, ...]]:
+        """A plan as `_values.c` takes it."""
+        plan = self.plan(place, inside, keys, parent)
+        kept = (place, inside, keys) in self.plans
+        return kept, tuple([(one, one.place, one.inside, one.telling, one.is_value, one.alone()) for one in plan])
+
+    def _looked_at(self, value: Any, place: str, entry: Entry | None, found: Found, holds: int) -> None:
+        """A value that `_values.c` met; `holds`: what its text holds, -1: not known."""
+        self.value(value, place, entry if entry is not None else NAMELESS, found, holds)
 
     def entry(self, name: str, inside: str = "") -> Entry:
         """What a name says on its own, for places outside of objects."""
@@ -272,8 +355,8 @@ class Search:
                 custom=tuple([one for one in self.custom if one.of_name(name)]),
             )
 
-    def spans(self, text: str, entry: Entry) -> list[Span]:
-        """Values in a text, in order, without overlaps."""
+    def spans(self, text: str, entry: Entry, holds: int = -1) -> list[Span]:
+        """Values in a text, in order, without overlaps. `holds`: its `_values.features`, -1: not known."""
         first, last = entry.first, entry.last
         stripped = text.strip()
         if first and (found := _named(stripped, first)) is not None:
@@ -282,8 +365,8 @@ class Search:
             if one.whole(stripped):
                 return [_whole(text, stripped, one.name, one.confidence, "")]
         spans: list[Span] = []
-        if self.gate(text) is not None:
-            self._forms(text, entry.barred, spans)
+        if self._gated(text, holds):
+            self._forms(text, entry.barred, spans, holds)
         if last and (found := _named(stripped, last)) is not None:
             _claim(spans, _whole(text, stripped, found.data_class, found.confidence, found.label))
         elif self.labels and not first and not last and _may_be_labelled(text):
@@ -292,29 +375,47 @@ class Search:
                     _claim(spans, Span(start, end, named.data_class, named.confidence, named.label), over=("phone",))
         return spans
 
-    def _forms(self, text: str, barred: frozenset[str], spans: list[Span]) -> None:
+    def _tried(self, text: str, holds: int) -> tuple[Form, ...]:
+        """Forms that a text may have."""
+        if holds < 0:
+            if not accelerated:
+                return tuple([form for form, trigger, _ in self.forms if trigger(text) is not None])
+            holds = _values.features(text)
+        found = self.tried.get(holds & self.holds)
+        if found is None:  # at most 512 combinations
+            found = self.tried[holds & self.holds] = tuple([form for form, _, bits in self.forms if holds & bits])
+        return found
+
+    def _forms(self, text: str, barred: frozenset[str], spans: list[Span], holds: int) -> None:
         """Add values whose form tells, and those of the user's own patterns."""
         length = len(text)
-        for form, trigger in self.forms:
-            if length >= form.shortest and trigger(text) is not None and form.data_class not in barred:
+        for form in self._tried(text, holds):
+            if length >= form.shortest and form.data_class not in barred:
                 for match in form.pattern.finditer(text):
                     if form.valid(match):
                         group = (match.lastindex or 0) if form.group < 0 else form.group
-                        _claim(spans, Span(match.start(group), match.end(group), form.data_class, form.confidence, form.label))
+                        span = Span(*match.span(group), form.data_class, form.confidence, form.label)
+                        if spans:
+                            _claim(spans, span)
+                        else:
+                            spans.append(span)
         for one in self.custom:
             for start, end in one.spans(text):
                 _claim(spans, Span(start, end, one.name, one.confidence, ""))
 
-    def value(self, value: Any, place: str, entry: Entry, found: Found) -> None:
-        """Add the hits of one value."""
+    def _gated(self, text: str, holds: int) -> bool:
+        return self.gate(text) is not None if holds < 0 else holds & self.holds != 0
+
+    def value(self, value: Any, place: str, entry: Entry, found: Found, holds: int = -1) -> None:
+        """Add the hits of one value. `holds`: its `_values.features`, -1: not known."""
         if type(value) is not str:
-            value = self.number(value, entry)
+            value, holds = self.number(value, entry), -1
         if not value:
             return
         one = entry.only
         if one is not None and (
             (value.isalpha() and not self.letters)
-            or self.gate(value) is None
+            or not self._gated(value, holds)
             or (one.data_class == "phone" and value[0] == "+" and not self.letters)
         ):
             # Most values of fields with a telling name: no more than a look at that, and for the items of an array one.
@@ -323,7 +424,7 @@ class Search:
                 if value and one.valid(value):
                     self._add(one.data_class, place, value, one.confidence, one.label, found)
             return
-        for start, end, data_class, confidence, label in self.spans(value, entry):
+        for start, end, data_class, confidence, label in self.spans(value, entry, holds):
             self._add(data_class, place, value[start:end], confidence, label, found)
 
     def _add(self, data_class: str, place: str, value: str, confidence: float, label: str, found: Found) -> None:
@@ -340,7 +441,7 @@ class Search:
         """The text of a JSON number that may be a value, empty for what cannot be one."""
         kind = type(value)
         if kind is int:
-            if self.numeric and 999_999 < value < 10**19:
+            if self.numeric and self.least < value < 10**19:
                 return str(value)
         elif kind is not float:
             return ""
@@ -348,8 +449,15 @@ class Search:
             return repr(value) if kind is float or abs(value) < 10**40 else ""
         return ""
 
-    def walk(self, node: Any, place: str, inside: str, found: Found, depth: int = 0, entry: Entry | None = None) -> None:
-        """Add the hits below a dict or list. Places are built only where something may be found."""
+    def walk(self, node: Any, place: str, inside: str, found: Found) -> None:
+        """Add the hits below a dict or list."""
+        if self.walker is not None:
+            self.walker.walk(node, place, inside, found)
+        else:
+            self.walk_slowly(node, place, inside, found)
+
+    def walk_slowly(self, node: Any, place: str, inside: str, found: Found, depth: int = 0, entry: Entry | None = None) -> None:
+        """The readable twin of `_values.Walker.walk`. Places are built only where something may be found."""
         if depth > MAX_DEPTH:
             return
         gate, labels, letters = self.gate, self.labels, self.letters
@@ -360,7 +468,7 @@ class Search:
             for item in node:
                 kind = type(item)
                 if kind is dict or kind is list:
-                    self.walk(item, place, inside, found, depth + 1, entry)
+                    self.walk_slowly(item, place, inside, found, depth + 1, entry)
                 elif kind is not str or telling or gate(item) is not None or (labels and _may_be_labelled(item)):
                     self.value(item, place, entry, found)
             return
@@ -392,7 +500,7 @@ class Search:
                     found[one.hit] = (f"{only.label} {masked}" if only.label else masked, only.confidence)
             elif kind is dict or kind is list:
                 if item:
-                    self.walk(item, one.place, one.inside, found, depth + 1, one)
+                    self.walk_slowly(item, one.place, one.inside, found, depth + 1, one)
             elif (kind is int or kind is float) and (one.telling or (self.numeric and kind is int)):
                 self.value(item, one.place, one, found)
 
