@@ -13,6 +13,7 @@ from re import compile as regex
 from eastwall.discovery.api_words import share_of_api_words
 from eastwall.discovery.template_evidence import BUSY, SUFFIX, Node
 from eastwall.discovery.template_judgement import Candidate, Judge, Level, Step, judge_by_look, judge_by_traffic
+from eastwall.discovery.template_sets import judge_sets
 from eastwall.discovery.value_kinds import CLEAR, look_of
 
 _KEY_VALUE = regex(r"([A-Za-z_@][A-Za-z0-9_.@-]{0,63}=)('?)([^'=,;()&]+)('?)")
@@ -219,6 +220,8 @@ class Inference:
                 c.count_tails(together, level.cost)
             level.count_rest(together)
             judge_by_traffic(level, self.per_operation, self.judge)
+            if self.judge is None:
+                judge_sets(level, self.per_operation)
         few = not rest and len(level.clear) + sum(c.odds > 0 for c in level.candidates) <= _FEW
         needed = _FEW_NEED if few else 0.0
         names += [c.step for c in level.candidates if c.odds <= needed]

@@ -11,7 +11,7 @@ weighted sum (`template_weights`) of
 * the place: below a collection that answers itself, at the root, after another parameter.
 
 What follows a child is read through a quick reading of the whole level, by looks alone, so that ids further down do not make two
-values look different. The judgement is repeated with the better pool a few times.
+values look different. The judgement is repeated with the better pool a few times. `template_sets` then judges words together.
 """
 
 from __future__ import annotations
@@ -31,13 +31,9 @@ _USUAL, _DEVIATION = 0.6, 1.8
 """Logarithms (base 2) of the calls of operations lie so much below that of their mean, and spread so far: a skewed API."""
 _ALSO_OF_LOOKS = ("after_parameter", "parent_get", "root", "clear_share", "writes_item")
 """Features of looks and place that are also weighed with everything else."""
-_ALIKE, _API_WORD = 4, 0.5
-"""So many words are told alike that are to no larger part made of words of APIs."""
-_TAIL, _TAIL_SHARE, _JOINED = 4, 0.2, 5.0
-"""So many values, and so many for each head, make the heads values, at such odds."""
 _ECHO = 3.0
 """Odds that a segment is a value when its text stood in an earlier answer, and as much again when many at its position did."""
-_REST = 4.0
+REST = 4.0
 """How many values a pool of values that are not kept one by one counts for."""
 
 Step = tuple[str, str]
@@ -160,7 +156,7 @@ class Level:
         counts: dict[Key, float] = {}
         for node in self.rest:
             _tails(node, place, 0.0, "", counts, self.cost)
-        self.rest_tails = {key: _REST * (1 + log2(n)) for key, n in counts.items()}
+        self.rest_tails = {key: REST * (1 + log2(n)) for key, n in counts.items()}
 
 
 Judge = Callable[[Level, Candidate, dict[str, float]], float]
@@ -168,7 +164,7 @@ Judge = Callable[[Level, Candidate, dict[str, float]], float]
 
 def judge_by_look(level: Level, contexts: dict[str, set[str]], *, keep: bool) -> None:
     """Odds from looks and place alone. `keep`: keep the features, which `judge_by_traffic` weighs again."""
-    known = len(level.clear) + _REST * len(level.rest)
+    known = len(level.clear) + REST * len(level.rest)
     place = _place(level, known / max(1.0, known + len(level.candidates)))
     odds_of_place = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in place.items())
     _count_echoes(level)
@@ -192,7 +188,7 @@ def judge_by_look(level: Level, contexts: dict[str, set[str]], *, keep: bool) ->
                 **dict(zip(_OWN, (words, sound, elsewhere, plural, float(writes), float(posts)), strict=True)),
             }
         c.odds = odds_of_place + own
-        c.lexical = _clipped(c.odds)
+        c.lexical = clipped(c.odds)
         c.odds += c.echo
 
 
@@ -210,10 +206,10 @@ def _look_alone(step: str) -> tuple[str, float, float, float]:
 def _count_echoes(level: Level) -> None:
     """What answers gave out are ids. A word may stand in an answer by chance, several at one position do not; and where most ids are
     given out, what never was, however often it was called, is a name. Not fitted: how often answers are seen differs."""
-    given = sum(c.echoed > 0 for c in level.candidates + level.clear) + _REST * sum(node.echoed > 0 for node in level.rest)
+    given = sum(c.echoed > 0 for c in level.candidates + level.clear) + REST * sum(node.echoed > 0 for node in level.rest)
     if not given:
         return
-    everyone = len(level.candidates) + len(level.clear) + _REST * len(level.rest)
+    everyone = len(level.candidates) + len(level.clear) + REST * len(level.rest)
     for c in level.candidates:
         if c.echoed:
             c.echo = _ECHO + min(_ECHO, log2(given))
@@ -221,7 +217,7 @@ def _count_echoes(level: Level) -> None:
             c.echo = -min(_ECHO, log2(c.calls)) * given / everyone
 
 
-def _clipped(odds: float) -> float:
+def clipped(odds: float) -> float:
     return max(-6.0, min(6.0, odds))
 
 
@@ -231,38 +227,7 @@ def judge_by_traffic(level: Level, per_operation: float, judge: Judge | None) ->
     _fix(level, per_operation)
     for number in range(ROUNDS):
         level.last = number == ROUNDS - 1
-        _round(level, per_operation, judge)
-    if judge is None:
-        _agree(level)
-
-
-def _agree(level: Level) -> None:
-    """Words that look alike, lead to the same and are no words of APIs are told alike: the few among them that are called most are
-    not names because of that."""
-    ends = {id(c): "".join(sorted(f"{place} {method}," for place, method, _ in c.tails)) for c in level.candidates}
-    strangers = [c for c in level.candidates if c.features["api_words"] <= _API_WORD]
-    for group in _grouped(strangers, lambda c: (True, c.look.style + ends[id(c)])):
-        if len(group) >= _ALIKE:
-            mean = sum(_clipped(c.odds) for c in group) / len(group)
-            for c in group:
-                c.odds = mean
-    _join(level, strangers)
-
-
-def _join(level: Level, strangers: Sequence[Candidate]) -> None:
-    """Words that APIs do not use, told as names, join the values beside them when they lead nowhere that those do not: the head of a
-    pool has the calls of an operation as soon as there is enough traffic, and its tail tells that it is a pool."""
-    below = {key[:2] for key in level.rest_tails}
-    for c in level.clear + level.candidates:
-        if c.odds > 0:
-            below.update(key[:2] for key in c.tails)
-    for leaf in (False, True):
-        group = [c for c in strangers if c.leaf == leaf]
-        heads = [c for c in group if c.odds <= 0 and all(key[:2] in below for key in c.tails)]
-        values = sum(c.odds > 0 for c in group) + _REST * len(level.rest)
-        if values >= max(_TAIL, _TAIL_SHARE * len(heads)):
-            for c in heads:
-                c.odds = _JOINED
+        judge_round(level, per_operation, judge)
 
 
 def _surprise(calls: float, operations: int, per_operation: float) -> float:
@@ -287,8 +252,8 @@ def _place(level: Level, clear_share: float) -> dict[str, float]:
 def _together(level: Level, per_operation: float) -> None:
     """What candidates of one depth, and those among them of one look, are as a group: one operation, or one each."""
     for name, groups in (
-        ("all", _grouped(level.candidates, lambda c: (c.leaf, ""))),
-        ("group", _grouped(level.candidates, lambda c: (False, c.look.style))),
+        ("all", grouped(level.candidates, lambda c: (c.leaf, ""))),
+        ("group", grouped(level.candidates, lambda c: (False, c.look.style))),
     ):
         for group in groups:
             operations = len({key for c in group for key in c.tails}) or 1
@@ -306,7 +271,7 @@ def _together(level: Level, per_operation: float) -> None:
                 c.group = group
 
 
-def _grouped(candidates: Sequence[Candidate], by: Callable[[Candidate], tuple[bool, str]]) -> Iterable[list[Candidate]]:
+def grouped(candidates: Sequence[Candidate], by: Callable[[Candidate], tuple[bool, str]]) -> Iterable[list[Candidate]]:
     groups: dict[tuple[bool, str], list[Candidate]] = {}
     for c in candidates:
         groups.setdefault(by(c), []).append(c)
@@ -328,10 +293,11 @@ def _fix(level: Level, per_operation: float) -> None:
         c.fixed_odds = c.echo + BIAS + sum(WEIGHTS.get(name, 0.0) * value for name, value in c.fixed.items())
 
 
-def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
+def judge_round(level: Level, per_operation: float, judge: Judge | None) -> None:
+    """Odds of all candidates by the pool that their odds so far make."""
     everyone = level.clear + level.candidates
     pool = dict(level.rest_tails)
-    count, calls = _REST * len(level.rest), float(sum(node.calls for node in level.rest))
+    count, calls = REST * len(level.rest), float(sum(node.calls for node in level.rest))
     singles = lexical = 0.0
     styles: dict[str, float] = {}
     for c in everyone:
@@ -345,13 +311,13 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
             pool[key] = pool.get(key, 0.0) + w * amount
     total = sum(pool.values())
     shared = sum(amount > 0.4 for amount in pool.values())
-    among = len(everyone) + _REST * len(level.rest)
+    among = len(everyone) + REST * len(level.rest)
     # While weights are fitted, no shared structure says more than this: the many collections of one shape (list, item, delete) in
     # the documents would set its weight. In use more shared structure is more evidence.
     low, high = (-20.0, 40.0) if judge is None else (-12.0, 12.0)
     results = []
     groups = {id(c.group): c.group for c in level.candidates}
-    of_group = {key: sum(_clipped(c.odds) for c in group) for key, group in groups.items()}
+    of_group = {key: sum(clipped(c.odds) for c in group) for key, group in groups.items()}
     for c in level.candidates:
         w = c.weight
         others = count - w
@@ -370,7 +336,7 @@ def _round(level: Level, per_operation: float, judge: Judge | None) -> None:
             "singles": (singles - w * (c.calls == 1)) / max(1.0, others),
             "alike": (log2((styles[c.look.style] - w + 0.5) / (others + 2.0)) + 2) * min(1.0, others / 4),
             "others_lexical": (lexical - w * c.lexical) / max(1.0, others),
-            "group_odds": (of_group[id(c.group)] - _clipped(c.odds)) / max(1, len(c.group) - 1),
+            "group_odds": (of_group[id(c.group)] - clipped(c.odds)) / max(1, len(c.group) - 1),
         }
         if judge is not None:
             results.append(judge(level, c, {**c.fixed, **features}))

@@ -67,3 +67,12 @@ WEIGHTS: dict[str, float] = {
     "writes_item": -0.213,
 }
 """By everything."""
+
+SET_BIAS = 2.45
+SET_WEIGHTS: dict[str, float] = {
+    "affix": -5.11,
+    "lexical": 0.64,
+    "odds": 0.55,
+    "size": 0.25,
+}
+"""By what words that lead to the same are together."""
