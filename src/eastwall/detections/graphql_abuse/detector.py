@@ -1,0 +1,150 @@
+"""GraphQL used against its server (CWE-770, CWE-200): asking for the schema, and documents whose cost is far beyond their length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from eastwall.detections.confirming import Verdict, finding
+from eastwall.model.facts import Facts
+from eastwall.model.finding import Detection, Finding
+
+META = Detection(
+    id="graphql-abuse",
+    title="GraphQL: schema asked for, or a document of great cost",
+    severity="medium",
+    confidence="high",
+    audience="both",
+    phases=("request",),
+    owasp=("API4:2023", "API8:2023"),
+    cwe=("CWE-770", "CWE-200"),
+    attack=("T1595", "T1499.003"),
+    stage="reconnaissance",
+    on_error="monitor",
+    default_action="block",
+)
+
+MAX_TEXT = 65_536
+"""Characters analysed."""
+MAX_DEPTH, MAX_ALIASES, MAX_BATCH, MAX_DIRECTIVES, MAX_REPEATED = 16, 30, 20, 20, 60
+"""Beyond which a document is of high severity: levels, aliases of one field, operations of a call, directives on one field, times one field is asked for."""
+_TOKEN = re.compile(
+    r'"""(?:[^"]|"(?!""))*+(?:""")?|"(?:[^"\\\n]|\\.)*+"?|#[^\n]*+|\.\.\.|@?[_A-Za-z][_0-9A-Za-z]*+|[{}():\[\]!=|$]|[^\s]'
+)
+_WORDS = frozenset(("query", "mutation", "subscription", "fragment"))
+
+
+class Shape(Struct, frozen=True):
+    """Numbers of a document, by its tokens: fragments are not expanded."""
+
+    depth: int
+    """Levels of selections."""
+    aliases: int
+    """Of the field with the most aliases."""
+    directives: int
+    """On the field or operation with the most."""
+    repeated: int
+    """Times that the field asked for most often stands in one selection."""
+    introspection: bool
+    """Whether `__schema` or `__type` is asked for."""
+
+
+def shape(document: str) -> Shape:
+    """Of any text. Linear; never raises."""
+    depth = deepest = brackets = directives = most_directives = 0
+    introspection = False
+    aliases: dict[str, int] = {}
+    fields: dict[tuple[int, str], int] = {}
+    before = ["", ""]
+    for match in _TOKEN.finditer(document, 0, MAX_TEXT):
+        token = match[0]
+        if token[0] in '"#':
+            continue
+        if token in "([":
+            brackets += 1
+        elif token in ")]":
+            brackets = max(0, brackets - 1)
+        elif brackets:
+            pass
+        elif token == "{":
+            depth += 1
+            deepest = max(deepest, depth)
+            directives = 0
+        elif token == "}":
+            depth = max(0, depth - 1)
+            directives = 0
+        elif token[0] == "@":
+            directives += 1
+            most_directives = max(most_directives, directives)
+        elif token[0].isalpha() or token[0] == "_":
+            directives = 0
+            introspection = introspection or (token in ("__schema", "__type") and depth > 0)
+            if depth and before[1] == ":":
+                aliases[token] = aliases.get(token, 0) + 1
+            elif depth:
+                key = (depth, token)
+                fields[key] = fields.get(key, 0) + 1
+        before = [before[1], token]
+    return Shape(deepest, max(aliases.values(), default=0), most_directives, max(fields.values(), default=0), introspection)
+
+
+def detect(facts: Facts) -> Sequence[Finding]:
+    """One finding per document: introspection is reported, cost is judged by its numbers."""
+    operation = facts.operation
+    if operation.protocol != "graphql":
+        return ()
+    found: list[Finding] = []
+    for place, document in _documents(facts):
+        # Counting characters is a hundred times cheaper than reading tokens, and nearly all documents are small.
+        if (
+            "introspection" in operation.traits
+            or "__schema" in document
+            or document.count("{") > MAX_DEPTH
+            or document.count(":") > MAX_ALIASES
+            or document.count("@") > MAX_DIRECTIVES
+        ):
+            found += [finding(META, place, verdict, document) for verdict in judged(shape(document))]
+    if type(operation.body) is list and len(operation.body) > MAX_BATCH:
+        found.append(
+            finding(META, "body", Verdict(f"is a batch of {len(operation.body)} operations", "batch", "high", "medium"), "")
+        )
+    return found
+
+
+def _documents(facts: Facts) -> Iterator[tuple[str, str]]:
+    operation = facts.operation
+    body = operation.body
+    for place, part in (
+        [("body", body)]
+        if type(body) is dict
+        else [(f"body[{i}]", part) for i, part in enumerate(body[:MAX_BATCH])]
+        if type(body) is list
+        else []
+    ):
+        if type(part) is dict and type(part.get("query")) is str:
+            yield f"{place}.query", part["query"]
+    if type(body) is str:
+        yield "body", body
+    for name, value in operation.query:
+        if name == "query":
+            yield "query.query", value
+
+
+def judged(numbers: Shape) -> list[Verdict]:
+    """What the numbers say, gravest last."""
+    found: list[Verdict] = []
+    if numbers.introspection:
+        found.append(Verdict("asks for the schema itself (introspection)", "", "low" if numbers.depth <= 2 else "medium"))
+    for count, limit, what in (
+        (numbers.depth, MAX_DEPTH, "levels of selections"),
+        (numbers.aliases, MAX_ALIASES, "aliases of one field"),
+        (numbers.directives, MAX_DIRECTIVES, "directives on one field"),
+        (numbers.repeated, MAX_REPEATED, "times one field"),
+    ):
+        if count > limit and not (what.startswith("levels") and numbers.introspection):
+            found.append(
+                Verdict(f"is a GraphQL document with {count} {what}", "", "high", "high" if count > 2 * limit else "medium")
+            )
+    return found[-1:]

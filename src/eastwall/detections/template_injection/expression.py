@@ -1,0 +1,158 @@
+"""Template languages: the expressions in a text, and whether one computes instead of standing for a value.
+
+`Hello {{name}}` asks for a value that somebody provides; `{{7*7}}`, `{{config.items()}}`, `{{''.__class__}}` ask the engine for something
+that nobody who fills in a form has a reason to. Read are the delimiters of Jinja, Twig, Django, Liquid, Handlebars, AngularJS, Freemarker,
+Velocity, Thymeleaf, Mako, ERB, EJS, Smarty, Razor and Pug.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from eastwall.detections.confirming import Verdict
+
+MAX_TEXT = 10_240
+"""Characters analysed."""
+_LONGEST = 800
+"""Characters of one expression."""
+_MOST = 64
+"""Expressions of one text."""
+
+_PAIRS = (
+    ("{{", "}}"), ("${", "}"), ("#{", "}"), ("*{", "}"), ("{%", "%}"), ("<%", "%>"), ("@(", ")"), ("@{", "}"), ("<#", ">"), ("[#", "]"),
+    ("#set", ")"), ("{", "}"), ("~{", "}"), ("{php", "{/php"), ("[=", "]"),
+)  # fmt: skip
+_LITERAL = r"(?:[0-9]{1,12}(?:\.[0-9]{1,6})?|'[^'\n]{0,40}'|\"[^\"\n]{0,40}\")"
+_ARITHMETIC = re.compile(rf"(?<![\w.\"'-])\(?\s{{0,9}}{_LITERAL}\s{{0,9}}(?:\*\*?|[+/%~-])\s{{0,9}}\(?{_LITERAL}(?![\w.])")
+_DATE_LIKE = re.compile(r"[0-9]{1,4}([-/])[0-9]{1,4}(?:\1[0-9]{1,4})?")
+_INNER = re.compile(
+    r"__(?:class|mro|base|bases|subclasses|globals|builtins|import|init|dict|getattribute|reduce|code|self|doc|module|wrapped)__"
+    r"|\\x5f\\x5f|\b_self\b\s{0,4}\.|\bregisterUndefinedFilterCallback\b|\.mainModule\b|\bchild_process\b|\bprocess\s{0,4}\.\s{0,4}(?:env|binding|main)"
+    r"|\bforName\s{0,4}\(|\bgetClass\s{0,4}\(|\bgetRuntime\s{0,4}\(|\bProcessBuilder\b|\?\s{0,4}(?:new|api|eval|interpret)\b(?:\s{0,4}\(|\b)"
+    r"|\bfreemarker\.template\b|\bconstructor\s{0,4}(?:\.\s{0,4}constructor|\(|\[)|[\"']constructor[\"']|\bSystem\.(?:Diagnostics|IO|Reflection|Environment)\b"
+    r"|\bSmarty_\w+|\bself::|\$smarty\b|\bcycler\b|\blipsum\b|\b__import__\b|\bos\.(?:popen|system|environ)\b|\bsubprocess\b|\bSECRET_KEY\b"
+    r"|\bget_flashed_messages\s{0,4}\.|\bself\s{0,4}\.\s{0,4}(?:module|template|context)\b|\brequest\s{0,4}(?:\.\s{0,4}application|\|\s{0,4}attr)"
+    r"|\bapp\s{0,4}\.\s{0,4}request\b|\bglobal\s{0,4}\.\s{0,4}process\b|\broot\s{0,4}\.\s{0,4}process\b|\$class\s{0,4}\.|\bclass\s{0,4}\.\s{0,4}inspect\b",
+    re.IGNORECASE,
+)
+_EXECUTES = re.compile(
+    r"(?<![\w.$>-])(?:system|exec|execSync|spawnSync|popen|passthru|shell_exec|proc_open|eval|assert|phpinfo|var_dump|print_r|readfile|file_get_contents"
+    r"|fetchmailconfig|dump|import_module|open|require|include|File\.(?:open|read)|IO\.\w+|Dir\.\w+|Kernel\.\w+|Process\.Start|puts)\s{0,4}(?:\(|[\"'`0-9])",
+    re.IGNORECASE,
+)
+_FILTER = re.compile(
+    r"\|\s{0,4}(?:filter|map|reduce|sort|find)\s{0,4}\(?\s{0,4}[\"'](?:system|exec|passthru|shell_exec|popen|phpinfo|assert|eval|call_user_func|file_put_contents|file_get_contents)|\|\s{0,4}attr\s{0,4}\("
+)
+_ON_LITERAL = re.compile(
+    r"(?:[\"'][^\"'\n]{0,60}[\"']|\[[^\]\n]{0,60}\]|\(\s{0,4}\)|\{\s{0,4}\})\s{0,4}(?:\.\s{0,4}\w{1,40}\s{0,4}\(|\|\s{0,4}(?:join|attr|filter|map|sort)\b)"
+)
+_OBJECTS = re.compile(
+    r"\s*(?:config|self|settings|_context|_self|environ|env|app)\s*(?:\.\s{0,4}(?:items|__|env|keys|values|from_|app|server|update|globals)\w*\s{0,4}(?:\(|$|[.|])|\[|$)",
+    re.IGNORECASE,
+)
+_STATEMENT = re.compile(
+    r"[-+~]?\s*(?:debug\b\s*[-+]?$|import\b|from\s+\S{1,80}\s+import\b|include\s+[\"'][/.]|extends\s+[\"']/|load\s+log\b)",
+    re.IGNORECASE,
+)
+_MATH_TAG = re.compile(r"math\s+equation\s*=", re.IGNORECASE)
+_RAZOR = re.compile(r"@(?:System|Microsoft)\.[\w.]{3,80}\(|@\{\s{0,20}(?:var\s|[\w.]{3,80}\()")
+_VELOCITY = re.compile(r"\$(?:class|\w{1,20})\.(?:inspect|getClass|class)\s{0,4}(?:\(|\.)")
+_NAMES = {
+    "{{": "an expression in double braces", "${": "an expression `${}`", "#{": "an expression `#{}`", "*{": "an expression `*{}`",
+    "{%": "a statement in a template", "<%": "embedded code", "@(": "a Razor expression", "@{": "a Razor block", "<#": "a Freemarker directive",
+    "[#": "a Freemarker directive", "#set": "a Velocity directive", "{": "a Smarty tag", "~{": "a Thymeleaf fragment", "{php": "a PHP block",
+    "[=": "a Freemarker interpolation",
+}  # fmt: skip
+
+
+def template_injection(text: str) -> Verdict | None:
+    """Why `text` is a template that computes, or None. Never raises; linear in the first `MAX_TEXT` characters."""
+    text = text[:MAX_TEXT]
+    weak: Verdict | None = None
+    for opening, inner in expressions(text):
+        reason = _computes(opening, inner)
+        if reason:
+            return Verdict(f"holds {_NAMES[opening]} that {reason}", opening + inner)
+        if opening in ("{{", "${") and _OBJECTS.fullmatch(inner):
+            weak = Verdict(f"holds {_NAMES[opening]} that asks for the engine's own objects", opening + inner, "high", "medium")
+    match = _RAZOR.search(text)
+    if match and (_INNER.search(text, match.start()) or _EXECUTES.search(text, match.start())):
+        return Verdict("holds Razor code", text[match.start() :])
+    match = _VELOCITY.search(text)
+    if match:
+        return Verdict("holds a Velocity reference that reaches for classes", text[match.start() :])
+    return weak
+
+
+def expressions(text: str) -> Iterator[tuple[str, str]]:
+    """(opening delimiter, what is inside) of every expression, at most `_MOST` of each kind."""
+    for opening, closing in _PAIRS:
+        position = -1
+        for _ in range(_MOST):
+            position = text.find(opening, position + 1)
+            if position < 0:
+                break
+            start = position + len(opening)
+            end = text.find(closing, start, start + _LONGEST)
+            # What ends late is nested; what does not end is read as far as it goes, for the page may end it.
+            if closing == "}" and opening != "{":
+                end = _balanced(text, start)
+            if end < 0 and opening in ("{", "<#", "[#", "@(", "[="):
+                continue
+            yield opening, text[start : end if end >= 0 else start + _LONGEST]
+
+
+def _balanced(text: str, start: int) -> int:
+    depth = 1
+    for position in range(start, min(len(text), start + _LONGEST)):
+        character = text[position]
+        depth += (character == "{") - (character == "}")
+        if not depth:
+            return position
+    return -1
+
+
+def _computes(opening: str, inner: str) -> str | None:
+    if opening == "{":
+        return _smarty(inner)
+    if opening in ("<#", "[#"):
+        return "makes an object" if _INNER.search(inner) else None
+    if opening == "{php":
+        return "runs PHP" if inner[:1] == "}" else None
+    if opening == "{%" and _STATEMENT.match(inner.strip()):
+        return "loads or shows what is not the text's"
+    found = _INNER.search(inner)
+    if found:
+        return f"reaches for `{found[0].strip()[:40]}`"
+    if _FILTER.search(inner):
+        return "calls a function by a filter"
+    match = _ARITHMETIC.search(inner)
+    if match and not _DATE_LIKE.fullmatch(match[0].strip("\"' ")) and _computed_only(opening, inner, match):
+        return f"computes `{match[0].strip()[:40]}`"
+    if opening in ("{{", "${", "#{", "*{", "<%", "@(", "@{", "{%", "[=") and (found := _EXECUTES.search(inner)):
+        return f"calls `{found[0].rstrip('( ')[:40]}`"
+    if opening == "<%" and re.search(r"`[^`]{1,200}`|%x\W", inner):
+        return "runs a command"
+    if opening in ("{{", "${", "#{", "<%") and _ON_LITERAL.match(inner.strip("= -+")):
+        return "calls a method of a literal"
+    return None
+
+
+def _computed_only(opening: str, inner: str, match: re.Match[str]) -> bool:
+    # In braces of programs (`${a.slice(0, 2*3)}`) sums of constants stand among names; a probe is nothing but the sum or assigns it.
+    if opening in ("{%", "<%", "#set"):
+        return True
+    before = inner[: match.start()].strip()
+    return not before or before[-1] in "=(,:|+-*{" or before.endswith(("print", "return"))
+
+
+def _smarty(inner: str) -> str | None:
+    if "\n" in inner[:2] or not inner or inner[0] in " {\t\"'":
+        return None
+    if inner.startswith("$smarty") or inner.startswith("Smarty_"):
+        return "reaches for the engine"
+    if _MATH_TAG.match(inner):
+        return "computes"
+    match = _EXECUTES.match(inner)
+    return f"calls `{match[0].rstrip('( ')}`" if match and inner.rstrip().endswith(")") and "(" in match[0] else None
