@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from eastwall.detections.sql_injection import statements
 from eastwall.detections.sql_injection.lexer import MAX_TEXT, lex
 
 FOLDS = 8
@@ -21,6 +22,7 @@ _BRACKET = re.compile(r"(?<![dfg])\(([^()]*)\)")
 _SELECT = r"E[!+(]*(?:[1svzoqkpwhdfgKM]|\+(?:F|$|\)|,|c)|[nm],|[nm]F[nmM]|[nm]W[!(]*[1szvkqpw][=~]|m)"
 _LIST = re.compile(_SELECT)
 _CASE = re.compile(r"K.*T")
+_CONSTANT_CASE = re.compile(r"K+1?K?[1sz]T")
 _CONSTANTS_COMPARED = re.compile(r"(?:^|[&,!KW(])[!]*[1sz][=~][=~!]*[1sz]")
 _OR_SIGNS = re.compile(r"\|(?=[!(]*[1szvkqpow][=~])")
 _ARITHMETIC = re.compile(r"[1sozvkqwp](?:\+[+!]*[1sozvkqwp])+")
@@ -45,7 +47,9 @@ def _fold_bracket(match: re.Match[str]) -> str:
     if "E" in inner:
         return "w" if "w" in inner else "q" if _LIST.search(inner) else "n"
     if _CASE.search(inner):
-        return "w" if _CONSTANTS_COMPARED.search(inner) or "q" in inner or "p" in inner else "k"
+        if _CONSTANTS_COMPARED.search(inner) or "q" in inner or "p" in inner:
+            return "w"
+        return "p" if _CONSTANT_CASE.match(inner) else "k"
     for strongest in "wqk":
         if strongest in inner:
             return strongest
@@ -107,12 +111,12 @@ BREAK_RULES = _rules(
     ("adds a condition with a function or sub-query", rf"&{_Q}(?:[kqpwd]|f\()"),
     ("adds a constant condition", rf"&{_Q}[1szvM](?:\)*c|o|$|[&BU;])"),
     ("adds a constant condition", rf"&{_Q}(?:o|{_N}\)*c)"),
-    ("adds a second query", r"U[(]*(?:E|[qw]|$|c)"),
+    ("adds a second query", r"U[(]*(?:E|[qw]|$|c|e[1(]|t[nm])"),
     ("ends the statement and starts another", rf";+[(]*{_STATEMENT}"),
     ("ends the statement and comments out the rest", r";+n?c"),
     ("joins an expression to the literal", rf"\+{_Q}(?:[kqpwdv]|f\(|E|[so][c=+&]|[so]$|1[c=&]|K)"),
     ("compares the literal", rf"=[=!+(]*{_C}"),
-    ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&]))"),
+    ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&])|1[c&])"),
     ("adds a clause", rf"W{_Q}{_V}?(?:{_CMP}{_V}|[kqpw1])"),
     ("adds a sort or limit clause", rf"Bb?[(]*{_V}(?:,{_V})*\)*(?:c|W|,[(]*[kqpw]|{_CMP}{_V})"),
     ("goes on with the list of values", rf",{_Q}(?:[qkw]|{_V}{_CMP}[qw]|(?:{_V},?)+\)+(?:c|;|,))"),
@@ -129,7 +133,7 @@ OPEN_RULES = _rules(
     ("compares constants after a logical operator", rf"(?:^|[1szvpkq)])[)]*&{_Q}[1skqpwz]=[=!+(]*[1skqpwo]"),
     (
         "adds a condition after a number",
-        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1c|{_N}c)|[1z]c|{_N}~z|1(?:Bb|W))",
+        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1(?:c|$)|{_N}c)|[1z]c|{_N}~z|1(?:Bb|W))",
     ),
     ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
@@ -142,7 +146,10 @@ OPEN_RULES = _rules(
     ),
     ("calls a function for its effect", rf"(?:^[!+(]*|[&,;EW][!+(]*|{_C}[)]*[=+][=!+(]*)w(?:$|[)]*[c;&=+,a)F])"),
     ("holds a sub-query", rf"(?:^[!+(]*|^[!+(]*1[)]*|[1szvkq)][=~+&,][=~!+(]*|{_C},)[qw](?:$|[)]*[c;&=+,)aK]|[)]*$)"),
-    ("compares constants", r"^[!+(]*(?:p(?:$|c)|K+(?:p|q|[1sz][=~]+[1sz]).*T)"),
+    ("sorts by a sub-query", r"^[nm]{1,2},[!+(]*[qw](?:$|[c,])"),
+    ("compares constants", r"^1~!?zc"),
+    ("sorts and comments out the rest", r"^[nm]n?B1(?:,1)*c"),
+    ("compares constants", r"^[!+(]*(?:K+[1sz]T|p(?:$|c)|K+(?:p|q|[1sz][=~]+[1sz]).*T)"),
     ("adds a clause that compares constants", rf"{_LEFT}a?{_N}?W{_Q}{_C}{_CMP}{_C}"),
     ("adds a sort clause and comments out the rest", rf"^[!+(]*(?:[1s][)]*Bb?[(]*{_V}|Bb1)(?:,{_V})*[)]*c"),
     ("adds a sort clause", r"^[!+(]*1[)]+Bb1|^[!+]*1Bb1(?:,1)*$"),
@@ -181,12 +188,12 @@ def _injection(text: str) -> str | None:
     reason = _first(OPEN_RULES, fold(tokens.shape), search=True)
     if reason:
         return reason
-    for quote in "'\"`":
+    for quote in ("'", '"', "`", "$$"):
         for tail in breaks(text, quote):
             reason = _break(tail)
             if reason:
                 return reason
-    return None
+    return statements.in_open_place(text)
 
 
 BREAKS = 4
@@ -202,7 +209,7 @@ def breaks(text: str, quote: str) -> list[str]:
     tails: list[str] = []
     position = text.find(quote)
     while position >= 0 and len(tails) < BREAKS:
-        tails.append(text[position + 1 :])
+        tails.append(text[position + len(quote) :])
         before, after = text[position - 1 : position] if position else "", text[position + 1 : position + 2]
         inside = bool(_INSIDE_WORD.match(before) and _INSIDE_WORD.match(after))
         if not inside and after != quote and before != "\\":
@@ -230,7 +237,7 @@ def _break(tail: str) -> str | None:
     shape = fold(shape)
     if closed:
         shape = _ALIAS.sub("", shape)
-    reason = _first(BREAK_RULES, shape, search=False)
+    reason = _first(BREAK_RULES, shape, search=False) or statements.behind_break(tail)
     return f"breaks out of a literal and {reason}" if reason else None
 
 

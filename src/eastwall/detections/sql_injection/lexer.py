@@ -27,11 +27,12 @@ MAX_TOKENS = 600
 
 _TOKEN = re.compile(
     r"""
-      (?P<space>[\s\x00\xa0]++|::\w++)
+      (?P<space>[\s\x00\xa0]++|::\w++(?:\[\])?|->>?\s*+'[^']{0,100}'|\d++\.e(?=[\s(,)])|\bcollate\s++[\w."]++)
+    | (?P<json>@>|<@|@\?(?=\s*')|\#>>?(?=\s*'\{)|\?[|&]?(?=\s*(?:'|array\b))|member\s{1,4}of(?=\s{0,4}\())
     | (?P<code>/\*!\d{0,6}|\*/)
     | (?P<block>/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z))
     | (?P<line>(?:--|\#)[^\n]*+)
-    | (?P<string>(?:\b[nxbeq])?'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)|\$(?P<tag>\w*)\$[^$]*+\$(?P=tag)\$)
+    | (?P<string>(?:\b(?:[nxbeq]|u&|_[a-z0-9]{3,10}|date|time(?:stamp)?|interval))?'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|"(?:[^"\\]|\\.|"")*+(?:"|\\?\Z)|\$(?P<tag>\w*)\$[^$]*+\$(?P=tag)\$)
     | (?P<quoted>`[^`]*+`|\[[A-Za-z_][\w ]*+\])
     | (?P<number>0x[0-9a-f]++|(?:\d++(?:\.\d*+)?|\.\d++)(?:e[+-]?\d++)?)
     | (?P<variable>@{1,2}[\w$.]*+|:[a-z]\w*+)
@@ -115,6 +116,10 @@ _CATALOGS = re.compile(
     r"class|roles)|sqlite_(?:master|schema|temp)|rdb\$|sysibm\.|syscat\.|all_(?:tables|users|tab_columns)$|user_(?:tables|tab_columns)$|dba_users|v\$|sys\.|dual$|domain\.",
     re.IGNORECASE,
 )
+_FAMILIES = re.compile(
+    r"jsonb?_[a-z]{3}|st_[a-z]{3}|pg_[a-z]{3}|any_value$|xml[a-z]{3}|regexp_[a-z]{3}|sqlite_[a-z]{3}|group_concat$|sys_[a-z]{3}"
+)
+"""Beginnings of function names that no prose has."""
 _GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
 _PROSE = re.compile(r"[\s,.:]+[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+[A-Za-z]+$|\]")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
@@ -149,11 +154,17 @@ def lex(text: str) -> Tokens:
         position = match.end()
         if kind == "tag":
             kind = "string"
+        elif kind == "json":
+            kind, lexeme = "operator", "="
         if kind == "space":
             spaced = True
             continue
         if kind == "word":
             letter = _word(lexeme, text, position)
+            if letter == "f" and lexeme.lower() == "like" and shape and shape[-1] in "1sovzkmn)":
+                letter = "~"
+            elif letter == "n" and lexeme.lower() == "top" and shape and shape[-1] == "E":
+                continue  # select top 1 name
             if not letter:
                 if shape and shape[-1] in "UE":
                     continue
@@ -200,6 +211,8 @@ def _word(token: str, text: str, end: int) -> str:
     letter = _WORDS.get(word)
     rest = text[end : end + 40].lstrip() if letter is None or letter == "~" or word in _FUNCTIONS else ""
     if rest[:1] == "(":
+        if _FAMILIES.match(word):
+            return "f" if word not in _EFFECT else "d"
         if (
             word in _EFFECT
             or word.rpartition("..")[2] in _EFFECT
