@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from eastwall.model.call import Call, Completion, Response
-from eastwall.model.decision import Answer
+from eastwall.model.call import Call, Completion, Phase, Response
+from eastwall.model.decision import Answer, Piece, Release
 
 DENIED = Answer(
     deny=True, status=403, headers=(("content-type", "application/problem+json"), ("x-why", "test")), body=b'{"title":"no"}'
@@ -30,6 +30,8 @@ class Recorder:
     def __init__(self, log: Path) -> None:
         self._log = log.open("a", buffering=1)
         self._wishes: dict[str, str] = {}
+        self._streams: dict[str, str] = {}
+        self._held: dict[tuple[str, int], bytes] = {}
 
     def _write(self, kind: str, **values: object) -> None:
         self._log.write(json.dumps({"kind": kind, **values}) + "\n")
@@ -57,6 +59,8 @@ class Recorder:
                 subject=peer.subject,
                 late=time.time() - call.time,
             )
+        if wish.startswith("stream-"):
+            self._streams[call.id] = wish
         if wish.startswith("response-"):
             self._wishes[call.id] = wish
         match wish:
@@ -93,6 +97,38 @@ class Recorder:
             case "response-set":
                 return Answer(headers=(("x-set", "by engine"),), remove_headers=("x-odd",))
         return Answer()
+
+    def piece(self, piece: Piece) -> Release:
+        """Lines are events here. What follows the last line stays held; `CARD` is replaced, `BAD` ends the stream."""
+        wish = self._streams.get(piece.call_id, "")
+        key = (piece.call_id, piece.phase)
+        held = self._held.pop(key, b"") + piece.data
+        self._write(
+            "piece",
+            id=piece.call_id,
+            phase=piece.phase.name,
+            body=base64.b64encode(piece.data).decode(),
+            end=piece.end,
+            watched=piece.watched,
+            at=time.time(),
+        )
+        if wish == "stream-hang":
+            time.sleep(3600)
+        if wish == "stream-raise":
+            raise RuntimeError("asked to")
+        if not wish or piece.watched:
+            return Release(len(held))
+        cut = len(held) if piece.end else held.rfind(b"\n") + 1
+        self._held[key] = held[cut:]
+        if b"BAD" in held[:cut]:
+            before = held[: held.rfind(b"\n", 0, held.index(b"BAD")) + 1]
+            trailers = (("grpc-status", "7"), ("grpc-message", "no")) if wish == "stream-grpc" else ()
+            if piece.phase is Phase.REQUEST:
+                before = b""  # what is said then goes to the caller
+            return Release(0, before + (b"" if trailers else b"REFUSED\n"), True, trailers)
+        if b"CARD" in held[:cut]:
+            return Release(cut, held[:cut].replace(b"CARD", b"[redacted]"))
+        return Release(cut)
 
     def completed(self, completion: Completion) -> None:
         c = completion

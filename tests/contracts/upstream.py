@@ -138,6 +138,24 @@ class Service:
     async def stream_ndjson(self, writer: asyncio.StreamWriter, _: str) -> None:
         await self._stream(writer, "application/x-ndjson; charset=utf-8", [b'{"n":%d}\n' % i for i in range(4)], 0.4)
 
+    async def stream_script(self, writer: asyncio.StreamWriter, argument: str) -> None:
+        """What the caller says: a content type and (pause in seconds, text) pairs."""
+        kind, steps = json.loads(base64.urlsafe_b64decode(argument.partition("&")[0]))
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        for pause, text in steps:
+            await asyncio.sleep(pause)
+            writer.write(chunk(text.encode("latin-1")))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    async def stream_many(self, writer: asyncio.StreamWriter, argument: str) -> None:
+        """So many lines, as fast as they are taken."""
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n")
+        for number in range(int(argument.partition("&")[0])):
+            writer.write(chunk(b"%d CARD %b\n" % (number, b"x" * 500)))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
     async def stream_trickle(self, writer: asyncio.StreamWriter, seconds: str) -> None:
         """JSON that nobody said would be a stream: one byte at a time, without a length."""
         count = int(float(seconds.partition("&")[0]) / 0.1)
@@ -156,6 +174,13 @@ async def both(requests: grpc.aio.ServicerContext, _: grpc.aio.ServicerContext):
         yield b"re:" + request
 
 
+async def count(request: bytes, _: grpc.aio.ServicerContext):  # type: ignore[no-untyped-def]
+    number, _, bad = request.decode().partition(" BAD")
+    for i in range(int(number)):
+        yield b"BAD\n" if str(i) == bad else b"%d\n" % i
+        await asyncio.sleep(0.05)
+
+
 async def echo(socket: websockets.asyncio.server.ServerConnection) -> None:
     async for message in socket:
         await socket.send(message)
@@ -172,7 +197,7 @@ async def main() -> None:
     sockets = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0)
     ports["websocket"] = next(iter(sockets.sockets)).getsockname()[1]
     server = grpc.aio.server()
-    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary), "Both": grpc.stream_stream_rpc_method_handler(both)}
+    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary), "Both": grpc.stream_stream_rpc_method_handler(both), "Count": grpc.unary_stream_rpc_method_handler(count)}
     names = ("Echo", "Echo10", "Echo40000", "Echo300000", "EchoBroken")
     server.add_generic_rpc_handlers(tuple(grpc.method_handlers_generic_handler(f"test.{name}", handlers) for name in names))
     ports["grpc"] = server.add_insecure_port("127.0.0.1:0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -205,17 +206,25 @@ def test_with_descriptors_fields_have_their_names(
         pytest.skip("ext_proc shows no bodies of streams that it holds")
     plane.publish(descriptors)
     agent = f"names-{service}"
-    call(plane, service, methods, "Create", _order(methods, INJECTION), agent)
+    held = service == "held"
+    with pytest.raises(grpc.RpcError) if held else contextlib.nullcontext() as caught:
+        call(plane, service, methods, "Create", _order(methods, INJECTION), agent)
     record = plane.record(agent)
     assert (record.operation, record.traits) == (f"{SERVICE}/Create", ())
-    for fields in (record.request_fields, record.response_fields):
+    assert (record.request_events, record.response_events) == ((1, 0) if held else (1, 1))
+    assert record.uninspected == ()
+    for fields in (record.request_fields,) if held else (record.request_fields, record.response_fields):
         found = places(fields)
         assert found["order_id"] == "string"
         assert found["items[].quantity"] == "integer"
         assert found["state"] == "string"
         assert found["counts.a"] == "integer"
     assert ("sql-injection", "body.order_id") in {(finding.id, finding.where) for finding in record.findings}
-    assert record.action == "allow"  # told, not blocked: it had passed
+    assert len(record.findings) == len(set(record.findings))
+    assert (record.action, record.would) == (("block", "block") if held else ("allow", "block"))
+    if held:
+        assert caught is not None
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize("service", ["watched", "held"])

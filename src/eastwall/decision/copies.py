@@ -13,7 +13,7 @@ from eastwall.decision.extract import extract, remember
 from eastwall.decision.state import LiveState
 from eastwall.detections import detect
 from eastwall.discovery.shapes import shape
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
@@ -52,16 +52,24 @@ def meant_status(completion: Completion) -> int:
 
 
 def with_copies(
-    request: Decision, response: Decision | None, completion: Completion, snapshot: LiveSnapshot, state: LiveState
+    request: Decision,
+    response: Decision | None,
+    completion: Completion,
+    snapshot: LiveSnapshot,
+    state: LiveState,
+    judged: frozenset[Phase] = frozenset(),
 ) -> tuple[Decision, Decision | None]:
-    """The decisions on a call with the facts and findings that its copies add; their verdicts are as they were."""
+    """The decisions on a call with the facts and findings that its copies add; their verdicts are as they were.
+
+    `judged`: the messages whose events were judged as they passed (decision.streams); their copies add facts alone.
+    """
     call = request.facts.call
     if completion.request_copy:
         asked = replace(call.request, body=completion.request_copy, body_state=completion.request_copy_state)
         call = replace(call, request=asked)
         operation = decode_request(asked, snapshot.limits, snapshot.descriptors(call.service))
         facts = extract(call, operation, request.match, request.identity, snapshot, state)
-        request = _seen(request, _sampled(facts, snapshot, state), snapshot)
+        request = _seen(request, _sampled(facts, snapshot, state), snapshot, Phase.REQUEST in judged)
     if response is None or response.facts.call.response is None or not (completion.response_copy or completion.grpc_status > 0):
         return request, response
     answer = response.facts.call.response
@@ -73,8 +81,8 @@ def with_copies(
     asked_for = request.facts.operation
     operation = decode_response(answer, call.request, snapshot.limits, asked_for, snapshot.descriptors(call.service))
     facts = extract(call, operation, response.match, response.identity, snapshot, state)
-    response = _seen(response, facts, snapshot)
-    if "fault" not in operation.traits:
+    response = _seen(response, facts, snapshot, Phase.RESPONSE in judged)
+    if "fault" not in operation.traits and Phase.RESPONSE not in judged:
         remember(facts, response.verdict, snapshot, state)
     return request, response
 
@@ -86,7 +94,9 @@ def _sampled(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> Facts:
     return replace(facts, fields=shape(facts.operation, facts.data), sampled=True)
 
 
-def _seen(before: Decision, facts: Facts, snapshot: LiveSnapshot) -> Decision:
+def _seen(before: Decision, facts: Facts, snapshot: LiveSnapshot, judged: bool) -> Decision:
+    if judged:  # what was left out of the copy, and what in it could not be read, was said of the events already
+        return replace(before, facts=replace(facts, uninspected=before.facts.uninspected))
     found, errors = detect(facts, snapshot.detectors)
     told: tuple[Finding, ...] = before.findings + tuple(finding for finding in found if finding not in before.findings)
     if errors:

@@ -112,3 +112,31 @@ class Answer(Struct, frozen=True):
 
 
 PASS = Answer()
+
+
+class Piece(Struct, frozen=True):
+    """Bytes of a message that is a stream, as the data plane received them; events begin and end anywhere in them."""
+
+    call_id: str
+    phase: Phase
+    """Which message: REQUEST or RESPONSE."""
+    data: bytes
+    end: bool = False
+    """The message ends with these bytes."""
+    watched: bool = False
+    """The bytes have passed already; nobody waits for the answer."""
+
+
+class Release(Struct, frozen=True):
+    """What becomes of the bytes of a stream that the data plane holds."""
+
+    consumed: int
+    """So many of the held bytes, the oldest first, are let go; further ones stay held."""
+    body: bytes | None = None
+    """Goes on in their place; None: they go on as they are."""
+    end: bool = False
+    """Nothing passes after that: the stream ends here, whatever is held and may yet come."""
+    trailers: tuple[tuple[str, str], ...] = ()
+    """end: trailers to send (gRPC)."""
+    part: bool = False
+    """Of an event that is let go not all was looked at: it is too large."""

@@ -106,3 +106,7 @@ class CallRecord(Struct, frozen=True, array_like=True):
     """The same of the response."""
     route: str = ""
     """The template as the service's own framework knows it (`/orders/{id}`), where the recording says so (OTLP `http.route`)."""
+    request_events: int = 0
+    """Events (messages of gRPC and WebSocket) of a streamed request that were judged as they passed."""
+    response_events: int = 0
+    """The same of the response: events, lines, messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from eastwall.model.call import Call, Completion, Response
-from eastwall.model.decision import Answer
+from eastwall.model.decision import Answer, Piece, Release
 
 
 class Inspector(Protocol):
@@ -20,6 +20,10 @@ class Inspector(Protocol):
 
     def response(self, call_id: str, response: Response) -> Answer:
         """Judge the response of a call whose request was judged here. An unknown id passes and is counted."""
+        ...
+
+    def piece(self, piece: Piece) -> Release:
+        """Judge the events of a stream that end in this piece. Of one message, pieces come in order, after its headers."""
         ...
 
     def completed(self, completion: Completion) -> None:

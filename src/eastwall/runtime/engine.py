@@ -23,17 +23,19 @@ from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in, source_of
 from eastwall.decision.state import LiveState
+from eastwall.decision.streams import EventStream, joined_verdict
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
 from eastwall.discovery.data_values import automaton, restore_automaton
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
-from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Redact, Throttle, Verdict
+from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
 from eastwall.policy.actions.problem import answer
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
 from eastwall.protocols import xml
+from eastwall.protocols.streams import splitter
 
 log = logging.getLogger("eastwall.engine")
 
@@ -58,7 +60,7 @@ _REHEARSED = Response(200, {"content-type": "application/json"}, b'{"id":1,"b":[
 class _Open:
     """A call between its request and its completion."""
 
-    __slots__ = ("answered", "call", "request", "response", "spent", "uninspected")
+    __slots__ = ("answered", "call", "request", "response", "spent", "streams", "uninspected")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -67,6 +69,8 @@ class _Open:
         self.answered = False
         self.spent = 0.0
         self.uninspected: tuple[str, ...] = ()
+        self.streams: dict[Phase, EventStream | None] = {}
+        """Of the messages that come in pieces; None: no events are known in it."""
 
 
 class Engine:
@@ -139,9 +143,28 @@ class Engine:
         entry.spent += time.perf_counter() - started
         return result
 
+    def piece(self, piece: Piece) -> Release:
+        entry = self._open.get(piece.call_id)
+        if entry is None or entry.request is None:
+            self.uninspected["engine-lost"] += 1
+            return Release(len(piece.data))
+        started = time.perf_counter()
+        if piece.phase not in entry.streams:
+            entry.streams[piece.phase] = self._stream(entry, entry.request, piece.phase)
+        stream = entry.streams[piece.phase]
+        if stream is None:
+            release = Release(len(piece.data))
+        else:
+            release = stream.take(piece.data, self.snapshot, self.state, end=piece.end, watched=piece.watched)
+            entry.answered = entry.answered or release.end
+        entry.spent += time.perf_counter() - started
+        return release
+
     def completed(self, completion: Completion) -> None:
         self.calls += 1
         entry = self._open.pop(completion.id, None)
+        if entry is not None and entry.streams:
+            _tell_streams(entry)
         if entry is not None and entry.request is not None and brings_more(completion):
             self._look_at_copies(entry, entry.request, completion)
         try:
@@ -275,6 +298,20 @@ class Engine:
             return answer(Verdict(action="block", would="block", effects=(deny,)), entry.call, None)
         return PASS
 
+    def _stream(self, entry: _Open, request: Decision, phase: Phase) -> EventStream | None:
+        call = entry.call
+        if phase is Phase.RESPONSE:
+            response = entry.response.facts.call.response if entry.response is not None else None
+            if response is None:
+                return None
+            call = replace(call, response=response)
+        message = call.response or call.request
+        found = splitter(message.headers.get("content-type", ""))
+        if found is None:
+            return None
+        scope = self.snapshot.scope(call.service)
+        return EventStream(call, request, found, limit=scope.max_body, block_over_limit=scope.over_limit == "block")
+
     # -- completion -> record -------------------------------------------------------------------------------------
 
     def _note_sign_in(self, entry: _Open, request: Decision, status: int) -> None:
@@ -293,7 +330,8 @@ class Engine:
     def _look_at_copies(self, entry: _Open, request: Decision, completion: Completion) -> None:
         """The bodies of a stream, now that it is over: for the record. An error of ours leaves what its headers told."""
         try:
-            entry.request, entry.response = with_copies(request, entry.response, completion, self.snapshot, self.state)
+            judged = frozenset(phase for phase, stream in entry.streams.items() if stream is not None and stream.events)
+            entry.request, entry.response = with_copies(request, entry.response, completion, self.snapshot, self.state, judged)
         except Exception:
             log.exception("call %s: the copies of its messages could not be read", completion.id)
             entry.uninspected += ("engine-error",)
@@ -338,7 +376,7 @@ class Engine:
             action = _stronger(action, response.verdict.action)
             would = _stronger(would, response.verdict.would)
         if uninspected:
-            uninspected = tuple(dict.fromkeys(uninspected))
+            uninspected = _seen_whole(tuple(dict.fromkeys(uninspected)), completion)
             self.uninspected.update(uninspected)
         headers = call.request.headers
         trace = headers.get("traceparent", "")
@@ -403,6 +441,9 @@ class Engine:
             facts.echoed,
             _media_type(headers),
             _media_type(answered) if answered else "",
+            "",
+            _events(entry, Phase.REQUEST),
+            _events(entry, Phase.RESPONSE),
         )
 
     def _write_beat(self) -> None:
@@ -425,6 +466,34 @@ class Engine:
             part.replace(self._beat)
         except OSError as error:
             log.warning("the heartbeat %s cannot be written: %s", self._beat, error)
+
+
+def _tell_streams(entry: _Open) -> None:
+    """What came of the events of a call joins what came of its headers."""
+    for phase, stream in entry.streams.items():
+        if stream is None:
+            continue
+        entry.uninspected += tuple(stream.reasons)
+        events = stream.decided
+        headers = entry.request if phase is Phase.REQUEST else entry.response
+        if events is None or headers is None:
+            continue
+        findings = headers.findings + tuple(finding for finding in events.findings if finding not in headers.findings)
+        joined = replace(headers, findings=findings, verdict=joined_verdict(headers.verdict, events.verdict))
+        if phase is Phase.REQUEST:
+            entry.request = joined
+        else:
+            entry.response = joined
+
+
+def _seen_whole(uninspected: tuple[str, ...], completion: Completion) -> tuple[str, ...]:
+    """Whether a stream passed unseen only the data plane knows; the headers alone look as if it did."""
+    return tuple(reason for reason in uninspected if not reason.endswith("-streamed") or reason in completion.uninspected)
+
+
+def _events(entry: _Open, phase: Phase) -> int:
+    stream = entry.streams.get(phase)
+    return stream.events if stream is not None else 0
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

@@ -130,7 +130,7 @@ def test_header_values_outside_latin_1_go_as_utf_8() -> None:
 def test_another_version_is_named() -> None:
     frame = bytearray(frames.encode_bare(frames.PING))
     frame[4] = 9
-    with pytest.raises(FrameError, match="frame version 9, this side speaks 2"):
+    with pytest.raises(FrameError, match="frame version 9, this side speaks 3"):
         frames.parse_header(bytes(frame))
 
 

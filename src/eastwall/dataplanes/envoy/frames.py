@@ -17,10 +17,10 @@ from struct import Struct as Layout
 from struct import error as struct_error
 from typing import Final
 
-from eastwall.model.call import BodyState, Call, Completion, Peer, Request, Response
-from eastwall.model.decision import Answer
+from eastwall.model.call import BodyState, Call, Completion, Peer, Phase, Request, Response
+from eastwall.model.decision import Answer, Piece, Release
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the format. The two sides must agree; a peer of another version is disconnected with a logged line."""
 LIMIT: Final = 64 << 20
 """Bytes of the longest frame."""
@@ -42,15 +42,23 @@ PONG: Final = 6
 """Engine to shim: the answer to PING."""
 FAILED: Final = 7
 """Engine to shim: the engine could not judge this message; the scope's fail mode applies."""
+PIECE: Final = 8
+"""Shim to engine: bytes of a stream that the shim holds (or, with NO_REPLY, that have passed)."""
+RELEASE: Final = 9
+"""Engine to shim: the answer to PIECE: how many of the held bytes go on, and as what."""
 
 NO_REPLY: Final = 1
 """Flag of REQUEST and RESPONSE: nobody waits, do not answer."""
 TLS: Final = 2
 """Flag of REQUEST: the caller's connection is TLS."""
 DENY: Final = 1
-"""Flag of VERDICT: answer the caller with what follows."""
+"""Flag of VERDICT: answer the caller with what follows. Of RELEASE: the stream ends after what is let go."""
 BODY: Final = 2
-"""Flag of VERDICT: a body follows (an empty one counts)."""
+"""Flag of VERDICT: a body follows (an empty one counts). Of RELEASE: it goes in the place of the bytes that are let go."""
+PART: Final = 4
+"""Flag of RELEASE: an event was let go of which not all was looked at, because it is too large."""
+END: Final = 1
+"""Bit of PIECE: the message ends with these bytes."""
 
 HEADER: Final = Layout("<IBBHQ")
 """Length of the whole frame, version, kind, flags, wire id (the shim's number of the exchange, echoed in the answer)."""
@@ -64,9 +72,23 @@ FIXED: Final = {
     "COMPLETED": Layout("<IBBHQdQQQHBBB3xII"),
     # status, want_response, padding, headers to set, header names to remove, length of the text block
     "VERDICT": Layout("<IBBHQHBBHHI"),
+    # direction (Phase), END bit, padding, length of the text block: the call's id. The bytes follow as the body.
+    "PIECE": Layout("<IBBHQBB2xI"),
+    # bytes of the held ones that go on, trailers to send at the end (in the text block, as names and values), padding, text block
+    "RELEASE": Layout("<IBBHQIH2xI"),
 }
 """Header and fixed part of each kind that has one."""
-KINDS: Final = {"REQUEST": 1, "RESPONSE": 2, "COMPLETED": 3, "PING": 4, "VERDICT": 5, "PONG": 6, "FAILED": 7}
+KINDS: Final = {
+    "REQUEST": 1,
+    "RESPONSE": 2,
+    "COMPLETED": 3,
+    "PING": 4,
+    "VERDICT": 5,
+    "PONG": 6,
+    "FAILED": 7,
+    "PIECE": 8,
+    "RELEASE": 9,
+}
 REQUEST_TEXT: Final = (
     "id",
     "service",
@@ -94,6 +116,8 @@ REASONS: Final = (
     "response-streamed",
     "response-released",
     "body-not-replaced",
+    "request-event-too-large",
+    "response-event-too-large",
 )
 """Why a call, or a part of it, was not inspected. docs/dataplane.md explains each."""
 
@@ -101,6 +125,8 @@ _REQUEST = FIXED["REQUEST"]
 _RESPONSE = FIXED["RESPONSE"]
 _COMPLETED = FIXED["COMPLETED"]
 _VERDICT = FIXED["VERDICT"]
+_PIECE = FIXED["PIECE"]
+_RELEASE = FIXED["RELEASE"]
 _REQUEST_SIZE: Final = _REQUEST.size
 _RESPONSE_SIZE: Final = _RESPONSE.size
 _COMPLETED_SIZE: Final = _COMPLETED.size
@@ -234,6 +260,22 @@ def decode_completed(data: bytes) -> Completion:
     )
 
 
+def decode_piece(data: bytes, *, watched: bool = False) -> Piece:
+    """A PIECE frame. `watched`: whether its NO_REPLY flag is set."""
+    try:
+        _, _, _, _, _, direction, bits, size = _PIECE.unpack_from(data)
+        phase = Phase(direction)
+    except struct_error as error:
+        raise FrameError("piece frame is cut short") from error
+    except ValueError as error:
+        raise FrameError(f"unknown direction {direction}") from error
+    body_at = _PIECE.size + size
+    f = data[_PIECE.size : body_at].decode("latin-1").split("\0")
+    if body_at > len(data) or len(f) != 2 or f[-1]:
+        raise FrameError("text block of the piece frame is malformed")
+    return Piece(f[0], phase, data[body_at:], bool(bits & END), watched)
+
+
 _EMPTY_VERDICT: Final = _VERDICT.pack
 _HEADER_PACK: Final = HEADER.pack
 
@@ -266,6 +308,20 @@ def encode_verdict(wire: int, answer: Answer) -> bytes:
     return fixed + text + (body or b"")
 
 
+def encode_release(wire: int, release: Release) -> bytes:
+    """The RELEASE frame for the exchange `wire`. Raises `AnswerError` when it cannot be sent as it is."""
+    text = _text([part for pair in release.trailers for part in pair])
+    if text.count(b"\0") != 2 * len(release.trailers) or b"\n" in text or b"\r" in text:
+        raise AnswerError("a trailer of the release holds a NUL or a line break")
+    body = release.body
+    flags = (DENY if release.end else 0) | (BODY if body is not None else 0) | (PART if release.part else 0)
+    length = _RELEASE.size + len(text) + len(body or b"")
+    if length > LIMIT:
+        raise AnswerError(f"the release has {length} bytes, more than a frame can hold")
+    fixed = _RELEASE.pack(length, VERSION, RELEASE, flags, wire, release.consumed, len(release.trailers), len(text))
+    return fixed + text + (body or b"")
+
+
 def encode_bare(kind: int, wire: int = 0) -> bytes:
     """PING, PONG or FAILED: a header alone."""
     return _HEADER_PACK(HEADER.size, VERSION, kind, 0, wire)
@@ -290,6 +346,28 @@ def decode_verdict(data: bytes) -> Answer:
         data[body_at:] if flags & BODY else None,
         want,
     )
+
+
+def decode_release(data: bytes) -> Release:
+    """A RELEASE frame (for tests and tools; in production the shim reads it)."""
+    try:
+        _, _, _, flags, _, consumed, count, size = _RELEASE.unpack_from(data)
+    except struct_error as error:
+        raise FrameError("release frame is cut short") from error
+    body_at = _RELEASE.size + size
+    f = data[_RELEASE.size : body_at].decode("latin-1").split("\0")
+    if body_at > len(data) or len(f) != 2 * count + 1 or f[-1]:
+        raise FrameError("text block of the release frame is malformed")
+    trailers = tuple(zip(f[:-1:2], f[1:-1:2], strict=True))
+    return Release(consumed, data[body_at:] if flags & BODY else None, flags & DENY != 0, trailers, flags & PART != 0)
+
+
+def encode_piece(wire: int, piece: Piece, flags: int = 0) -> bytes:
+    """A PIECE frame (for tests and load generators; in production the shim makes it)."""
+    text = _text([piece.call_id])
+    bits = END if piece.end else 0
+    fixed = _PIECE.pack(_PIECE.size + len(text) + len(piece.data), VERSION, PIECE, flags, wire, piece.phase, bits, len(text))
+    return fixed + text + piece.data
 
 
 def encode_request(wire: int, call: Call, flags: int = 0) -> bytes:
@@ -357,6 +435,8 @@ def constants_header() -> str:
         f"#define EW_FLAG_TLS {TLS}",
         f"#define EW_FLAG_DENY {DENY}",
         f"#define EW_FLAG_BODY {BODY}",
+        f"#define EW_FLAG_PART {PART}",
+        f"#define EW_PIECE_END {END}",
     ]
     lines += [f"#define EW_BODY_{state.name} {state.value}" for state in BodyState]
     lines += ["", "/* Why a call was not inspected; the texts travel in COMPLETED and label the counter. */", "enum ew_reason {"]

@@ -217,6 +217,12 @@ class _Server:
                     log.exception("the inspector failed to record call %s", completion.id)
                 continue
             try:
+                if kind == frames.PIECE:
+                    piece = frames.decode_piece(frame, watched=bool(flags & frames.NO_REPLY))
+                    release = inspector.piece(piece)
+                    if not piece.watched:
+                        answers.append(frames.encode_release(wire, release))
+                    continue
                 if kind == frames.REQUEST:
                     answer = inspector.request(frames.decode_request(frame))
                 elif kind == frames.RESPONSE:

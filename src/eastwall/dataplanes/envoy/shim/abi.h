@@ -60,6 +60,9 @@ bool envoy_dynamic_module_callback_http_get_headers(abi_filter, int which, abi_h
 bool envoy_dynamic_module_callback_http_set_header(abi_filter, int which, abi_bytes key, abi_bytes value);
 void envoy_dynamic_module_callback_http_send_response(abi_filter, uint32_t status, abi_header *headers, size_t count, abi_bytes body, abi_bytes details);
 void envoy_dynamic_module_callback_http_send_response_headers(abi_filter, abi_header *headers, size_t count, bool end);
+void envoy_dynamic_module_callback_http_send_response_data(abi_filter, abi_bytes data, bool end);
+void envoy_dynamic_module_callback_http_send_response_trailers(abi_filter, abi_header *trailers, size_t count);
+void envoy_dynamic_module_callback_http_filter_reset_stream(abi_filter, int reason, abi_bytes details);
 size_t envoy_dynamic_module_callback_http_get_body_size(abi_filter, int which);
 size_t envoy_dynamic_module_callback_http_get_body_chunks_size(abi_filter, int which);
 bool envoy_dynamic_module_callback_http_get_body_chunks(abi_filter, int which, abi_bytes *result);

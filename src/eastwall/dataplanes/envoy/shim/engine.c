@@ -172,6 +172,14 @@ bool ew_pool_complete(struct ew_pool *pool, int index, struct ew_buffer *frame) 
   return kept;
 }
 
+void ew_pool_wake(struct ew_pool *pool, struct ew_wait *wait, enum ew_outcome outcome) {
+  pthread_mutex_lock(&pool->lock);
+  ew_unlist(pool, wait);
+  wait->ticket = ++pool->tickets;
+  ew_wake(pool, wait, outcome);
+  pthread_mutex_unlock(&pool->lock);
+}
+
 void ew_pool_hold(struct ew_pool *pool, struct ew_wait *wait) {
   pthread_mutex_lock(&pool->lock);
   wait->ticket = ++pool->tickets;

@@ -17,14 +17,14 @@
 
 struct ew_pool;
 
-enum ew_outcome { EW_PENDING, EW_ANSWERED, EW_TIMED_OUT, EW_LOST, EW_ENGINE_FAILED, EW_HELD_LONG };
+enum ew_outcome { EW_PENDING, EW_ANSWERED, EW_TIMED_OUT, EW_LOST, EW_ENGINE_FAILED, EW_HELD_LONG, EW_NOT_SENT };
 
 /* Lives in a filter; zero it, set `scheduler`, then it is the pool's until it is taken or forgotten. */
 struct ew_wait {
   abi_scheduler scheduler;
   uint64_t ticket;
   enum ew_outcome outcome;
-  uint8_t *reply; /* a VERDICT frame; heap, or `small` */
+  uint8_t *reply; /* a VERDICT or RELEASE frame; heap, or `small` */
   size_t reply_size;
   uint8_t small[64];
   /* the pool's */
@@ -44,13 +44,15 @@ const struct ew_options *ew_pool_options(const struct ew_pool *pool);
 
 /* The engine that serves this hash (the next one that is up when that one is not), or -1. `epoch` changes when it reconnects. */
 int ew_pool_choose(struct ew_pool *pool, uint64_t hash, uint64_t *epoch);
-/* Sends a finished-but-for-its-wire-id REQUEST or RESPONSE and waits for the verdict. */
+/* Sends a finished-but-for-its-wire-id REQUEST, RESPONSE or PIECE and waits for the verdict. */
 enum ew_sent ew_pool_ask(struct ew_pool *pool, size_t engine, uint64_t epoch, struct ew_buffer *frame, uint8_t body_state, struct ew_wait *wait);
 /* Sends without waiting. */
 enum ew_sent ew_pool_tell(struct ew_pool *pool, size_t engine, uint64_t epoch, struct ew_buffer *frame, uint8_t body_state);
 /* Sends a COMPLETED frame to that engine, or any other, or keeps it (bounded) for the first one that comes back. False: lost.
  * Only the engine that knows the call can use the copies in it: to others they are not sent. */
 bool ew_pool_complete(struct ew_pool *pool, int engine, struct ew_buffer *frame);
+/* Wakes the filter with that outcome, from within one of its own hooks, where what is to be done cannot be done. */
+void ew_pool_wake(struct ew_pool *pool, struct ew_wait *wait, enum ew_outcome outcome);
 /* Wakes the filter with EW_HELD_LONG after hold_ms. */
 void ew_pool_hold(struct ew_pool *pool, struct ew_wait *wait);
 /* Called when woken: true when `ticket` is current; outcome and reply are then the filter's. */

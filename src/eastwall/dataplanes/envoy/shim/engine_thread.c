@@ -95,7 +95,11 @@ static bool receive(struct ew_pool *pool, size_t index, const struct ew_header *
     return true;
   }
   struct ew_verdict verdict;
-  if (header->kind != EW_FAILED && !(header->kind == EW_VERDICT && ew_read_verdict(data, header->length, &verdict))) return false;
+  struct ew_release release;
+  bool good = header->kind == EW_FAILED;
+  if (header->kind == EW_VERDICT) good = ew_read_verdict(data, header->length, &verdict);
+  if (header->kind == EW_RELEASE) good = ew_read_release(data, header->length, &release);
+  if (!good) return false;
   uint32_t slot = (uint32_t)header->wire;
   pthread_mutex_lock(&pool->lock);
   struct ew_wait *wait = slot && slot <= pool->options.outstanding ? pool->slots[slot].wait : NULL;
@@ -103,7 +107,7 @@ static bool receive(struct ew_pool *pool, size_t index, const struct ew_header *
   if (wait && pool->slots[slot].generation == header->wire >> 32 && wait->engine == index) {
     pool->engines[index].missed = 0;
     enum ew_outcome outcome = EW_ENGINE_FAILED;
-    if (header->kind == EW_VERDICT) {
+    if (header->kind != EW_FAILED) {
       wait->reply = header->length <= sizeof wait->small ? wait->small : malloc(header->length);
       if (wait->reply) {
         memcpy(wait->reply, data, header->length);

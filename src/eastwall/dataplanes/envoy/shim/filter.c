@@ -2,7 +2,8 @@
  *
  * enforce: request held (COLLECT, WAIT) -> verdict -> PASS; response held likewise when the verdict asked for it.
  * discover, monitor: nothing is held; copies gather in COLLECT and leave without waiting.
- * Streams pass in every mode. The first bytes of gRPC messages and event streams are copied meanwhile and leave with COMPLETED.
+ * Streams (gRPC, events, lines) go piece by piece in enforce (FLOW, stream.c) and pass in the other modes, where the pieces are told.
+ * The first bytes of them are copied meanwhile and leave with COMPLETED.
  *
  * Rules:
  *   - After continue_decoding, continue_encoding and send_response the filter may be gone: they are the last thing a path does.
@@ -26,7 +27,7 @@ static uint64_t now_us(clockid_t clock) {
   return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static void note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason) {
+void ew_note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason) {
   if (f->noted & 1u << reason) return;
   f->noted |= 1u << reason;
   const char *text = reason_texts[reason];
@@ -45,7 +46,7 @@ static void waiting(struct ew_filter *f, abi_filter envoy, bool now) {
   else envoy_dynamic_module_callback_http_filter_decrement_gauge(envoy, f->config->in_flight, NULL, 0, 1);
 }
 
-static void stop_waiting(struct ew_filter *f, abi_filter envoy) {
+void ew_stop_waiting(struct ew_filter *f, abi_filter envoy) {
   ew_pool_forget(f->config->pool, &f->wait);
   waiting(f, envoy, false);
 }
@@ -57,45 +58,6 @@ static void release_copy(struct ew_filter *f) {
   if (f->frame.capacity > 64u << 10) ew_buffer_free(&f->frame);
 }
 
-/* ---- copies of streams ---- */
-
-static void copy_stream(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end) {
-  struct ew_copy *copy = &f->copies[message];
-  if (!copy->gathering || f->engine < 0) return;
-  size_t limit = f->route->max_body < EW_STREAM_COPY ? f->route->max_body : EW_STREAM_COPY;
-  size_t size = envoy_dynamic_module_callback_http_get_body_size(envoy, which);
-  size_t take = size < limit - copy->bytes.size ? size : limit - copy->bytes.size;
-  if (take && !ew_pool_take_room(f->config->pool, take, true)) {
-    note(f, envoy, EW_ENGINE_OVERLOADED);
-    copy->gathering = false;
-    return;
-  }
-  if (take) {
-    copy->room += take;
-    copy->state = EW_BODY_TRUNCATED;
-    ew_gather_bytes(&copy->bytes, envoy, which, limit);
-  }
-  if (take < size || copy->bytes.failed) copy->state = EW_BODY_TRUNCATED;
-  else if (end) copy->state = EW_BODY_COMPLETE;
-  copy->gathering = take == size && !copy->bytes.failed && !end;
-}
-
-/* The message ended with trailers. */
-static void end_stream_copy(struct ew_filter *f, enum message message) {
-  struct ew_copy *copy = &f->copies[message];
-  if (copy->gathering && f->engine >= 0) copy->state = EW_BODY_COMPLETE;
-  copy->gathering = false;
-}
-
-static void release_stream_copies(struct ew_filter *f) {
-  for (int message = REQUEST_MESSAGE; message <= RESPONSE_MESSAGE; message++) {
-    struct ew_copy *copy = &f->copies[message];
-    ew_pool_give_room(f->config->pool, copy->room);
-    ew_buffer_free(&copy->bytes);
-    *copy = (struct ew_copy){0};
-  }
-}
-
 static bool prepare_wait(struct ew_filter *f, abi_filter envoy) {
   if (!f->wait.scheduler) f->wait.scheduler = envoy_dynamic_module_callback_http_filter_scheduler_new(envoy);
   return f->wait.scheduler != NULL;
@@ -103,7 +65,7 @@ static bool prepare_wait(struct ew_filter *f, abi_filter envoy) {
 
 /* This message stays uninspected for want of an engine: the scope's fail mode decides. */
 static enum step fail(struct ew_filter *f, abi_filter envoy, enum message message, enum ew_reason reason) {
-  note(f, envoy, reason);
+  ew_note(f, envoy, reason);
   if (message == REQUEST_MESSAGE) f->engine = -1;
   if (message == REQUEST_MESSAGE) f->request = PASS;
   else f->response = PASS;
@@ -134,8 +96,8 @@ static enum step submit_request(struct ew_filter *f, abi_filter envoy, uint8_t b
                           : ew_pool_tell(pool, (size_t)f->engine, f->epoch, &f->frame, body_state);
   }
   release_copy(f);
-  if (body_state == EW_BODY_TRUNCATED) note(f, envoy, EW_REQUEST_BODY_TRUNCATED);
-  if (body_state == EW_BODY_STREAMED) note(f, envoy, EW_REQUEST_STREAMED);
+  if (body_state == EW_BODY_TRUNCATED) ew_note(f, envoy, EW_REQUEST_BODY_TRUNCATED);
+  if (body_state == EW_BODY_STREAMED && !f->request_flows && !f->flows[REQUEST_MESSAGE].watched) ew_note(f, envoy, EW_REQUEST_STREAMED);
   return sent(f, envoy, REQUEST_MESSAGE, enforcing(f), result, EW_ENGINE_UNAVAILABLE);
 }
 
@@ -151,8 +113,8 @@ static enum step submit_response(struct ew_filter *f, abi_filter envoy, uint8_t 
   if (ask) result = ew_pool_ask(pool, (size_t)f->engine, f->epoch, &f->frame, body_state, &f->wait);
   else result = ew_pool_tell(pool, (size_t)f->engine, f->epoch, &f->frame, body_state);
   release_copy(f);
-  if (body_state == EW_BODY_TRUNCATED) note(f, envoy, EW_RESPONSE_BODY_TRUNCATED);
-  if (body_state == EW_BODY_STREAMED) note(f, envoy, EW_RESPONSE_STREAMED);
+  if (body_state == EW_BODY_TRUNCATED) ew_note(f, envoy, EW_RESPONSE_BODY_TRUNCATED);
+  if (body_state == EW_BODY_STREAMED && !f->response_flows && !f->flows[RESPONSE_MESSAGE].watched) ew_note(f, envoy, EW_RESPONSE_STREAMED);
   return sent(f, envoy, RESPONSE_MESSAGE, ask, result, EW_ENGINE_LOST);
 }
 
@@ -182,6 +144,11 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   if (end) return submit_request(f, envoy, EW_BODY_NONE) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f)) make_room(f, envoy);
   f->copies[REQUEST_MESSAGE].gathering = shape.grpc;
+  f->form = shape.form;
+  if (shape.grpc && !shape.coded) {
+    f->request_flows = enforcing(f);
+    f->flows[REQUEST_MESSAGE].watched = !enforcing(f);
+  }
   if (shape.grpc || f->upgrade) return submit_request(f, envoy, EW_BODY_STREAMED) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f) && route->block_over_limit && shape.has_length && shape.length > route->max_body) {
     ew_send_problem(f, envoy, 413, "body-too-large", "Content Too Large", "The body is larger than can be inspected.");
@@ -196,7 +163,7 @@ static bool copy_piece(struct ew_filter *f, abi_filter envoy, int which, size_t 
   size_t limit = f->route->max_body;
   if (so_far - size < limit) {
     if (!ew_pool_take_room(f->config->pool, size, false)) {
-      note(f, envoy, EW_ENGINE_OVERLOADED);
+      ew_note(f, envoy, EW_ENGINE_OVERLOADED);
       return false;
     }
     f->room += size;
@@ -213,8 +180,8 @@ static int body_status(enum step step) {
 static bool release_response(struct ew_filter *f, abi_filter envoy) {
   bool destroyed = false;
   f->destroyed = &destroyed;
-  stop_waiting(f, envoy);
-  note(f, envoy, EW_RESPONSE_RELEASED);
+  ew_stop_waiting(f, envoy);
+  ew_note(f, envoy, EW_RESPONSE_RELEASED);
   f->response = PASS;
   envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
   if (!destroyed) f->destroyed = NULL;
@@ -226,10 +193,11 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_body(abi_filter envoy,
   size_t received = envoy_dynamic_module_callback_http_get_body_size(envoy, ABI_RECEIVED_REQUEST_BODY);
   size_t limit = f->route->max_body;
   f->request_ended |= end;
+  if (f->request == FLOW) return ew_flow_body(f, envoy, REQUEST_MESSAGE, end);
   if (f->request == PASS) {
-    f->request_bytes += received;
     if (f->answered) return ABI_BODY_STOP_NO_BUFFER;
-    copy_stream(f, envoy, REQUEST_MESSAGE, ABI_RECEIVED_REQUEST_BODY, end);
+    f->request_bytes += received;
+    ew_stream_passes(f, envoy, REQUEST_MESSAGE, ABI_RECEIVED_REQUEST_BODY, end);
     if ((f->response == WAIT || (f->response == COLLECT && enforcing(f))) && !release_response(f, envoy)) return ABI_BODY_STOP_NO_BUFFER;
     return ABI_BODY_CONTINUE;
   }
@@ -254,8 +222,9 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_body(abi_filter envoy,
 EW_EXPORT int envoy_dynamic_module_on_http_filter_request_trailers(abi_filter envoy, struct ew_filter *f) {
   f->request_ended = true;
   if (!f->route) return ABI_TRAILERS_CONTINUE;
+  if (f->request == FLOW) return ew_flow_trailers(f, envoy, REQUEST_MESSAGE);
   if (f->request == PASS) {
-    end_stream_copy(f, REQUEST_MESSAGE);
+    ew_stream_ends(f, REQUEST_MESSAGE);
     if ((f->response == WAIT || (f->response == COLLECT && enforcing(f))) && !release_response(f, envoy)) return ABI_TRAILERS_STOP;
     return f->answered ? ABI_TRAILERS_STOP : ABI_TRAILERS_CONTINUE;
   }
@@ -264,15 +233,20 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_trailers(abi_filter en
   return submit_request(f, envoy, EW_BODY_COMPLETE) == GO ? ABI_TRAILERS_CONTINUE : ABI_TRAILERS_STOP;
 }
 
-EW_EXPORT int envoy_dynamic_module_on_http_filter_response_headers(abi_filter envoy, struct ew_filter *f, bool end) {
-  if (!f->route || f->answered) return ABI_HEADERS_CONTINUE;
+static void begin_response_flow(struct ew_filter *f, abi_filter envoy, enum form form) {
+  f->form = form;
+  /* What goes on may be of another length. */
+  if (ew_flow_begin(f, RESPONSE_MESSAGE)) envoy_dynamic_module_callback_http_set_header(envoy, ABI_RESPONSE_HEADERS, LITERAL("content-length"), (abi_bytes){NULL, 0});
+}
+
+static int response_headers(struct ew_filter *f, abi_filter envoy, bool end) {
   if (f->local_reply) {
     envoy_dynamic_module_callback_http_set_header(envoy, ABI_RESPONSE_HEADERS, LITERAL("x-eastwall-event-id"), bytes_of(f->id, EW_ULID_SIZE));
     return ABI_HEADERS_CONTINUE;
   }
   /* The service answers before all of the request has come: judge what there is of it first. */
   if (f->request == COLLECT && !enforcing(f)) submit_request(f, envoy, EW_BODY_TRUNCATED);
-  if (f->engine < 0 || f->request != PASS || f->want_response == 0) {
+  if (f->engine < 0 || (f->request != PASS && f->request != FLOW) || f->want_response == 0) {
     f->response = PASS;
     return ABI_HEADERS_CONTINUE;
   }
@@ -287,7 +261,11 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_headers(abi_filter en
     step = submit_response(f, envoy, EW_BODY_STREAMED);
   } else if (shape.streaming) {
     f->copies[RESPONSE_MESSAGE].gathering = f->want_response > 1;
+    bool events = f->want_response > 1 && shape.form && !shape.coded;
+    f->response_flows = events && enforcing(f) && prepare_wait(f, envoy);
+    f->flows[RESPONSE_MESSAGE].watched = events && !enforcing(f);
     step = submit_response(f, envoy, EW_BODY_STREAMED);
+    if (f->response_flows && step == GO && !(f->noted & 1u << EW_ENGINE_LOST)) begin_response_flow(f, envoy, shape.form);
   } else if (f->want_response == 1) {
     step = submit_response(f, envoy, EW_BODY_SKIPPED);
   } else {
@@ -300,13 +278,23 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_headers(abi_filter en
   return step == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
 }
 
+EW_EXPORT int envoy_dynamic_module_on_http_filter_response_headers(abi_filter envoy, struct ew_filter *f, bool end) {
+  if (!f->route || f->answered) return ABI_HEADERS_CONTINUE;
+  f->response_ended = end;
+  int status = response_headers(f, envoy, end);
+  f->response_began = status == ABI_HEADERS_CONTINUE;
+  return status;
+}
+
 EW_EXPORT int envoy_dynamic_module_on_http_filter_response_body(abi_filter envoy, struct ew_filter *f, bool end) {
   if (!f->route || f->answered) return ABI_BODY_CONTINUE;
+  f->response_ended |= end;
+  if (f->response == FLOW) return ew_flow_body(f, envoy, RESPONSE_MESSAGE, end);
   size_t received = envoy_dynamic_module_callback_http_get_body_size(envoy, ABI_RECEIVED_RESPONSE_BODY);
   size_t limit = f->route->max_body;
   if (f->response == PASS || f->response == IDLE || f->local_reply) {
     f->response_bytes += received;
-    copy_stream(f, envoy, RESPONSE_MESSAGE, ABI_RECEIVED_RESPONSE_BODY, end);
+    ew_stream_passes(f, envoy, RESPONSE_MESSAGE, ABI_RECEIVED_RESPONSE_BODY, end);
     return ABI_BODY_CONTINUE;
   }
   if (!enforcing(f)) {
@@ -325,8 +313,10 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_response_body(abi_filter envoy
 
 EW_EXPORT int envoy_dynamic_module_on_http_filter_response_trailers(abi_filter envoy, struct ew_filter *f) {
   if (f->route && !f->answered && !f->local_reply) {
+    f->response_ended = true;
     if (f->grpc) f->grpc_status = ew_trailing_status(envoy);
-    end_stream_copy(f, RESPONSE_MESSAGE);
+    if (f->response == FLOW) return ew_flow_trailers(f, envoy, RESPONSE_MESSAGE);
+    ew_stream_ends(f, RESPONSE_MESSAGE);
   }
   if (!f->route || f->answered || f->local_reply || f->response == PASS || f->response == IDLE) return ABI_TRAILERS_CONTINUE;
   if (f->response == WAIT) return ABI_TRAILERS_STOP;
@@ -343,8 +333,13 @@ static enum step obey(struct ew_filter *f, abi_filter envoy, enum message messag
   if (message == REQUEST_MESSAGE) {
     f->want_response = verdict->want_response;
     f->request = PASS;
+    if (!verdict->deny && f->request_flows && ew_flow_begin(f, REQUEST_MESSAGE)) {
+      ew_change_headers(envoy, message, verdict);
+      f->flows[REQUEST_MESSAGE].ended = f->request_ended;
+      return ew_flow_began_held(f, envoy, REQUEST_MESSAGE) ? HOLD : GO;
+    }
     /* What came while the verdict was awaited goes on from Envoy's buffer, past us. */
-    if (!verdict->deny) copy_stream(f, envoy, REQUEST_MESSAGE, ABI_BUFFERED_REQUEST_BODY, f->request_ended);
+    if (!verdict->deny) ew_stream_passes(f, envoy, REQUEST_MESSAGE, ABI_BUFFERED_REQUEST_BODY, f->request_ended);
   } else {
     f->response = PASS;
   }
@@ -366,7 +361,7 @@ static enum step held_long(struct ew_filter *f, abi_filter envoy) {
 }
 
 EW_EXPORT void envoy_dynamic_module_on_http_filter_scheduled(abi_filter envoy, struct ew_filter *f, uint64_t event) {
-  if (!f->route || !ew_pool_take(f->config->pool, &f->wait, event)) return;
+  if (!f->route || ew_flow_scheduled(f, envoy, event) || !ew_pool_take(f->config->pool, &f->wait, event)) return;
   waiting(f, envoy, false);
   enum message message = f->request == WAIT ? REQUEST_MESSAGE : RESPONSE_MESSAGE;
   /* The reply must outlive the filter, which a denial may end. */
@@ -385,12 +380,16 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_scheduled(abi_filter envoy, s
     case EW_LOST: step = fail(f, envoy, message, EW_ENGINE_LOST); break;
     case EW_ENGINE_FAILED: step = fail(f, envoy, message, EW_ENGINE_ERROR); break;
     case EW_HELD_LONG: step = held_long(f, envoy); break;
-    case EW_PENDING: step = HOLD; break;
+    case EW_PENDING: case EW_NOT_SENT: step = HOLD; break;
   }
   if (reply != small) free(reply);
   if (step != GO) return;
-  if (message == REQUEST_MESSAGE) envoy_dynamic_module_callback_http_filter_continue_decoding(envoy);
-  else envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
+  if (message == REQUEST_MESSAGE) {
+    envoy_dynamic_module_callback_http_filter_continue_decoding(envoy);
+    return;
+  }
+  f->response_began = true;
+  envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
 }
 
 /* ---- the end of a call ---- */
@@ -401,7 +400,8 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_local_reply(abi_filter envoy, 
   if (!f->route || f->answered || f->local_reply) return 0;
   f->local_reply = true;
   f->status = (uint16_t)status;
-  stop_waiting(f, envoy);
+  ew_stop_waiting(f, envoy);
+  for (int message = REQUEST_MESSAGE; message <= RESPONSE_MESSAGE; message++) ew_pool_forget(f->config->pool, &f->flows[message].wait);
   if (f->request != COLLECT || enforcing(f)) f->request = PASS;
   f->response = PASS;
   envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, LITERAL("eastwall"), LITERAL("event_id"), bytes_of(f->id, EW_ULID_SIZE));
@@ -410,7 +410,7 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_local_reply(abi_filter envoy, 
 
 EW_EXPORT void envoy_dynamic_module_on_http_filter_stream_complete(abi_filter envoy, struct ew_filter *f) {
   if (!f->route) return;
-  stop_waiting(f, envoy);
+  ew_stop_waiting(f, envoy);
   if (!enforcing(f) && f->request == COLLECT) submit_request(f, envoy, EW_BODY_TRUNCATED);
   if (!enforcing(f) && f->response == COLLECT) submit_response(f, envoy, EW_BODY_TRUNCATED);
   uint64_t status = 0;
@@ -424,7 +424,7 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_stream_complete(abi_filter en
   ew_close_text(frame);
   struct ew_copy *asked = &f->copies[REQUEST_MESSAGE], *answered = &f->copies[RESPONSE_MESSAGE];
   ew_add_copies(frame, &asked->bytes, asked->state, &answered->bytes, answered->state, f->grpc_status);
-  release_stream_copies(f);
+  ew_stream_drop(f);
   if (ew_pool_complete(f->config->pool, f->engine, frame)) return;
   abi_bytes label = bytes_of(f->route->service, f->route->service_size);
   envoy_dynamic_module_callback_http_filter_increment_counter(envoy, f->config->records_lost, &label, 1, 1);
@@ -434,7 +434,7 @@ EW_EXPORT void envoy_dynamic_module_on_http_filter_destroy(struct ew_filter *f) 
   if (f->destroyed) *f->destroyed = true;
   ew_pool_forget(f->config->pool, &f->wait);
   release_copy(f);
-  release_stream_copies(f);
+  ew_stream_drop(f);
   if (f->wait.scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(f->wait.scheduler);
   ew_route_release(f->route);
   ew_buffer_free(&f->frame);

@@ -21,8 +21,12 @@ enum phase {
   IDLE,    /* nothing seen yet */
   COLLECT, /* enforce: held by us, the body is gathering in Envoy's buffer. Otherwise: passing, a copy is gathering in `frame` */
   WAIT,    /* held by us until the verdict comes */
+  FLOW,    /* enforce: a stream, held piece by piece (stream.c) */
   PASS,    /* goes on; nothing more to inspect */
 };
+
+/* How a stream's events are told apart, and how an error is said in it. */
+enum form { EW_NO_FORM, EW_EVENTS, EW_LINES, EW_SEQUENCE, EW_GRPC, EW_GRPC_WEB, EW_WEBSOCKET };
 
 enum message { REQUEST_MESSAGE, RESPONSE_MESSAGE };
 
@@ -32,6 +36,22 @@ struct ew_copy {
   size_t room;    /* bytes taken from the pool */
   bool gathering;
   uint8_t state;  /* BodyState: NONE, COMPLETE or TRUNCATED */
+};
+
+/* One direction of a stream whose events are inspected. */
+struct ew_flow {
+  bool watched;  /* discover, monitor: pieces are told as they pass */
+  bool asked;    /* a piece is with the engine (or what it could not be sent for is about to be told) */
+  bool ended;    /* the end has come, and is held */
+  bool told_end; /* the piece that is with the engine is the last */
+  bool trailers; /* it ended with trailers */
+  bool broken;   /* bytes are lost for want of memory */
+  size_t given;  /* bytes of Envoy's buffer that the engine was given */
+  size_t room;   /* bytes taken from the pool */
+  struct ew_buffer held;  /* what the engine knows and has not let go, as it came */
+  struct ew_buffer ready; /* let go, and waiting for the end */
+  struct ew_buffer frame;
+  struct ew_wait wait;
 };
 
 struct ew_filter {
@@ -55,6 +75,11 @@ struct ew_filter {
   struct ew_buffer frame; /* the message that is being gathered */
   struct ew_buffer head;  /* the text of the COMPLETED frame but for the reasons */
   struct ew_copy copies[2]; /* by enum message */
+  struct ew_flow flows[2];
+  enum form form;
+  bool request_flows, response_flows; /* its events are to be inspected before they go on */
+  bool response_began; /* its headers have gone on */
+  bool response_ended; /* its end was seen */
   uint8_t grpc_status;    /* plus one; 0: none seen */
   struct ew_wait wait;
 };
@@ -64,11 +89,38 @@ static inline abi_bytes bytes_of(const char *data, size_t size) {
 }
 #define LITERAL(text) bytes_of(text, sizeof(text) - 1)
 
+/* filter.c */
+
+/* Counts and records why (a part of) the call was not inspected, once per reason. */
+void ew_note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason);
+/* Nothing is waited for any more. */
+void ew_stop_waiting(struct ew_filter *f, abi_filter envoy);
+
+/* stream.c */
+
+/* Bytes in Envoy's buffer `which` pass: they are copied, and told. */
+void ew_stream_passes(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end);
+/* A passing message ended with trailers. */
+void ew_stream_ends(struct ew_filter *f, enum message message);
+/* Copies and held bytes are given up. */
+void ew_stream_drop(struct ew_filter *f);
+/* The message is held piece by piece from now on. False: it cannot be. */
+bool ew_flow_begin(struct ew_filter *f, enum message message);
+/* What Envoy has already buffered of it becomes the first piece. True: there is some, and the headers go on together with it (Envoy
+ * lets a message be continued once only, see stream.c). */
+bool ew_flow_began_held(struct ew_filter *f, abi_filter envoy, enum message message);
+int ew_flow_body(struct ew_filter *f, abi_filter envoy, enum message message, bool end);
+int ew_flow_trailers(struct ew_filter *f, abi_filter envoy, enum message message);
+/* False: the event is for nobody here. */
+bool ew_flow_scheduled(struct ew_filter *f, abi_filter envoy, uint64_t event);
+
 /* message.c */
 
 struct ew_shape {
   bool grpc;      /* gRPC: content-type application/grpc... over HTTP/2 */
   bool streaming; /* a content type whose end is not to be waited for */
+  bool coded;     /* has a content-encoding */
+  enum form form;
   bool connect;
   bool upgrade;   /* GET with connection: upgrade (RFC 6455), or CONNECT */
   uint16_t status;
@@ -81,8 +133,8 @@ struct ew_shape {
 void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, struct ew_shape *shape);
 /* Appends body bytes that Envoy holds in buffer `which` until the frame has `limit` of them. */
 void ew_gather(struct ew_buffer *frame, abi_filter envoy, int which, size_t limit);
-/* The same into plain bytes. */
-void ew_gather_bytes(struct ew_buffer *bytes, abi_filter envoy, int which, size_t limit);
+/* Appends all of them but the first `skip`; to a frame or to plain bytes. */
+void ew_gather_after(struct ew_buffer *buffer, abi_filter envoy, int which, size_t skip);
 /* `grpc-status` in the response's trailers, plus one; 0: none. */
 uint8_t ew_trailing_status(abi_filter envoy);
 /* Carries the header changes of a verdict out. */

@@ -2,7 +2,7 @@
 #ifndef EW_FRAME_CONSTANTS_H
 #define EW_FRAME_CONSTANTS_H
 
-#define EW_VERSION 2
+#define EW_VERSION 3
 #define EW_LIMIT 67108864u
 #define EW_STREAM_COPY 65536u
 #define EW_HEADER_SIZE 16
@@ -13,14 +13,20 @@
 #define EW_VERDICT 5
 #define EW_PONG 6
 #define EW_FAILED 7
+#define EW_PIECE 8
+#define EW_RELEASE 9
 #define EW_REQUEST_SIZE 32
 #define EW_RESPONSE_SIZE 24
 #define EW_COMPLETED_SIZE 64
 #define EW_VERDICT_SIZE 28
+#define EW_PIECE_SIZE 24
+#define EW_RELEASE_SIZE 28
 #define EW_FLAG_NO_REPLY 1
 #define EW_FLAG_TLS 2
 #define EW_FLAG_DENY 1
 #define EW_FLAG_BODY 2
+#define EW_FLAG_PART 4
+#define EW_PIECE_END 1
 #define EW_BODY_NONE 0
 #define EW_BODY_COMPLETE 1
 #define EW_BODY_TRUNCATED 2
@@ -40,9 +46,11 @@ enum ew_reason {
   EW_RESPONSE_STREAMED,
   EW_RESPONSE_RELEASED,
   EW_BODY_NOT_REPLACED,
+  EW_REQUEST_EVENT_TOO_LARGE,
+  EW_RESPONSE_EVENT_TOO_LARGE,
   EW_REASONS
 };
 #define EW_REASON_TEXTS \
-  {"engine-unavailable", "engine-timeout", "engine-lost", "engine-overloaded", "engine-error", "request-body-truncated", "response-body-truncated", "request-streamed", "response-streamed", "response-released", "body-not-replaced"}
+  {"engine-unavailable", "engine-timeout", "engine-lost", "engine-overloaded", "engine-error", "request-body-truncated", "response-body-truncated", "request-streamed", "response-streamed", "response-released", "body-not-replaced", "request-event-too-large", "response-event-too-large"}
 
 #endif

@@ -11,9 +11,12 @@ enum {
   COMPLETED_TIME = 16, COMPLETED_SENT = 24, COMPLETED_RECEIVED = 32, COMPLETED_DURATION = 40, COMPLETED_STATUS = 48,
   COMPLETED_REQUEST = 50, COMPLETED_RESPONSE = 51, COMPLETED_GRPC = 52, COMPLETED_COPY = 56, COMPLETED_TEXT = 60,
   VERDICT_STATUS = 16, VERDICT_WANT = 18, VERDICT_SET = 20, VERDICT_REMOVE = 22, VERDICT_TEXT = 24,
+  PIECE_DIRECTION = 16, PIECE_BITS = 17, PIECE_TEXT = 20,
+  RELEASE_CONSUMED = 16, RELEASE_TRAILERS = 20, RELEASE_TEXT = 24,
 };
 _Static_assert(REQUEST_TEXT + 4 == EW_REQUEST_SIZE && RESPONSE_TEXT + 4 == EW_RESPONSE_SIZE, "layout differs from frames.py");
 _Static_assert(COMPLETED_TEXT + 4 == EW_COMPLETED_SIZE && VERDICT_TEXT + 4 == EW_VERDICT_SIZE, "layout differs from frames.py");
+_Static_assert(PIECE_TEXT + 4 == EW_PIECE_SIZE && RELEASE_TEXT + 4 == EW_RELEASE_SIZE, "layout differs from frames.py");
 
 static void put(uint8_t *at, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; i++) at[i] = (uint8_t)(value >> (8 * i));
@@ -105,6 +108,11 @@ void ew_open_completed(struct ew_buffer *frame, double time, uint64_t request_by
   put(at + COMPLETED_STATUS, status, 2);
 }
 
+void ew_open_piece(struct ew_buffer *frame, uint8_t direction) {
+  uint8_t *at = open_frame(frame, EW_PIECE, EW_PIECE_SIZE);
+  if (at) at[PIECE_DIRECTION] = direction;
+}
+
 void ew_open_ping(struct ew_buffer *frame) {
   open_frame(frame, EW_PING, EW_HEADER_SIZE);
 }
@@ -114,6 +122,7 @@ static size_t fixed_size(uint8_t kind) {
     case EW_REQUEST: return EW_REQUEST_SIZE;
     case EW_RESPONSE: return EW_RESPONSE_SIZE;
     case EW_COMPLETED: return EW_COMPLETED_SIZE;
+    case EW_PIECE: return EW_PIECE_SIZE;
     default: return EW_HEADER_SIZE;
   }
 }
@@ -139,6 +148,7 @@ void ew_finish(struct ew_buffer *frame, uint64_t wire, uint16_t flags, uint8_t b
   put(at + AT_WIRE, wire, 8);
   if (at[AT_KIND] == EW_REQUEST) at[REQUEST_STATE] = body_state;
   if (at[AT_KIND] == EW_RESPONSE) at[RESPONSE_STATE] = body_state;
+  if (at[AT_KIND] == EW_PIECE) at[PIECE_BITS] = body_state;
 }
 
 void ew_add_copies(struct ew_buffer *frame, const struct ew_buffer *request, uint8_t request_state, const struct ew_buffer *response, uint8_t response_state, uint8_t grpc_status) {
@@ -181,6 +191,16 @@ const char *ew_next_field(const char **cursor, size_t *size) {
   return field;
 }
 
+/* Exactly the announced number of fields, the last one terminated: ew_next_field then stays inside. None that would split a header. */
+static bool has_fields(const char *text, size_t size, size_t expected) {
+  size_t fields = 0;
+  for (size_t i = 0; i < size; i++) {
+    fields += text[i] == 0;
+    if (text[i] == '\r' || text[i] == '\n') return false;
+  }
+  return fields == expected && (!size || text[size - 1] == 0);
+}
+
 bool ew_read_verdict(const uint8_t *data, size_t size, struct ew_verdict *verdict) {
   struct ew_header header;
   if (ew_read_header(data, size, &header) != 1 || header.kind != EW_VERDICT || header.length != size || size < EW_VERDICT_SIZE) return false;
@@ -200,12 +220,24 @@ bool ew_read_verdict(const uint8_t *data, size_t size, struct ew_verdict *verdic
   };
   if (verdict->want_response > 2 || (verdict->deny && (verdict->status < 200 || verdict->status > 599))) return false;
   if (verdict->body_size && !verdict->has_body) return false;
-  /* Exactly the announced number of fields, the last one terminated: ew_next_field then stays inside. */
-  size_t fields = 0;
-  for (size_t i = 0; i < text_size; i++) {
-    fields += verdict->text[i] == 0;
-    if (verdict->text[i] == '\r' || verdict->text[i] == '\n') return false; /* would split a header */
-  }
-  if (fields != 2u * verdict->set_count + verdict->remove_count) return false;
-  return !text_size || verdict->text[text_size - 1] == 0;
+  return has_fields(verdict->text, text_size, 2u * verdict->set_count + verdict->remove_count);
+}
+
+bool ew_read_release(const uint8_t *data, size_t size, struct ew_release *release) {
+  struct ew_header header;
+  if (ew_read_header(data, size, &header) != 1 || header.kind != EW_RELEASE || header.length != size || size < EW_RELEASE_SIZE) return false;
+  size_t text_size = (size_t)get(data + RELEASE_TEXT, 4);
+  if (text_size > size - EW_RELEASE_SIZE) return false;
+  *release = (struct ew_release){
+      .end = header.flags & EW_FLAG_DENY,
+      .has_body = header.flags & EW_FLAG_BODY,
+      .part = header.flags & EW_FLAG_PART,
+      .consumed = (uint32_t)get(data + RELEASE_CONSUMED, 4),
+      .trailer_count = (uint16_t)get(data + RELEASE_TRAILERS, 2),
+      .text = (const char *)data + EW_RELEASE_SIZE,
+      .body = data + EW_RELEASE_SIZE + text_size,
+      .body_size = size - EW_RELEASE_SIZE - text_size,
+  };
+  if (release->body_size && !release->has_body) return false;
+  return has_fields(release->text, text_size, 2u * release->trailer_count);
 }

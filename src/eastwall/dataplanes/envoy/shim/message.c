@@ -33,14 +33,20 @@ static bool has_member(const char *data, size_t size, const char *member) {
 }
 
 /* Media types whose messages have no foreseeable end. A parameter may follow. */
-static bool streams(const char *data, size_t size) {
-  static const char *const types[] = {
-      "text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json",
-      "application/json-seq", "multipart/x-mixed-replace",
+static bool streams(const char *data, size_t size, enum form *form) {
+  static const struct {
+    const char *type;
+    enum form form;
+  } types[] = {
+      {"text/event-stream", EW_EVENTS}, {"application/x-ndjson", EW_LINES}, {"application/ndjson", EW_LINES}, {"application/jsonl", EW_LINES},
+      {"application/x-jsonlines", EW_LINES}, {"application/stream+json", EW_LINES}, {"application/json-seq", EW_SEQUENCE},
+      {"multipart/x-mixed-replace", EW_NO_FORM},
   };
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-    size_t length = strlen(types[i]);
-    if (begins(data, size, types[i]) && (size == length || data[length] == ';' || data[length] == ' ')) return true;
+    size_t length = strlen(types[i].type);
+    if (!begins(data, size, types[i].type) || !(size == length || data[length] == ';' || data[length] == ' ')) continue;
+    *form = types[i].form;
+    return true;
   }
   return false;
 }
@@ -81,7 +87,10 @@ static uint8_t grpc_status_of(const char *data, size_t size) {
 static void read_shape(const abi_header *h, struct ew_shape *shape, bool *get) {
   if (is(h->key, h->key_size, "content-type")) {
     shape->grpc = begins(h->value, h->value_size, "application/grpc");
-    shape->streaming = shape->grpc || streams(h->value, h->value_size);
+    shape->streaming = shape->grpc || streams(h->value, h->value_size, &shape->form);
+    if (shape->grpc) shape->form = begins(h->value, h->value_size, "application/grpc-web") ? EW_GRPC_WEB : EW_GRPC;
+  } else if (is(h->key, h->key_size, "content-encoding")) {
+    shape->coded = !is(h->value, h->value_size, "identity");
   } else if (is(h->key, h->key_size, "connection")) {
     shape->upgrade |= has_member(h->value, h->value_size, "upgrade");
   } else if (is(h->key, h->key_size, "content-length")) {
@@ -183,9 +192,10 @@ void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, st
   if (headers != on_stack) free(headers);
 }
 
-static void gather(struct ew_buffer *buffer, size_t have, abi_filter envoy, int which, size_t limit) {
+/* Appends the bytes from `skip` on, `limit` of them at most. */
+static void gather(struct ew_buffer *buffer, abi_filter envoy, int which, size_t skip, size_t limit) {
   size_t count = envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, which);
-  if (!count || have >= limit) return;
+  if (!count || !limit) return;
   abi_bytes on_stack[STACK_CHUNKS], *chunks = on_stack;
   if (count > STACK_CHUNKS) chunks = malloc(count * sizeof *chunks);
   if (!chunks) {
@@ -193,21 +203,24 @@ static void gather(struct ew_buffer *buffer, size_t have, abi_filter envoy, int 
     return;
   }
   if (envoy_dynamic_module_callback_http_get_body_chunks(envoy, which, chunks)) {
-    for (size_t i = 0; i < count && have < limit; i++) {
-      size_t take = chunks[i].size < limit - have ? chunks[i].size : limit - have;
-      ew_buffer_append(buffer, chunks[i].data, take);
-      have += take;
+    for (size_t i = 0; i < count && limit; i++) {
+      size_t over = skip < chunks[i].size ? skip : chunks[i].size;
+      size_t take = chunks[i].size - over < limit ? chunks[i].size - over : limit;
+      ew_buffer_append(buffer, chunks[i].data + over, take);
+      skip -= over;
+      limit -= take;
     }
   }
   if (chunks != on_stack) free(chunks);
 }
 
 void ew_gather(struct ew_buffer *frame, abi_filter envoy, int which, size_t limit) {
-  gather(frame, ew_body_size(frame), envoy, which, limit);
+  size_t have = ew_body_size(frame);
+  gather(frame, envoy, which, 0, have < limit ? limit - have : 0);
 }
 
-void ew_gather_bytes(struct ew_buffer *bytes, abi_filter envoy, int which, size_t limit) {
-  gather(bytes, bytes->size, envoy, which, limit);
+void ew_gather_after(struct ew_buffer *buffer, abi_filter envoy, int which, size_t skip) {
+  gather(buffer, envoy, which, skip, SIZE_MAX);
 }
 
 uint8_t ew_trailing_status(abi_filter envoy) {
