@@ -180,8 +180,8 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
 enum { PERCENT = 1, ESCAPE = 2, REFERENCE = 4, COMPATIBLE = 8, BASE64 = 16, HEX = 32, UTF7 = 64, NESTED = 128 };
 
 /* Classes of bytes for `signs`. */
-enum { WORD = 1, SIGN = 2, A0 = 4, A1 = 8, A2 = 16, ANY = 32, DIGITS = 64 };
-static Byte class_of[256];
+enum { WORD = 1, SIGN = 2, A0 = 4, DIGITS = 8 };
+static Byte class_of[256], digit_of[256];
 
 static void fill(const char *letters, Byte class)
 {
@@ -192,22 +192,33 @@ static void fill(const char *letters, Byte class)
 static void fill_classes(void)
 {
     const char *word = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-";
-    fill(word, WORD | ANY);
+    fill(word, WORD);
     fill("%\\&{[", SIGN);
     for (int c = 0x80; c < 0x100; c++)
         class_of[c] |= SIGN;
     fill("IJKLMNOPQRSTUVWXYZabcdef", A0);
-    fill("CDEFGHSTUVWXijklmnyz0123", A1);
-    fill("ABEFIJMNQRUVYZcdghklopstwx014589", A2);
+    for (int i = 0; i < 64; i++)
+        digit_of[(Byte) "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[i]] = (Byte)i;
+    digit_of['-'] = 62;
+    digit_of['_'] = 63;
     fill("0123456789abcdefABCDEF", DIGITS);
 }
 
-/* Base64 of readable ASCII: no byte has its top bit set and each is at least 0x20, so three of four characters are confined. */
+static int readable(uint32_t c)
+{
+    return (c >= 0x20 && c < 0x7F) || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Whether twelve characters are Base64 of nine bytes of readable ASCII, as hardly any word is. */
 static int readable_base64(const Byte *at)
 {
-    for (int i = 0; i < 12; i += 4)
-        if (!(class_of[at[i]] & A0 && class_of[at[i + 1]] & A1 && class_of[at[i + 2]] & A2))
+    if (!(class_of[at[0]] & A0 || at[0] == 'C' || at[0] == 'D')) /* neither a letter nor a line end: most words end here */
+        return 0;
+    for (int i = 0; i < 12; i += 4) {
+        uint32_t bits = (uint32_t)digit_of[at[i]] << 18 | (uint32_t)digit_of[at[i + 1]] << 12 | (uint32_t)digit_of[at[i + 2]] << 6 | digit_of[at[i + 3]];
+        if (!readable(bits >> 16) || !readable(bits >> 8 & 0xFF) || !readable(bits & 0xFF))
             return 0;
+    }
     return 1;
 }
 

@@ -42,12 +42,8 @@ _ESCAPE = re.compile(
     r"\\u\{([0-9a-f]{1,6})\}|\\U([0-9a-f]{8})|\\u([0-9a-f]{4})|\\x([0-9a-f]{2})|\\([0-3][0-7]{2})|\\([nrt/\"'])", re.IGNORECASE
 )
 _CONTROL = {"n": "\n", "r": "\r", "t": "\t"}
-# Readable ASCII confines three of four characters (see `texts`): twelve letters of prose hardly ever pass this.
-_RUN = r"(?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]){3}[A-Za-z0-9+/_-]*+={0,2}"
-_BASE64_VALUE = re.compile(
-    r"\s*+(?:data:[\w/;=+.-]{1,100},)?((?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_ -]){3}[A-Za-z0-9+/_\s-]*+={0,2})\s*+"
-)
-_BASE64_RUN = re.compile(rf"(?<![A-Za-z0-9+_-]){_RUN}")
+_BASE64_VALUE = re.compile(r"\s*+(?:data:[\w/;=+.-]{1,100},)?((?:[A-Za-z0-9+/_ -]){12}[A-Za-z0-9+/_\s-]*+={0,2})\s*+")
+_BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+_-])[A-Za-z0-9+/_-]{12,}+={0,2}")
 _PACKED_RUN = re.compile(r"(?<![A-Za-z0-9+_-])(?:H4sI|eJ|eNo|eAE|KLUv)[A-Za-z0-9+/_-]{14,}={0,2}")
 _BASE64_STANDARD = str.maketrans("-_ ", "+/+", "\t\r\n")
 _READABLE = frozenset(map(chr, range(32, 127))) | frozenset("\t\r\n")
@@ -108,7 +104,7 @@ def unwrapped(text: str) -> Iterator[str]:
     limit = 4 * len(text) + 2 * MAX_PACKED
     for _ in range(DEPTH + 1):
         before = text
-        for step in (percent_decoded, _unescaped, html.unescape, _folded, _lines_taken_apart):
+        for step in (_lines_taken_apart, percent_decoded, _unescaped, html.unescape, _folded):
             after = step(text)
             if after != text:
                 text = after[:limit]
@@ -122,8 +118,8 @@ def _lines_taken_apart(text: str) -> str:
     for line in text.split("\n"):
         lines[line] = None
         sign = signs(line.encode("utf-8", "replace")) if len(line) >= 4 else 0
-        if sign & _APART:
-            for step in _APART_STEPS:
+        if sign & (_APART | NESTED):
+            for step in (_from_json, *_APART_STEPS):
                 for _, child in step("", line):
                     lines[child] = None
     return "\n".join(lines)
@@ -132,6 +128,11 @@ def _lines_taken_apart(text: str) -> str:
 def _steps(place: str, text: str) -> Iterator[tuple[str, str]]:
     """Everything that one more decoding makes of a text; nothing that equals it."""
     sign = signs(text.encode("utf-8", "replace"))
+    if sign & NESTED or text[:1] in _BLANK:
+        values = list(_from_json(place, text))
+        if values:  # what decodes further are its values
+            yield from values
+            return
     if sign & PERCENT and (child := percent_decoded(text)) != text:
         yield place, child
     if sign & ESCAPE and (child := _unescaped(text)) != text:
@@ -140,14 +141,14 @@ def _steps(place: str, text: str) -> Iterator[tuple[str, str]]:
         yield place, child
     if sign & COMPATIBLE and (child := _folded(text)) != text:
         yield place, child
-    if sign & _APART or text[:1] in _BLANK:
+    if sign & _APART:
         for step in _APART_STEPS:
             yield from step(place, text)
     if "=" in text and "&" in text:
         yield from _from_form(place, text)
 
 
-_APART = BASE64 | HEX | UTF7 | NESTED
+_APART = BASE64 | HEX | UTF7
 _BLANK = frozenset(" \t\r\n")
 
 
@@ -324,5 +325,5 @@ def _from_jwt(place: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 _APART_STEPS: tuple[Callable[[str, str], Iterator[tuple[str, str]]], ...] = (
-    _from_jwt, _from_json, _from_base64, _from_packed, _from_hex, _from_utf7,
+    _from_jwt, _from_base64, _from_packed, _from_hex, _from_utf7,
 )  # fmt: skip

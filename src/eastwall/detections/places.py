@@ -69,7 +69,9 @@ def _harmless(operation: Operation) -> bool:
 def _target_texts(request: Request, operation: Operation) -> list[str]:
     path = operation.path
     texts = [path]
-    if _PLAIN_PATH.fullmatch(path) is None:
+    if _PLAIN_PATH.fullmatch(path) is not None:
+        texts.append(path.replace("/", "\n"))  # its segments, one per line
+    else:
         texts.append("/".join(("", *operation.segments)))
         for segment in operation.segments:
             texts.append(segment)

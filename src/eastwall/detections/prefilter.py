@@ -105,16 +105,17 @@ class Prefilter:
         return headers
 
     def _of_headers(self, headers: dict[str, str], scan: _Scan) -> Suspects:
-        """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so what was found
-        in them is remembered."""
+        """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so clean ones, and
+        what was found in tokens, are remembered."""
         token = bearer(headers)
         text = "\n".join(request_header_texts(headers))
         found = self._headers.get(text) if text else ()
         if found is None:
             found = ()
-            if not self._is_clean(text.encode("utf-8", "replace"), scan):
+            if self._is_clean(text.encode("utf-8", "replace"), scan):
+                self._remember(text, found)
+            else:  # not remembered: the same values under other names have other places
                 found = self._search(header_places(headers), scan, decode=True)
-            self._remember(text, found)
         if token:
             claims = self._headers.get(token)
             if claims is None:
