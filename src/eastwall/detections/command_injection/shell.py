@@ -46,6 +46,7 @@ FIRST = _listed(
 """Those taken for a command when a value begins with them: with an argument that no prose has, and nothing else."""
 LINE = FIRST | _listed("awk curl echo grep perl php python python3 ruby sed sudo wget")
 """The same for a later line of a value."""
+_ONE_NAME = re.compile(r"/(?!(?:etc|bin|tmp|var|root|home|proc|dev|usr|opt|sys|flag|app|srv|mnt|boot|lib|run)$)[A-Za-z]+")
 _LINE_START = re.compile(r"[('\"+]?\s?[\w/]")
 _BIN_PATH = re.compile(r"/(?:usr/|local/)*s?bin/[a-z]", re.IGNORECASE)
 _NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
@@ -88,6 +89,11 @@ _PLUSES = re.compile(r"(?:[;|]|&&)\+[a-z]{2,20}\+\S", re.IGNORECASE)
 _ASSEMBLED = re.compile(
     r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40};\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
 )
+_TOOLING = re.compile(
+    r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
+    r"|conda|virtualenv)[ ]\S"
+)
+"""A script of tools that begins with its own command breaks out of nothing: documentation, a Dockerfile."""
 _LOOP = re.compile(
     r"(?:^|[;|&\"'])\s{0,8}(?:for\s{1,4}/[fld]?\s{0,4}%{1,2}\w\s{1,4}in\s{0,4}\(.{1,100}\)\s{0,4}do\s|for\s{1,4}\w{1,20}\s{1,4}in\s{1,4}[^;\n]{1,100};\s{0,4}do\s|while\s{1,4}(?:true|:|\[[^\]]{1,80}\]|read\s[^;]{0,60})\s{0,4};\s{0,4}do\s)",
     re.IGNORECASE,
@@ -129,6 +135,8 @@ def injection(text: str) -> str | None:
         return "defines a shell function and goes on behind it (CVE-2014-6271)"
     for match in _CALL.finditer(text):
         inner = match[1] or match[2] or match[3]
+        if match.start() > 0 and _in_prose(text):
+            break  # a text that names such a call
         if _command(inner, strict=False) or _bare(inner):
             return "calls a function that runs a command"
     if "+" in text and (" " not in text or _PLUSES.search(text)):
@@ -137,6 +145,8 @@ def injection(text: str) -> str | None:
         return "runs a command whose name is put together from variables"
     if _LOOP.search(text):
         return "runs a command in a loop"
+    if _TOOLING.match(text) and not _SEVERE.search(text):
+        return None
     text = _BRACES.sub(lambda match: match[1].replace(",", " "), _IFS.sub(" ", text))
     pieces = _pieces(text)
     outside = _prose(pieces)
@@ -288,7 +298,17 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
         return False
     if len(words) == 1 or any(_PLAIN.fullmatch(word) for word in words[1:]):
         return False
+    if words[0].lower() in WORDS and len(words) == 2 and _ONE_NAME.fullmatch(words[1]):
+        return False  # "cat /dog"
     return (words[1].isdigit() or _is_argument(words[1], words[0].lower())) and _command(" ".join(words), strict=True)
+
+
+def _in_prose(text: str) -> bool:
+    """Whether a text holds a sentence, six plain words, and no break (`';`) at its beginning."""
+    return (
+        sum(1 for word in text.split(None, 40)[:40] if _PLAIN.fullmatch(word)) >= 6
+        and re.match(r"[\w.]{0,40}\W{0,4};", text) is None
+    )
 
 
 def _prose(pieces: list[Piece]) -> int:

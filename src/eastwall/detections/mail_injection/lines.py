@@ -25,6 +25,17 @@ _TEXT_FIELD = re.compile(
     r"(?:text|body|message|msg|content|description|desc|comments?|notes?|bio|about|details?|html|markdown|md|summary|readme|template|log|raw|source|data|mail|email_body|snippet|code|answer|question|reply|post|diff|patch|prompt|input|output|paragraph|article)$",
     re.IGNORECASE,
 )
+_MAIL_FIELD = re.compile(
+    r"(?:^|[._\]-])(?:e?mail(?:_?address)?|from|to|cc|bcc|sender|recipients?|reply_?to|subject)$", re.IGNORECASE
+)
+"""Names of parameters that become a header field."""
+_LABELLED = re.compile(r"\s{0,4}[A-Za-z][\w -]{0,40}:")
+"""A first line that is a field itself: a list of fields."""
+_MIME = re.compile(
+    r"content-type\s{0,4}:\s{0,4}[a-z]{2,20}/[\w.+-]{1,60}(?:;.*)?|mime-version\s{0,4}:\s{0,4}\d.*|content-transfer-encoding\s{0,4}:\s{0,4}(?:base64|quoted-printable|7bit|8bit|binary)\s*"
+    r"|content-disposition\s{0,4}:\s{0,4}(?:attachment|inline)\b.*|message-id\s{0,4}:\s{0,4}<.*|(?:in-reply-to|references)\s{0,4}:\s{0,4}<.*|x-(?:mailer|priority)\s{0,4}:.*",
+    re.IGNORECASE,
+)
 _SMTP = re.compile(
     r"(?:RCPT\s{1,4}TO\s{0,4}:|MAIL\s{1,4}FROM\s{0,4}:)\s{0,4}<?\S{0,200}|(?:VRFY|EXPN)\s{1,4}\S{1,100}|(?:EHLO|HELO)\s{1,4}[\w.\[\]:-]{1,200}|AUTH\s{1,4}(?:LOGIN|PLAIN|CRAM-MD5|XOAUTH2)\b.*",
     re.IGNORECASE,
@@ -32,7 +43,7 @@ _SMTP = re.compile(
 _ALONE = re.compile(r"(?:QUIT|RSET|DATA|STARTTLS|NOOP|STAT|UIDL|LOGOUT|CAPABILITY|LIST)")
 """Commands without arguments: caseful, for a line of prose may be `quit`."""
 _IMAP = re.compile(
-    r"(?P<tag>[A-Za-z]{0,4}\d{1,6}|[A-Za-z]{1,3})\s(?:UID\s)?(?:CAPABILITY|NOOP|LOGOUT|EXPUNGE|STARTTLS|CLOSE|LOGIN\s\S{1,100}\s\S.{0,100}|(?:SELECT|EXAMINE|CREATE|DELETE|SUBSCRIBE|UNSUBSCRIBE)\s[\w\"/.-]{1,100}"
+    r"(?:[A-Za-z]{1,4}\d{1,6}|[A-Za-z]{1,2}|\d{1,6}(?=\s(?:UID|FETCH|STORE|LOGIN)\s))\s(?:UID\s)?(?:CAPABILITY|NOOP|LOGOUT|EXPUNGE|STARTTLS|CLOSE|LOGIN\s\S{1,100}\s\S.{0,100}|(?:SELECT|EXAMINE|CREATE|DELETE|SUBSCRIBE|UNSUBSCRIBE)\s[\w\"/.-]{1,100}"
     r"|RENAME\s\S{1,100}\s\S{1,100}|(?:LIST|LSUB)\s\S{1,100}\s\S{1,100}|STATUS\s\S{1,100}\s\(.*|(?:FETCH|STORE|COPY|MOVE)\s[\d:*,]{1,40}(?:\s.*)?|SEARCH\s[A-Z].*|AUTHENTICATE\s\S{1,100}|APPEND\s\S{1,100}\s.*)"
 )
 _POP = re.compile(r"(?:RETR|DELE)\s\d{1,9}|TOP\s\d{1,9}\s\d{1,9}|USER\s\S{1,100}|PASS\s\S{1,100}|APOP\s\S{1,100}\s\S{1,100}")
@@ -52,27 +63,28 @@ def injection(place: str, text: str) -> str | None:
 
 def _header(place: str, first: str, following: list[str]) -> str | None:
     """Header fields that follow the first line at once."""
-    if following and not following[0] and len(following) > 1:
+    if not following[0] and len(following) > 1:
         following = following[1:]  # "\n\r" reads as two breaks
-    name = place.rpartition(".")[2]
-    address = _ONLY_ADDRESS.fullmatch(first) is not None
-    free = _TEXT_FIELD.search(name) is not None or place == "body"
     header = _HEADER.fullmatch(following[0])
-    if header is None or (free and not address):
+    if header is None or _LABELLED.match(first):
         return None
-    if not (address or _single(first)):
+    if _ONLY_ADDRESS.fullmatch(first) is not None:
+        return _reason(header)
+    name = place.rpartition(".")[2]
+    if _TEXT_FIELD.search(name) is not None or place == "body" or not _single(first):
         return None
+    if _MAIL_FIELD.search(name) is not None or _formal(header):
+        return _reason(header)
     for line in following:
         if not line.strip():
-            break  # the body begins
-        if _FIELD.fullmatch(line) is None:
-            return None if not address and header["route"] is None else _reason(header)
-    content = header["content"].strip()
-    if header["route"] is not None and not address and _ADDRESS.search(content) is None:
-        return None  # "Shopping list\nTo: Bob": no address on either side
-    if header["form"] is not None and not address and not _formal(header, following):
-        return None
-    return _reason(header)
+            return None  # the body begins
+        other = _HEADER.fullmatch(line)
+        if other is None and _FIELD.fullmatch(line) is None:
+            return None
+        # "Postcards\nTo: Grandma" names nobody whom a mail could reach.
+        if other is not None and other["route"] is not None and _ADDRESS.search(other["content"]) is not None:
+            return _reason(header)
+    return None
 
 
 def _reason(header: re.Match[str]) -> str:
@@ -80,15 +92,9 @@ def _reason(header: re.Match[str]) -> str:
     return f"begins a line with the header field `{field}`" + (" and so names who gets or sends it" if header["route"] else "")
 
 
-def _formal(header: re.Match[str], following: list[str]) -> bool:
-    """Fields whose content has a form of its own, or another header field behind: `Subject: x` alone is how people write notes."""
-    field = header["form"].lower()
-    if field in ("subject", "date", "received", "references", "precedence", "importance"):
-        return any(
-            (other := _HEADER.fullmatch(line)) is not None and (other["route"] or other["form"].lower() != field)
-            for line in following[1:3]
-        )
-    return True
+def _formal(header: re.Match[str]) -> bool:
+    """A field of MIME with its content: nobody writes `Content-Type: text/html` into a name."""
+    return header["form"] is not None and _MIME.fullmatch(header[0].strip()) is not None
 
 
 def _single(first: str) -> bool:

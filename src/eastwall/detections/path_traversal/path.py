@@ -74,11 +74,11 @@ SYSTEM = re.compile(
 )
 """Where a climb leads when it is meant: directories of the system, files of configuration, code of the service."""
 _PROBED = re.compile(
-    r"^/(?:[\w.-]{1,40}/){0,2}(?:\.env(?:\.\w{1,20})?|\.git/(?:config|head|index|logs/\S{1,40})|\.svn/(?:entries|wc\.db)|\.htpasswd|\.aws/(?:credentials|config)|\.ssh/\S{1,40}|web-inf/\S{1,80}|id_rsa)$",
+    r"^/(?:[\w.-]{1,40}/){0,2}(?:\.env(?:\.(?!example|sample|dist|template|test)\w{1,20})?|\.git/(?:config|head|index|logs/\S{1,40})|\.svn/(?:entries|wc\.db)|\.htpasswd|\.aws/(?:credentials|config)|\.ssh/\S{1,40}|web-inf/\S{1,80}|id_rsa)$",
     re.IGNORECASE,
 )
 """Whole paths of calls that ask for what a deployment should not serve."""
-_ENV = re.compile(r"/\.env(?:\.\w{1,20})?$", re.IGNORECASE)
+_ENV = re.compile(r"/\.env(?:\.(?!example|sample|dist|template|test)\w{1,20})?$", re.IGNORECASE)
 # Shells, C and PHP drop the backslash of `\e`: what is left of `..\..\etc\passwd` names the file all the same.
 _UNSEPARATED = re.compile(
     r"(?:^|[.:])(?:etc(?:passwd|shadow|hosts)|(?:windows|winnt)(?:win\.ini|system\.ini|system32)|web-infweb\.xml|inetpubwwwroot|procself(?:environ|cmdline))|^(?:file:)?(?:\.\.){4,}[a-z{]",

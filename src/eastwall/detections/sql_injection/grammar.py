@@ -161,7 +161,7 @@ OPEN_RULES = _rules(
     ),
     (
         "is a whole statement",
-        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}[c;]|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jv[nh]|Ym|N[wq])",
+        rf"^(?:Ii{_N}h?[n1]?e|DF{_N}W{_V}{_CMP}|DFm|Xt(?:L!?k?)?{_N}(?:;?c|;$|;+[(]*{_STATEMENT})|Xtm$|P{_N}S{_N}=[=]*{_V}(?:W|c|$)|Jv[nh]|Ym|N[wq])",
     ),
     ("ends the statement and comments out the rest", r"^[!+(]*(?:1[)]*|n?[)]+);+c"),
     ("waits or analyses", rf"Q{_N}?[sov]|tA(?:[^nm]|$)"),
@@ -188,6 +188,7 @@ def _injection(text: str) -> str | None:
     reason = _first(OPEN_RULES, fold(tokens.shape), search=True)
     if reason:
         return reason
+    text = _MEASURE.sub("0", text)
     for quote in ("'", '"', "`", "$$"):
         for tail in breaks(text, quote):
             reason = _break(tail)
@@ -196,6 +197,8 @@ def _injection(text: str) -> str | None:
     return statements.in_open_place(text)
 
 
+_MEASURE = re.compile(r"\b\d{1,4}'\s{0,2}\d{1,3}(?:\.\d)?\"")
+"""Feet and inches."""
 BREAKS = 4
 """Quotes of a kind tried as the end of the literal."""
 _INSIDE_WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]")

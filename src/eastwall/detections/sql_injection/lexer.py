@@ -121,7 +121,7 @@ _FAMILIES = re.compile(
 )
 """Beginnings of function names that no prose has."""
 _GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
-_PROSE = re.compile(r"[\s,.:]+[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+[A-Za-z]+$|\]")
+_PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+(?:--?\s+)?[A-Za-z]+$|\]")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
 _WORDY = re.compile(r"[A-Za-z\x80-\U0010ffff]{2,}")
