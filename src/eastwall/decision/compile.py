@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eastwall.decision.expected import function_use, outside, ranges_of
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
 from eastwall.detections.prefilter import Prefilter
@@ -13,6 +15,8 @@ from eastwall.discovery.identity import Trust, compile_trust
 from eastwall.discovery.inventory import Inventory, compile_inventory
 from eastwall.discovery.privilege import privileged
 from eastwall.model.endpoint import Endpoint, ObjectParameter
+from eastwall.model.facts import FunctionUse, ValueUse
+from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope, Snapshot
 from eastwall.policy import content_rules, decode, scope_of
 from eastwall.policy.compile import Plan, compile_plan
@@ -32,9 +36,21 @@ MIN_CLASS_CALLS = 5
 class Profile:
     """An endpoint's learned behaviour, ready for look-up."""
 
-    __slots__ = ("_classes", "_known", "_maps", "accustomed", "endpoint", "exclusive", "response_only")
+    __slots__ = (
+        "_classes",
+        "_functions",
+        "_known",
+        "_lone",
+        "_maps",
+        "_ranges",
+        "accustomed",
+        "endpoint",
+        "exclusive",
+        "response_only",
+    )
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, lone: frozenset[str] = frozenset()) -> None:
+        """`lone`: identity classes of the service that have a single actor."""
         calls = dict(endpoint.property_calls)
         self.endpoint = endpoint
         self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
@@ -42,8 +58,25 @@ class Profile:
         self.accustomed = {(detection, place): calls for detection, place, calls in endpoint.accustomed}
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
         self._maps = tuple({f.place.partition("{}")[0] for f in endpoint.request.fields if "{}" in f.place})
+        self._lone = lone
+        self._functions: dict[str, FunctionUse | None] = {}
+        self._ranges = ranges_of(endpoint)
         # Bodies of one operation come in few combinations of properties; each is compared once per class.
         self._known: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int]] = {}
+
+    def function(self, cls: str, totals: Counter[str]) -> FunctionUse | None:
+        """What is strange about this class calling the operation; None when it uses it, or too little is learned. `totals`: clean calls
+        of each class in the whole service."""
+        if cls in self._functions:
+            return self._functions[cls]
+        if len(self._functions) > 1_000:
+            self._functions.clear()
+        use = self._functions[cls] = function_use(self.endpoint, cls, totals, lone=cls in self._lone)
+        return use
+
+    def out_of_range(self, operation: Operation) -> tuple[ValueUse, ...]:
+        """Numbers of the request outside what was learned."""
+        return outside(self._ranges, operation) if self._ranges else ()
 
     def unknown_properties(self, cls: str, places: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
         """Those of `places` the class never sent, and the clean calls that this rests on. Nothing while still learning."""
@@ -67,6 +100,7 @@ class LiveSnapshot:
 
     __slots__ = (
         "_descriptors",
+        "class_calls",
         "data_asked",
         "data_classes",
         "data_skip",
@@ -105,7 +139,12 @@ class LiveSnapshot:
         """Directions in which some policy is about data."""
         # What only fields' names give away is common, and a walk each time: where no policy asks for it, the sampled calls say enough.
         self.data_skip = {way: BY_NAME - classes for way, classes in asked.items()}
-        self.profiles = {endpoint.id: Profile(endpoint) for endpoint in snapshot.endpoints}
+        lone = _lone_classes(snapshot.endpoints)
+        self.profiles = {endpoint.id: Profile(endpoint, lone[endpoint.service]) for endpoint in snapshot.endpoints}
+        self.class_calls: dict[str, Counter[str]] = {endpoint.service: Counter() for endpoint in snapshot.endpoints}
+        """Service -> identity class -> clean calls."""
+        for endpoint in snapshot.endpoints:
+            self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
         self.ownership = dict(snapshot.ownership)
         self.limits = Limits()
         self._descriptors = _descriptors(snapshot.descriptors)
@@ -129,6 +168,15 @@ def _packs(snapshot: Snapshot) -> Packs:
     rules = content_rules(policies)
     on = tuple(rule for rule in rules if rule.id not in snapshot.detections_off)
     return Packs(on, policies.rule_automata if on == rules else b"", scope_of)
+
+
+def _lone_classes(endpoints: Sequence[Endpoint]) -> dict[str, frozenset[str]]:
+    """Service -> identity classes that never had two actors."""
+    most: dict[str, Counter[str]] = {endpoint.service: Counter() for endpoint in endpoints}
+    for endpoint in endpoints:
+        for cls, _, actors in endpoint.users:
+            most[endpoint.service][cls] = max(most[endpoint.service][cls], actors)
+    return {service: frozenset(cls for cls, actors in counts.items() if actors < 2) for service, counts in most.items()}
 
 
 def _descriptors(pairs: tuple[tuple[str, bytes], ...]) -> dict[str, Descriptors] | None:

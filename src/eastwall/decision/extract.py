@@ -80,6 +80,10 @@ def _request_facts(
         identity=identity,
         suspects=suspects,
         used=named if endpoint is not None else (),
+        function=snapshot.profiles[endpoint.id].function(identity.cls, snapshot.class_calls[endpoint.service])
+        if endpoint
+        else None,
+        values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),
         objects=_objects(named, match, identity, snapshot, state) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
@@ -149,9 +153,10 @@ def _objects(
     named: tuple[tuple[str, str, int, str], ...], match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
-    if match.endpoint is None:
+    endpoint = match.endpoint or match.beside  # DELETE /orders/17 names an order, also when nobody deleted one before
+    if endpoint is None:
         return ()
-    judged = snapshot.profiles[match.endpoint.id].exclusive
+    judged = snapshot.profiles[endpoint.id].exclusive
     if not judged:
         return ()
     actor, cls = identity.actor, identity.cls

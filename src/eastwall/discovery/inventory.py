@@ -233,13 +233,23 @@ def _walk(node: _Node, segments: tuple[str, ...], at: int, values: list[str], op
     return None
 
 
+def _beside(match: Match, operation: Operation, paths: _Scope) -> Match:
+    """The match of an unknown operation with the operation of another method at its path, if there is one."""
+    found = paths.find(operation.segments, "")
+    if found.endpoint is None or found.endpoint.method == operation.method:
+        return match
+    return Match(None, match.params or found.params, found.endpoint)
+
+
 class Inventory:
     """Compiled endpoints. Immutable but for its bounded cache of looked-up paths; one thread at a time uses it."""
 
-    __slots__ = ("older", "recent", "scopes")
+    __slots__ = ("any_method", "older", "recent", "scopes")
 
-    def __init__(self, scopes: dict[tuple[str, str], _Scope]) -> None:
+    def __init__(self, scopes: dict[tuple[str, str], _Scope], any_method: dict[str, _Scope]) -> None:
         self.scopes = scopes
+        self.any_method = any_method
+        """Service -> its paths, whatever the method, each with the operation that is called most."""
         self.recent: dict[tuple[str, ...], Match] = {}
         """(service, method, path), and the operation's name if it has one -> match."""
         self.older: dict[tuple[str, ...], Match] = {}
@@ -247,14 +257,20 @@ class Inventory:
 
 def compile_inventory(endpoints: Iterable[Endpoint]) -> Inventory:
     """Build the lookup. Of two endpoints that differ in parameter names only, the one with the lower (template, id) is taken."""
+    endpoints = tuple(endpoints)
     scopes: dict[tuple[str, str], _Scope] = {}
     for endpoint in sorted(endpoints, key=lambda e: (e.service, e.method, e.template, e.operation, e.id)):
         scopes.setdefault((endpoint.service, endpoint.method), _Scope()).add(endpoint)
-    return Inventory(scopes)
+    any_method: dict[str, _Scope] = {}
+    for endpoint in sorted(endpoints, key=lambda e: (-e.calls, e.service, e.method, e.template, e.id)):
+        if not endpoint.operation:
+            any_method.setdefault(endpoint.service, _Scope()).add(endpoint)
+    return Inventory(scopes, any_method)
 
 
 def identify(service: str, operation: Operation, inventory: Inventory) -> Match:
-    """The endpoint of a request, with the decoded values of its path parameters; `Match(None)` when none is known."""
+    """The endpoint of a request, with the decoded values of its path parameters; `Match(None)` when none is known, with what is `beside`
+    it where another method of the path is."""
     name = operation.name
     key: tuple[str, ...] = (
         (service, operation.method, operation.path, name) if name else (service, operation.method, operation.path)
@@ -263,11 +279,11 @@ def identify(service: str, operation: Operation, inventory: Inventory) -> Match:
     if match is not None:
         return match
     scope = inventory.scopes.get((service, operation.method))
-    if scope is None:
-        return NO_MATCH
     match = inventory.older.get(key)
     if match is None:
-        match = scope.find(operation.segments, name)
+        match = scope.find(operation.segments, name) if scope is not None else NO_MATCH
+        if match.endpoint is None and service in inventory.any_method:
+            match = _beside(match, operation, inventory.any_method[service])
     if len(operation.path) <= CACHE_PATH_LENGTH:
         # Two generations instead of an exact LRU: as bounded, and a hit costs one dictionary look-up, not a re-ordering.
         if len(inventory.recent) >= CACHE_PATHS:

@@ -131,9 +131,10 @@ class _Reader:
         raw = url if isinstance(url, str) else url.get("raw") if isinstance(url, dict) else None
         query: list[tuple[str, str]] = []
         if isinstance(url, dict):
+            listed = url.get("query")
             query = [
                 (each["key"], str(each.get("value") or ""))
-                for each in url.get("query") or ()
+                for each in (listed if isinstance(listed, list) else ())
                 if isinstance(each, dict) and isinstance(each.get("key"), str) and each["key"]
             ]
         path = url.get("path") if isinstance(url, dict) else None

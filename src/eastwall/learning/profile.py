@@ -9,6 +9,7 @@ from zlib import crc32
 from msgspec import Struct
 
 from eastwall.discovery.shapes import ABSENT
+from eastwall.learning.functions import Users
 from eastwall.learning.habits import Habits
 from eastwall.learning.schema import SchemaState
 from eastwall.learning.sketch import Distinct, hash64
@@ -163,6 +164,7 @@ class Profile:
         "succeeded",
         "template",
         "traits",
+        "users",
         "uses",
     )
 
@@ -213,6 +215,7 @@ class Profile:
         self.deprecations = 0
         """Answers that said the endpoint is deprecated."""
         self.habits = Habits()
+        self.users = Users()
 
     def fold(self, record: CallRecord) -> bool:
         """Add one call; True when it was clean."""
@@ -261,6 +264,8 @@ class Profile:
         if not (success and unsuspicious):
             return False
         self.clean += 1
+        if record.actor:
+            self.users.fold(record.actor_class, hash64(record.actor))
         if record.protocol == "rest":
             self.plain += 1
         if record.sampled or record.request_fields:
@@ -320,6 +325,7 @@ class Profile:
         for path, count in other.selection.items():
             self._select(path, count)
         self.habits.merge(other.habits)
+        self.users.merge(other.users)
         self.request.merge(other.request)
         self.query.merge(other.query)
         for status, schema in other.responses.items():
@@ -459,6 +465,7 @@ class Profile:
             self.doubts,
             self.plain,
             self.habits.dump(),
+            self.users.dump(),
         ]
 
     @classmethod
@@ -478,7 +485,7 @@ class Profile:
         state.traits, state.selection, state.kinds, state.deprecations = set(data[22]), data[23], set(data[24]), data[25]
         state.doubts = data[28]
         state.findings, state.media = data[26], {status: set(types) for status, types in data[27].items()}
-        state.plain, state.habits = data[29], Habits.load(data[30])
+        state.plain, state.habits, state.users = data[29], Habits.load(data[30]), Users.load(data[31])
         return state
 
 

@@ -116,6 +116,7 @@ def _endpoint(key: str, profile: Profile, resource: frozenset[str], context: Con
         alternatives=declared.alternatives if declared is not None else (),
         body_kinds=tuple(sorted(profile.kinds)),
         accustomed=profile.habits.known(),
+        users=profile.users.known(),
     )
 
 

@@ -156,6 +156,8 @@ class Endpoint(Struct, frozen=True):
     accustomed: tuple[tuple[str, str, int], ...] = ()
     """(detection, place without indices, calls): findings that most of its callers cause there as a matter of course, sorted. They are
     told with confidence `low` (see `learning.habits`)."""
+    users: tuple[tuple[str, int, int], ...] = ()
+    """The function matrix: (identity class, its clean calls, its actors, at most 4 of them told apart), sorted."""
 
 
 class Match(Struct, frozen=True):
@@ -165,3 +167,5 @@ class Match(Struct, frozen=True):
     """None when nothing is known of this method and path yet."""
     params: tuple[tuple[str, str], ...] = ()
     """(parameter name, decoded value), in path order."""
+    beside: Endpoint | None = None
+    """Where this method of a known path is not known: an operation of another method there."""

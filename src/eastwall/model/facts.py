@@ -43,6 +43,30 @@ class Property(Struct, frozen=True):
     """Clean calls with a body that this knowledge rests on."""
 
 
+class FunctionUse(Struct, frozen=True):
+    """A call of an operation that the caller's identity class does not use."""
+
+    calls: int
+    """Clean calls of the operation by other classes."""
+    classes: tuple[str, ...]
+    """Who does use it, most calls first."""
+    expected: float
+    """Calls that the caller's class would have made of it, had it used it as it uses the rest of the service."""
+    privileged: bool
+    """It is administrative by its path, or only classes with a role of authority use it."""
+
+
+class ValueUse(Struct, frozen=True):
+    """A number in a request that is outside what was learned for its place."""
+
+    place: str
+    value: float
+    minimum: float
+    maximum: float
+    samples: int
+    """Clean samples that the range rests on."""
+
+
 class LoginWindow(Struct, frozen=True):
     """Failed sign-ins around this one (this call's own result is not in it), over the window."""
 
@@ -125,3 +149,7 @@ class Facts(Struct, frozen=True):
     """Indices of the path segments that an answer gave before; asked only while the endpoint is new."""
     audited: bool = False
     """Faults of the set-up (a banner, a missing header), which each call shows again, are looked for in this one."""
+    function: FunctionUse | None = None
+    """Set when the caller's class does not use this operation, and others do."""
+    values: tuple[ValueUse, ...] = ()
+    """Numbers outside their learned range."""

@@ -16,7 +16,7 @@ from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision
 from eastwall.model.endpoint import Endpoint, Match
-from eastwall.model.facts import Facts, LoginWindow, ObjectUse, Property
+from eastwall.model.facts import Facts, FunctionUse, LoginWindow, ObjectUse, Property, ValueUse
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
 from eastwall.protocols.decode import Limits, decode_request, decode_response
@@ -53,6 +53,10 @@ class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     """What is wrong with the credentials."""
     endpoint: Endpoint | None = None
     """The learned operation that the call goes to."""
+    beside: Endpoint | None = None
+    """The operation of another method at its path."""
+    function: FunctionUse | None = None
+    values: tuple[ValueUse, ...] = ()
     audited: bool = True
     source: str = "127.0.0.1"
 
@@ -147,8 +151,11 @@ def _told_facts(case: Case, known: FactsPart) -> Facts:
     )
     message = _request(case.call or CallPart(method="POST", url="/"))
     asked = facts_of(message, identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
+    asked = replace(asked, function=known.function, values=known.values)
     peer = Peer(address=known.source)
-    asked = replace(asked, match=Match(known.endpoint), audited=known.audited, call=replace(asked.call, peer=peer))
+    asked = replace(
+        asked, match=Match(known.endpoint, beside=known.beside), audited=known.audited, call=replace(asked.call, peer=peer)
+    )
     if case.response is None:
         return asked
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, identity, asked, (), ALLOWED)

@@ -207,9 +207,17 @@ def twin(operation: Operation, endpoints: list[Endpoint]) -> Match:
     found = best(operation, answering, lambda e: (e.operation != operation.name, e.template, e.operation, e.id))
     if found is not None:
         return found
-    # The path may be known with other operations: then its parameters are told.
+    # The path may be known with other operations: then its parameters are told. Or with another method: then that is told too.
     known = best(operation, endpoints, lambda e: (e.operation != "", e.template, e.operation, e.id))
-    return Match(None, known.params if known is not None else ())
+    params = known.params if known is not None else ()
+    firsts: dict[str, Endpoint] = {}
+    for one in sorted((e for e in endpoints if not e.operation), key=lambda e: (e.method, e.template, e.id)):
+        firsts.setdefault(re.sub(r"\{[^{}]*\}", "{}", one.template).rstrip("/"), one)
+    beside = best(operation, [replace(e, method=operation.method) for e in firsts.values()], lambda e: (e.template, e.id))
+    there = next((e for e in firsts.values() if beside and beside.endpoint and e.id == beside.endpoint.id), None)
+    if there is None or beside is None or there.method == operation.method:
+        return Match(None, params)
+    return Match(None, params or beside.params, there)
 
 
 def best(operation: Operation, endpoints: list[Endpoint], preference: Callable[[Endpoint], tuple[object, ...]]) -> Match | None:

@@ -1,0 +1,127 @@
+"""What an operation's callers were learned to be and to send, asked of one call: its class, and its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from re import compile as regex
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.discovery.lifecycle import is_admin
+from eastwall.model.endpoint import Endpoint, FieldProfile
+from eastwall.model.facts import FunctionUse, ValueUse
+from eastwall.model.operation import Operation
+
+MIN_SAMPLES = 30
+"""Clean samples before a range is known."""
+LONE_CALLS = 3
+"""Clean calls after which the only actor of a class is known to use an operation."""
+MAX_RANGES = 40
+"""Numeric fields of one operation that are judged: those seen most."""
+MAX_ITEMS = 50
+"""Array items whose numbers are judged."""
+
+_AUTHORITY = frozenset(
+    "admin admins administrator superadmin superuser root sudo staff support operator ops moderator manager supervisor owner internal auditor".split()
+)
+_NUMBER = regex(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
+
+
+class Range(Struct, frozen=True):
+    """The learned range of one number."""
+
+    place: str
+    steps: tuple[str, ...]
+    """Keys from the body down; `[]` for every item of an array. Of a query parameter, its name."""
+    query: bool
+    minimum: float
+    maximum: float
+    samples: int
+
+
+def function_use(endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bool) -> FunctionUse | None:
+    """What is strange about a class calling this operation; None when it uses it, or nothing can be said.
+
+    A class uses an operation when two of its actors did, or, of a class with one actor (`lone`), this one repeatedly. Expected is what it would have called if it used this
+    operation as it uses the service.
+    """
+    if endpoint.status != "learned":
+        return None
+    others = [(calls, name) for name, calls, _ in endpoint.users if name != cls]
+    own = next((entry for entry in endpoint.users if entry[0] == cls), None)
+    if own is not None and (own[2] >= 2 or (lone and own[1] >= LONE_CALLS)):
+        return None
+    calls, everything = sum(count for count, _ in others), sum(totals.values())
+    if not calls or not everything:
+        return None
+    classes = tuple(name for _, name in sorted(others, key=lambda other: (-other[0], other[1])))
+    privileged = not authority(cls) and (is_admin(endpoint) or all(map(authority, classes)))
+    return FunctionUse(calls=calls, classes=classes, expected=round(calls * totals[cls] / everything, 2), privileged=privileged)
+
+
+def authority(cls: str) -> bool:
+    """Whether a class is one of those who run a service: `user+admin`."""
+    return not _AUTHORITY.isdisjoint(cls.lower().replace("-", "+").replace("_", "+").split("+"))
+
+
+def ranges_of(endpoint: Endpoint) -> tuple[Range, ...]:
+    """The learned ranges of an operation's numbers; declared fields that were never seen have none."""
+    if endpoint.status != "learned":
+        return ()
+    found = [_range(field, query=False) for field in endpoint.request.fields if _numeric(field)]
+    found += [_range(field, query=True) for field in endpoint.query.fields if _numeric(field)]
+    return tuple(sorted(found, key=lambda one: (-one.samples, one.place))[:MAX_RANGES])
+
+
+def _numeric(field: FieldProfile) -> bool:
+    known = field.minimum is not None and field.maximum is not None and field.seen >= MIN_SAMPLES
+    return (
+        known
+        and not field.data_class
+        and {"integer", "number"}.issuperset(set(field.kinds) - {"null"})
+        and "{}" not in field.place
+    )
+
+
+def _range(field: FieldProfile, *, query: bool) -> Range:
+    assert field.minimum is not None
+    assert field.maximum is not None
+    place = field.place if query else f"body.{field.place}"
+    steps = (
+        (field.place.removeprefix("query."),)
+        if query
+        else tuple(
+            step
+            for part in field.place.split(".")
+            for step in ((part.removesuffix("[]"), "[]") if part.endswith("[]") else (part,))
+        )
+    )
+    return Range(place, tuple(step for step in steps if step), query, field.minimum, field.maximum, field.seen)
+
+
+def outside(ranges: tuple[Range, ...], operation: Operation) -> tuple[ValueUse, ...]:
+    """Numbers of a request outside their ranges."""
+    found: tuple[ValueUse, ...] = ()
+    for one in ranges:
+        for value in _in_query(one.steps[0], operation) if one.query else _in_body(operation.body, one.steps):
+            if value < one.minimum or value > one.maximum:
+                found += (ValueUse(one.place, value, one.minimum, one.maximum, one.samples),)
+                break
+    return found
+
+
+def _in_query(name: str, operation: Operation) -> list[float]:
+    return [float(text) for key, text in operation.query if key == name and _NUMBER.fullmatch(text)]
+
+
+def _in_body(node: Any, steps: tuple[str, ...]) -> list[float]:
+    nodes = [node]
+    for step in steps:
+        if step == "[]":
+            nodes = [item for node in nodes if type(node) is list for item in node[:MAX_ITEMS]][:MAX_ITEMS]
+        else:
+            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
+        if not nodes:
+            return []
+    return [node for node in nodes if type(node) is int or type(node) is float]
