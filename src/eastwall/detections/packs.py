@@ -13,7 +13,7 @@ from eastwall.detections import PHASES, Detector
 from eastwall.detections.decoding import readings, unwrapped
 from eastwall.detections.places import bearer, chunks, places, request_bytes, response_bytes, response_places
 from eastwall.detections.texts import signs
-from eastwall.discovery.content_rules import ContentRules
+from eastwall.discovery.content_rules import Budget, ContentRules, Hit
 from eastwall.discovery.name_globs import GlobTable
 from eastwall.model.call import Phase, Request, Response
 from eastwall.model.content_rule import ContentRule
@@ -114,20 +114,21 @@ class Packs:
 
     def _judge(self, values: Iterable[tuple[str, str]], wanted: frozenset[int], phase: Phase) -> list[Finding]:
         found: dict[tuple[int, str], Finding] = {}
+        budget = Budget()
         deeper = wanted - self._plain_only if phase is Phase.REQUEST else frozenset()
         for place, value in values:
             here = self._meant(wanted, place)
             for text in chunks(value):
-                hits = [(place, hit) for hit in self.compiled.hits(text, here)] if here else []
+                hits = [(place, hit) for hit in self.compiled.hits(text, here, budget)] if here else []
                 if deeper and signs(text.encode("utf-8", "replace")):
                     for inside, layer in readings(place, text)[0]:
                         # A rule for a field is also about what is packed into it.
                         meant = deeper & (here if inside == place else here | self._meant(deeper, inside))
                         if meant:
-                            hits += [(inside, hit) for hit in self.compiled.hits(layer, meant)]
+                            hits += [(inside, hit) for hit in self.compiled.hits(layer, meant, budget)]
                 for where, hit in hits:
                     if (hit.rule, where) not in found and len(found) < MAX_FINDINGS:
-                        found[hit.rule, where] = _finding(self.rules[hit.rule], where, hit.part, phase)
+                        found[hit.rule, where] = _finding(self.rules[hit.rule], where, hit, phase)
         return list(found.values())
 
     def _meant(self, wanted: frozenset[int], place: str) -> frozenset[int]:
@@ -157,15 +158,16 @@ class _Place:
         return self._names is None or self._names.get(_INDEX.sub("[]", rest.removeprefix(".")).lower()) is not None
 
 
-def _finding(rule: ContentRule, place: str, part: str, phase: Phase) -> Finding:
-    shown = " ".join("".join(c if c.isprintable() else " " for c in part).split())[-120:]
+def _finding(rule: ContentRule, place: str, hit: Hit, phase: Phase) -> Finding:
+    shown = " ".join("".join(c if c.isprintable() else " " for c in hit.part).split())[-120:]
+    doubt = "" if hit.confirmed else "; there was too much to confirm in this message, so its pattern alone says it"
     return Finding(
         id=rule.id,
         severity=rule.severity,
-        confidence=rule.confidence,
+        confidence=rule.confidence if hit.confirmed else "low",
         owasp=rule.owasp,
         where=place,
-        message=f"the value of `{place}` is what rule `{rule.id}` looks for: {rule.title}",
+        message=f"the value of `{place}` is what rule `{rule.id}` looks for: {rule.title}{doubt}",
         evidence=shown,
         phase=phase.name.lower(),
     )

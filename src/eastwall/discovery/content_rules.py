@@ -2,7 +2,7 @@
 
 Patterns run in hyperscan only, never in a backtracking engine: time is linear in the text whatever the author wrote, and what hyperscan
 does not take (look-around, back references) is refused when the policy is checked. Where a rule asks for more than its pattern (`confirm`,
-`validator`, `min_entropy`), that is asked of what was matched: the longest from each first character.
+`validator`, `min_entropy`), that is asked of what was matched: the longest part that ends where a match cannot go on.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ MAX_PATTERN = 1_000
 """Characters of a pattern."""
 MAX_EXPANDED = 4_000
 """Places of a pattern with its counted repeats written out: `(ab){1,50}` has 100. Bounds the compiling."""
-MAX_EXPANDED_CONFIRMED = 400
-"""The same where the matched part is asked for: hyperscan takes seconds over longer ones, and then refuses them."""
-MAX_SPANS = 64
-"""Matched parts of one text that one rule's confirmation looks at."""
+MAX_PART = 256
+"""Bytes of a matched part that is asked more of than the pattern."""
+MAX_PARTS = 8
+"""Matched parts of one value that one rule's confirmation looks at."""
+MAX_CONFIRMATIONS = 64
+"""Matched parts of one message over all rules; each takes up to a tenth of a millisecond."""
 PLACES = ("path", "query", "header", "cookie", "claim", "body")
 RESPONSE_PLACES = ("header", "body")
 _ONCE = hyperscan.HS_FLAG_SINGLEMATCH
 _FLAGS = hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
 _REPEAT = regex(r"\{([0-9]{0,6})(,?)([0-9]{0,6})\}")
 _HINT = "look-around and back references are not taken: they cannot be matched in linear time"
-_HIT = 256
-"""Characters of a value shown before where a match ends, where its beginning is not known."""
+_ONCE_EACH, _PART_ENDS, _PARTS, _CONFIRM_ENDS, _CONFIRMS = range(5)
+"""Databases: all patterns, once each; of the rules that ask for more, where their patterns end, and these as a whole text; the same of
+their `confirm`."""
 
 
 class Hit(NamedTuple):
@@ -46,6 +49,17 @@ class Hit(NamedTuple):
     """Its place among the rules."""
     part: str
     """The matched part, or the text up to where the match ends."""
+    confirmed: bool = True
+    """Not: there were more parts to confirm than one message may cost."""
+
+
+class Budget:
+    """Matched parts that may still be confirmed."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = MAX_CONFIRMATIONS) -> None:
+        self.left = left
 
 
 class ContentRules:
@@ -74,54 +88,75 @@ class ContentRules:
             return frozenset()
         if not data.isascii():
             data = data.decode("utf-8", "replace").encode()
-        return frozenset(number for number, _, _ in self._scan(0, data))
+        return frozenset(number for number, _ in self._scan(_ONCE_EACH, data))
 
-    def hits(self, text: str, wanted: frozenset[int] | None = None) -> list[Hit]:
-        """The rules (of those wanted) that match one value, wholly confirmed, in order."""
+    def hits(self, text: str, wanted: frozenset[int] | None = None, budget: Budget | None = None) -> list[Hit]:
+        """The rules (of those wanted) that match one value, wholly confirmed, in order. `budget` bounds the confirming over several
+        values: once it is spent, what a pattern matches is told unconfirmed."""
         if not self._databases:
             return []
         data = text.encode("utf-8", "replace")
         ends: dict[int, int] = {}
-        for number, _, end in self._scan(0, data):
+        for number, end in self._scan(_ONCE_EACH, data):
             if wanted is None or number in wanted:
                 ends.setdefault(number, end)
         if not ends:
             return []
         found = [
-            Hit(number, data[max(0, end - _HIT) : end].decode("utf-8", "ignore"))
+            Hit(number, data[max(0, end - MAX_PART) : end].decode("utf-8", "ignore"))
             for number, end in ends.items()
             if number not in self._parts
         ]
         asked = self._parts.intersection(ends)
         if asked:
-            found += self._confirmed(data, asked)
+            found += self._confirmed(data, asked, budget or Budget())
         return sorted(found)
 
-    def _confirmed(self, data: bytes, asked: set[int]) -> Iterator[Hit]:
-        for number, parts in self._longest(1, data, asked).items():
-            for part in parts:
+    def _confirmed(self, data: bytes, asked: set[int], budget: Budget) -> Iterator[Hit]:
+        for number, ends in self._ends(_PART_ENDS, data, asked).items():
+            for end in ends:
+                if budget.left <= 0:
+                    yield Hit(number, data[max(0, end - MAX_PART) : end].decode("utf-8", "ignore"), confirmed=False)
+                    break
+                budget.left -= 1
+                part = self._part(_PARTS, number, data, end)
                 if self._agrees(number, part):
                     yield Hit(number, part.decode("utf-8", "ignore"))
                     break
 
-    def _longest(self, which: int, data: bytes, asked: set[int]) -> dict[int, list[bytes]]:
-        """What each rule's expression matches in a text: the longest from each first character, in order, at most `MAX_SPANS`."""
-        found: dict[int, dict[int, int]] = {}
-        for number, start, end in self._scan(which, data):
+    def _ends(self, which: int, data: bytes, asked: set[int]) -> dict[int, list[int]]:
+        """Where what each rule's expression matches ends, as far as it goes on; the first `MAX_PARTS`."""
+        found: dict[int, list[int]] = {}
+        for number, end in self._scan(which, data):
             if number in asked:
-                parts = found.setdefault(number, {})
-                if start in parts or len(parts) < MAX_SPANS:
-                    parts[start] = max(end, parts.get(start, 0))
-        return {number: [data[start:end] for start, end in sorted(parts.items())] for number, parts in found.items()}
+                ends = found.setdefault(number, [])
+                if ends and end <= ends[-1] + 1:
+                    ends[-1] = end  # the same match, one character longer
+                elif len(ends) < MAX_PARTS:
+                    ends.append(end)
+        return found
+
+    def _part(self, which: int, number: int, data: bytes, end: int) -> bytes:
+        """The longest text that ends there and that an expression matches as a whole, of at most `MAX_PART` bytes.
+
+        Tried one beginning after the other: hyperscan's own search for beginnings crashes on some expressions (`(a+)+c`).
+        """
+        for start in range(max(0, end - MAX_PART), end):
+            if data[start] & 0xC0 == 0x80:  # within a character
+                continue
+            if any(found == number for found, _ in self._scan(which, data[start:end])):
+                return data[start:end]
+        return b""
 
     def _agrees(self, number: int, part: bytes) -> bool:
         rule = self.rules[number]
-        if not rule.confirm:
-            return _checked(rule, part)
-        return any(_checked(rule, inner) for inner in self._longest(2, part, {number}).get(number, ()))
+        if not part or not rule.confirm:
+            return bool(part) and _checked(rule, part)
+        ends = self._ends(_CONFIRM_ENDS, part, {number}).get(number, ())
+        return any(_checked(rule, self._part(_CONFIRMS, number, part, end)) for end in ends)
 
-    def _scan(self, which: int, data: bytes) -> list[tuple[int, int, int]]:
-        hits: list[tuple[int, int, int]] = []
+    def _scan(self, which: int, data: bytes) -> list[tuple[int, int]]:
+        hits: list[tuple[int, int]] = []
         free, database = self._free[which], self._databases[which]
         try:
             scratch = free.pop()
@@ -135,7 +170,7 @@ class ContentRules:
 
 
 def _note(number: int, start: int, end: int, flags: int, hits: Any) -> None:
-    hits.append((number, start, end))
+    hits.append((number, end))
 
 
 def _checked(rule: ContentRule, part: bytes) -> bool:
@@ -159,7 +194,7 @@ def problems(rule: ContentRule) -> list[tuple[str, str, str]]:
     for field, text in (("pattern", rule.pattern), ("confirm.pattern", rule.confirm)):
         if field == "confirm.pattern" and not text:
             continue
-        problem = pattern_problem(text, confirmed=_confirms(rule), caseful=rule.caseful)
+        problem = pattern_problem(text, caseful=rule.caseful)
         if problem:
             found.append((field, f"pattern {_shown(text)}: {problem[0]}", problem[1]))
     if rule.validator and rule.validator not in VALIDATORS:
@@ -204,21 +239,18 @@ def place_problem(where: str, phases: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def pattern_problem(pattern: str, *, confirmed: bool = False, caseful: bool = False) -> tuple[str, str] | None:
-    """(what is wrong with a pattern, how to mend it), None when it can be used. `confirmed`: the matched part is asked for."""
+def pattern_problem(pattern: str, *, caseful: bool = False) -> tuple[str, str] | None:
+    """(what is wrong with a pattern, how to mend it), None when it can be used."""
     if not pattern or len(pattern) > MAX_PATTERN:
         return f"must have 1 to {MAX_PATTERN} characters", ""
-    size, most = expanded(pattern), MAX_EXPANDED_CONFIRMED if confirmed else MAX_EXPANDED
-    if size > most:
-        return (
-            f"has {size:,} places with its repeats written out, at most {most:,} are allowed",
-            "ask for fewer repeats, e.g. `{20,}`",
-        )
+    size = expanded(pattern)
+    if size > MAX_EXPANDED:
+        said = f"has {size:,} places with its repeats written out, at most {MAX_EXPANDED:,} are allowed"
+        return said, "ask for fewer repeats, e.g. `{20,}`"
     flags = _flags(pattern, caseful=caseful)
     try:
         database = automata.build([pattern.encode()], [flags | _ONCE], [0])
-        if confirmed:
-            automata.build([pattern.encode()], [flags | hyperscan.HS_FLAG_SOM_LEFTMOST], [0])
+        automata.build([_whole(pattern).encode()], [_whole_flags(flags)], [0])
     except (hyperscan.error, UnicodeError) as error:
         said = _said(error)
         if "empty" in said:
@@ -284,6 +316,16 @@ def _flags(pattern: str, *, caseful: bool) -> int:
     return _FLAGS | (0 if caseful else hyperscan.HS_FLAG_CASELESS) | (0 if pattern.isascii() else hyperscan.HS_FLAG_UTF8)
 
 
+def _whole(pattern: str) -> str:
+    """An expression that matches a text as a whole."""
+    return rf"^(?:{pattern})\z"
+
+
+def _whole_flags(flags: int) -> int:
+    # Without multi-line mode `^` is the beginning of the text.
+    return flags & ~hyperscan.HS_FLAG_MULTILINE | _ONCE
+
+
 def _confirms(rule: ContentRule) -> bool:
     return bool(rule.confirm or rule.validator or rule.min_entropy)
 
@@ -304,18 +346,26 @@ def _compiled(rules: tuple[ContentRule, ...]) -> tuple[Any, ...]:
             if text and expanded(text) > MAX_EXPANDED:
                 raise ValueError(f"rule `{rule.id}`: its pattern is too large")
     numbered = list(enumerate(rules))
-    first = [(rule.pattern, _flags(rule.pattern, caseful=rule.caseful) | _ONCE, number) for number, rule in numbered]
-    som = hyperscan.HS_FLAG_SOM_LEFTMOST
-    parts = [(r.pattern, _flags(r.pattern, caseful=r.caseful) | som, n) for n, r in numbered if _confirms(r)]
-    agree = [(r.confirm, _flags(r.confirm, caseful=r.caseful) | som, n) for n, r in numbered if r.confirm]
+    groups: list[list[tuple[str, int, int]]] = [
+        [(r.pattern, _flags(r.pattern, caseful=r.caseful) | _ONCE, n) for n, r in numbered]
+    ]
+    for texts in (
+        [(r.pattern, r.caseful, n) for n, r in numbered if _confirms(r)],
+        [(r.confirm, r.caseful, n) for n, r in numbered if r.confirm],
+    ):
+        groups.append([(text, _flags(text, caseful=caseful), n) for text, caseful, n in texts])
+        groups.append([(_whole(text), _whole_flags(_flags(text, caseful=caseful)), n) for text, caseful, n in texts])
     try:
+        first = _built(groups[0])
         # Where there is none, the first stands in: the places of the databases are fixed, and it is never asked.
-        return tuple(
-            automata.build([text.encode() for text, _, _ in group], [f for _, f, _ in group], [n for _, _, n in group])
-            for group in (first, parts or first[:1], agree or first[:1])
-        )
+        return first, *(_built(group) if group else first for group in groups[1:])
     except (hyperscan.error, UnicodeError) as error:
         raise ValueError(f"the rules of {rules[0].id.partition('/')[0]} and others do not compile: {_said(error)}") from None
+
+
+def _built(group: Sequence[tuple[str, int, int]]) -> Any:
+    texts, flags, numbers = zip(*group, strict=True)
+    return automata.build([text.encode() for text in texts], flags, numbers)
 
 
 def _said(error: Exception) -> str:
