@@ -85,7 +85,8 @@ def splitting(text: str, place: str = "query.url") -> Verdict | None:
             continue
         if pattern is _HEADER:
             name = (match["technical"] or match["words"].partition(":")[0]).lower()
-            if match["words"] and in_body:  # "Location: /dev/null" in a note
+            # "Location: /dev/null" in a note; a head that is quoted farther down in a text
+            if in_body and (match["words"] or text[: match.start()].strip("\r\n").count("\n")):
                 continue
             reason = f"adds the header `{name[:40]}` behind a line break"
         return Verdict(

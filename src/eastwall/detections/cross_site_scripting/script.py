@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -25,9 +26,15 @@ _KEYWORDS = frozenset(
 )
 DIALOGS = frozenset(("alert", "confirm", "prompt"))
 """Calls that show a dialog: nothing else proves an injection as plainly, so nothing else is sent so often."""
-CALLS = DIALOGS | frozenset(
-    "eval fetch settimeout setinterval setimmediate execscript function import importscripts msgbox requestanimationframe queuemicrotask"
-    " createobject reportapi".split()
+TIMERS = frozenset(("settimeout", "setinterval", "setimmediate"))
+"""Calls that run a string later; with a function they are ordinary code."""
+CALLS = (
+    DIALOGS
+    | TIMERS
+    | frozenset(
+        "eval fetch execscript function import importscripts msgbox requestanimationframe queuemicrotask"
+        " createobject reportapi".split()
+    )
 )
 """Functions (lower case: whole corpora are) through which injected code acts."""
 _GLOBALS = frozenset("window self top parent this globalthis frames document content opener".split())
@@ -35,7 +42,7 @@ _SECRETS = frozenset("cookie domain write writeln localstorage sessionstorage lo
 _STORES = frozenset("localstorage sessionstorage indexeddb".split())
 _SINKS = frozenset("innerhtml outerhtml srcdoc location href src onerror onload".split())
 _METHODS = frozenset(("call", "apply", "bind"))
-_INSERTS = frozenset("insertadjacenthtml writeln write sendbeacon execcommand createcontextualfragment parsefromstring".split())
+_INSERTS = frozenset("insertadjacenthtml sendbeacon execcommand createcontextualfragment parsefromstring".split())
 
 
 class Token(Struct, frozen=True):
@@ -59,13 +66,12 @@ def tokens(code: str) -> list[Token]:
 
 def is_prose(code: list[Token]) -> bool:
     """Whether words follow each other as they do in sentences and not in programs."""
-    pairs = zip(code, code[1:], strict=False)
     return any(
         first.kind in ("name", "number")
         and second.kind == "name"
         and first.text not in _KEYWORDS
         and second.text not in _KEYWORDS
-        for first, second in pairs
+        for first, second in pairwise(code)
     )
 
 
@@ -95,7 +101,7 @@ def runs(value: str) -> bool:
             return True
         if token.text == "`" and index:  # a template that the text does not end
             return True
-        if token.kind == "sign" and token.text in ("=", "+=", "||", "&&") and index and index + 1 < len(code):
+        if token.kind == "sign" and token.text in ("=", "+=", "||", "&&") and index:
             return True
         if token.text in ("throw", "javascript"):
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import html
 import re
+from itertools import islice
 from urllib.parse import unquote
 
 from eastwall.detections.confirming import Verdict
@@ -35,10 +36,10 @@ _URL_ATTRIBUTES = frozenset(
 _DATA_TAGS = frozenset(
     "a area iframe frame object embed form button input script link base meta svg use math animate set x".split()
 )
-_CSS_COMMENT = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/)?")
+_CSS_COMMENT = re.compile(r"(\"[^\"\n]*+\"|'[^'\n]*+')|/\*(?:[^*]|\*(?!/))*+(?:\*/)?")
 _CSS_ESCAPE = re.compile(r"\\([0-9a-f]{1,6})[ \t\n\f\r]?|\\([^0-9a-f\n])", re.IGNORECASE)
 _CSS_SCRIPT = re.compile(
-    r"expression\(|-moz-binding:|behavio(?:u)?r:url|(?:url\(|@import(?:url\()?)[\"']?(?:(?:java|vb|live)script:|data:text/(?:html|javascript))",
+    r"expression\(|(?:-moz-)?binding:url|-moz-binding:|behavio(?:u)?r:url|(?:url\(|@import(?:url\()?)[\"']?(?:(?:java|vb|live)script:|data:text/(?:html|javascript))",
     re.IGNORECASE,
 )
 _ATTRIBUTE_NAME = re.compile(r"(?:^|[\s/\"'`+>;])(on[a-z]{3,32})[\s\x00+]{0,20}=", re.IGNORECASE)
@@ -46,11 +47,23 @@ _LEAVES = re.compile(r"[\"'`](?=[\s/\\>]{0,20}[a-z:-]{2,40}[\s\x00+]{0,20}=)", r
 _STRING_END = re.compile(r"(?:^|[^\\]|\\\\)([\"'`])")
 _PLAIN_START = re.compile(r"[\w \t.@,/:?&%#~-]{0,80}\\{0,2}")
 _OPERATOR = re.compile(r"[\s)\]}]{0,40}(?:[-+*/%^|&;,=<>?:!~)\]}\n\r]|/\*)|$")
+_REMOTE_STYLE = re.compile(r"@import\s{0,9}(?:url\s{0,4}\()?\s{0,4}[\"']?\s{0,4}(?:https?:)?//", re.IGNORECASE)
 _STRIPPED = re.compile(r"<[^<>]{0,200}>")
-_ADDRESS_IN_TEXT = re.compile(r"(?<![\w-])(?:java|vb)script\s{0,9}:", re.IGNORECASE)
+_ADDRESS_IN_TEXT = re.compile(r"(?<![\w-])[a-z]{0,6}script\s{0,9}:", re.IGNORECASE)
 _UTF7 = re.compile(r"\+AD[wx](?:-|AH|-?s)", re.IGNORECASE)
-_IMPORT = re.compile(r"<\?import\s", re.IGNORECASE)
-_AND_BRACE = re.compile(r"&\{[^}]{1,200}\};?")
+_IMPORT = re.compile(r"<\?import\s|<\?xml:namespace[^>]{0,200}microsoft-com:(?:time|vml)", re.IGNORECASE)
+_HANDLER = re.compile(r"on[a-z]{3,40}")
+_FILLED = re.compile(
+    r"\s{0,9}(?:[a-z-]{2,20}=)?(?:alert|confirm|prompt|eval|write)\s{0,4}(?:\([^()\n]{0,60}\)|`[^`\n]{0,60}`)\s{0,9}(?:>|</|autofocus\b|accesskey\b|//)",
+    re.IGNORECASE,
+)
+_ARCHIVE = re.compile(r"\s{0,9}mhtml:[a-z]{2,10}:[^\s]{1,300}!", re.IGNORECASE)
+_ENDED = re.compile(
+    r"(?:alert|confirm|prompt|eval|write|fetch|constructor)[\w.]{0,20}\s{0,4}(?:\(|`)|=\s{0,4}(?:alert|eval)\b|document\s{0,4}\.\s{0,4}(?:cookie|domain|write)",
+    re.IGNORECASE,
+)
+_WITHOUT_BRACKET = re.compile(r"(?:^|[^a-z<])script([^<>]{0,100}>?[^<>]{1,400})/script", re.IGNORECASE)
+_AND_BRACE = re.compile(r"&\{[^}\n]{0,200}\([^}\n]{0,200}\}")
 
 
 def cross_site_scripting(text: str) -> Verdict | None:
@@ -72,6 +85,8 @@ def cross_site_scripting(text: str) -> Verdict | None:
 def _in_markup(text: str, depth: int) -> Verdict | None:
     if "<" not in text:
         return None
+    if "&{" in text and _AND_BRACE.search(text):
+        return Verdict("holds a script entity", text)
     found = list(tags(text))
     weak: Verdict | None = None
     names = {tag.name for tag in found}
@@ -90,16 +105,28 @@ def _tag_acts(tag: Tag, text: str, following: object, names: set[str], depth: in
     if tag.closing:
         return None
     evidence = text[tag.start : tag.end]
+    handler = ""
     for attribute in tag.attributes:
         reason = _attribute_acts(tag, attribute, depth)
         if reason:
             return Verdict(reason, evidence)
+        # Browsers have skipped signs between the name of a handler and its `=`.
+        match = _HANDLER.match(attribute.name)
+        if match and match[0] in HANDLERS and (not attribute.name[match.end() : match.end() + 1].isalnum()):
+            handler = match[0]
+        if handler and script.acts(script.tokens(attribute.value)):
+            return Verdict(f"runs script on `{handler}`", evidence)
+    if "=" in tag.name and (found := _ATTRIBUTE_NAME.search(tag.name.replace(".", " "))) and found[1] in HANDLERS:
+        return Verdict(f"runs script on `{found[1]}`", evidence)
     local = tag.name.rpartition(":")[2]
     if local == "script":
         return _script(tag, text)
     if local == "style":
         end = text.find("</style", tag.end)
-        reason = _css(text[tag.end : end if end >= 0 else len(text)])
+        body = text[tag.end : end if end >= 0 else len(text)]
+        reason = _css(body) or ("holds script in a style" if _ENDED.search(body) else None)
+        if not reason and _REMOTE_STYLE.search(body):
+            return Verdict("takes a style sheet from another site", text[tag.start : tag.start + 120], "medium", "low")
         return Verdict(reason, text[tag.start : tag.start + 120]) if reason else None
     return _element(tag, local, names, evidence)
 
@@ -140,6 +167,9 @@ _FRAMES = {
 }
 
 
+_LINKED = frozenset(("stylesheet", "import", "manifest"))
+
+
 def _element(tag: Tag, name: str, names: set[str], evidence: str) -> Verdict | None:
     """Elements that bring in or send to something else without a script of their own."""
     if name in _FRAMES and (tag.get(_FRAMES[name]) or tag.get("classid") or tag.get("src") or tag.get("type")):
@@ -154,9 +184,13 @@ def _element(tag: Tag, name: str, names: set[str], evidence: str) -> Verdict | N
         return Verdict(f"acts as the header `{kind.lower()}`", evidence, "medium", "medium")
     if name == "meta" and (tag.get("content") or "").lower().replace(" ", "").endswith("charset=utf-7"):
         return Verdict("makes the page be read in another encoding", evidence, "medium", "medium")
-    if name == "link" and (rel := tag.get("rel")) and tag.get("href") and not names & {"html", "head"}:
-        if {"stylesheet", "import", "manifest"} & set(rel.lower().split()):
-            return Verdict("links a style sheet or an import", evidence, "medium", "low")
+    if (
+        name == "link"
+        and tag.get("href")
+        and not names & {"html", "head"}
+        and _LINKED & set((tag.get("rel") or "").lower().split())
+    ):
+        return Verdict("links a style sheet or an import", evidence, "medium", "low")
     if name == "isindex" or (name in ("form", "button", "input") and _remote(tag.get("action") or tag.get("formaction"))):
         return Verdict("sends what a user enters to another site", evidence, "medium", "medium")
     if name == "xml" and (tag.get("src") or tag.get("id")):
@@ -192,6 +226,8 @@ def _attribute_acts(tag: Tag, attribute: Attribute, depth: int) -> str | None:
             return reason
     if "<" in value and depth < _DEPTH and _in_markup(value, depth + 1):
         return f"hides markup with script in `{name}`"
+    if name == "dataformatas" and value.lower() == "html":
+        return "fills in markup by data binding"
     if "&{" in value and _AND_BRACE.search(value):
         return f"runs script in `{name}`"
     return None
@@ -223,19 +259,15 @@ def _css(style: str) -> str | None:
     """Script in a style: what comments and escapes hide is read as a browser reads it."""
     if "\\" in style:
         style = _CSS_ESCAPE.sub(lambda m: m[2] or (chr(int(m[1], 16)) if 0 < int(m[1], 16) < 0x110000 else ""), style)
-    style = _BLANKS.sub("", _CSS_COMMENT.sub("", style))
+    style = _BLANKS.sub("", _CSS_COMMENT.sub(lambda m: m[1] or "", style))
     match = _CSS_SCRIPT.search(style)
     return f"runs script in a style by `{match[0][:24].lower()}`" if match else None
 
 
 def _in_tag(text: str) -> Verdict | None:
     """The text leaves a quoted value, or stands unquoted, in a tag of the page."""
-    count = 0
-    for match in _LEAVES.finditer(text):
-        count += 1
-        if count > _QUOTES:
-            break
-        found, ended, _ = attributes_at(text, match.end())
+    for match in islice(_LEAVES.finditer(text), _QUOTES):
+        found, _, _ = attributes_at(text, match.end())
         for attribute in found:
             if attribute.name in HANDLERS and script.runs(attribute.value):
                 return Verdict(
@@ -250,7 +282,7 @@ def _in_tag(text: str) -> Verdict | None:
     for match in _ATTRIBUTE_NAME.finditer(text):
         if match[1].lower() not in HANDLERS:
             continue
-        found, ended, _ = attributes_at(text, match.start(1))
+        found, _, _ = attributes_at(text, match.start(1))
         if found and script.runs(found[0].value) and script.acts(script.tokens(found[0].value)):
             return Verdict(f"runs script on `{match[1].lower()}` in a tag of the page", text[match.start() : match.start() + 120])
     return None
@@ -259,6 +291,8 @@ def _in_tag(text: str) -> Verdict | None:
 def _in_address(text: str) -> Verdict | None:
     """The text is, or holds, an address that is script."""
     address = _BLANKS.sub("", text.strip("\"' ")[:MAX_TEXT])
+    if _ARCHIVE.match(address):
+        return Verdict("is a page inside an archive of another site", text)
     if _SCHEME.match(address) and not _HARMLESS.fullmatch(address):
         rest = text[text.find(":") + 1 :]
         rest = html.unescape(unquote(rest))
@@ -290,6 +324,8 @@ def _data(address: str) -> Verdict | None:
         return Verdict("is a document with script as an address", address)
     if "javascript" in head.lower() and script.acts(script.tokens(content)):
         return Verdict("is script as an address", address)
+    if "text/html" in head.lower():
+        return Verdict("is a page as an address", address, "medium", "medium")
     return None
 
 
@@ -304,7 +340,7 @@ def _in_string(text: str) -> Verdict | None:
             reason = script.acts(code)
             if reason and not script.is_prose(code[:6]):
                 return Verdict(f"leaves a string of a script and {reason}", text)
-    hole = text.find("${")
+    hole = max(text.find("${"), text.find("&{"))
     if hole >= 0:
         code = script.tokens(text[hole + 2 : hole + 300])
         reason = script.acts(code[:12])
@@ -316,6 +352,15 @@ def _in_string(text: str) -> Verdict | None:
 def _in_code(text: str) -> Verdict | None:
     """The text is one statement of a script, and one that only an injection consists of."""
     text = text.strip()
+    filled = _FILLED.match(text)
+    if filled:
+        return Verdict("is a call that fills in a handler and leaves its tag", text)
+    end = text.lower().find("</script")
+    if end >= 0 and _ENDED.search(text, max(0, end - 400), end):
+        return Verdict("is the end of a script that acts", text)
+    match = _WITHOUT_BRACKET.search(text)
+    if match and _ENDED.search(match[1]):
+        return Verdict("is a script whose brackets were taken out", text)
     if len(text) > 400 or "\n" in text:
         return None
     closed = text.lstrip(")]};, \t-+'\"")
@@ -324,6 +369,10 @@ def _in_code(text: str) -> Verdict | None:
         return None
     reason = script.acts(code)
     if reason is None:
+        return None
+    if len(code) > 2 and code[0].kind == "name" and code[1].text == "=" and code[0].text not in ("location", "onerror", "name"):
+        return None  # `answer = prompt("..")`: an assignment is code that somebody shows
+    if code[0].text in script.TIMERS and not any(token.kind in ("string", "template") for token in code[2:3]):
         return None
     if any(token.text in ("def", "var", "const", "let", "return", "if", "for", "{") for token in code[:3]) and closed == text:
         return None

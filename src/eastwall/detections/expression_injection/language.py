@@ -8,6 +8,7 @@ Types by name (`T(java.lang.Runtime)`, `@java.lang.Runtime@`), constructions (`n
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from eastwall.detections.confirming import Verdict
 
@@ -85,11 +86,7 @@ def expression_injection(text: str) -> Verdict | None:
 
 
 def _delimited(text: str) -> Verdict | None:
-    count = 0
-    for match in _DELIMITED.finditer(text):
-        count += 1
-        if count > 32:
-            break
+    for match in islice(_DELIMITED.finditer(text), 32):
         inner = text[match.end() : match.end() + _LONGEST]
         end = inner.rfind("}")
         inner = inner[:end] if end >= 0 else inner

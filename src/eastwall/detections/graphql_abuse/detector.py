@@ -59,34 +59,34 @@ def shape(document: str) -> Shape:
     fields: dict[tuple[int, str], int] = {}
     before = ["", ""]
     for match in _TOKEN.finditer(document, 0, MAX_TEXT):
-        token = match[0]
-        if token[0] in '"#':
+        part = match[0]
+        if part[0] in '"#':
             continue
-        if token in "([":
+        if part in "([":
             brackets += 1
-        elif token in ")]":
+        elif part in ")]":
             brackets = max(0, brackets - 1)
         elif brackets:
             pass
-        elif token == "{":
+        elif part == "{":
             depth += 1
             deepest = max(deepest, depth)
             directives = 0
-        elif token == "}":
+        elif part == "}":
             depth = max(0, depth - 1)
             directives = 0
-        elif token[0] == "@":
+        elif part[0] == "@":
             directives += 1
             most_directives = max(most_directives, directives)
-        elif token[0].isalpha() or token[0] == "_":
+        elif part[0].isalpha() or part[0] == "_":
             directives = 0
-            introspection = introspection or (token in ("__schema", "__type") and depth > 0)
+            introspection = introspection or (part in ("__schema", "__type") and depth > 0)
             if depth and before[1] == ":":
-                aliases[token] = aliases.get(token, 0) + 1
+                aliases[part] = aliases.get(part, 0) + 1
             elif depth:
-                key = (depth, token)
+                key = (depth, part)
                 fields[key] = fields.get(key, 0) + 1
-        before = [before[1], token]
+        before = [before[1], part]
     return Shape(deepest, max(aliases.values(), default=0), most_directives, max(fields.values(), default=0), introspection)
 
 
@@ -116,15 +116,10 @@ def detect(facts: Facts) -> Sequence[Finding]:
 def _documents(facts: Facts) -> Iterator[tuple[str, str]]:
     operation = facts.operation
     body = operation.body
-    for place, part in (
-        [("body", body)]
-        if type(body) is dict
-        else [(f"body[{i}]", part) for i, part in enumerate(body[:MAX_BATCH])]
-        if type(body) is list
-        else []
-    ):
-        if type(part) is dict and type(part.get("query")) is str:
-            yield f"{place}.query", part["query"]
+    batch = body[:MAX_BATCH] if type(body) is list else [body]
+    for index, message in enumerate(batch):
+        if type(message) is dict and type(message.get("query")) is str:
+            yield f"body[{index}].query" if type(body) is list else "body.query", message["query"]
     if type(body) is str:
         yield "body", body
     for name, value in operation.query:

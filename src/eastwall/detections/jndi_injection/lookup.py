@@ -65,7 +65,7 @@ def _verdict(target: str, inner: str) -> Verdict:
 
 def _value(inner: str) -> str:
     """What a lookup gives, as far as it can be known: the caller cannot count on more than that either."""
-    lookup, mark, default = inner.partition(":-")
+    _, mark, default = inner.partition(":-")
     if mark:
         return default
     prefix, colon, key = inner.partition(":")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from eastwall.detections.confirming import Verdict, confirm
 from eastwall.model.facts import Facts
@@ -73,15 +74,9 @@ def _value(text: str) -> Verdict | None:
         for candidate in (path.partition("=")[2], name) if "=" in path else (name,):
             parts = _steps(candidate)
             # A lone word is a word: who reads about `__proto__` searches for it.
-            if len(parts) > 1 and _leads(parts) and (parts[0] != "Foo" or len(parts) > 3):
-                if (
-                    "__proto__" in parts
-                    or parts[0] == "constructor"
-                    or candidate.startswith("/")
-                    or "[" in candidate
-                    or "=" in path
-                ):
-                    return Verdict("is a path that leads to the prototype of all objects", text)
+            certain = "__proto__" in parts or parts[:1] == ["constructor"] or "[" in candidate or "=" in path
+            if len(parts) > 1 and certain and _leads(parts):
+                return Verdict("is a path that leads to the prototype of all objects", text)
     return None
 
 
@@ -90,9 +85,7 @@ def _steps(text: str) -> list[str]:
 
 
 def _leads(parts: list[str]) -> bool:
-    return "__proto__" in parts or any(
-        first == "constructor" and second == "prototype" for first, second in zip(parts, parts[1:], strict=False)
-    )
+    return "__proto__" in parts or any(first == "constructor" and second == "prototype" for first, second in pairwise(parts))
 
 
 def _filtered(text: str) -> str:

@@ -65,8 +65,8 @@ def include(text: str) -> Verdict | None:
         if (name in _WITH_PARAMETERS and known) or (name in _ALONE and text[match.end() : match.end() + 9].lstrip()[:3] == "-->"):
             grave = "critical" if name in ("exec", "perl", "odbc", "jdbc") else ""
             return Verdict(f"is the server-side directive `{name}`", text[match.start() :], grave)
-    match = _ESI.search(text)
-    if match:
-        return Verdict(f"is the edge-side directive `{match[1].lower()}`", text[match.start() :])
-    match = _ESI_COMMENT.search(text)
-    return Verdict("is an edge-side directive in a comment", text[match.start() :]) if match else None
+    esi = _ESI.search(text)
+    if esi:
+        return Verdict(f"is the edge-side directive `{esi[1].lower()}`", text[esi.start() :])
+    esi = _ESI_COMMENT.search(text)
+    return Verdict("is an edge-side directive in a comment", text[esi.start() :]) if esi else None

@@ -104,7 +104,10 @@ def _judged(target: Target, place: str, parameter: str) -> Verdict | None:
             return Verdict(f"is a URL of the scheme `{target.scheme}`, which speaks other protocols or reads files", "")
         return None
     if target.scheme == "file" and target.path:
-        return Verdict("is a URL of a file of the service", "", "high", "medium")
+        grave = (
+            "high" if not place.startswith("body") or _URL_NAME.search(parameter) else "medium"
+        )  # documents name files they lie beside
+        return Verdict("is a URL of a file of the service", "", grave, "medium")
     if target.scheme and target.scheme not in _NEED_INNER:
         return None
     if not kind:

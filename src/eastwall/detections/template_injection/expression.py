@@ -55,6 +55,7 @@ _STATEMENT = re.compile(
     r"[-+~]?\s*(?:debug\b\s*[-+]?$|import\b|from\s+\S{1,80}\s+import\b|include\s+[\"'][/.]|extends\s+[\"']/|load\s+log\b)",
     re.IGNORECASE,
 )
+_COMMAND = re.compile(r"`[ -_a-~]{1,200}`|%x[{(\[|/!]")
 _MATH_TAG = re.compile(r"math\s+equation\s*=", re.IGNORECASE)
 _RAZOR = re.compile(r"@(?:System|Microsoft)\.[\w.]{3,80}\(|@\{\s{0,20}(?:var\s|[\w.]{3,80}\()")
 _VELOCITY = re.compile(r"\$(?:class|\w{1,20})\.(?:inspect|getClass|class)\s{0,4}(?:\(|\.)")
@@ -132,7 +133,7 @@ def _computes(opening: str, inner: str) -> str | None:
         return f"computes `{match[0].strip()[:40]}`"
     if opening in ("{{", "${", "#{", "*{", "<%", "@(", "@{", "{%", "[=") and (found := _EXECUTES.search(inner)):
         return f"calls `{found[0].rstrip('( ')[:40]}`"
-    if opening == "<%" and re.search(r"`[^`]{1,200}`|%x\W", inner):
+    if opening == "<%" and _COMMAND.search(inner) and inner.isprintable():
         return "runs a command"
     if opening in ("{{", "${", "#{", "<%") and _ON_LITERAL.match(inner.strip("= -+")):
         return "calls a method of a literal"
@@ -150,7 +151,7 @@ def _computed_only(opening: str, inner: str, match: re.Match[str]) -> bool:
 def _smarty(inner: str) -> str | None:
     if "\n" in inner[:2] or not inner or inner[0] in " {\t\"'":
         return None
-    if inner.startswith("$smarty") or inner.startswith("Smarty_"):
+    if inner.startswith(("$smarty", "Smarty_")):
         return "reaches for the engine"
     if _MATH_TAG.match(inner):
         return "computes"

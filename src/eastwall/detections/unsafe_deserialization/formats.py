@@ -8,6 +8,7 @@ import io
 import pickletools
 import re
 import zlib
+from itertools import islice
 
 from eastwall.detections.confirming import Verdict
 
@@ -112,11 +113,7 @@ def _binary(text: str) -> Verdict | None:
 
 
 def _in_base64(text: str) -> Verdict | None:
-    count = 0
-    for match in _BASE64_HEAD.finditer(text):
-        count += 1
-        if count > 16:
-            break
+    for match in islice(_BASE64_HEAD.finditer(text), 16):
         data = _decoded(match[1])
         verdict = _told(data)
         if verdict is not None:
@@ -176,7 +173,8 @@ def _marshal(data: bytes) -> Verdict | None:
 
 def _pickle(data: bytes) -> Verdict | None:
     """A pickle that names a callable. Opcodes are read, none is run."""
-    named, strings = "", []
+    named = ""
+    strings: list[str] = []
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data[:_HEAD]))):
             if count > _OPCODES:
@@ -192,7 +190,7 @@ def _pickle(data: bytes) -> Verdict | None:
             if opcode.name == "INST":
                 return Verdict(f"is a pickle of Python that calls `{named}`", "", "critical")
     except Exception:  # noqa: BLE001 - pickletools raises whatever its readers raise on what is no pickle
-        pass
+        strings = []
     if named and data[:1] in b"\x80c" and re.fullmatch(r"[a-z_][\w.]*\.\w+", named):
         return Verdict(f"begins a pickle of Python that names `{named}`", "", "high", "medium")
     return None
