@@ -85,7 +85,7 @@ def _confidence(facts: Facts, place: str) -> str:
     if place.startswith("header.") or failed(facts):
         return "medium"
     leaf = place.rpartition(".")[2].partition("[")[0]
-    if place != "body" and not _OPEN.isdisjoint(_WORDS.sub("_", _HUMP.sub("_", leaf)).lower().split("_")):
+    if place != "body" and not _OPEN.isdisjoint(_WORDS.sub("_", _HUMP.sub("_", leaf.replace("IPs", "Ips"))).lower().split("_")):
         return ""
     return "low"
 
