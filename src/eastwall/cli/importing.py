@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DRAIN = 5_000
 """Calls after which what was learned so far is stored, so that the spool stays short."""
+_DOUBLED = frozenset(1 << n for n in range(40))
 STORE_SECONDS = 120.0
 """How long to wait for a control that runs elsewhere to take the records."""
 
@@ -167,7 +168,7 @@ def _store(importer: Importer, control: Control) -> None:
     importer.flush()
     _drain(control)
     batches = importer.taken.calls // DRAIN
-    if batches & (batches - 1) == 0:  # 1, 2, 4, 8 ...
+    if not {batches, batches / 3}.isdisjoint(_DOUBLED):  # 1, 2, 3, 4, 6, 8, 12 ...
         control.publish()
 
 

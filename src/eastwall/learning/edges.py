@@ -148,9 +148,10 @@ class Edges:
                 self._data.add(endpoint_id, f"{direction}\0{name}\0{caller}", 1, time, time, done, agent)
         if _from_internet(record):
             self._public.add(endpoint_id, "public", 1, time, time, done, agent)
-        for media in {record.request_type, record.response_type}:
-            if media and (version := _version(media)):
-                self._versions.add(endpoint_id, version, 1, time, time, done, agent)
+        if record.request_type or record.response_type:
+            for media in {record.request_type, record.response_type}:
+                if media and (version := _version(media)):
+                    self._versions.add(endpoint_id, version, 1, time, time, done, agent)
         if record.egress:
             self._egress.add(record.service, endpoint_id, 1, time, time, done, agent)
         if let_through and status:
@@ -162,7 +163,7 @@ class Edges:
                 record.duration_us / 1e6,
                 record.service,
                 endpoint_id,
-                service_of(caller),
+                service_of(caller) if caller else "",
                 actor,
                 _client(record.source, record.user_agent),
                 record.trace,
@@ -233,7 +234,12 @@ class Edges:
 
 def _from_internet(record: CallRecord) -> bool:
     """By the peer's address, or the one that a trusted proxy has forwarded, which is among the principals."""
-    return _is_public(record.source) or any(p.startswith("address:") and _is_public(p[8:]) for p in record.principals)
+    if _is_public(record.source):
+        return True
+    for principal in record.principals:
+        if principal.startswith("address:") and (address := principal[8:]) != record.source and _is_public(address):
+            return True
+    return False
 
 
 @lru_cache(maxsize=16_384)

@@ -17,14 +17,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
-from eastwall.learning.graphql_sdl import at_home
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
@@ -377,7 +376,7 @@ class Control:
             log.error("%s", fault)
         seen = self._graphql_paths = graphql_at(self._endpoints)
         self._declared = {
-            name: at_home(endpoints, [e for e in self._endpoints if e.service == name])
+            name: _at_home(endpoints, [e for e in self._endpoints if e.service == name])
             if any(at == name for at, _ in seen)
             else tuple(endpoints)
             for name, endpoints in specs.items()
@@ -577,3 +576,9 @@ class Control:
             value = ask()
             self._cache[name] = (time.monotonic(), value)
         return value
+
+
+def _at_home(declared: Iterable[Endpoint], observed: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    from eastwall.learning.graphql_sdl import at_home  # with its parser a tenth of a second, for those who have GraphQL
+
+    return at_home(declared, observed)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from eastwall.exports.graph import render
 from eastwall.learning.declare import read_declared
-from eastwall.learning.graphql_sdl import at_home, sdl
+from eastwall.learning.graphql_used import sdl
 from eastwall.learning.learner import Learner
 from eastwall.learning.openapi_export import openapi
 from eastwall.model.endpoint import Endpoint
@@ -116,6 +116,8 @@ class Discovered:
 
         Raises UnknownError, and ValueError when the document cannot be used at all.
         """
+        from eastwall.learning.graphql_sdl import at_home  # with its parser a tenth of a second to load
+
         seen = self._of(service)
         declared = read_declared(document.encode("utf-8", "surrogatepass"), name, service)
         drift = self.blueprint.diff(service, at_home(declared.endpoints, seen))
