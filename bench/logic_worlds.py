@@ -227,7 +227,7 @@ class World:
                 ("pay", "pay"),
                 ("history", "history"),
             ):
-                name = f"{verb}{kind.capitalize()}"
+                name = f"{kind}History" if verb == "history" else f"{verb}{kind.capitalize()}"
                 if name in query:
                     return self._wrapped(name, self._mutate(caller, kind, method, variables))
             if f"{plural} " in query or f"{plural}{{" in query:
@@ -246,7 +246,7 @@ class World:
         given = dict(variables.get("input") or {})
         if method == "POST":
             return self._collection(caller, Ask("POST", "", given), kind)
-        item = [str(variables.get("id"))]
+        item = [str(variables.get("id") or variables.get(f"{kind}Id"))]
         if method in ("confirm", "pay", "history"):
             return self._private(caller, Ask("POST", "", given), kind, [*item, method])
         return self._private(caller, Ask(method, "", given), kind, item)
@@ -317,8 +317,10 @@ class World:
         if action == "update":
             query = f"mutation($id: ID!, $input: {name}Input!) {{ {verb}(id: $id, input: $input) {fields} }}"
             return Ask("POST", at, {"query": query, "variables": {"id": item_id, "input": body}})
-        word = "query" if action == "history" else "mutation"
-        return Ask("POST", at, {"query": f"{word}($id: ID!) {{ {verb}(id: $id) {fields} }}", "variables": {"id": item_id}})
+        if action == "history":
+            query = f"query($item: ID!) {{ {kind}History({kind}Id: $item) {{ events {{ at what }} }} }}".replace("$item", f"${kind}Id")
+            return Ask("POST", at, {"query": query, "variables": {f"{kind}Id": item_id}})
+        return Ask("POST", at, {"query": f"mutation($id: ID!) {{ {verb}(id: $id) {fields} }}", "variables": {"id": item_id}})
 
     def ask_admin(self, what: str) -> Ask:
         if self.style == "graphql":

@@ -46,8 +46,6 @@ def function_use(endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bo
     A class uses an operation when two of its actors did, or, of a class with one actor (`lone`), this one repeatedly. Expected is what it would have called if it used this
     operation as it uses the service.
     """
-    if endpoint.status != "learned":
-        return None
     others = [(calls, name) for name, calls, _ in endpoint.users if name != cls]
     own = next((entry for entry in endpoint.users if entry[0] == cls), None)
     if own is not None and (own[2] >= 2 or (lone and own[1] >= LONE_CALLS)):
@@ -57,6 +55,8 @@ def function_use(endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bo
         return None
     classes = tuple(name for _, name in sorted(others, key=lambda other: (-other[0], other[1])))
     privileged = not authority(cls) and (is_admin(endpoint) or all(map(authority, classes)))
+    if endpoint.status != "learned" and not privileged:
+        return None  # administrators' operations are called too rarely to wait for
     return FunctionUse(calls=calls, classes=classes, expected=round(calls * totals[cls] / everything, 2), privileged=privileged)
 
 

@@ -21,6 +21,9 @@ EVERY_SERVICE = ""
 """Objects are known across services: the order that `orders` gave is the one that `billing` is asked about. Two services that mean
 different things by one kind and number lend each other grants, which can hide an attack and never invents one."""
 
+TENANT = "tenant:"
+"""Begins the name of a tenant among the holders of an object; actors' names begin with their kind."""
+
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
 
@@ -166,10 +169,14 @@ def _objects(
         if parameter is None:
             continue
         owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
-        held = actor in owners
-        others = len(set(owners)) - held if owners else 0
+        tenants = parameter.by == "tenant"
+        me = tenant_holder(identity) if tenants else actor
+        held = me in owners
+        others = len({owner for owner in owners if owner.startswith(TENANT) is tenants}) - held if owners else 0
         exclusive = cls not in parameter.broad
-        uses.append(ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence))
+        uses.append(
+            ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence, parameter.by)
+        )
     return tuple(uses)
 
 
@@ -227,6 +234,11 @@ def not_inspected(phase: Phase, body: BodyState, operation: Operation) -> tuple[
     return reasons
 
 
+def tenant_holder(identity: Identity) -> str:
+    """How the caller's tenant stands among the holders of an object; the actor itself where it has none."""
+    return TENANT + identity.tenant if identity.tenant else identity.actor
+
+
 def _suspicious(facts: Facts) -> bool:
     prior = facts.call.prior
     return prior is not None and any(finding.suspicious for finding in prior.findings)
@@ -242,6 +254,10 @@ def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: Live
     if facts.given and verdict.action != "block" and not _suspicious(facts):
         actor = facts.identity.actor
         known = snapshot.ownership
+        tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
         for _, key in facts.given:
-            if actor not in known.get(key, ()):
+            owners = known.get(key, ())
+            if actor not in owners:
                 state.grants.grant(key, actor)
+            if tenant and tenant not in owners:
+                state.grants.grant(key, tenant)

@@ -68,7 +68,9 @@ ENVELOPES = frozenset(_WRAPPERS.split())
 """Properties that wrap the resource of the URL rather than hold another one."""
 _FIELD_VERBS = frozenset(
     "create update upsert delete remove insert add edit change set replace patch save submit cancel close archive restore approve reject "
-    "get find fetch list search read load all my current".split()
+    "get find fetch list search read load all my current confirm pay complete start finish stop send share unshare publish unpublish book "
+    "schedule assign unassign accept decline refund renew activate deactivate enable disable lock unlock block unblock mark move copy "
+    "duplicate transfer sign verify request resend rate review follow unfollow export download upload import print pause resume redeem apply".split()
 )
 _FIELD_FORMS = frozenset("connection list page aggregate one many".split())
 """Words around what a GraphQL root field is about (also those that Hasura, PostGraphile and Relay put there)."""
@@ -274,7 +276,7 @@ def field_of(name: str) -> str:
 def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, str]]:
     """(place, kind, value) of the objects named in path and query."""
     found: list[tuple[str, str, str]] = []
-    endpoint = match.endpoint
+    endpoint = match.endpoint or match.beside
     if endpoint is not None and match.params:
         kinds = parameter_kinds(endpoint.template)
         for at, (name, value) in enumerate(match.params):

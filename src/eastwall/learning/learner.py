@@ -29,7 +29,7 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 7
+FORMAT = 8
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -240,7 +240,10 @@ class Learner:
                 judged = judgements.get(kind, UNKNOWN)
                 if judged.public:
                     continue
-                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad)[:4]
+                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad)
+                if judged.by == "tenant":
+                    actors = tuple(dict.fromkeys(map(service.objects.group, actors)))
+                actors = actors[:4]
                 if actors:
                     recent.append((last, key, actors))
         recent.sort()
@@ -442,6 +445,8 @@ def _objects(objects: Ownership, record: CallRecord) -> None:
             for _, kind, key in record.used:
                 objects.use(kind, key, ANONYMOUS, "")
         return
+    if record.tenant:
+        objects.belongs(actor, record.tenant)
     created = record.status == 201 and record.method == "PUT"
     asked = {(kind, key): created and place.startswith("path.") for place, kind, key in record.used}
     # Before its template is known nobody can tell what a path names: it may have been what was given.

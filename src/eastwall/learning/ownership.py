@@ -16,6 +16,9 @@ too. What a service gives unasked (a list of one's orders, a thing just made) it
 - **outliers**: up to a tenth of the actors, those who share most. So one actor who reads others' objects while we learn cannot
   make a private kind look public. They stay owners of what they hold, and are judged like everybody.
 
+A kind whose objects are shared by actors is asked once more by **tenants** (the claim that tells the customer or organisation of an
+actor): where nearly all objects have exactly one tenant, the kind is exclusive to tenants, and judged so.
+
 A kind whose objects are still shared after that (a catalogue) is public and is never judged.
 """
 
@@ -38,6 +41,8 @@ MAX_HOLDERS = 8
 """Actors kept in the table of holders for one object: the earliest."""
 MAX_HELD = 100_000
 """Objects in the table of holders of one service; the longest unused leave first."""
+MAX_TENANTS = 100_000
+"""Actors whose tenant is known, per service; further ones have none."""
 ENOUGH_TOLD = 2
 """Calls that name an object before it counts."""
 ANONYMOUS = ""
@@ -69,6 +74,8 @@ class Judgement(Struct, frozen=True):
     evidence: str
     broad: tuple[str, ...] = ()
     """Broad identity classes, sorted: never judged for this kind."""
+    by: str = "actor"
+    """Whose the objects are: `actor` or `tenant`."""
 
 
 UNKNOWN = Judgement(
@@ -79,7 +86,7 @@ UNKNOWN = Judgement(
 class Ownership:
     """The objects of one service."""
 
-    __slots__ = ("_ceilings", "held", "kinds", "told")
+    __slots__ = ("_ceilings", "held", "kinds", "tenants", "told")
 
     def __init__(self) -> None:
         self.kinds: dict[str, dict[int, dict[str, str]]] = {}
@@ -88,7 +95,22 @@ class Ownership:
         """kind -> key -> how often it was asked for, up to `ENOUGH_TOLD`, which one that was given unasked has at once."""
         self.held: dict[int, tuple[float, str, tuple[Holder, ...]]] = {}
         """key -> (last given, kind, holders in order of first time). The least recently given stand first."""
+        self.tenants: dict[str, str] = {}
+        """actor -> tenant; of one seen in two the later by name, whatever came first."""
         self._ceilings: dict[str, int] = {}
+
+    def belongs(self, actor: str, tenant: str) -> None:
+        """The actor is of a tenant."""
+        known = self.tenants.get(actor)
+        if known is None and len(self.tenants) >= MAX_TENANTS:
+            return
+        if known is None or tenant > known:
+            self.tenants[actor] = tenant
+
+    def group(self, actor: str) -> str:
+        """`tenant:NAME` of an actor, or the actor itself where none is known."""
+        tenant = self.tenants.get(actor)
+        return f"tenant:{tenant}" if tenant else actor
 
     def give(self, kind: str, key: int, actor: str, cls: str, time: float, *, asked: bool = False) -> None:
         """The actor was given the object, or made it. `asked`: the same call named it."""
@@ -147,6 +169,8 @@ class Ownership:
             actors[actor] = cls
 
     def merge(self, other: Ownership) -> None:
+        for actor, tenant in other.tenants.items():
+            self.belongs(actor, tenant)
         for kind, sample in other.kinds.items():
             for key, actors in sample.items():
                 weight = other.told[kind][key]
@@ -166,55 +190,73 @@ class Ownership:
         self.held = dict(ordered[-MAX_HELD:])
 
     def judge(self, kind: str, needed: Evidence) -> Judgement:
-        """Whether objects of a kind belong to one actor each."""
+        """Whether objects of a kind belong to one actor each, or else to one tenant each."""
         sample = self.kinds.get(kind)
         if not sample:
             return UNKNOWN
         told = self.told[kind]
         objects = [actors for key, actors in sample.items() if told[key] >= ENOUGH_TOLD]
-        broad = _broad(objects, needed)
-        kept = [own for actors in objects if (own := {a for a, cls in actors.items() if cls not in broad})]
-        held = Counter(actor for own in kept for actor in own)
-        kept, outliers = _without_outliers(kept, held, needed)
-        count, actors = len(kept), len(held) - len(outliers)
-        single = sum(len(own) == 1 and ANONYMOUS not in own for own in kept)
-        crowd = max((len({a for own in objects for a, c in own.items() if c == cls}) for cls in broad), default=0)
-        if crowd >= needed.actors and count * 2 < len(objects):
-            # Everybody of a class with many members holds most objects: that is no staff, that is a catalogue.
-            said = f"{_plural(len(objects), 'object')} of kind {kind} are given to everybody ({_plural(crowd, 'actor')} seen)"
-            return Judgement(exclusive=False, public=True, confidence=0.0, evidence=said)
-        if count < needed.objects or actors < needed.actors:
-            said = f"{_plural(count, 'object')} of kind {kind} given to {_plural(actors, 'actor')}: too few to judge"
-            return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=tuple(sorted(broad)))
-        exclusive = single >= needed.share * count
-        confidence = _wilson(single, count) * (1 - 0.5**actors)
-        said = (
-            f"{single} of {_plural(count, 'object')} of kind {kind} are used by one actor only ({_plural(actors, 'actor')} seen)"
-        )
-        if broad:
-            said += f"; {', '.join(sorted(broad))} may see all"
-        return Judgement(
-            exclusive=exclusive,
-            public=not exclusive,
-            confidence=round(confidence, 4) if exclusive else 0.0,
-            evidence=said,
-            broad=tuple(sorted(broad)) if exclusive else (),
-        )
+        found = _judge(kind, objects, needed, "actor")
+        if found.exclusive or not self.tenants or not any(actor in self.tenants for actors in objects for actor in actors):
+            return found
+        grouped = [self._grouped(actors) for actors in objects]
+        by_tenant = _judge(kind, grouped, needed, "tenant")
+        return by_tenant if by_tenant.exclusive else found
+
+    def _grouped(self, actors: dict[str, str]) -> dict[str, str]:
+        """The holders of an object by tenant, with the greatest of their classes by name."""
+        groups: dict[str, str] = {}
+        for actor, cls in actors.items():
+            group = self.group(actor)
+            groups[group] = max(cls, groups.get(group, ""))
+        return groups
 
     def dump(self) -> list[Any]:
         """Plain data for `load`."""
-        return [self.kinds, self.held, self.told]
+        return [self.kinds, self.held, self.told, self.tenants]
 
     @classmethod
     def load(cls, data: Any) -> Ownership:
         state = cls()
         state.kinds = data[0]
         state.told = data[2]
+        state.tenants = data[3]
         state.held = {
             key: (last, kind, tuple((first, actor, cls_) for first, actor, cls_ in holders))
             for key, (last, kind, holders) in data[1].items()
         }
         return state
+
+
+def _judge(kind: str, objects: list[dict[str, str]], needed: Evidence, by: str) -> Judgement:
+    """Whether objects, each with its holders and their classes, have one holder each. `by`: what the holders are, `actor` or `tenant`."""
+    broad = _broad(objects, needed)
+    kept = [own for actors in objects if (own := {a for a, cls in actors.items() if cls not in broad})]
+    held = Counter(actor for own in kept for actor in own)
+    kept, outliers = _without_outliers(kept, held, needed)
+    count, actors = len(kept), len(held) - len(outliers)
+    single = sum(len(own) == 1 and ANONYMOUS not in own for own in kept)
+    crowd = max((len({a for own in objects for a, c in own.items() if c == cls}) for cls in broad), default=0)
+    if crowd >= needed.actors and count * 2 < len(objects):
+        # Everybody of a class with many members holds most objects: that is no staff, that is a catalogue.
+        said = f"{_plural(len(objects), 'object')} of kind {kind} are given to everybody ({_plural(crowd, by)} seen)"
+        return Judgement(exclusive=False, public=True, confidence=0.0, evidence=said)
+    if count < needed.objects or actors < needed.actors:
+        said = f"{_plural(count, 'object')} of kind {kind} given to {_plural(actors, by)}: too few to judge"
+        return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=tuple(sorted(broad)))
+    exclusive = single >= needed.share * count
+    confidence = _wilson(single, count) * (1 - 0.5**actors)
+    said = f"{single} of {_plural(count, 'object')} of kind {kind} are used by one {by} only ({_plural(actors, by)} seen)"
+    if broad:
+        said += f"; {', '.join(sorted(broad))} may see all"
+    return Judgement(
+        exclusive=exclusive,
+        public=not exclusive,
+        confidence=round(confidence, 4) if exclusive else 0.0,
+        evidence=said,
+        broad=tuple(sorted(broad)) if exclusive else (),
+        by=by,
+    )
 
 
 def _earliest(holders: Iterable[Holder]) -> tuple[Holder, ...]:

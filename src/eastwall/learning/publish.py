@@ -142,6 +142,7 @@ def _objects(
                 confidence=judged.confidence,
                 evidence=judged.evidence,
                 broad=judged.broad,
+                by=judged.by,
             )
         )
     return tuple(found)

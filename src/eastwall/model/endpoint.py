@@ -29,6 +29,8 @@ class ObjectParameter(Struct, frozen=True):
     """One plain sentence with counts."""
     broad: tuple[str, ...] = ()
     """Identity classes whose members see everybody's objects of this kind (staff, a reporting service): never judged."""
+    by: str = "actor"
+    """Whose such objects are: `actor`, or `tenant` (any actor of the tenant)."""
 
 
 class FieldProfile(Struct, frozen=True):

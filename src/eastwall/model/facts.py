@@ -27,6 +27,8 @@ class ObjectUse(Struct, frozen=True):
     """See ObjectParameter.exclusive."""
     confidence: float
     evidence: str
+    by: str = "actor"
+    """See ObjectParameter.by."""
 
 
 class Property(Struct, frozen=True):

@@ -9,7 +9,7 @@ from eastwall.model.facts import Facts, ValueUse
 from eastwall.model.finding import Detection, Finding
 
 SURE = 100
-"""Samples after which a range is worth acting upon."""
+"""Samples after which a range is worth acting upon. That what is counted or paid is not negative needs no more than the learner's 30."""
 FAR = 10.0
 """Times the greatest value of a page size; `HUGE` of any other number."""
 HUGE = 100.0
@@ -51,6 +51,7 @@ def _finding(use: ValueUse) -> Finding | None:
     sure = "medium" if use.samples >= SURE else "low"
     if use.value < 0 <= use.minimum:
         severity, what = ("high", "is negative") if words & _COUNTED else ("low", "is negative")
+        sure = "medium" if words & _COUNTED else sure
     elif name.lower() in _PAGE and use.value > max(FAR * use.maximum, use.maximum + 100):
         severity, what = "high", "asks for far more at once"
     elif use.maximum > 0 and use.value > HUGE * use.maximum:
