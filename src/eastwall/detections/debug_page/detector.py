@@ -42,7 +42,7 @@ _PAGES = (
     _Page("the web console of Rails, which runs code", "high", (("web-console", "data-template=\"console"), ("data-mount-point", "console-prompt", "action controller: exception caught"))),
     _Page("Django's debug page", "medium", (("you're seeing this error because you have <code>debug = true</code>", "you’re seeing this error because you have <code>debug = true</code>"), ("django", "urlconf"))),
     _Page("Laravel's debug page", "medium", (("window.ignite(", "ignition", "laravel-exceptions-renderer", "whoops\\"), ("laravel", "stack", "frame"))),
-    _Page("Whoops' debug page", "medium", (("whoops! there was an error", "whoops container", "class=\"whoops"), ("frame", "stack"))),
+    _Page("Whoops' debug page", "medium", (("<title>whoops! there was an error", "whoops container", "class=\"whoops"), ("frame", "stack"))),
     _Page("Symfony's debug page", "medium", (("symfony exception", "sf-dump", "sf-toolbar", "symfony web debug toolbar"), ("_profiler", "exception", "trace"))),
     _Page("Rails' debug page", "medium", (("action controller: exception caught", "actioncontroller::routingerror", "<title>action controller"), ("rails.root", "application trace", "framework trace"))),
     _Page("ASP.NET's error page", "medium", (("server error in '/", "server error in &#39;/"), ("stack trace:", "source error:", "version information:", "customerrors"))),

@@ -31,6 +31,8 @@ _SENSITIVE = frozenset(
 """Classes of data that no cache should hold."""
 _SHARED = re.compile(r"\bpublic\b|\bs-maxage\s?=\s?[1-9]")
 _KEPT = re.compile(r"\bmax-age\s?=\s?[1-9]")
+_JSON = re.compile(rb"\s{0,20}(?:\{\s{0,200}[\"}]|\[\s{0,200}[\"\[\]{\dtfn-])")
+"""How a JSON object or array begins; a template in braces does not."""
 _MARKUP = re.compile(rb"<(?:[a-zA-Z!/]|\?php)")
 
 
@@ -76,7 +78,7 @@ def _missing(facts: Facts) -> Iterator[tuple[str, str, str, str]]:
 
 def _type(content_type: str, facts: Facts, body: bytes) -> Iterator[tuple[str, str, str, str]]:
     nosniff = "nosniff" in facts.call.response.headers.get("x-content-type-options", "").lower()  # type: ignore[union-attr]
-    json = body[:1] in b"{[" and facts.operation.body_kind in ("json", "text")
+    json = facts.operation.body_kind in ("json", "text") and _JSON.match(body) is not None
     if json and "text/html" in content_type and body.rstrip()[-1:] in b"}]":
         markup = _MARKUP.search(body[:65_536]) is not None
         yield (

@@ -95,12 +95,15 @@ def find(text: str) -> Secret | None:
     return best
 
 
+_HEX = re.compile(r"[0-9a-fA-F]+")
 _TEST = re.compile(r"(?:^|[_-])(?:test|sandbox|hmlg|TEST)[_-]|^EZTK")
 
 
 def _secret(rule: _Rule, token: str, head: str, at: int) -> Secret | None:
     part = token[len(head) :]
-    if placeholder(part) or not random(part) or entropy(part) < min(rule.entropy, 0.72 * log2(max(2, len(part)))):
+    letters = 16 if _HEX.fullmatch(part) else 64
+    # A short sample of a few letters cannot have the entropy of a long one of many.
+    if placeholder(part) or not random(part) or entropy(part) < min(rule.entropy, 0.72 * log2(max(2, min(letters, len(part))))):
         return None
     sure = "high"
     if (rule.id.startswith("github-") and len(token) == 40) or head == "npm_":
@@ -144,7 +147,7 @@ def random(part: str) -> bool:
         return False
     kinds = [0 if c.isdigit() else 1 if c.islower() else 2 for c in letters]
     turns = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(kinds) - 1)
-    return turns >= (0.15 if 0 in kinds else 0.4)
+    return turns >= (0.15 if 0 in kinds else 0.33)
 
 
 def entropy(text: str) -> float:
