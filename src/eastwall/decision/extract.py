@@ -6,14 +6,14 @@ from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
 from eastwall.discovery.echo import identifying
-from eastwall.discovery.objects import object_key
+from eastwall.discovery.objects import changes, object_key
 from eastwall.discovery.privilege import privileged
 from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Verdict
-from eastwall.model.endpoint import Match
-from eastwall.model.facts import DataHit, Facts, ObjectUse, Property
+from eastwall.model.endpoint import Endpoint, Match
+from eastwall.model.facts import DataHit, Facts, ObjectUse, Property, StepUse
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 
@@ -87,6 +87,7 @@ def _request_facts(
         if endpoint
         else None,
         values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),
+        steps=_out_of_order(endpoint, named, state) if endpoint and named and (endpoint.after or endpoint.once) else (),
         objects=_objects(named, match, identity, snapshot, state) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
@@ -180,6 +181,23 @@ def _objects(
     return tuple(uses)
 
 
+def _out_of_order(endpoint: Endpoint, named: tuple[tuple[str, str, int, str], ...], state: LiveState) -> tuple[StepUse, ...]:
+    """Steps that are missing before this one, or that were done already, on objects known from their beginning."""
+    found = []
+    for place, kind, key, shown in named:
+        done = state.steps.of(key)
+        if done is None:
+            continue
+        found += [
+            StepUse(place, kind, shown, missing=one.label, objects=one.objects)
+            for one in endpoint.after
+            if one.kind == kind and one.endpoint not in done
+        ]
+        if endpoint.once is not None and endpoint.once[0] == kind and endpoint.id in done:
+            found.append(StepUse(place, kind, shown, done=done[endpoint.id], objects=endpoint.once[1]))
+    return tuple(found)
+
+
 def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: LiveSnapshot) -> tuple[Property, ...]:
     profile = snapshot.profiles[endpoint]
     unknown, calls = profile.unknown_properties(cls, places)
@@ -244,6 +262,23 @@ def _suspicious(facts: Facts) -> bool:
     return prior is not None and any(finding.suspicious for finding in prior.findings)
 
 
+def _note_steps(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> None:
+    """What a call that succeeded has made, or done to which object."""
+    prior, response, endpoint = facts.call.prior, facts.call.response, facts.match.endpoint
+    if prior is None or response is None or not 200 <= response.status < 300 or "fault" in facts.operation.traits:
+        return
+    named = {(kind, key) for _, kind, key, _ in prior.facts.used}
+    made = {given for given in facts.given if given not in named}
+    if len(made) == 1 and facts.operation.method == "POST" and not _suspicious(facts):
+        _, key = made.pop()
+        # What somebody holds already was found, not made.
+        if not state.grants.owners(key) and key not in snapshot.ownership:
+            state.steps.made(key)
+    if endpoint is not None:
+        for _, key in named:
+            state.steps.done(key, endpoint.id)
+
+
 def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState) -> None:
     """Update the live state: objects in a delivered answer now belong to its receiver.
 
@@ -251,6 +286,8 @@ def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: Live
     """
     if facts.fields and facts.phase is Phase.RESPONSE and verdict.action != "block":
         state.echoes.add(identifying(facts.operation.body))
+    if facts.phase is Phase.RESPONSE and verdict.action != "block" and changes(facts.operation.method, facts.operation.name):
+        _note_steps(facts, snapshot, state)
     if facts.given and verdict.action != "block" and not _suspicious(facts):
         actor = facts.identity.actor
         known = snapshot.ownership

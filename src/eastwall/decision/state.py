@@ -18,6 +18,9 @@ _K = TypeVar("_K", bound=Hashable)
 
 MAX_OBJECTS = 1_000_000
 MAX_OWNERS = 4
+MAX_STEP_OBJECTS = 200_000
+MAX_STEPS = 32
+"""Operations remembered of one object."""
 MAX_SOURCES = 50_000
 MAX_LOGIN_ENDPOINTS = 1_000
 LOGIN_WINDOW = 300.0
@@ -49,6 +52,38 @@ class GrantTable:
 
     def __len__(self) -> int:
         return len(self._owners)
+
+
+class StepTable:
+    """What was done to objects that were seen being made: for the order of business flows. At most `limit` objects, the longest unchanged
+    leaves first. An object that is not here is not judged: something may have been done to it that nobody saw."""
+
+    def __init__(self, limit: int = MAX_STEP_OBJECTS) -> None:
+        self._done: dict[int, dict[str, int]] = {}
+        self._limit = limit
+
+    def made(self, key: int) -> None:
+        """The object was made just now."""
+        if key not in self._done:
+            if len(self._done) >= self._limit:
+                del self._done[next(iter(self._done))]
+            self._done[key] = {}
+
+    def done(self, key: int, endpoint: str) -> None:
+        """An operation was carried out on it."""
+        steps = self._done.pop(key, None)
+        if steps is None:
+            return
+        if endpoint in steps or len(steps) < MAX_STEPS:
+            steps[endpoint] = steps.get(endpoint, 0) + 1
+        self._done[key] = steps
+
+    def of(self, key: int) -> dict[str, int] | None:
+        """Endpoint id -> how often; None for an object that is not known from its beginning."""
+        return self._done.get(key)
+
+    def __len__(self) -> int:
+        return len(self._done)
 
 
 class _Attempts:
@@ -130,6 +165,7 @@ class LiveState:
         self.logins = LoginTable()
         self.limits = LimitTable()
         self.echoes = Echoes()
+        self.steps = StepTable()
         self._samples: dict[str, int] = {}
         self._audits: dict[str, int] = {}
         self.audit_all = False
@@ -165,4 +201,5 @@ class LiveState:
             "logins": len(self.logins),
             "limits": len(self.limits),
             "echoes": len(self.echoes),
+            "steps": len(self.steps),
         }

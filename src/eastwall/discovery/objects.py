@@ -273,6 +273,14 @@ def field_of(name: str) -> str:
     return "_".join(parts)
 
 
+_READING_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+
+def changes(method: str, operation: str) -> bool:
+    """Whether a call may change something: by its method, and of GraphQL by the kind of its operation."""
+    return method not in _READING_METHODS and not operation.startswith(("query", "subscription", "persisted"))
+
+
 def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, str]]:
     """(place, kind, value) of the objects named in path and query."""
     found: list[tuple[str, str, str]] = []

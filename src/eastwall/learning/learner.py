@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
+from eastwall.discovery.objects import changes
 from eastwall.discovery.routes import template_of
 from eastwall.discovery.templates import TemplateTree, split_path
 from eastwall.learning.changes import Changes
@@ -25,11 +26,13 @@ from eastwall.learning.identities import Identities
 from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
+from eastwall.learning.sketch import hash64
+from eastwall.learning.steps import CREATED, Steps
 from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 8
+FORMAT = 9
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -67,6 +70,7 @@ class _Service:
         "profiles",
         "routes",
         "stale",
+        "steps",
         "tree",
     )
 
@@ -75,6 +79,7 @@ class _Service:
         self.profiles: dict[str, Profile] = {}
         """By endpoint id."""
         self.objects = Ownership()
+        self.steps = Steps()
         self.declared: dict[str, Endpoint] = {}
         self.declared_inventory: Inventory = compile_inventory(())
         self.inventory: Inventory = compile_inventory(())
@@ -175,6 +180,8 @@ class Learner:
         self.identities.fold(record, profile.key)
         if profile.fold(record):
             _objects(service.objects, record)
+            if changes(record.method, record.operation) and (record.used or record.given):
+                _steps(service.steps, record, profile.key)
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
@@ -205,6 +212,7 @@ class Learner:
                 into.merge(profile)
             mine.count_operations(name)
             mine.objects.merge(theirs.objects)
+            mine.steps.merge(theirs.steps)
             mine.routes = {**theirs.routes, **mine.routes}
             mine.compile_known()
 
@@ -224,6 +232,7 @@ class Learner:
                 judgements=self._judgements(service),
                 parameters=parameters,
                 declared=service.declared,
+                invariants=service.steps.invariants(),
             )
             found += publish(service.profiles, context)
         return tuple(found)
@@ -272,6 +281,7 @@ class Learner:
                 s.objects.dump(),
                 list(s.declared.values()),
                 list(s.routes.values()),
+                s.steps.dump(),
             ]
             for name, s in self._services.items()
         }
@@ -295,7 +305,7 @@ class Learner:
                 Identities.load(identities),
                 Changes.load(changes),
             )
-            for name, (tree, profiles, objects, declared, routes) in services.items():
+            for name, (tree, profiles, objects, declared, routes, steps) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
                 for dumped in profiles:
@@ -303,6 +313,7 @@ class Learner:
                     state.profiles[profile.key] = profile
                 state.count_operations(name)
                 state.objects = Ownership.load(objects)
+                state.steps = Steps.load(steps)
                 state.routes = {e.id: e for e in msgspec.convert(routes, list[Endpoint])}
                 learner.declare(name, msgspec.convert(declared, list[Endpoint]))
                 state.stale = True
@@ -412,6 +423,7 @@ class Learner:
         self.edges.move(renamed)
         self.identities.move(renamed)
         self.changes.move(renamed)
+        service.steps.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
             moved = {key: moved[key] for key in kept}
@@ -434,6 +446,18 @@ def _answered_by_grpc(record: CallRecord) -> bool:
     if record.response_type:
         return record.response_type.startswith("application/grpc")
     return record.method == "POST" and record.status in (0, 200)
+
+
+def _steps(steps: Steps, record: CallRecord, endpoint: str) -> None:
+    """Learn what a clean call did to which objects. One that gives a single object unasked has made it."""
+    actor = hash64(record.actor)
+    named = {(kind, key) for _, kind, key in record.used}
+    for kind, key in named:
+        steps.note(kind, key, endpoint, actor, record.time)
+    made = {given for given in record.given if given not in named}
+    if len(made) == 1 and record.method == "POST":
+        for kind, key in made:
+            steps.note(kind, key, CREATED, actor, record.time)
 
 
 def _objects(objects: Ownership, record: CallRecord) -> None:

@@ -13,7 +13,7 @@ from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import parameter_kinds
 from eastwall.learning.ownership import UNKNOWN, Judgement
 from eastwall.learning.profile import LearningWindow, Profile, doubt
-from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Schema
+from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Precedent, Schema
 
 MIN_USES = 3
 """Clean calls that must name objects at a place of the query or the body before it is judged."""
@@ -32,6 +32,8 @@ class Context(Struct, frozen=True):
     parameters: Mapping[str, tuple[Parameter, ...]]
     """Endpoint id -> parameters, for every template known now; other profiles wait."""
     declared: Mapping[str, Endpoint]
+    invariants: tuple[Mapping[str, tuple[Precedent, ...]], Mapping[str, tuple[str, int]]] = ({}, {})
+    """See `Steps.invariants`."""
 
 
 def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]:
@@ -49,8 +51,27 @@ def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]
             known[key] = profile
     resources = _resources(known.values())
     found = [_endpoint(key, profile, resources[_resource(profile.template)], context) for key, profile in known.items()]
+    found = _ordered(found, context)
     found += [replace(endpoint, origin="declared", calls=0) for key, endpoint in context.declared.items() if key not in known]
     return sorted(found, key=lambda endpoint: (endpoint.template, endpoint.method, endpoint.operation))
+
+
+def _ordered(endpoints: list[Endpoint], context: Context) -> list[Endpoint]:
+    """The endpoints with what comes before them, and whether they come once."""
+    after, once = context.invariants
+    if not after and not once:
+        return endpoints
+    labels = {e.id: e.operation or f"{e.method} {e.template}" for e in endpoints}
+    return [
+        replace(
+            e,
+            after=tuple(replace(one, label=labels[one.endpoint]) for one in after.get(e.id, ()) if one.endpoint in labels),
+            once=once.get(e.id),
+        )
+        if e.id in after or e.id in once
+        else e
+        for e in endpoints
+    ]
 
 
 def _path_key(profile: Profile, context: Context) -> str:

@@ -90,6 +90,19 @@ class Schema(Struct, frozen=True):
     """Media types, declared or seen, sorted. What is seen in XML has no types but text, and no lists of one item."""
 
 
+class Precedent(Struct, frozen=True):
+    """Learned: what was done to every object before an operation was carried out on it."""
+
+    kind: str
+    """Kind of the object."""
+    endpoint: str
+    """Id of the operation that comes before."""
+    objects: int
+    """Objects that this rests on."""
+    label: str = ""
+    """The operation before, fit to show: `POST /orders/{order_id}/confirm`."""
+
+
 class Endpoint(Struct, frozen=True):
     """An operation of a service with everything learned about it."""
 
@@ -158,6 +171,10 @@ class Endpoint(Struct, frozen=True):
     accustomed: tuple[tuple[str, str, int], ...] = ()
     """(detection, place without indices, calls): findings that most of its callers cause there as a matter of course, sorted. They are
     told with confidence `low` (see `learning.habits`)."""
+    after: tuple[Precedent, ...] = ()
+    """What comes before this operation on the objects that it changes."""
+    once: tuple[str, int] | None = None
+    """(kind, objects that this rests on): the operation is carried out at most once on each object."""
     users: tuple[tuple[str, int, int], ...] = ()
     """The function matrix: (identity class, its clean calls, its actors, at most 4 of them told apart), sorted."""
 

@@ -58,6 +58,20 @@ class FunctionUse(Struct, frozen=True):
     """It is administrative by its path, or only classes with a role of authority use it."""
 
 
+class StepUse(Struct, frozen=True):
+    """A step of a business flow out of its order, on an object that was seen being made."""
+
+    place: str
+    kind: str
+    shown: str
+    missing: str = ""
+    """The operation that always comes before and did not; empty: nothing is missing, see `done`."""
+    done: int = 0
+    """How often this step, which is done once, was carried out on the object before."""
+    objects: int = 0
+    """Objects that the rule rests on."""
+
+
 class ValueUse(Struct, frozen=True):
     """A number in a request that is outside what was learned for its place."""
 
@@ -155,3 +169,5 @@ class Facts(Struct, frozen=True):
     """Set when the caller's class does not use this operation, and others do."""
     values: tuple[ValueUse, ...] = ()
     """Numbers outside their learned range."""
+    steps: tuple[StepUse, ...] = ()
+    """Steps out of their learned order."""

@@ -16,7 +16,7 @@ from eastwall.detections.prefilter import Prefilter
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision
 from eastwall.model.endpoint import Endpoint, Match
-from eastwall.model.facts import Facts, FunctionUse, LoginWindow, ObjectUse, Property, ValueUse
+from eastwall.model.facts import Facts, FunctionUse, LoginWindow, ObjectUse, Property, StepUse, ValueUse
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
 from eastwall.protocols.decode import Limits, decode_request, decode_response
@@ -57,6 +57,7 @@ class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     """The operation of another method at its path."""
     function: FunctionUse | None = None
     values: tuple[ValueUse, ...] = ()
+    steps: tuple[StepUse, ...] = ()
     audited: bool = True
     source: str = "127.0.0.1"
 
@@ -151,7 +152,7 @@ def _told_facts(case: Case, known: FactsPart) -> Facts:
     )
     message = _request(case.call or CallPart(method="POST", url="/"))
     asked = facts_of(message, identity, objects=known.objects, new_properties=known.new_properties, login=known.login)
-    asked = replace(asked, function=known.function, values=known.values)
+    asked = replace(asked, function=known.function, values=known.values, steps=known.steps)
     peer = Peer(address=known.source)
     asked = replace(
         asked, match=Match(known.endpoint, beside=known.beside), audited=known.audited, call=replace(asked.call, peer=peer)
