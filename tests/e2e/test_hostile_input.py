@@ -119,6 +119,32 @@ def test_invalid_utf8_in_path_and_headers(running: Running) -> None:
             assert re.match(rb"HTTP/1\.1 (200|400|403|404)", raw.recv(4096))
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        b"content-length: 4\r\ncontent-length: 5\r\n",
+        b"transfer-encoding: xchunked\r\n",
+        b"transfer-encoding: chunked, identity\r\n",
+    ],
+)
+def test_framing_that_servers_read_differently_is_refused_before_it_is_judged(running: Running, headers: bytes) -> None:
+    """What parser-differential's README says of a stock Envoy."""
+    host, port = running.address("orders").removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"POST /orders HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n" + headers + b"\r\n0\r\n\r\n")
+        assert re.match(rb"HTTP/1\.1 (400|501)", raw.recv(4096))
+
+
+def test_two_hosts_pass_a_stock_envoy_and_are_blocked_here(running: Running) -> None:
+    host, port = running.address("orders").removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as raw:
+        raw.sendall(b"GET /orders/1 HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 403")
+    assert finding_of(running, "parser-differential")
+
+
 def test_ten_thousand_headers(client: httpx.Client) -> None:
     try:
         answer = client.get("/orders/1", headers=[(f"x-{n}", "1") for n in range(10_000)])

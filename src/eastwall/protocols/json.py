@@ -227,16 +227,20 @@ def _lenient(body: bytes, limits: Limits) -> Parsed:
     """
     for mark, name in _BOMS:
         if body.startswith(mark):
-            fault = ParserFault("bom", "body", name)
+            fault = ParserFault("bom" if name == "utf-8" else "undeclared-charset", "body", name)
             text = body.decode(name, "replace").removeprefix("\ufeff")
             return _again(text.encode("utf-8", "replace"), limits, fault, bad=name != "utf-8" and "\ufffd" in text)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         fault = ParserFault("invalid-utf8", "body", f"at byte {error.start}")
+        if _OVERLONG.search(body):
+            # What a lax reader sees of it is what has to be judged.
+            fault = ParserFault("overlong-utf8", "body", f"at byte {error.start}")
+            body = _OVERLONG.sub(_from_overlong, body)
         return _again(body.decode("utf-8", "replace").encode(), limits, fault)
     if "\x00" in text[:8] and (transcoded := _wide(body)) is not None:
-        return _again(transcoded, limits, ParserFault("bom", "body", "wide characters without a byte order mark"))
+        return _again(transcoded, limits, ParserFault("undeclared-charset", "body", "wide characters without a byte order mark"))
     return _tolerant(text, limits)
 
 
@@ -259,7 +263,45 @@ def _wide(body: bytes) -> bytes | None:
     return None if name is None else body.decode(name, "replace").encode("utf-8", "replace")
 
 
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
+"""UTF-8 in more bytes than needed (RFC 3629 section 3)."""
+
+
+def _from_overlong(match: re.Match[bytes]) -> bytes:
+    point = 0
+    for byte in match[0][1:]:
+        point = point << 6 | byte & 0x3F
+    point |= (match[0][0] & (0x1F if len(match[0]) == 2 else 0x0F)) << 6 * (len(match[0]) - 1)
+    return b"?" if 0xD800 <= point < 0xE000 else chr(point).encode()
+
+
+# Strings first, so that what stands in them is no comment. Possessive: linear on any input, an unterminated one ends with the text.
+_COMMENT = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|//[^\r\n]*+|\#[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?', re.DOTALL)
+_COMMA = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|,(?=\s*+[}\]])', re.DOTALL)
+
+
+def _relaxed(text: str) -> tuple[str, tuple[ParserFault, ...]]:
+    """A text without comments and trailing commas, which JSON5, JSONC and many lenient parsers take."""
+    faults: tuple[ParserFault, ...] = ()
+    without = _COMMENT.sub(lambda match: match[1] or " ", text) if "/" in text or "#" in text else text
+    if without != text:
+        faults = (ParserFault("json-comment", "body"),)
+    plain = _COMMA.sub(lambda match: match[1] or "", without)
+    return plain, faults if plain == without else (*faults, ParserFault("trailing-comma", "body"))
+
+
 def _tolerant(text: str, limits: Limits) -> Parsed:
+    parsed = _tolerated(text, limits)
+    if parsed.ok or parsed.faults[0].id != "invalid-json":
+        return parsed
+    relaxed, faults = _relaxed(text)
+    if not faults:
+        return parsed
+    again = parse(relaxed.encode("utf-8", "replace"), limits)
+    return Parsed(True, again.tree, faults + again.faults) if again.ok else parsed
+
+
+def _tolerated(text: str, limits: Limits) -> Parsed:
     notes = _Notes()
     decoder = json.JSONDecoder(
         strict=False,
@@ -277,8 +319,11 @@ def _tolerant(text: str, limits: Limits) -> Parsed:
         return Parsed(False, None, (ParserFault("invalid-json", "body", str(error)[:80]),))
     if deeper_than(tree, limits.max_depth):
         return _too_deep(limits)
-    tree = _without_surrogates(tree)
+    whole = _without_surrogates(tree)
     faults = notes.faults()
+    if whole != tree:
+        faults += (ParserFault("lone-surrogate", "body"),)
+        tree = whole
     rest = text[end:].lstrip(" \t\r\n")
     if rest:
         faults += (ParserFault("trailing-data", "body", f"{len(rest)} characters after the value"),)

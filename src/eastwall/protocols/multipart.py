@@ -79,7 +79,11 @@ def _part(part: bytes, tree: dict[str, Any], notes: dict[str, None], limits: Lim
             if label.strip().lower() in headers:
                 notes["a part's header comes twice"] = None
             headers[label.strip().lower()] = content_of.strip()
-    disposition, parameters = parameters_of(headers.get("content-disposition", ""))
+    told = headers.get("content-disposition", "")
+    disposition, listed = _listed(told)
+    parameters = dict(reversed(listed))
+    if len(parameters) < len(listed):
+        notes["a part's parameter comes twice"] = None
     if disposition.lower() != "form-data" or "name" not in parameters:
         notes["a part without a name"] = None
     encoding = headers.get("content-transfer-encoding", "").lower()
@@ -141,7 +145,13 @@ def _text(content: bytes) -> str | None:
 def parameters_of(header: str) -> tuple[str, dict[str, str]]:
     """`form-data; name="a"; filename="b.txt"` as (value, parameters): names lower-case, quoted-pairs undone, the first of
     equal names kept, RFC 5987 values (`name*=utf-8''...`) percent-decoded under their starred name."""
-    parameters: dict[str, str] = {}
+    value, listed = _listed(header)
+    return value, dict(reversed(listed))
+
+
+def _listed(header: str) -> tuple[str, list[tuple[str, str]]]:
+    """The same as a list, in order."""
+    parameters: list[tuple[str, str]] = []
     value, _, rest = header[:_MAX_HEADER].partition(";")
     while rest and len(parameters) < 16:
         name, equals, rest = rest.lstrip(" \t;").partition("=")
@@ -159,7 +169,7 @@ def parameters_of(header: str) -> tuple[str, dict[str, str]]:
             text = unquote_to_bytes(encoded.partition("'")[2]).decode(
                 "latin-1" if charset.lower() == "iso-8859-1" else "utf-8", "replace"
             )
-        parameters.setdefault(name, text)
+        parameters.append((name, text))
     return value.strip(), parameters
 
 
