@@ -72,6 +72,8 @@ def _whole(text: str) -> str | None:
     if read is None:
         return None
     filters, evidence, _, _, depth = read
+    if filters == 1 and "*" not in text and ":=" not in text:
+        return None  # "(cn = common name)" selects one entry at most
     return "filter" if filters and evidence and depth == 0 else None
 
 

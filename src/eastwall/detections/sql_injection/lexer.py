@@ -122,6 +122,7 @@ _FAMILIES = re.compile(
 """Beginnings of function names that no prose has."""
 _GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
 _PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+(?:--?\s+)?[A-Za-z]+$|\]")
+_BRACKET = re.compile(r"(?:\s|/\*[^*]{0,40}\*/|--[^\n]{0,40}\n){0,40}+\(")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
 _WORDY = re.compile(r"[A-Za-z\x80-\U0010ffff]{2,}")
@@ -209,8 +210,7 @@ def lex(text: str) -> Tokens:
 def _word(token: str, text: str, end: int) -> str:
     word = token.lower()
     letter = _WORDS.get(word)
-    rest = text[end : end + 40].lstrip() if letter is None or letter == "~" or word in _FUNCTIONS else ""
-    if rest[:1] == "(":
+    if (letter is None or letter == "~" or word in _FUNCTIONS) and _BRACKET.match(text, end):
         if _FAMILIES.match(word):
             return "f" if word not in _EFFECT else "d"
         if (
