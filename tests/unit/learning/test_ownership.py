@@ -174,3 +174,56 @@ def test_objects_asked_for_by_the_same_again_are_theirs() -> None:
     state.merge(again)
     assert state.judge("order", NEEDED).exclusive
     assert Ownership.load(state.dump()).judge("order", NEEDED) == state.judge("order", NEEDED)
+
+
+def tenanted(tenants: int, members: int, each: int) -> Ownership:
+    """Projects that every member of their tenant uses."""
+    state = Ownership()
+    drawn = keys(tenants * each)
+    for tenant in range(tenants):
+        for member in range(members):
+            actor = f"user:{tenant}-{member}"
+            state.belongs(actor, f"t{tenant}")
+            for key in drawn[tenant * each : (tenant + 1) * each]:
+                state.give("project", key, actor, "user", float(member))
+    return state
+
+
+def test_objects_of_a_tenant_belong_to_it() -> None:
+    judged = tenanted(5, 4, 6).judge("project", NEEDED)
+    assert judged.exclusive
+    assert judged.by == "tenant"
+    assert judged.evidence == "30 of 30 objects of kind project are used by one tenant only (5 tenants seen)"
+
+
+def test_a_catalogue_stays_public_where_there_are_tenants() -> None:
+    state = tenanted(5, 4, 6)
+    for key in keys(30, seed=9):
+        for tenant in range(5):
+            state.give("product", key, f"user:{tenant}-0", "user", 1.0)
+    assert not state.judge("product", NEEDED).exclusive
+    assert state.judge("product", NEEDED).public
+
+
+def test_private_objects_stay_private_where_there_are_tenants() -> None:
+    state, _ = private(6, 5)
+    for actor in range(6):
+        state.belongs(f"user:{actor}", f"t{actor % 2}")
+    assert state.judge("order", NEEDED).by == "actor"
+
+
+def test_tenants_merge_whatever_the_order() -> None:
+    whole, parts = tenanted(4, 3, 5), [Ownership(), Ownership()]
+    for kind, sample in whole.kinds.items():
+        for at, (key, actors) in enumerate(sample.items()):
+            for actor, cls in actors.items():
+                parts[at % 2].belongs(actor, whole.tenants[actor])
+                parts[at % 2].give(kind, key, actor, cls, 1.0)
+    parts[0].belongs("user:x", "a")
+    parts[1].belongs("user:x", "b")
+    first, second = Ownership.load(parts[0].dump()), Ownership.load(parts[1].dump())
+    first.merge(parts[1])
+    second.merge(parts[0])
+    assert first.tenants == second.tenants
+    assert first.tenants["user:x"] == "b"
+    assert first.judge("project", NEEDED) == second.judge("project", NEEDED) == whole.judge("project", NEEDED)
