@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from eastwall.runtime.importing import Importer
 
 DRAIN = 5_000
-"""Calls after which what was learned so far is stored, so that the spool stays short."""
-_DOUBLED = frozenset(1 << n for n in range(40))
+"""Calls after which what was learned so far is stored and made known to the engine; then at twice as many each time."""
+MOST = 20_000
+"""At the latest after so many calls, so that the spool stays short."""
 STORE_SECONDS = 120.0
 """How long to wait for a control that runs elsewhere to take the records."""
 
@@ -79,10 +80,12 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
         # Calls and records make no reference cycles: looking for some each 700 objects takes a tenth of the time.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        due = DRAIN
         try:
             for call in _calls(recordings, format_ or "", importer.skipped, faults, progress):
                 importer.add(call)
-                if control is not None and not importer.taken.calls % DRAIN:
+                if control is not None and importer.taken.calls >= due:
+                    due += min(due, MOST)
                     _store(importer, control)
         except SpoolFullError as error:
             raise Failure(error.strerror or str(error)) from None
@@ -167,13 +170,11 @@ def _store(importer: Importer, control: Control) -> None:
     """Store what was recorded, and let the engine know what was learned of it: at first often, then less."""
     importer.flush()
     _drain(control)
-    batches = importer.taken.calls // DRAIN
-    if not {batches, batches / 3}.isdisjoint(_DOUBLED):  # 1, 2, 3, 4, 6, 8, 12 ...
-        control.publish()
+    control.publish()
 
 
 def _drain(control: Control) -> None:
-    while control.record_batch():
+    while control.record_batch(MOST):
         pass
 
 

@@ -185,9 +185,9 @@ class Control:
                 # Saving a big learner state takes its time; it may take a tenth of ours.
                 self._stop.wait(max(BATCH_SECONDS, 10 * self._save_seconds))
 
-    def record_batch(self) -> int:
+    def record_batch(self, limit: int = BATCH_RECORDS) -> int:
         """Move one batch from the spool to lake and learner; the number of its records, 0 when there was nothing."""
-        batch = self._spool.read(BATCH_RECORDS)
+        batch = self._spool.read(limit)
         if batch is None:
             self._expire()
             return 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from eastwall.sources.observed import ObservedCall, SourceError
 
@@ -11,6 +13,7 @@ WINDOW = 2_000
 """Calls that are held back to be put in order; a call that comes later than so many younger ones stays out of order."""
 WINDOW_BYTES = 32 << 20
 """Bytes of bodies that are held back; with more, the oldest calls go on early."""
+_TIME = itemgetter(0)
 
 
 def in_time_order(calls: Iterable[ObservedCall], window: int = WINDOW) -> Iterator[ObservedCall]:
@@ -18,14 +21,15 @@ def in_time_order(calls: Iterable[ObservedCall], window: int = WINDOW) -> Iterat
 
     A `SourceError` of the reader comes after all calls that it gave before.
     """
-    heap: list[tuple[float, int, int, ObservedCall]] = []
+    waiting: deque[tuple[float, int, ObservedCall]] = deque()
+    """(time, bytes of bodies, call), by time; of equal times in the order of the recording."""
     held = 0
-    last = 0.0
+    last = newest = 0.0
     fault: SourceError | None = None
-    source = enumerate(calls)
+    source = iter(calls)
     while True:
         try:
-            number, call = next(source)
+            call = next(source)
         except StopIteration:
             break
         except SourceError as error:
@@ -34,12 +38,16 @@ def in_time_order(calls: Iterable[ObservedCall], window: int = WINDOW) -> Iterat
         last = call.time or last
         size = len(call.request_body) + len(call.response_body)
         held += size
-        heapq.heappush(heap, (last, number, size, call))
-        while heap and (len(heap) > window or held > WINDOW_BYTES):
-            _, _, gone, first = heapq.heappop(heap)
+        if last >= newest or not waiting:
+            newest = last
+            waiting.append((last, size, call))
+        else:
+            waiting.insert(bisect_right(waiting, last, key=_TIME), (last, size, call))
+        while waiting and (len(waiting) > window or held > WINDOW_BYTES):
+            _, gone, first = waiting.popleft()
             held -= gone
             yield first
-    while heap:
-        yield heapq.heappop(heap)[3]
+    while waiting:
+        yield waiting.popleft()[2]
     if fault is not None:
         raise fault
