@@ -324,9 +324,8 @@ def test_streams_flow(plane: Plane, client: httpx.Client, name: str, path: str, 
     response = plane.engine.record("response", id=request["id"])
     assert (response["body_state"], response["body"]) == ("STREAMED", "")
     done = plane.engine.record("completed", id=request["id"])
-    assert ("response-streamed" in done["uninspected"]) == (not shows_events(plane))
-    if copies_streams(plane, name):
-        assert (base64.b64decode(done["response_copy"]), done["response_copy_state"]) == (got, "COMPLETE")
+    assert "response-streamed" not in done["uninspected"]
+    assert (base64.b64decode(done["response_copy"]), done["response_copy_state"]) == (got, "COMPLETE")
 
 
 @pytest.mark.parametrize("name", ["monitor", "discover"])
@@ -370,16 +369,6 @@ def test_websocket(plane: Plane) -> None:
         assert done["request_bytes"] > 100_000
 
 
-def shows_events(plane: Plane) -> bool:
-    """The engine sees what is in streams."""
-    return plane.adapter == "shim"
-
-
-def copies_streams(plane: Plane, name: str) -> bool:
-    """ext_proc has no way to copy what passes and to be waited for in one call."""
-    return plane.adapter == "shim" or name not in ("enforce", "grpc")
-
-
 def frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
@@ -400,10 +389,7 @@ def test_grpc_messages_are_copied_while_they_pass(plane: Plane, name: str, size:
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports[name]}") as channel:
         assert channel.unary_unary(method)(message, timeout=10) == b"re:" + message
     done = completed_grpc(plane, name, method)
-    assert ("request-streamed" in done["uninspected"]) == (not shows_events(plane))
-    if not copies_streams(plane, name):
-        assert (done["request_copy_state"], done["response_copy_state"]) == ("NONE", "NONE")
-        return
+    assert "request-streamed" not in done["uninspected"]
     asked, answered = frame(message), frame(b"re:" + message)
     state = "COMPLETE" if len(asked) <= 65536 else "TRUNCATED"
     assert (done["request_copy_state"], done["response_copy_state"]) == (state, state)
@@ -438,9 +424,8 @@ def test_grpc_stream_that_breaks_off_brings_what_came(plane: Plane, name: str) -
         answers.cancel()
         go.set()
     done = completed_grpc(plane, name, method)
-    if copies_streams(plane, name):
-        assert (base64.b64decode(done["request_copy"]), done["request_copy_state"]) == (frame(b"a"), "TRUNCATED")
-        assert (base64.b64decode(done["response_copy"]), done["response_copy_state"]) == (frame(b"re:a"), "TRUNCATED")
+    assert (base64.b64decode(done["request_copy"]), done["request_copy_state"]) == (frame(b"a"), "TRUNCATED")
+    assert (base64.b64decode(done["response_copy"]), done["response_copy_state"]) == (frame(b"re:a"), "TRUNCATED")
 
 
 @pytest.mark.parametrize("name", ["grpc", "watched-grpc"])
@@ -464,10 +449,9 @@ def test_grpc(plane: Plane, name: str) -> None:
         lambda: [r for r in plane.engine.records("completed", service=name) if "test.Echo/Both" in r["path"]], 5.0, "completion"
     )
     assert found[0]["status"] == 200
-    assert ("request-streamed" in found[0]["uninspected"]) == (not shows_events(plane))
-    if copies_streams(plane, name):
-        assert base64.b64decode(found[0]["request_copy"]) == frame(b"a") + frame(b"b")
-        assert base64.b64decode(found[0]["response_copy"]) == frame(b"re:a") + frame(b"re:b")
+    assert "request-streamed" not in found[0]["uninspected"]
+    assert base64.b64decode(found[0]["request_copy"]) == frame(b"a") + frame(b"b")
+    assert base64.b64decode(found[0]["response_copy"]) == frame(b"re:a") + frame(b"re:b")
 
 
 def test_grpc_denied(plane: Plane) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import signal
 import threading
@@ -26,12 +27,6 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(autouse=True)
-def _shim_alone(adapter: str) -> None:
-    if adapter != "shim":
-        pytest.skip("events are not inspected by ext_proc yet")
-
-
 def script(*pieces: tuple[float, str], kind: str = "text/event-stream") -> str:
     """The path of a stream that sends these pieces, each after a pause."""
     steps = base64.urlsafe_b64encode(json.dumps([kind, pieces]).encode()).decode()
@@ -41,7 +36,7 @@ def script(*pieces: tuple[float, str], kind: str = "text/event-stream") -> str:
 def read(client: httpx.Client, url: str, wish: str) -> tuple[bytes, list[float]]:
     """(what came, when each piece did), also of a stream that is cut."""
     got, times, began = b"", [], time.monotonic()
-    with client.stream("GET", url, headers={"x-test": wish}) as answer:
+    with client.stream("GET", url, headers={"x-test": wish}) as answer, contextlib.suppress(httpx.RemoteProtocolError):
         for piece in answer.iter_raw():
             got += piece
             times.append(time.monotonic() - began)
@@ -108,7 +103,7 @@ def call(plane: Plane, kind: str, messages: list[bytes], wish: str = "stream-grp
     got: list[bytes] = []
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel:
         try:
-            answers = channel.stream_stream(f"/test.Echo/{kind}")(iter(messages), timeout=10, metadata=(("x-test", wish),))
+            answers = channel.stream_stream(f"/test.Stream/{kind}")(iter(messages), timeout=10, metadata=(("x-test", wish),))
             got.extend(answers)
         except grpc.RpcError as error:
             return got, error
@@ -130,7 +125,7 @@ def test_grpc_bidirectional_message_by_message(plane: Plane) -> None:
             yield b"%d\n" % number
 
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel:
-        answers = channel.stream_stream("/test.Echo/Both")(requests(), timeout=20, metadata=(("x-test", "stream-grpc"),))
+        answers = channel.stream_stream("/test.Stream/Both")(requests(), timeout=20, metadata=(("x-test", "stream-grpc"),))
         for number in range(50):
             assert next(answers) == b"re:%d\n" % number
             turn.release()
@@ -148,22 +143,27 @@ def test_grpc_request_message_refused(plane: Plane) -> None:
     got = []
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel:
         with pytest.raises(grpc.RpcError) as caught:  # noqa: PT012
-            for answer in channel.stream_stream("/test.Echo/Both")(requests(), timeout=10, metadata=(("x-test", "stream-grpc"),)):
+            for answer in channel.stream_stream("/test.Stream/Both")(
+                requests(), timeout=10, metadata=(("x-test", "stream-grpc"),)
+            ):
                 got.append(answer)  # noqa: PERF402 - what came before the error is kept
-        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        # ext_proc cannot add trailers to an answer that has begun: it is reset.
+        expected = grpc.StatusCode.PERMISSION_DENIED if plane.adapter == "shim" else grpc.StatusCode.INTERNAL
+        assert caught.value.code() is expected
     assert got == [b"re:one\n", b"re:two\n"]
 
 
 def test_grpc_request_refused_before_anything_was_answered(plane: Plane) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/test.Echo/Unary")(b"BAD\n", timeout=10, metadata=(("x-test", "stream-grpc"),))
+        channel.unary_unary("/test.Stream/Unary")(b"BAD\n", timeout=10, metadata=(("x-test", "stream-grpc"),))
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_grpc_response_message_refused(plane: Plane) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{plane.ports['grpc']}") as channel, pytest.raises(grpc.RpcError) as caught:
-        list(channel.unary_stream("/test.Echo/Count")(b"5 BAD3", timeout=10, metadata=(("x-test", "stream-grpc"),)))
-    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        list(channel.unary_stream("/test.Stream/Count")(b"5 bad at 3", timeout=10, metadata=(("x-test", "stream-grpc"),)))
+    expected = grpc.StatusCode.PERMISSION_DENIED if plane.adapter == "shim" else grpc.StatusCode.INTERNAL
+    assert caught.value.code() is expected
 
 
 # --- when the engine does not answer ---
@@ -184,12 +184,20 @@ def test_engine_lost_in_the_middle(weak: Plane, client: httpx.Client, name: str,
     threading.Timer(0.5, {"killed": weak.engine.kill, "hung": lambda: weak.engine.signal(signal.SIGSTOP)}.get(how, bool)).start()
     got, _ = read(client, weak.url(name, path), "stream-lines" if how != "failing" else "stream-raise")
     reason = {"killed": "engine-lost", "hung": "engine-timeout", "failing": "engine-error"}[how]
+    shim = weak.adapter == "shim"
+    held = b"half an " if shim or how == "failing" else b""  # ext_proc: what an engine holds is lost with it
     if name == "open":
-        assert got == b"data: one\n\nhalf an event\n\ndata: three\n\n"
-    else:
+        assert got == b"data: one\n\n" + held + b"event\n\ndata: three\n\n"
+    elif shim:
         head, _, problem = got.partition(b"event: error\ndata: ")
         assert head == (b"" if how == "failing" else b"data: one\n\n")
         assert json.loads(problem)["status"] == 503
+    elif how == "failing":
+        assert json.loads(got)["status"] == 503
+    else:
+        assert got == b"data: one\n\n"  # and the connection is cut
+    if not shim:
+        return
     eventually(lambda: weak.uninspected(name).get(reason) == 1, 5.0, "the count")
 
 

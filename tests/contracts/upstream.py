@@ -175,7 +175,7 @@ async def both(requests: grpc.aio.ServicerContext, _: grpc.aio.ServicerContext):
 
 
 async def count(request: bytes, _: grpc.aio.ServicerContext):  # type: ignore[no-untyped-def]
-    number, _, bad = request.decode().partition(" BAD")
+    number, _, bad = request.decode().partition(" bad at ")
     for i in range(int(number)):
         yield b"BAD\n" if str(i) == bad else b"%d\n" % i
         await asyncio.sleep(0.05)
@@ -197,8 +197,12 @@ async def main() -> None:
     sockets = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0)
     ports["websocket"] = next(iter(sockets.sockets)).getsockname()[1]
     server = grpc.aio.server()
-    handlers = {"Unary": grpc.unary_unary_rpc_method_handler(unary), "Both": grpc.stream_stream_rpc_method_handler(both), "Count": grpc.unary_stream_rpc_method_handler(count)}
-    names = ("Echo", "Echo10", "Echo40000", "Echo300000", "EchoBroken")
+    handlers = {
+        "Unary": grpc.unary_unary_rpc_method_handler(unary),
+        "Both": grpc.stream_stream_rpc_method_handler(both),
+        "Count": grpc.unary_stream_rpc_method_handler(count),
+    }
+    names = ("Echo", "Echo10", "Echo40000", "Echo300000", "EchoBroken", "Stream")
     server.add_generic_rpc_handlers(tuple(grpc.method_handlers_generic_handler(f"test.{name}", handlers) for name in names))
     ports["grpc"] = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from eastwall.dataplanes.extproc import codec, messages
 from eastwall.dataplanes.extproc.codec import Settings, Stream
 from eastwall.dataplanes.extproc.proto import external_processor_pb2 as pb
+from eastwall.dataplanes.extproc.proto.processing_mode_pb2 import ProcessingMode
 from eastwall.dataplanes.extproc.server import ulid
 from eastwall.model.call import BodyState, Call, Mode, Peer, Response
-from eastwall.model.decision import PASS, Answer
+from eastwall.model.decision import PASS, Answer, Piece, Release
 
 ID = "01HZX3VJ8Q6M5N4P3R2S1T0V9W"
 DENY = Answer(True, 403, (("content-type", "application/problem+json"),), (), b"{}")
@@ -201,7 +202,9 @@ def test_streams_are_never_waited_for(kind: dict[str, str]) -> None:
             message.request_headers.headers.headers.add(key=key, raw_value=kind[key].encode())
     (call,), reply = drive(on, message)
     assert (call.request.body_state, call.request.body) == (BodyState.STREAMED, b"")
-    assert not reply.HasField("mode_override")
+    # gRPC comes message by message, other protocols not at all.
+    wanted = ProcessingMode.STREAMED if "attribute" in kind else ProcessingMode.NONE
+    assert reply.mode_override.request_body_mode == wanted
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/x-ndjson", "application/grpc"])
@@ -328,8 +331,11 @@ def headers_free(kind: str) -> Any:
     st.sampled_from([None, *Mode]),
     st.booleans(),
     st.integers(0, 40),
+    st.sampled_from([Release(0), Release(0, b"x"), Release(0, b"y", end=True), Release(0, part=True)]),
 )
-def test_any_order_of_messages_keeps_the_contract(steps: list[Any], mode: Mode | None, closed: bool, limit: int) -> None:
+def test_any_order_of_messages_keeps_the_contract(
+    steps: list[Any], mode: Mode | None, closed: bool, limit: int, release: Release
+) -> None:
     on = stream(mode=mode, fail_closed=closed, max_body=limit)
     asked: list[Any] = []
     refused = False
@@ -341,7 +347,10 @@ def test_any_order_of_messages_keeps_the_contract(steps: list[Any], mode: Mode |
             if on.denied:
                 break
             asked.append(ask)
-            on.answer(ask, answer)
+            if isinstance(ask, Piece):
+                on.release(ask, release)
+            else:
+                on.answer(ask, answer)
         observing = on._observing
         reply = on.reply()
         assert (reply is None) == observing
@@ -354,9 +363,12 @@ def test_any_order_of_messages_keeps_the_contract(steps: list[Any], mode: Mode |
         refused = on.denied
     if not on.denied:
         asked.extend(on.close())
-    kinds = [type(ask) for ask in asked]
+    kinds = [type(ask) for ask in asked if not isinstance(ask, Piece)]
     assert kinds in ([], [Call], [Call, Response]), "a call is judged once, before its response, and each response once"
     for ask in asked:
+        if isinstance(ask, Piece):
+            assert asked.index(ask) > 0, "pieces come after the headers"
+            continue
         assert len(ask.request.body if isinstance(ask, Call) else ask.body) <= limit
     done = on.completion(4.0)
     if any(message.WhichOneof("request") == "request_headers" for message, *_ in steps):

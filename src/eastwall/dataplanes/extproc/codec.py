@@ -22,10 +22,14 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.dataplanes.extproc.envoy_config import META_FAIL, META_MAX_BODY, META_MODE, META_OVER_LIMIT, META_SERVICE
+from eastwall.dataplanes.extproc.flows import Copy, Flow
 from eastwall.dataplanes.extproc.messages import (
     CONTINUE,
+    WANT_PIECES_BOTH_WAYS,
     WANT_REQUEST_BODY,
+    WANT_REQUEST_PIECES,
     WANT_RESPONSE_BODY,
+    WANT_RESPONSE_PIECES,
     continue_with,
     event_metadata,
     grpc_status_of,
@@ -40,10 +44,10 @@ from eastwall.dataplanes.extproc.messages import (
     set_headers,
     streams_messages,
 )
-from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
-from eastwall.model.decision import PASS, Answer
+from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
+from eastwall.model.decision import PASS, Answer, Piece, Release
 
-Ask = Call | Response
+Ask = Call | Response | Piece
 """What the inspector has to be asked."""
 
 STREAM_COPY = 64 << 10
@@ -88,29 +92,6 @@ def settings(metadata: Iterable[tuple[str, str | bytes]]) -> Settings:
     return _settings(*[found.get(key, "") for key in (META_SERVICE, META_MODE, META_FAIL, META_MAX_BODY, META_OVER_LIMIT)])
 
 
-class _Copy:
-    """The beginning of a streamed message, copied as it passes; only while observing, where nobody waits for it."""
-
-    __slots__ = ("_limit", "parts", "seen", "size", "state")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.parts: list[bytes] = []
-        self.size = 0
-        """Bytes kept."""
-        self.seen = 0
-        """Bytes that passed."""
-        self.state = BodyState.NONE
-
-    def take(self, piece: bytes, end: bool) -> None:
-        self.seen += len(piece)
-        room = self._limit - self.size
-        if piece and room > 0:
-            self.parts.append(piece[:room])
-            self.size += len(self.parts[-1])
-        self.state = BodyState.COMPLETE if end and self.seen == self.size else BodyState.TRUNCATED
-
-
 class Stream:
     """See the module's docstring. At its start: `time` is the wall clock (Unix seconds), `clock` any steady one (seconds)."""
 
@@ -147,8 +128,11 @@ class Stream:
         self._kind = ""
         self._request_over = False
         self._response_over = False
-        self._request_copy: _Copy | None = None
-        self._response_copy: _Copy | None = None
+        self._flows: dict[Phase, Flow] = {}
+        self._ended = False
+        """A stream was ended by what stands in the place of its last piece; nothing may follow."""
+        self._request_copy: Copy | None = None
+        self._response_copy: Copy | None = None
         self._grpc_status = -1
         self._answer: Answer | None = None
         self._reply: bytes | None = None
@@ -218,8 +202,9 @@ class Stream:
         self._request_bytes = max(self._content_length, 0)
         self._grpc = self._headers.get("content-type", "").startswith("application/grpc")
         if request_is_stream(self._headers, pseudo, message.attributes):
-            if self._observing and self._grpc:
-                self._request_copy = _Copy(min(self._settings.max_body, STREAM_COPY))
+            if streams_messages(self._headers) and self._grpc and (self._observing or not self.passive):
+                self._request_copy = self._begin(Phase.REQUEST)
+                self._reply = WANT_REQUEST_PIECES
             return self._judge_request(BodyState.STREAMED)
         if self._settings.block_over_limit and not self.passive and self._content_length > self._settings.max_body:
             # Not waited for: it is refused whatever is in it. The inspector is asked for the sake of the record.
@@ -228,12 +213,28 @@ class Stream:
         self._reply = WANT_REQUEST_BODY
         return ()
 
+    def _begin(self, phase: Phase) -> Copy:
+        """The message comes in pieces, which are asked about one by one (observing: told)."""
+        self._flows[phase] = Flow(self.call_id, phase, watched=self.passive)
+        return Copy(min(self._settings.max_body, STREAM_COPY))
+
+    def _pieces(self, phase: Phase, body: bytes, *, end: bool) -> tuple[Ask, ...]:
+        if self._ended:
+            # What the caller got says that it is over; if the service goes on, so is the connection.
+            self._reply = self._flows[phase].passed(self._kind, b"") if end else self._cut()
+            return ()
+        piece = self._flows[phase].take(body, end=end) if body or end else None
+        return () if piece is None else (piece,)
+
+    def _cut(self) -> bytes:
+        return immediate(Answer(deny=True, status=403), self.call_id, grpc=self._grpc)
+
     def _on_request_body(self, body: bytes, end: bool) -> tuple[Ask, ...]:
         if self._request_copy is not None:
             self._request_copy.take(body, end)
             self._request_bytes = self._request_copy.seen
             self._request_over = self._request_over or end
-            return ()
+            return self._pieces(Phase.REQUEST, body, end=end)
         self._take(body)
         self._request_over = self._request_over or end
         self._request_bytes = max(self._request_bytes, self._body_size)
@@ -262,8 +263,9 @@ class Stream:
         if ended:
             return early + self._judge_response(BodyState.NONE)
         if self._status == 101 or is_stream(headers) or (self._method == "CONNECT" and self._status == 200):
-            if self._observing and self._want > 1 and streams_messages(headers):
-                self._response_copy = _Copy(min(self._settings.max_body, STREAM_COPY))
+            if self._want > 1 and streams_messages(headers) and (self._observing or not self.passive):
+                self._response_copy = self._begin(Phase.RESPONSE)
+                self._reply = WANT_PIECES_BOTH_WAYS if Phase.REQUEST in self._flows else WANT_RESPONSE_PIECES
             return early + self._judge_response(BodyState.STREAMED)
         if self._want == 1:
             return early + self._judge_response(BodyState.SKIPPED)
@@ -275,7 +277,7 @@ class Stream:
             self._response_copy.take(body, end)
             self._response_bytes = self._response_copy.seen
             self._response_over = self._response_over or end
-            return ()
+            return self._pieces(Phase.RESPONSE, body, end=end)
         self._take(body)
         self._response_over = self._response_over or end
         self._response_bytes = max(self._response_bytes, self._body_size)
@@ -328,7 +330,7 @@ class Stream:
         # The engine says the same of a call that it judged; the completion must tell it also to one that did not.
         if state is BodyState.TRUNCATED:
             self._uninspected.append(f"{message}-body-truncated")
-        elif state is BodyState.STREAMED:
+        elif state is BodyState.STREAMED and Phase[message.upper()] not in self._flows:
             self._uninspected.append(f"{message}-streamed")
 
     def _front(self) -> bytes:
@@ -358,6 +360,24 @@ class Stream:
         if not self.denied or answer.deny:
             self._answer = answer
 
+    def release(self, piece: Piece, release: Release) -> None:
+        """What the inspector said to a piece. Raises ValueError when it makes no sense."""
+        if release.part:
+            self._uninspected.append(f"{piece.phase.name.lower()}-event-too-large")
+        if self.passive:
+            return
+        flow = self._flows[piece.phase]
+        if not release.end:
+            self._reply = flow.release(self._kind, release)
+        elif piece.phase is Phase.RESPONSE and not self._grpc:
+            self._ended = True
+            self._reply = flow.passed(self._kind, release.body or b"")
+        else:
+            # Trailers cannot be added: a gRPC call that has its headers is reset, one that has none gets its status.
+            detail = "The call was refused by a security policy."
+            self._answer = problem(403, "request-refused", "Request refused", detail, self.call_id)
+            self._refused(self._answer)
+
     def failed(self) -> None:
         """An error of ours at the message just received: the fail mode answers it, and the record says so."""
         self._uninspected.append("engine-error")
@@ -365,6 +385,10 @@ class Stream:
         self._reply = CONTINUE.get(self._kind)
         if self.fail_closed and not self.denied:
             self._answer = self._not_inspected()
+        elif self._kind.endswith("body") and not self.passive:
+            flow = self._flows.get(Phase.REQUEST if self._kind == "request_body" else Phase.RESPONSE)
+            if flow is not None:
+                self._reply = flow.give_up(self._kind)
 
     def _not_inspected(self) -> Answer:
         answer = problem(503, "not-inspected", "Service Unavailable", "The call could not be inspected.", self.call_id)

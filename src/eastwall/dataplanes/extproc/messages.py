@@ -21,6 +21,10 @@ STREAMING_TYPES = (
     "text/event-stream",
     "application/x-ndjson",
     "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/stream+json",
+    "application/json-seq",
     "multipart/x-mixed-replace",
 )
 """Content types (prefixes) whose messages must flow on: waiting for the end of such a body would hang the call."""
@@ -38,14 +42,14 @@ def continue_with(kind: str) -> Any:
     return reply
 
 
-def _mode(request_body: int, response_body: int) -> Any:
+def _mode(request_body: int, response_body: int, *, trailers: bool = False) -> Any:
     return ProcessingMode(
         request_header_mode=ProcessingMode.SEND,
         response_header_mode=ProcessingMode.SEND,
         request_body_mode=request_body,
         response_body_mode=response_body,
         request_trailer_mode=ProcessingMode.SKIP,
-        response_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SEND if trailers else ProcessingMode.SKIP,
     )
 
 
@@ -58,7 +62,21 @@ def _body_wanted(kind: str, mode: Any) -> bytes:
 
 CONTINUE: dict[str, bytes] = {kind: continue_with(kind).SerializeToString() for kind in _KINDS}
 WANT_REQUEST_BODY = _body_wanted("request_headers", _mode(ProcessingMode.BUFFERED_PARTIAL, ProcessingMode.NONE))
+WANT_REQUEST_PIECES = _body_wanted("request_headers", _mode(ProcessingMode.STREAMED, ProcessingMode.NONE, trailers=True))
 WANT_RESPONSE_BODY = _body_wanted("response_headers", _mode(ProcessingMode.NONE, ProcessingMode.BUFFERED_PARTIAL))
+
+
+def _pieces_wanted(request_body: int) -> bytes:
+    reply = continue_with("response_headers")
+    # What goes on may be of another length.
+    reply.response_headers.response.header_mutation.remove_headers.append("content-length")
+    reply.mode_override.CopyFrom(_mode(request_body, ProcessingMode.STREAMED, trailers=True))
+    serialized: bytes = reply.SerializeToString()
+    return serialized
+
+
+WANT_RESPONSE_PIECES = _pieces_wanted(ProcessingMode.NONE)
+WANT_PIECES_BOTH_WAYS = _pieces_wanted(ProcessingMode.STREAMED)
 
 
 def _frame(**more: str) -> tuple[bytes, bytes]:
@@ -207,7 +225,11 @@ def is_stream(headers: dict[str, str]) -> bool:
 
 def streams_messages(headers: dict[str, str]) -> bool:
     """Whether the stream is one of messages that can be read (gRPC, events, lines), not another protocol."""
-    return "upgrade" not in headers and headers.get("content-type", "").lower().startswith(STREAMING_TYPES)
+    return (
+        "upgrade" not in headers
+        and headers.get("content-encoding", "identity") == "identity"
+        and headers.get("content-type", "").lower().startswith(STREAMING_TYPES[:-1])
+    )
 
 
 def grpc_status_of(headers: dict[str, str], grpc: bool) -> int:

@@ -18,7 +18,7 @@ import grpc.aio
 from eastwall.dataplanes.extproc.codec import MAX_BODY_CEILING, Ask, Settings, Stream, settings
 from eastwall.dataplanes.extproc.proto.external_processor_pb2 import ProcessingRequest
 from eastwall.model.call import Call
-from eastwall.model.decision import Answer
+from eastwall.model.decision import Answer, Piece
 from eastwall.ports.inspector import Inspector
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,9 @@ class Processor:
                 return
             try:
                 answer: Answer
+                if isinstance(ask, Piece):
+                    stream.release(ask, self.inspector.piece(ask))
+                    continue
                 if isinstance(ask, Call):
                     answer = self.inspector.request(ask)
                 else:
