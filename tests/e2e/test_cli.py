@@ -301,13 +301,13 @@ ATTACKS: list[tuple[str, str, dict[str, Any]]] = [
 def test_inspect_finds_attacks(detection: str, where: str, call: dict[str, Any]) -> None:
     (result,) = inspect(call)
     assert {"verdict", "status", "findings", "event_id"} <= set(result) <= {
-        "verdict", "status", "findings", "event_id", "would", "not_inspected"
+        "verdict", "status", "findings", "event_id", "operation", "policies", "would", "parser_faults", "not_inspected", "data"
     }  # fmt: skip
     assert result["verdict"] == "block"
     assert result["status"] == 403
     assert len(result["event_id"]) == 26
     finding = next(f for f in result["findings"] if f["id"] == detection)
-    assert set(finding) == {"id", "severity", "confidence", "owasp", "where", "message"}
+    assert set(finding) - {"decoded"} == {"id", "severity", "confidence", "owasp", "where", "message", "evidence", "phase"}
     assert finding["where"] == where
     assert isinstance(finding["owasp"], list)
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -19,6 +19,9 @@ from eastwall.cli.policies import read_policies
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import Snapshot
 from eastwall.policy import encode
+
+if TYPE_CHECKING:
+    from eastwall.runtime.offline import Inspection
 
 MAX_LINE = 64 << 20
 """Bytes of one line of input; a longer one is refused, not read."""
@@ -77,30 +80,46 @@ def lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
 @click.option(
     "--mode", type=click.Choice([m.name.lower() for m in Mode]), default="enforce", show_default=True, help="Mode to judge in."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines: it does so in any case.")
-def inspect(file: str, policy: Path | None, data: Path | None, service: str, mode: str, as_json: bool) -> None:
+@click.option("--http", "raw", is_flag=True, help="FILE is one HTTP request as text, with its answer behind it if there is one.")
+@click.option("--recording", is_flag=True, help="FILE is a recording that `import` reads: HAR, mitmproxy, pcap, ...")
+@click.option("--explain", is_flag=True, help="Print tables for people in place of JSON lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines: it does so unless --explain is given.")
+def inspect(
+    file: str,
+    policy: Path | None,
+    data: Path | None,
+    service: str,
+    mode: str,
+    raw: bool,
+    recording: bool,
+    explain: bool,
+    as_json: bool,
+) -> None:
     """Judge the calls in FILE (or `-`), one JSON object per line, by the same `decide` that judges live traffic.
 
     A line is {"method", "url", "headers", "body"}, optional "identity" (a name, or token claims with "sub"), "response" {"status",
     "headers", "body"}, "service", "time" (Unix seconds), "source" (IP address). Prints one JSON line each: {"verdict", "status",
-    "findings", "event_id"}. A line that cannot be read gets {"error", "line"}, and the exit code is 2.
+    "findings", "event_id", "operation"}, and where there is anything to say "would", "policies", "parser_faults", "not_inspected", "data".
+    A line that cannot be read gets {"error", "line"}, and the exit code is 2.
     """
-    from eastwall.runtime.offline import BadCall, Inspection
+    from eastwall.cli.inspection import show
+    from eastwall.runtime.offline import Inspection
 
+    if raw and recording:
+        raise Failure("`--http` and `--recording` say two things about the same file; give one of them", USAGE)
     policies, trust = read_policies(policy) if policy else (None, None)
     inspection = Inspection(_snapshot(data), service, Mode[mode.upper()], encode(policies) if policies else b"", trust)
     name = "standard input" if file == "-" else file
+    judged = _of_http if raw else _of_recording if recording else _of_lines
     bad = 0
     try:
         with click.open_file(file, "rb") as stream:
-            for number, line in lines(stream, name):
-                try:
-                    result = inspection.inspect(_decoded(line))
-                except BadCall as error:
-                    bad += 1
-                    click.echo(f"eastwall: {name}:{number}: {error}", err=True)
-                    result = {"error": str(error), "line": number}
-                sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+            for what, result in judged(inspection, stream, name):
+                bad += "error" in result
+                if explain and not as_json:
+                    show(what, result)
+                else:
+                    sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -108,6 +127,57 @@ def inspect(file: str, policy: Path | None, data: Path | None, service: str, mod
     sys.stdout.flush()
     if bad:
         raise SystemExit(USAGE)
+
+
+Judged = Iterator[tuple[str, dict[str, Any]]]
+"""(what was judged, in a few words; what came out)"""
+
+
+def _of_lines(inspection: Inspection, stream: IO[bytes], name: str) -> Judged:
+    from eastwall.runtime.offline import BadCall
+
+    for number, line in lines(stream, name):
+        what = f"line {number}"
+        try:
+            given = _decoded(line)
+            what = f"{given.get('method', 'GET')} {given.get('url')}"
+            yield what, inspection.inspect(given)
+        except BadCall as error:
+            click.echo(f"eastwall: {name}:{number}: {error}", err=True)
+            yield what, {"error": str(error), "line": number}
+
+
+def _of_http(inspection: Inspection, stream: IO[bytes], name: str) -> Judged:
+    from eastwall.sources import raw_http
+    from eastwall.sources.reading import SourceError
+
+    data = stream.read(MAX_LINE + 1)
+    if len(data) > MAX_LINE:
+        raise Failure(f"{name}: over {MAX_LINE >> 20} MiB", USAGE)
+    try:
+        request, response = raw_http.read(data, name)
+    except SourceError as error:
+        raise Failure(str(error), USAGE) from None
+    yield f"{request.method} {request.path}", inspection.inspect_http(request, response)
+
+
+def _of_recording(inspection: Inspection, stream: IO[bytes], name: str) -> Judged:
+    from eastwall.runtime.offline import BadCall
+    from eastwall.sources.reading import Skipped, SourceError, read
+
+    skipped = Skipped()
+    try:
+        for call in read(stream, name, skipped=skipped):
+            what = f"{call.method} {call.url}"
+            try:
+                yield what, inspection.inspect_observed(call)
+            except BadCall as error:
+                click.echo(f"eastwall: {name}: {what}: {error}", err=True)
+                yield what, {"error": str(error)}
+    except SourceError as error:
+        raise Failure(str(error), USAGE) from None
+    for reason, count in skipped.counts.most_common():
+        click.echo(f"eastwall: left out {count:,} {reason}, first {skipped.first[reason]}", err=True)
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

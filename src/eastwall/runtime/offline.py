@@ -20,11 +20,12 @@ from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_values import restore_automaton
 from eastwall.model.call import BodyState, Call, Mode, Peer, Request, Response
-from eastwall.model.decision import Decision, Deny, Throttle
 from eastwall.model.event_id import event_id
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+from eastwall.policy import custom_classes, decode
 from eastwall.runtime import automata_file
-from eastwall.sources.observed import shown
+from eastwall.runtime.inspection_report import STOPPED, report
+from eastwall.sources.observed import ObservedCall, shown
 
 ISSUER = "urn:eastwall:inspect"
 MAX_TIME = 253402300799.0
@@ -62,6 +63,8 @@ class Inspection:
             believed, jwks=(*believed.jwks, (ISSUER, msgspec.json.encode({"keys": [self._key.as_dict()]})))
         )
         self._snapshot = msgspec.structs.replace(base, services=tuple(scopes.values()), trust=trust, policy=policy or base.policy)
+        if policy:
+            self._snapshot = msgspec.structs.replace(self._snapshot, data_classes=custom_classes(decode(policy)))
         self._mode = mode
         self._live = self._compile()
 
@@ -71,16 +74,45 @@ class Inspection:
     def inspect(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Judge one call: keys `method`, `url`, `headers`, `body`, optional `identity`, `response`, `service`, `time`, `source`.
 
-        Returns `{"verdict", "status", "findings", "event_id"}`. Raises BadCall.
+        Returns what `inspection_report.report` gives. Raises BadCall.
         """
-        call = self._call(given)
-        decision = decide(call, self._live, self._state)
-        response = _response(given.get("response"))
-        decisions = [decision]
-        if response is not None and decision.verdict.action not in ("block", "limit"):
-            later = msgspec.structs.replace(call, response=response, prior=decision)
-            decisions.append(decide(later, self._live, self._state))
-        return _result(call, decisions, response)
+        return self._judge(self._call(given), _response(given.get("response")))
+
+    def inspect_http(
+        self, request: Request, response: Response | None = None, service: str = "", when: float = 0.0
+    ) -> dict[str, Any]:
+        """The same of a call as it came over the wire. `when`: Unix seconds, 0: now. Raises BadCall."""
+        service = service or self.service
+        self._know(service)
+        when = when or time.time()
+        return self._judge(Call(event_id(when, os.urandom(10)), service, when, Peer(address="127.0.0.1"), request), response)
+
+    def inspect_observed(self, call: ObservedCall) -> dict[str, Any]:
+        """The same of a call from a recording. Raises BadCall."""
+        parts = urlsplit(call.url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        request = Request(
+            method=call.method,
+            path=path,
+            headers=call.request_headers,
+            authority=parts.netloc or call.request_headers.get("host", ""),
+            scheme=parts.scheme or "http",
+            body=call.request_body,
+            body_state=call.request_body_state,
+        )
+        response = None
+        if call.status:
+            response = Response(call.status, call.response_headers, call.response_body, call.response_body_state)
+        return self.inspect_http(request, response, call.service, call.time)
+
+    def _judge(self, call: Call, response: Response | None) -> dict[str, Any]:
+        decisions = [decide(call, self._live, self._state)]
+        if response is not None:
+            # The answer to a refused request is looked at for what it says, and nothing is learned from it.
+            state = LiveState() if decisions[0].verdict.action in STOPPED else self._state
+            state.audit_all = True
+            decisions.append(decide(msgspec.structs.replace(call, response=response, prior=decisions[0]), self._live, state))
+        return report(decisions, response)
 
     def _call(self, given: Mapping[str, Any]) -> Call:
         method, url = given.get("method", "GET"), given.get("url")
@@ -177,38 +209,3 @@ def _response(given: Any) -> Response | None:
     headers = _headers(given.get("headers"), "response.headers")
     body = _body(given.get("body"), headers)
     return Response(status=status, headers=headers, body=body, body_state=BodyState.COMPLETE if body else BodyState.NONE)
-
-
-def _result(call: Call, decisions: list[Decision], response: Response | None) -> dict[str, Any]:
-    last = decisions[-1].verdict
-    status = response.status if response is not None else 200
-    for effect in last.effects:
-        if isinstance(effect, Deny):
-            status = effect.status
-        elif isinstance(effect, Throttle):
-            status = 429
-    findings = [finding for decision in decisions for finding in decision.findings]
-    verdict = last.action if last.action != "allow" else decisions[0].verdict.action
-    result: dict[str, Any] = {
-        "verdict": verdict,
-        "status": status,
-        "findings": [
-            {
-                "id": f.id,
-                "severity": f.severity,
-                "confidence": f.confidence,
-                "owasp": list(f.owasp),
-                "where": f.where,
-                "message": f.message,
-            }
-            for f in findings
-        ],
-        "event_id": call.id,
-    }
-    would = next((d.verdict.would for d in reversed(decisions) if d.verdict.would != "allow"), "allow")
-    if would != verdict:
-        result["would"] = would
-    uninspected = [reason for decision in decisions for reason in decision.facts.uninspected]
-    if uninspected:
-        result["not_inspected"] = uninspected
-    return result
