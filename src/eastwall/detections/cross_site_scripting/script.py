@@ -182,7 +182,7 @@ def _computed_acts(code: list[Token], index: int) -> str | None:
     for position in range(index, min(len(code), index + 40)):
         token = code[position]
         depth += (token.text == "[") - (token.text == "]")
-        text = text or token.kind in ("string", "template")
+        text = text or token.kind in ("string", "template") or token.text in ("tostring", "fromcharcode")
         if depth == 0:
             return "calls a function by a computed name" if text and _called(code, position) else None
     return None

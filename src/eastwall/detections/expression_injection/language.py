@@ -20,7 +20,7 @@ _TYPE = re.compile(
     r"(?<![\w.])T\s{0,9}\(\s{0,9}(?:[a-z]\w{0,40}\.){1,8}[A-Z]\w{0,60}\s{0,9}\)|(?<![\w.])T\s{0,9}\(\s{0,9}[A-Z]\w{1,60}\s{0,9}\)\s{0,9}\.\s{0,9}\w{1,60}\s{0,9}\("
 )
 _STATIC = re.compile(r"@(?:[a-z]\w{0,40}\.){1,8}[A-Z]\w{0,60}@\w{1,60}")
-_NEW = re.compile(rf"\bnew\s{{1,9}}{_PACKAGE}\.[\w.$]{{2,120}}\s{{0,9}}[(\[{{]", re.IGNORECASE)
+_NEW = re.compile(rf"\bnew\s{{1,9}}(?!java\.util\.(?!Scanner)){_PACKAGE}\.[\w.$]{{2,120}}\s{{0,9}}[(\[{{]", re.IGNORECASE)
 _REFLECTION = re.compile(
     rf"\b{_PACKAGE}\.[\w.$]{{2,120}}\.\s{{0,9}}(?:getRuntime|forName|newInstance|getMethod|invoke|getEngineByName|exec|defineClass|loadClass)\s{{0,9}}\(",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ _IMPLICIT = re.compile(
 )
 _SCOPE_ONLY = re.compile(r"\s{0,9}#(?:application|session|request|context|attr|parameters)\s{0,9}", re.IGNORECASE)
 _LOOKUP = re.compile(
-    r"\$\{\s{0,9}(?:script\s{0,9}:\s{0,9}\w{1,20}\s{0,9}:|url\s{0,9}:\s{0,9}[\w-]{1,20}\s{0,9}:\s{0,9}\w{2,10}:|dns\s{0,9}:\s{0,9}(?:address|name|canonical)\w{0,10}\s{0,9}\|)",
+    r"\$\{\s{0,9}(?:script\s{0,9}:\s{0,9}\w{1,20}\s{0,9}:|url\s{0,9}:\s{0,9}[\w-]{1,20}\s{0,9}:\s{0,9}\w{2,10}:|dns\s{0,9}:\s{0,9}(?:address|name|canonical)\w{0,10}\s{0,9}[|:]|(?:file|xml|properties)\s{0,9}:\s{0,9}[\w-]{1,20}\s{0,9}:\s{0,9}/)",
     re.IGNORECASE,
 )
 _PHP = re.compile(
@@ -52,6 +52,10 @@ _PHP = re.compile(
 _SUM = re.compile(r"(?:%|redirect\s{0,4}:\s{0,4}[$%#])\{\s{0,9}\(?\d{1,9}\s{0,9}[*+-]\s{0,9}\d{1,9}", re.IGNORECASE)
 _THIS = re.compile(r"#(?:this|root)\s{0,9}\.\s{0,9}(?:getClass|class|forName)", re.IGNORECASE)
 _RUNTIME = re.compile(r"\bRuntime\s{0,4}\.\s{0,4}getRuntime\s{0,4}\(\s{0,4}\)\s{0,4}\.\s{0,4}exec\s{0,4}\(")
+_CHAIN = re.compile(
+    r"\.\s{0,9}(?:getClass\s{0,4}\(\s{0,4}\)|class)\s{0,4}\.\s{0,4}(?:forName|getClassLoader|getMethods?|getDeclaredMethods?|getProtectionDomain|newInstance)\s{0,4}\(",
+    re.IGNORECASE,
+)
 _LONGEST = 600
 
 
@@ -65,6 +69,7 @@ def expression_injection(text: str) -> Verdict | None:
         (_PHP, "calls a function of PHP in a string"),
         (_SUM, "is an expression that computes"),
         (_THIS, "reaches from the root object to its class"),
+        (_CHAIN, "reaches through an object's class for another"),
         (_TYPE, "names a type to call it (SpEL)"),
     ):
         match = pattern.search(text)
@@ -76,6 +81,11 @@ def expression_injection(text: str) -> Verdict | None:
     for match in _NEW.finditer(text):
         return Verdict(
             "makes an object of a class of the platform", text[match.start() :], confidence="medium" if match.start() > 40 else ""
+        )
+    runtime = _RUNTIME.search(text)
+    if runtime:
+        return Verdict(
+            "runs a command by Java's runtime", text[runtime.start() :], confidence="medium" if runtime.start() > 40 else ""
         )
     for match in _REFLECTION.finditer(text):
         if not _FRAME.match(text, match.end() - 1):  # a frame of a stack trace looks like a call

@@ -18,7 +18,7 @@ MAX_TEXT = 4_096
 """Characters of a URL that are read."""
 MAX_HOST = 255
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}(?=:)", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+._-]{0,30}(?=:)", re.IGNORECASE)
 SPECIAL = frozenset(("http", "https", "ws", "wss", "ftp"))
 """Schemes whose backslashes are slashes, and that need no slashes at all ("special schemes")."""
 _TABS = str.maketrans("", "", "\t\r\n")
@@ -47,6 +47,7 @@ class Target(Struct, frozen=True):
 def parse(text: str) -> Target | None:
     """What a client would connect to, or None when `text` is no URL with a host or scheme. Never raises; linear."""
     text = text[:MAX_TEXT].strip("\x00\x01\x02 \t\r\n\x0b\x0c").translate(_TABS)
+    text = text[4:] if text[:4].lower() == "url:" else text  # java.net.URL takes it away
     match = _SCHEME.match(text)
     scheme = match[0].lower() if match else ""
     rest = text[match.end() + 1 :] if match else text

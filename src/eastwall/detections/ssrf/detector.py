@@ -27,12 +27,15 @@ META = Detection(
     families=("ssrf",),
 )
 
-_URL = re.compile(r"\s{0,40}[\"'(<]?(?:[a-z][a-z0-9+.-]{1,30}:|[/\\]{2})\S", re.IGNORECASE)
+_URL = re.compile(r"\s{0,40}[\"'(<]?(?:[a-z][a-z0-9+._-]{1,30}:|[/\\]{2})\S", re.IGNORECASE)
 _SCHEMES = frozenset(
-    "gopher dict netdoc tftp expect phar jar local_file ogg ssh2 compress.zlib zlib glob php rmi iiop imap pop3 telnet smb jdbc".split()
+    "gopher dict netdoc tftp expect phar jar local_file ogg ssh2 ssh2.exec ssh2.shell ssh2.sftp ssh2.tunnel compress.zlib zlib glob php rmi iiop imap pop3 telnet smb jdbc".split()
 )
 """Schemes that no web client needs and that speak other protocols or read files."""
-_NEED_INNER = frozenset("ftp sftp ftps ldap ldaps ssh smtp redis mongodb ws wss http https".split())
+_NEED_INNER = frozenset(
+    "ftp sftp ftps ldap ldaps ssh smtp redis rediss mongodb mysql postgres postgresql amqp memcached ws wss http https".split()
+)
+_INNER = re.compile(r"[a-z]{3,12}:", re.IGNORECASE)
 _NESTED = re.compile(r"[?&#][\w.\[\]-]{1,40}=((?:https?|gopher|dict|file|ftp)(?::|%3a)[^&#\s]{3,400})", re.IGNORECASE)
 # A native app's browser is sent back to the app itself (RFC 8252 section 7.3), and a page names where it came from.
 _OWN_CLIENT = re.compile(
@@ -100,7 +103,7 @@ def _judged(target: Target, place: str, parameter: str) -> Verdict | None:
     if target.scheme in _SCHEMES:
         if target.scheme in ("jdbc", "phar", "php", "jar", "glob", "expect") and not target.host and not target.path.strip("/"):
             return None
-        if target.host or target.path.startswith(("/", "http", "file")):
+        if target.host or target.path.startswith("/") or _INNER.match(target.path):
             return Verdict(f"is a URL of the scheme `{target.scheme}`, which speaks other protocols or reads files", "")
         return None
     if target.scheme == "file" and target.path:

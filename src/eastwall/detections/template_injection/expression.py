@@ -20,7 +20,7 @@ _MOST = 64
 """Expressions of one text."""
 
 _PAIRS = (
-    ("{{", "}}"), ("${", "}"), ("#{", "}"), ("*{", "}"), ("{%", "%}"), ("<%", "%>"), ("@(", ")"), ("@{", "}"), ("<#", ">"), ("[#", "]"),
+    ("{{", "}}"), ("${", "}"), ("$!{", "}"), ("#{", "}"), ("*{", "}"), ("{%", "%}"), ("<%", "%>"), ("@(", ")"), ("@{", "}"), ("<#", ">"), ("[#", "]"),
     ("#set", ")"), ("{", "}"), ("~{", "}"), ("{php", "{/php"), ("[=", "]"),
 )  # fmt: skip
 _LITERAL = r"(?:[0-9]{1,12}(?:\.[0-9]{1,6})?|'[^'\n]{0,40}'|\"[^\"\n]{0,40}\")"
@@ -28,22 +28,24 @@ _ARITHMETIC = re.compile(rf"(?<![\w.\"'-])\(?\s{{0,9}}{_LITERAL}\s{{0,9}}(?:\*\*
 _DATE_LIKE = re.compile(r"[0-9]{1,4}([-/])[0-9]{1,4}(?:\1[0-9]{1,4})?")
 _INNER = re.compile(
     r"__(?:class|mro|base|bases|subclasses|globals|builtins|import|init|dict|getattribute|reduce|code|self|doc|module|wrapped)__"
-    r"|\\x5f\\x5f|\b_self\b\s{0,4}\.|\bregisterUndefinedFilterCallback\b|\.mainModule\b|\bchild_process\b|\bprocess\s{0,4}\.\s{0,4}(?:env|binding|main)"
+    r"|\\x5f\\x5f|\b_self\b\s{0,4}\.|\bregisterUndefinedFilterCallback\b|\.mainModule\b|\bchild_process\b|\bprocess\s{0,4}\.\s{0,4}(?:binding|main)"
     r"|\bforName\s{0,4}\(|\bgetClass\s{0,4}\(|\bgetRuntime\s{0,4}\(|\bProcessBuilder\b|\?\s{0,4}(?:new|api|eval|interpret)\b(?:\s{0,4}\(|\b)"
     r"|\bfreemarker\.template\b|\bconstructor\s{0,4}(?:\.\s{0,4}constructor|\(|\[)|[\"']constructor[\"']|\bSystem\.(?:Diagnostics|IO|Reflection|Environment)\b"
-    r"|\bSmarty_\w+|\bself::|\$smarty\b|\bcycler\b|\blipsum\b|\b__import__\b|\bos\.(?:popen|system|environ)\b|\bsubprocess\b|\bSECRET_KEY\b"
+    r"|\.\s{0,4}constructor\s{0,4}\.\s{0,4}prototype\b|\bsub\s{0,4}\.\s{0,4}apply\b|\brequest\s{0,4}\.\s{0,4}environ\b|\bSmarty_\w+|\bself::|\$smarty\b|\bcycler\b|\blipsum\b|\b__import__\b|\bos\.(?:popen|system|environ)\b|\bsubprocess\b|\bSECRET_KEY\b"
     r"|\bget_flashed_messages\s{0,4}\.|\bself\s{0,4}\.\s{0,4}(?:module|template|context)\b|\brequest\s{0,4}(?:\.\s{0,4}application|\|\s{0,4}attr)"
     r"|\bapp\s{0,4}\.\s{0,4}request\b|\bglobal\s{0,4}\.\s{0,4}process\b|\broot\s{0,4}\.\s{0,4}process\b|\$class\s{0,4}\.|\bclass\s{0,4}\.\s{0,4}inspect\b",
     re.IGNORECASE,
 )
 _EXECUTES = re.compile(
     r"(?<![\w.$>-])(?:system|exec|execSync|spawnSync|popen|passthru|shell_exec|proc_open|eval|assert|phpinfo|var_dump|print_r|readfile|file_get_contents"
-    r"|fetchmailconfig|dump|import_module|open|require|include|File\.(?:open|read)|IO\.\w+|Dir\.\w+|Kernel\.\w+|Process\.Start|puts)\s{0,4}(?:\(|[\"'`0-9])",
+    r"|fetchmailconfig|file_excerpt|dump|import_module|File\.(?:open|read)|IO\.\w+|Dir\.\w+|Kernel\.\w+|Process\.Start|puts)\s{0,4}(?:\(|[\"'`0-9])|(?<![\w.$>-])(?:open|require|include)\s{0,4}\(",
     re.IGNORECASE,
 )
 _FILTER = re.compile(
     r"\|\s{0,4}(?:filter|map|reduce|sort|find)\s{0,4}\(?\s{0,4}[\"'](?:system|exec|passthru|shell_exec|popen|phpinfo|assert|eval|call_user_func|file_put_contents|file_get_contents)|\|\s{0,4}attr\s{0,4}\("
 )
+_CUT = re.compile(r"[\"']_{1,2}\w{0,20}[\"']\s{0,4}(?:\+|~|,|\|)\s{0,4}[\"']\w{0,20}_{0,2}[\"']")
+"""A name with underscores that is put together: `'__cla'+'ss__'`."""
 _ON_LITERAL = re.compile(
     r"(?:[\"'][^\"'\n]{0,60}[\"']|\[[^\]\n]{0,60}\]|\(\s{0,4}\)|\{\s{0,4}\})\s{0,4}(?:\.\s{0,4}\w{1,40}\s{0,4}\(|\|\s{0,4}(?:join|attr|filter|map|sort)\b)"
 )
@@ -62,7 +64,7 @@ _VELOCITY = re.compile(r"\$(?:class|\w{1,20})\.(?:inspect|getClass|class)\s{0,4}
 _NAMES = {
     "{{": "an expression in double braces", "${": "an expression `${}`", "#{": "an expression `#{}`", "*{": "an expression `*{}`",
     "{%": "a statement in a template", "<%": "embedded code", "@(": "a Razor expression", "@{": "a Razor block", "<#": "a Freemarker directive",
-    "[#": "a Freemarker directive", "#set": "a Velocity directive", "{": "a Smarty tag", "~{": "a Thymeleaf fragment", "{php": "a PHP block",
+    "[#": "a Freemarker directive", "#set": "a Velocity directive", "$!{": "a quiet Velocity reference", "{": "a Smarty tag", "~{": "a Thymeleaf fragment", "{php": "a PHP block",
     "[=": "a Freemarker interpolation",
 }  # fmt: skip
 
@@ -88,6 +90,7 @@ def template_injection(text: str) -> Verdict | None:
 
 def expressions(text: str) -> Iterator[tuple[str, str]]:
     """(opening delimiter, what is inside) of every expression, at most `_MOST` of each kind."""
+    budget = 4 * len(text) + _LONGEST  # delimiters inside delimiters are read once each, so that work stays linear
     for opening, closing in _PAIRS:
         position = -1
         for _ in range(_MOST):
@@ -101,7 +104,11 @@ def expressions(text: str) -> Iterator[tuple[str, str]]:
                 end = _balanced(text, start)
             if end < 0 and opening in ("{", "<#", "[#", "@(", "[="):
                 continue
-            yield opening, text[start : end if end >= 0 else start + _LONGEST]
+            inner = text[start : end if end >= 0 else start + _LONGEST]
+            budget -= len(inner)
+            if budget < 0:
+                return
+            yield opening, inner
 
 
 def _balanced(text: str, start: int) -> int:
@@ -126,12 +133,14 @@ def _computes(opening: str, inner: str) -> str | None:
     found = _INNER.search(inner)
     if found:
         return f"reaches for `{found[0].strip()[:40]}`"
+    if _CUT.search(inner):
+        return "puts a name together that it hides"
     if _FILTER.search(inner):
         return "calls a function by a filter"
     match = _ARITHMETIC.search(inner)
     if match and not _DATE_LIKE.fullmatch(match[0].strip("\"' ")) and _computed_only(opening, inner, match):
         return f"computes `{match[0].strip()[:40]}`"
-    if opening in ("{{", "${", "#{", "*{", "<%", "@(", "@{", "{%", "[=") and (found := _EXECUTES.search(inner)):
+    if opening in ("{{", "${", "$!{", "#{", "*{", "~{", "<%", "@(", "@{", "{%", "[=") and (found := _EXECUTES.search(inner)):
         return f"calls `{found[0].rstrip('( ')[:40]}`"
     if opening == "<%" and _COMMAND.search(inner) and inner.isprintable():
         return "runs a command"
@@ -151,9 +160,9 @@ def _computed_only(opening: str, inner: str, match: re.Match[str]) -> bool:
 def _smarty(inner: str) -> str | None:
     if "\n" in inner[:2] or not inner or inner[0] in " {\t\"'":
         return None
-    if inner.startswith(("$smarty", "Smarty_")):
+    if inner.startswith(("$smarty", "Smarty_", "self::")):
         return "reaches for the engine"
     if _MATH_TAG.match(inner):
         return "computes"
-    match = _EXECUTES.match(inner)
+    match = _EXECUTES.match(inner.removeprefix("if "))
     return f"calls `{match[0].rstrip('( ')}`" if match and inner.rstrip().endswith(")") and "(" in match[0] else None
