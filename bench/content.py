@@ -2,7 +2,8 @@
 
     EASTWALL_CORPORA=DIR python -m bench.content            the tables, and build/bench/content.json
     ... --quick                                             a sample, no peer, no cost: while a detection is being written
-    ... --missed CLASS [--place PLACE]                      what passed of a class (sqli, xss, ..., or a file of GoTestWAF: owasp/crlf)
+    ... --missed CLASS [--place PLACE]                      what passed of a class (sqli, xss, ...; a file of GoTestWAF: owasp/crlf; a
+                                                            held-out set of tests/corpus: ssrf, or held-out for all)
     ... --false [--place PLACE]                             what was found in harmless values
 
 A call counts as caught when `decide` refuses it in enforce mode under the built-in policy: a finding of at least high severity and medium
@@ -12,7 +13,6 @@ confidence. `any` counts calls with any finding at all. Nothing is learned befor
 from __future__ import annotations
 
 import argparse
-import importlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.table import Table
 
-from bench import content_benign, content_corpora, content_cost, modsecurity, report
+from bench import content_benign, content_corpora, content_cost, content_sets, modsecurity, report
 from bench.content_corpora import Case
 from bench.content_judge import Judge, Judged, Score, refused
 from bench.content_places import PLACES
@@ -138,19 +138,6 @@ def macro(figures: Figures, who: str = "eastwall") -> float:
     return sum(rates) / len(rates)
 
 
-def others() -> Figures:
-    """The sets of the other benches: secrets and responses, data classes. What is not there is said."""
-    figures: Figures = {}
-    for name in ("content_secrets", "content_responses"):
-        try:
-            module = importlib.import_module(f"bench.{name}")
-        except ModuleNotFoundError:
-            figures[name] = None
-            continue
-        figures[name] = module.figures()
-    return figures
-
-
 def targets(figures: Figures, *, peers: bool) -> list[dict[str, Any]]:
     """What issue 4 asks for, each with what was measured."""
     made: list[dict[str, Any]] = []
@@ -170,7 +157,7 @@ def targets(figures: Figures, *, peers: bool) -> list[dict[str, Any]]:
         norm = figures["httpparams"]["norm"]["eastwall"]
         wrong = norm["blocked"] / norm["total"]
         add("HttpParamsDataset, normal values refused", "<= 0.001", wrong, wrong <= 0.001)
-    for name, found in figures["benign"].items():
+    for name, found in {**figures["benign"], **figures["answers"]}.items():
         add(f"benign, {name}, refused", "0", found["eastwall"]["blocked"], found["eastwall"]["blocked"] == 0)
     for size, most in content_cost.TARGETS.items():
         us = figures.get("cost", {}).get(f"content_us_{size}")
@@ -178,9 +165,7 @@ def targets(figures: Figures, *, peers: bool) -> list[dict[str, Any]]:
     cheaper = [figures.get("cost", {}).get(f"times_cheaper_{size}") for size in content_cost.TARGETS] if peers else [None]
     least = min(value for value in cheaper if value is not None) if any(cheaper) else None
     add("times cheaper than libmodsecurity + CRS PL1, least", ">= 50", least, None if least is None else least >= 50)
-    for name, found in (figures.get("others") or {}).items():
-        rows = (found or {}).get("targets", ())
-        made += [{**row, "name": f"{name.removeprefix('content_')}: {row['name']}"} for row in rows]
+    made += figures.get("set targets", ())
     return made
 
 
@@ -224,10 +209,12 @@ def measure(*, quick: bool) -> tuple[Figures, dict[str, ModSecurity]]:
             classes = by_class(root, quick=quick)
             figures["httpparams"] = score_httpparams(judge, classes, peers)
             figures["places"] = score_places(judge, classes, step=20 if quick else 5)
+        figures["held out"] = content_sets.score_held_out(judge)
+        figures["answers"] = content_sets.score_answers(judge)
         figures["benign"] = score_benign(judge, peers, generated=300 if quick else content_benign.GENERATED)
         if not quick:
             figures["cost"] = content_cost.measure(judge, peers.get("CRS PL1"))
-            figures["others"] = others()
+            figures["sets"], figures["set targets"] = content_sets.secrets_and_data()
     if problem:
         figures["peer"] = problem
     return figures, peers
@@ -236,9 +223,12 @@ def measure(*, quick: bool) -> tuple[Figures, dict[str, ModSecurity]]:
 def missed(name: str, place: str) -> None:
     """Print what passed of a class of HttpParamsDataset, or of a file of GoTestWAF."""
     root, judge = content_corpora.folder(), Judge()
-    if root is None:
+    if name in content_sets.names() or name == "held-out":
+        sets = content_sets.names() if name == "held-out" else [name]
+        calls = [(line, one, message) for one in sets for line, message in content_sets.held_out(one)]
+    elif root is None:
         raise SystemExit(content_corpora.missing())
-    if name in ATTACKS:
+    elif name in ATTACKS:
         values = [value for kind, value in content_corpora.httpparams(root) if kind == name]
         calls = [(value, place, message) for value, message in placed(values, place)]
     else:
@@ -275,6 +265,16 @@ def false_findings(place: str) -> None:
     calls = [one for one in calls if content_benign.fits(one[0], one[1])]
     if root is not None:
         calls += [(f"gotestwaf {c.place}", c.payload, c.request) for c in content_corpora.gotestwaf(root) if c.benign]
+    held = [
+        (f"held-out {name}", line, message)
+        for name in content_sets.names()
+        for line, message in content_sets.held_out(name, benign=True)
+    ]
+    calls += held
+    for name, answer in content_sets.answers():
+        one = judge.judge(content_corpora.request("GET", "/items/1"), answer)
+        if one.findings:
+            print(f"{'REFUSED' if one.blocked else 'found'} answer `{name}`: {said(one)}")
     calls += [("call", f"{message.method} {message.path}", message) for message in content_benign.calls()]
     for where, value, message in calls:
         one = judge.judge(message)
@@ -306,7 +306,7 @@ def main() -> None:
     for name in ("corpora", "peer"):
         if name in figures:
             console.print(f"not measured: {figures[name]}")
-    for title in ("gotestwaf", "httpparams", "benign"):
+    for title in ("gotestwaf", "httpparams", "held out", "benign", "answers"):
         if title in figures:
             console.print(rates_table(title, figures[title], peers), "")
     console.print(places_table(figures.get("places", {}), figures["benign"]), "")
