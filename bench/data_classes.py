@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import report
+from bench import near_misses, report
 from bench.decide_cost import SIZES, bodies
 from eastwall.discovery import data_checks as checks
 from eastwall.discovery.data_classes import BY_NAME, CLASSES, find
@@ -205,7 +205,7 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
                     v.named_secret(),
                     "",
                 )
-            return data_class, plain, around(v.secret()), ""
+            return data_class, plain, around(v.secret() if r.random() < 0.3 else near_misses.secret(r)), ""
         case "national-id":
             name, value = national(v)
             return data_class, name, value, ""
@@ -317,6 +317,8 @@ def positive(values: Values) -> tuple[str, str, Any, str]:
 def negative(values: Values) -> tuple[str, Any]:
     """(field name, value) of a near miss."""
     v, r = values, values.random
+    if r.random() < 0.6:
+        return near_misses.misses(r)
     when = 1_600_000_000 + r.randrange(200_000_000)
     gtin = v.until(lambda: v.digits(13), checks.ean13)
     made: list[tuple[tuple[str, ...], Callable[[], Any]]] = [

@@ -27,9 +27,11 @@ enum {
     ADDRESS = 256, /* a part of an IPv4 or IPv6 address */
     WALLET = 512,  /* fourteen letters and digits */
     LABELLED = 1024, /* what a label and its value need: `:`, `=` or three digits close together, and `:`, `=` or a space */
-    LETTERS = 2048,  /* nothing but ASCII letters */
+    LETTERS = 2048,  /* nothing but ASCII letters, fewer than WORD */
     UNKNOWN = 4096,  /* bytes beyond ASCII: whether it is letters alone is for Python to say */
 };
+
+#define WORD 20 /* letters alone make a value from this length on only */
 
 enum { LOWER = 1, UPPER = 2, DIGIT = 4, GAP = 8, TOKEN = 16, HEX = 32 };
 static unsigned char kinds[256];
@@ -108,7 +110,7 @@ static int at_sign(const unsigned char *text, Py_ssize_t at, Py_ssize_t size)
 /* One pass, constant work a byte. */
 static int features(const unsigned char *text, Py_ssize_t size)
 {
-    int found = 0, letters = size > 0, space = 0, sign = 0, close = 0;
+    int found = 0, letters = size > 0 && size < WORD, space = 0, sign = 0, close = 0;
     Py_ssize_t digits = 0, gap = 0, run = 0, token = 0, word = 0, capitals = 0, plus = 0, near = 0, apart = 0;
     for (Py_ssize_t at = 0; at < size; at++) {
         unsigned char here = text[at], kind = kinds[here];
@@ -425,6 +427,8 @@ static int is_letters(PyObject *item, int held)
 {
     if (!(held & UNKNOWN))
         return (held & LETTERS) != 0;
+    if (PyUnicode_GetLength(item) >= WORD)
+        return 0;
     PyObject *told = PyObject_CallMethod(item, "isalpha", NULL);
     if (told == NULL)
         return -1;

@@ -52,7 +52,10 @@ _SECRET = regex(
     r"|glpat-[A-Za-z0-9_-]{20,64}|xox[abeoprs]-[A-Za-z0-9-]{10,250}|[prs]k_(?:live|test)_[A-Za-z0-9]{16,250}|AIza[0-9A-Za-z_-]{35}"
     r"|sk-(?:ant|proj|svcacct)-[A-Za-z0-9_-]{20,250}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|npm_[A-Za-z0-9]{36}"
     r"|pypi-AgEI[A-Za-z0-9_-]{20,250}|hf_[A-Za-z]{34}|dop_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"
-    r"|hv[sb]\.[A-Za-z0-9_-]{24,250})(?![0-9A-Za-z_-])"
+    r"|hv[sb]\.[A-Za-z0-9_-]{24,250}|GOCSPX-[A-Za-z0-9_-]{28}|ya29\.[A-Za-z0-9_-]{20,1024}|gl(?:dt|rt|ptt|oas|agent)-[A-Za-z0-9_-]{20,64}"
+    r"|whsec_[A-Za-z0-9]{24,64}|dapi[0-9a-f]{32}|glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}|key-[0-9a-f]{32}|[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"
+    r"|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|ATATT3[A-Za-z0-9_=-]{100,250}|lin_api_[A-Za-z0-9]{40}|AGE-SECRET-KEY-1[0-9A-Z]{58}"
+    r"|hooks\.slack\.com/services/T[0-9A-Z]{7,12}/B[0-9A-Z]{7,12}/[0-9A-Za-z]{20,32})(?![0-9A-Za-z_-])"
     # Each alternative below ends where the next could begin, so that the search stays linear in any text.
     r"|(?<![0-9A-Za-z_-])eyJ[A-Za-z0-9_-]{10,4096}\.eyJ[A-Za-z0-9_-]{10,8192}\.[A-Za-z0-9_-]{1,2048}(?![0-9A-Za-z_-])"
     r"|-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,16384}"
@@ -88,6 +91,8 @@ _BTC = regex(
 )
 _ETH = regex(r"(?<![0-9A-Za-z])0x[0-9a-fA-F]{40}(?![0-9A-Za-z])")
 _SEPARATORS = {ord(c): None for c in " -.()/+"}
+_ENDINGS = frozenset("png jpg jpeg gif svg webp avif bmp ico css scss js mjs cjs jsx tsx json html htm pdf woff ttf".split())
+"""Endings of file names; none is a top-level domain."""
 _JWT_KEYS = frozenset({"alg", "typ", "kid", "enc"})
 _PLACEHOLDER = regex(
     r"[*xX•.#-]+|\$\{?\w+\}?|%\w+%|\{\{?\w*\}?\}|\[?(?:redacted|masked|hidden|filtered|password|passwd|pass|secret)\]?"
@@ -146,7 +151,9 @@ def _compacted(check: checks.Check) -> Callable[[Match[str]], bool]:
 
 
 def _is_email(found: Match[str]) -> bool:
-    return ".." not in found.group() and len(found.group()) <= 254
+    text = found.group()
+    # `logo@2x.png` is a picture for fine screens.
+    return ".." not in text and len(text) <= 254 and text.rpartition(".")[2].lower() not in _ENDINGS
 
 
 def _is_phone(found: Match[str]) -> bool:
@@ -332,6 +339,19 @@ MARKED: tuple[tuple[str, bytes], ...] = (
     ("secret", rb"dop_v1_[0-9a-f]{64}"),
     ("secret", rb"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
     ("secret", rb"hv[sb]\.[A-Za-z0-9_-]{24}"),
+    ("secret", rb"GOCSPX-[A-Za-z0-9_-]{28}"),
+    ("secret", rb"ya29\.[A-Za-z0-9_-]{20}"),
+    ("secret", rb"gl(?:dt|rt|ptt|oas|agent)-[A-Za-z0-9_-]{20}"),
+    ("secret", rb"whsec_[A-Za-z0-9]{24}"),
+    ("secret", rb"dapi[0-9a-f]{32}"),
+    ("secret", rb"glsa_[A-Za-z0-9]{32}_"),
+    ("secret", rb"key-[0-9a-f]{32}"),
+    ("secret", rb"[0-9]{8}:AA[A-Za-z0-9_-]{33}"),
+    ("secret", rb"T3BlbkFJ[A-Za-z0-9]{20}"),
+    ("secret", rb"ATATT3[A-Za-z0-9_=-]{50}"),
+    ("secret", rb"lin_api_[A-Za-z0-9]{40}"),
+    ("secret", rb"AGE-SECRET-KEY-1"),
+    ("secret", rb"hooks\.slack\.com\\?/services\\?/T"),
     ("secret", rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY"),
     ("secret", rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]"),
     ("secret", rb":(?:\\?/){2}[^\s:/@\"'<>]{0,256}:[^\s@/\"'<>]{1,512}@[0-9A-Za-z\[]"),

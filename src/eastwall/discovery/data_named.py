@@ -122,6 +122,7 @@ _COORDINATE = regex(r"[+-]?[0-9]{1,3}\.[0-9]{2,16}")
 _COORDINATES = regex(r"(?:(?:geo|GEO):)?[+-]?[0-9]{1,3}\.[0-9]{2,16}[,; ]{1,2}[+-]?[0-9]{1,3}\.[0-9]{2,16}")
 _DEGREES = regex("""[0-9]{1,3}°[ 0-9.'′"″]{0,16} ?[NSEWO]""")
 _TOKEN = regex(r"[A-Za-z0-9][A-Za-z0-9+/=_.~:-]{15,2047}")
+_TIME = regex("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:")
 _LICENSE = regex(r"(?=(?:.*[0-9]){4})[0-9A-Za-z][0-9A-Za-z -]{3,22}[0-9A-Za-z]")
 
 
@@ -148,7 +149,9 @@ def _is_password(text: str) -> bool:
 
 
 def _is_token(text: str) -> bool:
-    return _TOKEN.fullmatch(text) is not None and "//" not in text and len(set(text)) >= 8 and any(map(str.isdigit, text))
+    if _TOKEN.fullmatch(text) is None or "//" in text or len(set(text)) < 8 or not any(map(str.isdigit, text)):
+        return False
+    return _TIME.match(text) is None
 
 
 def _is_license(text: str) -> bool:

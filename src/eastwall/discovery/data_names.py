@@ -18,7 +18,7 @@ _WORDS = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]")
 _OTHER = regex(
     r"_(?:verified|verification|confirmed|validated|count|hash|hashed|type|kind|enabled|disabled|required|requires|format|status|state|valid"
     r"|is|has|at|ago|length|len|size|policy|rules?|hint|label|placeholder|expir\w*|ttl|strength|mask|masked|url|uri|link|template|id|ids"
-    r"|uuid|sent|attempts|retries|changed|updated|created|reset|index|version|preference|prefs?|allowed|visible|error|pattern|regex"
+    r"|uuid|sent|attempts|retries|changed|updated|created|reset|index|version|preference|prefs?|allowed|visible|error|pattern|regex|name"
     r"|schema|column|key|endpoint|method|optin|opt_in|consent|score|code_sent|algorithm|alg|provider|service|display)_$"
 )
 """Last words that make a field something about the thing and not the thing."""

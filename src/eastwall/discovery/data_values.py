@@ -78,8 +78,16 @@ _LEAST = 999_999_999_999
 _NO_ADDRESS = regex(r"_(?:version|ver|build|release|firmware|revision|oid|sdk|semver|range|section|chapter)_")
 _NO_NUMBER = regex(
     r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md|checksum"
-    r"|cost|amount|balance|price|total|fee|nonce|block|height|bytes|size|quantity|count|offset|duration|gas)_"
+    r"|cost|amount|balance|price|total|fee|nonce|block|height|bytes|size|quantity|count|offset|duration|gas|score|points)_"
 )
+_REFERENCE = regex(
+    r"_(?:order|invoice|ticket|case|shipment|parcel|booking|reservation|transaction|trace|session|request|batch|lot|contract|part|article|model"
+    r"|catalog|catalogue|item|product|asset|job|claim|reference|ref)(?:_(?:number|no|nr|num|id|ref|reference|code|key))?_$"
+)
+_REFERENCED = frozenset({"pan", "ssn", "phone", "national-id", "health-id"})
+"""Where a name says that the value is a reference, a value that is nothing but such a number is one. In a longer text it is not."""
+_WORD = 20
+"""Letters alone make a value from this length on only (an access key of AWS may have no digit)."""
 _BARRED: dict[Pattern[str], frozenset[str]] = {
     _NO_ADDRESS: frozenset({"ip-address"}),
     _NO_NUMBER: frozenset({"pan", "ssn", "phone", "national-id", "health-id", "crypto-wallet"}),
@@ -108,7 +116,7 @@ class Span(NamedTuple):
 class Entry:
     """What a field's name says, worked out once for all objects with the same keys at the same place."""
 
-    __slots__ = ("barred", "custom", "first", "hit", "inside", "is_value", "key", "last", "only", "place", "telling")
+    __slots__ = ("aside", "barred", "custom", "first", "hit", "inside", "is_value", "key", "last", "only", "place", "telling")
 
     def __init__(
         self,
@@ -120,6 +128,7 @@ class Entry:
         inside: str = "",
         is_value: bool = False,
         custom: tuple[Custom, ...] = (),
+        aside: bool = False,
     ) -> None:
         self.key = key
         self.place = place
@@ -129,6 +138,8 @@ class Entry:
         """What is tried after them."""
         self.barred = barred
         """Classes that the name speaks against."""
+        self.aside = aside
+        """Whether it is the name of a reference (`_REFERENCED`)."""
         self.inside = inside
         """See `data_names.context`: of what stands under the name."""
         self.is_value = is_value
@@ -353,6 +364,7 @@ class Search:
                 inside=within,
                 is_value=not key.isidentifier() and _KEY_VALUE.search(key) is not None,
                 custom=tuple([one for one in self.custom if one.of_name(name)]),
+                aside=_REFERENCE.search(canonical) is not None,
             )
 
     def spans(self, text: str, entry: Entry, holds: int = -1) -> list[Span]:
@@ -366,7 +378,7 @@ class Search:
                 return [_whole(text, stripped, one.name, one.confidence, "")]
         spans: list[Span] = []
         if self._gated(text, holds):
-            self._forms(text, entry.barred, spans, holds)
+            self._forms(text, entry, spans, holds)
         if last and (found := _named(stripped, last)) is not None:
             _claim(spans, _whole(text, stripped, found.data_class, found.confidence, found.label))
         elif self.labels and not first and not last and _may_be_labelled(text):
@@ -386,13 +398,17 @@ class Search:
             found = self.tried[holds & self.holds] = tuple([form for form, _, bits in self.forms if holds & bits])
         return found
 
-    def _forms(self, text: str, barred: frozenset[str], spans: list[Span], holds: int) -> None:
+    def _forms(self, text: str, entry: Entry, spans: list[Span], holds: int) -> None:
         """Add values whose form tells, and those of the user's own patterns."""
         length = len(text)
+        barred = entry.barred
+        whole = len(text.strip()) if entry.aside else -1
         for form in self._tried(text, holds):
             if length >= form.shortest and form.data_class not in barred:
                 for match in form.pattern.finditer(text):
                     if form.valid(match):
+                        if match.end() - match.start() == whole and form.data_class in _REFERENCED:
+                            continue
                         group = (match.lastindex or 0) if form.group < 0 else form.group
                         span = Span(*match.span(group), form.data_class, form.confidence, form.label)
                         if spans:
@@ -414,7 +430,7 @@ class Search:
             return
         one = entry.only
         if one is not None and (
-            (value.isalpha() and not self.letters)
+            (value.isalpha() and len(value) < _WORD and not self.letters)
             or not self._gated(value, holds)
             or (one.data_class == "phone" and value[0] == "+" and not self.letters)
         ):
@@ -480,7 +496,7 @@ class Search:
             kind = type(item)
             if kind is str:
                 only = one.only
-                if letters or not item.isalpha():
+                if letters or not item.isalpha() or len(item) >= _WORD:
                     if gate(item) is not None:
                         self.value(item, one.place, one, found)
                         continue
