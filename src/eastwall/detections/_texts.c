@@ -140,6 +140,21 @@ static int known(Seen *seen, const Byte *base, const Byte *first, size_t size)
     return 0;
 }
 
+enum { PERCENT = 1, ESCAPE = 2, REFERENCE = 4, COMPATIBLE = 8, BASE64 = 16, HEX = 32, UTF7 = 64, NESTED = 128 };
+
+/* Classes of bytes for `signs`. */
+enum { WORD = 1, SIGN = 2, A0 = 4, DIGITS = 8, SPECIAL = 16 };
+static Byte class_of[256], digit_of[256];
+
+/* Whether a text holds one of the characters without which most patterns cannot hit: see texts.SPECIAL. */
+static int special(const Byte *at, const Byte *end)
+{
+    for (; at < end; at++)
+        if (class_of[*at] & SPECIAL)
+            return 1;
+    return 0;
+}
+
 static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *head, *body;
@@ -149,8 +164,9 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     if (PyBytes_AsStringAndSize(head, &head_bytes, &head_size) < 0 || PyBytes_AsStringAndSize(body, &body_bytes, &size) < 0)
         return NULL;
-    Byte small[8192], *base = small;
-    size_t room = (size_t)head_size + (size_t)size + 8;
+    Byte small[16384], *base = small;
+    /* All texts grow from the beginning, the special ones a second time from the middle. */
+    size_t half = (size_t)head_size + (size_t)size + 8, room = 2 * half;
     if (room > UINT32_MAX) {
         PyErr_SetString(PyExc_OverflowError, "a body of more than 4 GB");
         return NULL;
@@ -160,7 +176,7 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
     Seen seen[SLOTS];
     memset(seen, 0, sizeof seen);
     memcpy(base, head_bytes, (size_t)head_size);
-    Byte *out = base + head_size;
+    Byte *out = base + head_size, *const second = base + half, *marked = second;
     const Byte *at = (const Byte *)body_bytes, *end = at + size;
     while (at < end && (at = memchr(at, '"', (size_t)(end - at)))) {
         Byte *before = out, *first;
@@ -170,18 +186,18 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
         at = put_string(at + 1, end, &out) + 1;
         if (out == first || (out - first <= SHORT && known(seen, base, first, (size_t)(out - first))))
             out = before;
+        else if (special(first, out)) {
+            if (marked > second)
+                *marked++ = '\n';
+            memcpy(marked, first, (size_t)(out - first));
+            marked += out - first;
+        }
     }
-    PyObject *found = PyBytes_FromStringAndSize((const char *)base, out - base);
+    PyObject *found = Py_BuildValue("(y#y#)", (const char *)base, (Py_ssize_t)(out - base), (const char *)second, (Py_ssize_t)(marked - second));
     if (base != small)
         free(base);
     return found;
 }
-
-enum { PERCENT = 1, ESCAPE = 2, REFERENCE = 4, COMPATIBLE = 8, BASE64 = 16, HEX = 32, UTF7 = 64, NESTED = 128 };
-
-/* Classes of bytes for `signs`. */
-enum { WORD = 1, SIGN = 2, A0 = 4, DIGITS = 8 };
-static Byte class_of[256], digit_of[256];
 
 static void fill(const char *letters, Byte class)
 {
@@ -194,6 +210,7 @@ static void fill_classes(void)
     const char *word = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-";
     fill(word, WORD);
     fill("%\\&{[", SIGN);
+    fill("\"'`;|&()<>{}[]$=*\\^~#%\r\n", SPECIAL);
     for (int c = 0x80; c < 0x100; c++)
         class_of[c] |= SIGN;
     fill("IJKLMNOPQRSTUVWXYZabcdef", A0);
@@ -370,7 +387,7 @@ static PyObject *signs(PyObject *Py_UNUSED(module), PyObject *data)
 }
 
 static PyMethodDef functions[] = {
-    {"gathered", gathered, METH_VARARGS, "gathered(head, body) -> bytes: see texts.gathered_of"},
+    {"gathered", gathered, METH_VARARGS, "gathered(head, body) -> (bytes, bytes): see texts.gathered_of"},
     {"signs", signs, METH_O, "signs(data) -> int: see texts.signs_of"},
     {NULL, NULL, 0, NULL},
 };

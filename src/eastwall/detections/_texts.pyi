@@ -1,6 +1,6 @@
 """What `_texts.c` offers."""
 
-def gathered(head: bytes, body: bytes, /) -> bytes:
+def gathered(head: bytes, body: bytes, /) -> tuple[bytes, bytes]:
     """See `texts.gathered_of`."""
 
 def signs(data: bytes, /) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from eastwall.detections import PHASES, Detector, LoadError
+from eastwall.detections.pattern_needs import needs_special
 from eastwall.discovery import automata
 
 FLAGS = hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_MULTILINE
@@ -120,7 +121,8 @@ def sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
 
 
 def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """(family of each pattern, databases: of requests and of responses). Raises `LoadError`."""
+    """(family of each pattern, databases: of requests and of responses, each of the patterns for all texts and of those that hit only texts
+    with a special character). Raises `LoadError`."""
     entries: list[_Entry] = []
     for detector in detectors:
         if not detector.meta.families:
@@ -134,8 +136,11 @@ def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any,
                 )
             entries.append(_Entry(found.pattern.encode(), flags_of(found), found.family, f"{path}:{line}", phases))
     entries.append(_NOTHING)
+    special = [needs_special(entry.expression.decode()) for entry in entries]
     return tuple(entry.family for entry in entries), tuple(
-        _compile(entries, [number for number, entry in enumerate(entries) if phase in entry.phases]) for phase in PHASES
+        _compile(entries, [n for n, entry in enumerate(entries) if phase in entry.phases and special[n] == wanted])
+        for phase in PHASES
+        for wanted in (False, True)
     )
 
 

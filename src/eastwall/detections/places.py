@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from eastwall.detections.decoding import layers, overlong, percent_decoded, values_of
-from eastwall.detections.texts import gathered, signs
+from eastwall.detections.texts import gathered, special
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation
 
@@ -42,16 +42,20 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*+")
 _BASIC, _BEARER = "basic ", "bearer "
 
 
-def request_bytes(request: Request, operation: Operation) -> bytes:
-    """All texts of target and body, decoded, one per line. Headers are not in it."""
+def request_texts(request: Request, operation: Operation) -> tuple[bytes, bytes]:
+    """All texts of target and body, decoded, one per line, and those of them once more that hold a special character (see
+    `texts.SPECIAL`). Headers are not in it."""
     kind = operation.body_kind
     head = "\n".join(_target_texts(request, operation)).encode("utf-8", "replace")
+    marked = head if special(head) else b""
     if kind == "none":
-        return head
+        return head, marked
     if kind == "json" and operation.protocol != "graphql" and (not operation.faults or _harmless(operation)):
-        return gathered(head, operation.raw_body)
+        data, found = gathered(head, operation.raw_body)
+        return data, _lines(marked, found)
     if kind == "text" and operation.protocol != "graphql":
-        return head + b"\n" + operation.raw_body
+        data = operation.raw_body
+        return _lines(head, data), _lines(marked, data if special(data) else b"")
     texts: list[str] = []
     if operation.protocol == "graphql":
         texts += [text for _, text in _graphql_places(operation)]
@@ -59,7 +63,22 @@ def request_bytes(request: Request, operation: Operation) -> bytes:
         _collect(operation.body, texts)
     if _lossy(operation):
         texts += [text for _, text in _raw_places(operation)]
-    return head + b"\n" + "\n".join(texts).encode("utf-8", "replace")
+    data, found = _parted(texts)
+    return _lines(head, data), _lines(marked, found)
+
+
+def request_bytes(request: Request, operation: Operation) -> bytes:
+    """All of `request_texts`."""
+    return request_texts(request, operation)[0]
+
+
+def _lines(first: bytes, second: bytes) -> bytes:
+    return first + b"\n" + second if first and second else first or second
+
+
+def _parted(texts: list[str]) -> tuple[bytes, bytes]:
+    lines = [text.encode("utf-8", "replace") for text in texts]
+    return b"\n".join(lines), b"\n".join([line for line in lines if special(line)])
 
 
 def _harmless(operation: Operation) -> bool:
@@ -295,18 +314,24 @@ def response_header_texts(headers: dict[str, str]) -> list[str]:
     return [headers[name] for name in headers if name not in _SKIPPED_ANSWER_HEADERS]
 
 
-def response_bytes(operation: Operation) -> bytes:
-    """All texts of a response body, one per line; empty where there is none to read."""
+def response_texts(operation: Operation) -> tuple[bytes, bytes]:
+    """The same of a response body as `request_texts`; empty where there is none to read."""
     kind = operation.body_kind
     if kind == "json" and (not operation.faults or _harmless(operation)):
         return gathered(b"", operation.raw_body)
     if kind == "text":
-        return _plain(operation).encode("utf-8", "replace")
+        data = _plain(operation).encode("utf-8", "replace")
+        return data, data
     if kind not in _SCANNED_BODIES and kind not in _READ_AS_TREES:
-        return b""
+        return b"", b""
     texts: list[str] = []
     _collect(operation.body, texts)
-    return "\n".join(texts).encode("utf-8", "replace")
+    return _parted(texts)
+
+
+def response_bytes(operation: Operation) -> bytes:
+    """All of `response_texts`."""
+    return response_texts(operation)[0]
 
 
 def _plain(operation: Operation) -> str:
@@ -325,11 +350,3 @@ def response_places(response: Response, operation: Operation) -> Iterator[tuple[
         yield "body", _plain(operation)
     else:
         yield from values_of("body", operation.body)
-
-
-def raw_request(request: Request, operation: Operation) -> bytes | None:  # until packs.py asks for `request_bytes`
-    return None if signs(data := request_bytes(request, operation)) else data
-
-
-def joined(request: Request, operation: Operation) -> str:  # until packs.py asks for `request_bytes`
-    return request_bytes(request, operation).decode("utf-8", "replace")

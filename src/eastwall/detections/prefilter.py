@@ -20,11 +20,11 @@ from eastwall.detections.places import (
     body_and_target_places,
     chunks,
     header_places,
-    request_bytes,
     request_header_texts,
-    response_bytes,
+    request_texts,
     response_header_texts,
     response_places,
+    response_texts,
 )
 from eastwall.detections.texts import signs
 from eastwall.discovery import automata
@@ -45,7 +45,8 @@ GROUP = 16
 """Values scanned together when looking for those that hit."""
 
 Suspects = tuple[tuple[Value, frozenset[str]], ...]
-_Scan = Callable[..., Any]
+_Scans = tuple[Callable[..., Any], Callable[..., Any]]
+"""Of the patterns for all texts, and of those for texts with a special character."""
 
 
 class Prefilter:
@@ -59,9 +60,9 @@ class Prefilter:
         families, databases = kept if kept is not None else _compiled(detectors)
         self._families = families
         self._databases = databases
-        self._asked: _Scan
-        self._answered: _Scan
-        self._asked, self._answered = (database.scan for database in databases)
+        scans = [database.scan for database in databases]
+        self._asked: _Scans = (scans[0], scans[1])
+        self._answered: _Scans = (scans[2], scans[3])
         self._hits: list[int] = []
         self._headers: dict[str, Suspects] = {}
         self._clean: dict[str, None] = {}
@@ -78,8 +79,9 @@ class Prefilter:
     def _on_match(self, pattern: int, start: int, end: int, flags: int, context: Any) -> None:
         self._hits.append(pattern)
 
-    def _found(self, scan: _Scan, data: bytes) -> frozenset[str]:
-        scan(data, self._on_match)
+    def _found(self, scan: _Scans, data: bytes) -> frozenset[str]:
+        scan[0](data, self._on_match)
+        scan[1](data, self._on_match)
         if not self._hits:
             return _NONE
         found = frozenset([self._families[pattern] for pattern in self._hits])
@@ -96,7 +98,7 @@ class Prefilter:
         scan = self._asked
         headers = self._of_headers(request.headers, scan)
         dropped = self.dropped
-        if not self._is_clean(request_bytes(request, operation), scan) or self.dropped > dropped:
+        if not self._is_clean(*request_texts(request, operation), scan) or self.dropped > dropped:
             self.dropped = dropped
             headers = self._search(body_and_target_places(request, operation), scan, decode=True) + headers
         if len(headers) > MAX_SUSPECTS:
@@ -104,7 +106,7 @@ class Prefilter:
             return headers[:MAX_SUSPECTS]
         return headers
 
-    def _of_headers(self, headers: dict[str, str], scan: _Scan) -> Suspects:
+    def _of_headers(self, headers: dict[str, str], scan: _Scans) -> Suspects:
         """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so clean ones, and
         what was found in tokens, are remembered."""
         token = bearer(headers)
@@ -112,7 +114,8 @@ class Prefilter:
         found = self._headers.get(text) if text else ()
         if found is None:
             found = ()
-            if self._is_clean(text.encode("utf-8", "replace"), scan):
+            data = text.encode("utf-8", "replace")
+            if self._is_clean(data, data, scan):
                 self._remember(text, found)
             else:  # not remembered: the same values under other names have other places
                 found = self._search(header_places(headers), scan, decode=True)
@@ -140,8 +143,14 @@ class Prefilter:
         """
         self.dropped = 0
         scan = self._answered
-        data = response_bytes(operation)
-        if not (data and self._found(scan, data)):
+        data, special = response_texts(operation)
+        if data:
+            scan[0](data, self._on_match)
+            if special:
+                scan[1](special, self._on_match)
+        if self._hits:
+            self._hits.clear()
+        else:
             text = "\n".join(response_header_texts(response.headers))
             if not text or text in self._clean_answers:
                 return ()
@@ -150,15 +159,17 @@ class Prefilter:
                 return ()
         return self._search(response_places(response, operation), scan, decode=False)
 
-    def _is_clean(self, data: bytes, scan: _Scan) -> bool:
-        """Whether nothing hits, also not under further decodings."""
-        scan(data, self._on_match)
+    def _is_clean(self, data: bytes, special: bytes, scan: _Scans) -> bool:
+        """Whether nothing hits, also not under further decodings. `special`: those lines of `data` that hold a special character."""
+        scan[0](data, self._on_match)
+        if special:
+            scan[1](special, self._on_match)
         if self._hits:
             self._hits.clear()
             return False
         return not signs(data) or not self._hidden(data, scan)
 
-    def _hidden(self, data: bytes, scan: _Scan) -> bool:
+    def _hidden(self, data: bytes, scan: _Scans) -> bool:
         """Whether a family hits under a further decoding of a text of many lines. Only lines that bear a sign of one are decoded."""
         lines: dict[str, None] = {}
         for line in data.split(b"\n"):
@@ -180,7 +191,7 @@ class Prefilter:
             _keep(self._clean, text)
         return False
 
-    def _search(self, values: Iterable[tuple[str, str]], scan: _Scan, *, decode: bool) -> Suspects:
+    def _search(self, values: Iterable[tuple[str, str]], scan: _Scans, *, decode: bool) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
         self._left = MAX_DECODED
         values = list(values)
@@ -200,7 +211,7 @@ class Prefilter:
             del suspects[MAX_SUSPECTS:]
         return tuple(suspects)
 
-    def _judge(self, place: str, text: str, scan: _Scan, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:
+    def _judge(self, place: str, text: str, scan: _Scans, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:
         data = text.encode("utf-8", "replace")
         hit = self._found(scan, data)
         sign = signs(data) if decode else 0
@@ -217,7 +228,7 @@ class Prefilter:
                     found += self._pieces(where, reading, scan)
         return found
 
-    def _pieces(self, place: str, text: str, scan: _Scan) -> list[tuple[Value, frozenset[str]]]:
+    def _pieces(self, place: str, text: str, scan: _Scans) -> list[tuple[Value, frozenset[str]]]:
         """Those pieces of a text that hit."""
         found = []
         for chunk in chunks(text):

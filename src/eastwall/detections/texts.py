@@ -47,8 +47,19 @@ _SIGNS = tuple(
 )
 
 
-def gathered_of(head: bytes, body: bytes) -> bytes:
-    """`head` and every string of a JSON body, names and values, with its escapes undone, one per line.
+SPECIAL = b"\"'`;|&()<>{}[]$=*\\^~#%\r\n"
+"""Characters that names, prose, numbers, dates, addresses and URLs hardly hold, and most patterns need."""
+_SPECIAL = re.compile(b"[" + re.escape(SPECIAL) + b"]")
+
+
+def special(data: bytes) -> bool:
+    """Whether a text holds a character of `SPECIAL`."""
+    return _SPECIAL.search(data) is not None
+
+
+def gathered_of(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """`head` and every string of a JSON body, names and values, with its escapes undone, one per line; and those of the body once more
+    that hold a character of `SPECIAL`.
 
     Empty strings and some of those that come again are left out (the twin in C remembers short ones only). The body is known to be
     JSON; of what is none, something comes back that has no meaning.
@@ -63,7 +74,7 @@ def gathered_of(head: bytes, body: bytes) -> bytes:
                 text = text.replace(b"\\", b"")
         if text:
             found[text] = None
-    return b"\n".join(found)
+    return b"\n".join(found), b"\n".join([text for text in found if text is not head and special(text)])
 
 
 def signs_of(data: bytes) -> int:
@@ -97,5 +108,5 @@ def _signs_of_word(word: bytes) -> int:
     return HEX if _HEX.fullmatch(word) else 0
 
 
-gathered: Callable[[bytes, bytes], bytes] = _gathered if accelerated else gathered_of
+gathered: Callable[[bytes, bytes], tuple[bytes, bytes]] = _gathered if accelerated else gathered_of
 signs: Callable[[bytes], int] = _signs if accelerated else signs_of

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from re import _constants as sre  # type: ignore[attr-defined]
+from re._parser import parse as sre_parse  # type: ignore[import-not-found]
+from typing import Any
 
 import pytest
 from tests.unit.detections.detection_cases import DETECTORS, ROOT
 
 from eastwall.detections import Detector, Detectors, LoadError
+from eastwall.detections.pattern_needs import needs_special
 from eastwall.detections.patterns import Pattern, compiled, read_patterns, wrong_examples
 from eastwall.detections.prefilter import Prefilter
+from eastwall.detections.texts import SPECIAL
 from eastwall.model.call import BodyState, Request, Response
 from eastwall.model.finding import Detection
 from eastwall.protocols.decode import Limits, decode_request, decode_response
@@ -34,6 +40,55 @@ def test_wrong_examples_say_which() -> None:
     pattern = Pattern("ab+c", "x", "", "", matches=("xABBC", "ac"), near_misses=("abbc", "b"))
     assert wrong_examples(pattern) == ("does not hit `ac`, one of its `matches`", "hits `abbc`, one of its `near_misses`")
     assert wrong_examples(Pattern("AB", "x", "", "", caseful=True, matches=("xABx",), near_misses=("ab",))) == ()
+
+
+def must(tree: Any) -> bool:
+    """The twin of `needs_special`, over what Python's own reader of expressions makes of one."""
+    for op, value in tree:
+        if op is sre.LITERAL and value < 128 and chr(value) in SPECIAL.decode():
+            return True
+        if op is sre.IN and value[0][0] is not sre.NEGATE:
+            members: list[int] = []
+            for kind, member in value:
+                if kind is sre.LITERAL:
+                    members.append(member)
+                else:
+                    members.append(0)  # a range or a category: of more than special characters
+            if all(member < 128 and chr(member) in SPECIAL.decode() for member in members):
+                return True
+        if op is sre.SUBPATTERN and must(value[3]):
+            return True
+        if op is sre.BRANCH and all(must(branch) for branch in value[1]):
+            return True
+        if op in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT) and value[0] >= 1 and must(value[2]):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("detector", "path"), FILES, ids=[detector.meta.id for detector, _ in FILES])
+def test_what_a_pattern_needs_is_what_its_twin_says(detector: Detector, path: Path) -> None:
+    for line, pattern in read_patterns(path, detector.meta.families):
+        try:
+            tree = sre_parse(pattern.pattern)
+        except re.error:
+            continue  # hyperscan reads some forms that Python does not; then the answer must only not be yes by mistake
+        assert needs_special(pattern.pattern) <= must(tree), (line, pattern.pattern)
+        if not re.search(r"\[[^\]]*-", pattern.pattern):
+            assert needs_special(pattern.pattern) == must(tree), (line, pattern.pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "needed"),
+    [
+        ("'or", True), ("'?or", False), ("'{2}or", True), ("'{0,2}or", False), ("'*", False), ("'+", True), ("a|'", False), ("(?:a'|b;)c", True),
+        ("(?:a|b;)c", False), ("['\"]x", True), ("['\"a]x", False), ("[^'\"]x", False), ("[;-~]", False), (r"\(", True), (r"\.", False), (r"\x27", True),
+        (r"\x41", False), (r"\s", False), (r"[\s']", False), (r"[\]\[]", True), ("[]]", True), ("^$", False), (r"\$", True), ("a{2}", False), (r"\r", True),
+        ("(?i)'", True), ("(?i:a)", False), ("(?=')a", False), ("(?!')a", False), ("(?P<n>')", True), ("'(", False), (r"\Q'\E", False), ("[[:alpha:]']", False),
+        ("(?:'|(?:;|\\||&&))id", True), ("(?:')?x", False), ("(?:')+?x", True), ("{x", True), ("", False),
+    ],
+)  # fmt: skip
+def test_needs_special(pattern: str, needed: bool) -> None:
+    assert needs_special(pattern) == needed
 
 
 def made(folder: Path, text: str, phases: Sequence[str] = ("request", "response")) -> Detectors:

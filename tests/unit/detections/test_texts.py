@@ -42,17 +42,21 @@ def test_every_string_is_gathered(tree: object, ascii_only: bool, spaced: bool, 
         return
     expected = {line for text in strings(tree) for line in text.encode("utf-8", "replace").split(b"\n")}
     for gather in (texts.gathered, texts.gathered_of):
-        found = gather(head, body)
+        found, marked = gather(head, body)
         assert found.startswith(head)
+        special = {text for text in strings(tree) if texts.special(text.encode("utf-8", "replace"))}
+        assert {line for text in special for line in text.encode("utf-8", "replace").split(b"\n")} ^ set(marked.split(b"\n")) <= {
+            b""
+        }
         lines = set(found.removeprefix(head).split(b"\n"))
         assert expected - lines <= {b""}
         assert lines - expected <= {b""}
 
 
 @pytest.mark.parametrize("gather", [texts.gathered, texts.gathered_of])
-def test_escapes_are_undone(gather: Callable[[bytes, bytes], bytes]) -> None:
+def test_escapes_are_undone(gather: Callable[[bytes, bytes], tuple[bytes, bytes]]) -> None:
     body = rb'{"a\"b": "\\u0027 \u0027 \/ \n \t\r\b\f \uD83D\uDE00 \u00e9 \u4e2d", "": ""}'
-    assert gather(b"", body).split(b"\n", 1) == [
+    assert gather(b"", body)[0].split(b"\n", 1) == [
         b'a"b', "\\u0027 ' / \n \t\r\b\f \U0001f600 \u00e9 \u4e2d".encode(),
     ]  # fmt: skip
 
@@ -69,10 +73,11 @@ def test_escapes_are_undone(gather: Callable[[bytes, bytes], bytes]) -> None:
 @example(b'"\\u')
 @example(b'"\\ud83d\\u')
 def test_any_bytes_are_safe(data: bytes) -> None:
-    found = texts.gathered(b"head", data)
+    found, marked = texts.gathered(b"head", data)
     assert found.startswith(b"head")
     assert len(found) <= len(data) + 5
-    assert isinstance(texts.gathered_of(b"head", data), bytes)
+    assert len(marked) <= len(data)
+    assert texts.gathered_of(b"head", data)[0].startswith(b"head")
     assert texts.signs(data) == texts.signs_of(data)
 
 
