@@ -22,13 +22,24 @@ META = Detection(
     stage="reconnaissance",
     on_error="monitor",
     default_action="report",
-    families=("database-error",),
+    families=(
+        "mysql-error",
+        "postgresql-error",
+        "mssql-error",
+        "oracle-error",
+        "sqlite-error",
+        "db2-error",
+        "mongodb-error",
+        "sql-error",
+        "mapper-error",
+    ),
 )
 
 _MESSAGES = tuple(
-    (name, re.compile(expression, re.IGNORECASE | re.ASCII))
-    for name, expression in (
+    (family, name, re.compile(expression, re.IGNORECASE | re.ASCII))
+    for family, name, expression in (
         (
+            "mysql-error",
             "MySQL",
             r"You have an error in your SQL syntax; check the manual that (?:corresponds to|fits) your (?:MySQL|MariaDB|Drizzle)"
             r"|Unknown column '[^']{1,80}' in '[a-z ]{2,30}'|Table '[^'.]{1,64}\.[^']{1,64}' doesn't exist|Duplicate entry '[^']{0,200}' for key '"
@@ -37,6 +48,7 @@ _MESSAGES = tuple(
             r"|(?:mysql|mysqli|maria)_(?:fetch|query|connect|num_rows|real)\w{0,20}\(\)",
         ),
         (
+            "postgresql-error",
             "PostgreSQL",
             r"(?:syntax error at or near|unterminated quoted (?:string|identifier) at or near|type modifier is not allowed for type) \"?"
             r"|(?:relation|column|schema|type|database|role|function) \"[\w.]{1,120}\" does not exist|column \w{1,60}\.\w{1,60} does not exist|function [\w.]{1,80}\([^)\n]{0,100}\) does not exist"
@@ -45,31 +57,36 @@ _MESSAGES = tuple(
             r"|org\.postgresql\.util\.PSQLException|\bpg_(?:query|exec|fetch|connect)\w{0,20}\(\)|password authentication failed for user \"|\(SQLSTATE [0-9A-Z]{5}\)",
         ),
         (
+            "mssql-error",
             "SQL Server",
             r"Unclosed quotation mark (?:after|before) the character string|Incorrect syntax near (?:the keyword )?'[^'\n]{0,80}'"
             r"|\[Microsoft\]\[(?:ODBC|SQL)[^\]\n]{0,60}\]|(?:System|Microsoft)\.Data\.SqlClient\.SqlException|Conversion failed when converting (?:the )?\w{2,20} value '"
             r"|Invalid (?:object|column) name '[^'\n]{1,120}'|Violation of (?:PRIMARY|UNIQUE) KEY constraint '|Cannot insert the value NULL into column '"
             r"|Microsoft OLE DB Provider for (?:SQL Server|ODBC)|com\.microsoft\.sqlserver\.jdbc\.SQLServerException|The (?:INSERT|UPDATE|DELETE) statement conflicted with the ",
         ),
-        ("Oracle", r"\bORA-\d{5}: [A-Za-z]|\bPLS-\d{5}: |oracle\.jdbc\.\w|\bTNS-\d{5}: |\boci_(?:parse|execute)\(\)"),
+        ("oracle-error", "Oracle", r"\bORA-\d{5}: [A-Za-z]|\bPLS-\d{5}: |oracle\.jdbc\.\w|\bTNS-\d{5}: |\boci_(?:parse|execute)\(\)"),
         (
+            "sqlite-error",
             "SQLite",
             r"\bSQLITE_(?:ERROR|CONSTRAINT|BUSY|MISMATCH)\w{0,20}[:\s\]]{1,3}[^\n]{3}|sqlite3?\.(?:OperationalError|IntegrityError|ProgrammingError)|SQLite3::\w{3,40}(?:Exception|Error)"
             r"|near \"[^\"\n]{1,60}\": syntax error|(?:UNIQUE|NOT NULL|FOREIGN KEY|CHECK) constraint failed(?:: [\w.]{1,120})?|\bno such (?:column|table): [\w.]{1,80}|unrecognized token: \"",
         ),
-        ("Db2", r"\bSQLCODE[=:] ?-\d{2,6},? ?SQLSTATE[=:] ?[0-9A-Z]{5}|DB2 SQL Error: |com\.ibm\.db2\.jcc|\bSQL\d{4,5}N  "),
+        ("db2-error", "Db2", r"\bSQLCODE[=:] ?-\d{2,6},? ?SQLSTATE[=:] ?[0-9A-Z]{5}|DB2 SQL Error: |com\.ibm\.db2\.jcc|\bSQL\d{4,5}N  "),
         (
+            "mongodb-error",
             "MongoDB",
             r"\bE11000 duplicate key error (?:collection|index)|Mongo(?:Server|Bulk|Network|Write|DB\.Driver\.\w{1,30})?(?:Error|Exception)\b[:\]]"
             r"|Cast to (?:ObjectId|Number|Date|String|Boolean) failed for value |unknown (?:top level )?operator: \$\w|com\.mongodb\.\w{3,40}Exception|pymongo\.errors\.\w",
         ),
         (
+            "sql-error",
             "another database",
             r"\bSQL compilation error:|\bDB::(?:Parsing)?Exception: |JdbcSQL(?:Syntax\w{0,20})?(?:Error)?Exception|no viable alternative at input '[^'\n]{1,80}' ?\(|Neo\.ClientError\.\w{3,30}\.\w"
             r"|\bSQLSTATE\[[0-9A-Z]{5}\](?: \[\d+\])?:? |\bSybase message:|Dynamic SQL Error[^\n]{0,40}SQL error code|WRONGTYPE Operation against a key|java\.sql\.SQL\w{0,40}Exception"
             r"|com\.datastax\.\w[\w.]{0,60}Exception|\[Informix\]\[|ODBC (?:Driver|Error)[^\n]{0,60}\[[0-9A-Z]{5}\]|Unexpected end of command in statement \[",
         ),
         (
+            "mapper-error",
             "an object mapper",
             r"\bsqlalchemy\.(?:exc|orm\.exc)\.\w|\bSequelize(?:Database|UniqueConstraint|ForeignKeyConstraint|Validation|Connection\w{0,10})Error\b|PrismaClient(?:Known|Unknown|Validation|Initialization)\w{0,20}Error"
             r"|Invalid `(?:prisma|[\w.]{1,40})\.\w{1,60}\.\w{1,40}\(\)` invocation|org\.hibernate\.\w[\w.]{0,60}Exception|could not (?:execute|prepare) (?:statement|query); (?:SQL|nested) |ActiveRecord::\w{3,40}"
@@ -84,9 +101,9 @@ def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per place."""
     findings: dict[str, Finding] = {}
     for value, families in facts.suspects:
-        if "database-error" not in families or value.place in findings:
+        if _FAMILIES.isdisjoint(families) or value.place in findings:
             continue
-        found = error(value.text)
+        found = error(value.text, families)
         if found is None:
             continue
         database, start, end = found
@@ -105,13 +122,17 @@ def detect(facts: Facts) -> Sequence[Finding]:
     return tuple(findings.values())
 
 
-def error(text: str) -> tuple[str, int, int] | None:
-    """(database, start, end) of the first message of a database in a text; None when there is none. Never raises, linear."""
+_FAMILIES = frozenset(META.families)
+
+
+def error(text: str, families: frozenset[str] = _FAMILIES) -> tuple[str, int, int] | None:
+    """(database, start, end) of the first message in a text, of those databases whose words the prefilter saw; None when there is none.
+    Never raises, linear."""
     if "&" in text:
         text = text.replace("&quot;", '"').replace("&#39;", "'").replace("&#x27;", "'").replace("&#039;", "'")
     best: tuple[str, int, int] | None = None
-    for database, expression in _MESSAGES:
-        found = expression.search(text)
+    for family, database, expression in _MESSAGES:
+        found = expression.search(text) if family in families else None
         if found is not None and (best is None or found.start() < best[1]):
             best = database, found.start(), found.end()
     return best

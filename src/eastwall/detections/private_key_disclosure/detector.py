@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from eastwall.detections.secret_disclosure.detector import given
@@ -31,6 +32,8 @@ META = Detection(
 _PEM = re.compile(r"-----BEGIN ((?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?)-----")
 _BODY = re.compile(r"[A-Za-z0-9+/=]{1,120}")
 _PUTTY = re.compile(r"PuTTY-User-Key-File-[23]: [\w-]{3,40}[^\0]{0,2000}?Private-Lines: \d{1,4}")
+MAX_BLOCKS = 20
+"""Blocks of one text that are looked at."""
 MAX_NODES = 5_000
 """Objects of a body that are searched for keys in JSON form (RFC 7517)."""
 
@@ -65,7 +68,7 @@ def _finding(facts: Facts, place: str, kind: str) -> Finding:
 
 def pem(text: str) -> str:
     """What private key stands in a text; empty when none does. Never raises, linear."""
-    for match in _PEM.finditer(text):
+    for match in islice(_PEM.finditer(text), MAX_BLOCKS):
         start = match.end()
         following = text[start : start + 1200].replace("\\n", "\n").replace("\\r", "").replace("\\/", "/")
         if _is_key(following):

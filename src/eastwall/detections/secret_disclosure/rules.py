@@ -24,7 +24,9 @@ class _Rule(Struct, frozen=True):
     """Bits per character that the token needs at least; see `entropy`."""
     severity: str
     heads: tuple[str, ...] = ()
-    """What the token begins with; empty: anything, then its letters are searched for with the expression."""
+    """What the token begins with; empty: anything."""
+    holds: str = ""
+    """Where it may begin with anything: what stands within."""
 
 
 class _File(Struct, frozen=True):
@@ -89,7 +91,7 @@ def find(text: str) -> Secret | None:
                         best = best or found
             at = text.find(head, at + 1)
     for rule, pattern in anywhere:
-        match = pattern.search(text)
+        match = pattern.search(text) if rule.holds in text else None
         if match is not None:
             best = _secret(rule, match[0], "", match.start()) or best
     return best

@@ -63,14 +63,11 @@ _WEB_SECRET = re.compile(
 )
 _KUBECONFIG = re.compile(r"^(?:kind: Config\b|contexts:|current-context:)", re.MULTILINE)
 _KUBE_SECRET = re.compile(r"^\s{2,20}(?:client-key-data|token|client-certificate-data|password): [\w+/=.-]{16}", re.MULTILINE)
-_DOCKERFILE = re.compile(
-    r"\A(?:#[^\n]{0,200}\n|ARG [^\n]{1,200}\n|\s{0,4}\n){0,20}FROM [\w./:@${}-]{1,200}(?: AS [\w-]{1,60})?\s{0,4}\n",
-    re.IGNORECASE,
-)
+_DOCKERFILE = re.compile(r"(?:^|\n)FROM [\w./:@${}-]{1,200}(?: AS [\w-]{1,60})?[ \t]{0,4}\r?\n", re.IGNORECASE)
 _DOCKER_STEPS = re.compile(r"^(?:RUN|COPY|WORKDIR|CMD|ENTRYPOINT|ENV|EXPOSE|ADD|USER) \S", re.MULTILINE)
 _PASSWD = re.compile(r"^root:[x*!]?:0:0:[^:\n]{0,80}:/[^:\n]{0,80}:/[^\n]{0,80}$", re.MULTILINE)
 _SHADOW = re.compile(r"^\w{1,32}:\$[1-9a-z]{1,3}\$[^:\n]{8,200}:\d{0,6}:\d{0,6}:", re.MULTILINE)
-_HTPASSWD = re.compile(r"\A(?:[\w.@-]{1,64}:(?:\$apr1\$|\$2[aby]\$|\{SHA\})[^\s:]{8,120}\s{0,2}){1,200}\Z")
+_HTPASSWD = re.compile(r"[\w.@-]{1,64}:(?:\$apr1\$|\$2[aby]\$|\{SHA\})[^\s:]{8,120}")
 _WIN_INI = re.compile(r"^; for 16-bit app support\s|^\[boot loader\]\s", re.MULTILINE)
 
 
@@ -119,8 +116,11 @@ def _kubeconfig(text: str) -> File | None:
 
 
 def _dockerfile(text: str) -> File | None:
-    found = _DOCKERFILE.search(text)
+    found = _DOCKERFILE.search(text[:4096])
     if found is None or len(_DOCKER_STEPS.findall(text)) < 2:
+        return None
+    # Before it stand comments and arguments only.
+    if not all(not line.strip() or line.startswith(("#", "ARG ")) for line in text[: found.start()].split("\n")):
         return None
     return File("a Dockerfile", False, found[0].strip().rpartition("\n")[2])
 
@@ -137,7 +137,8 @@ def _git(text: str) -> File | None:
 
 
 def _accounts(text: str) -> File | None:
-    if _SHADOW.search(text) or _HTPASSWD.search(text[:8192]):
+    lines = [line for line in text[:8192].split("\n") if line.strip()]
+    if _SHADOW.search(text) or (lines and all(_HTPASSWD.fullmatch(line.strip()) for line in lines[:50])):
         return File("a file of password hashes", True, "user:$...$****")
     if found := _PASSWD.search(text):
         return File("/etc/passwd", False, found[0])
