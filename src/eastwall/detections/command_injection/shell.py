@@ -48,7 +48,7 @@ LINE = FIRST | _listed("awk curl echo grep perl php python python3 ruby sed sudo
 """The same for a later line of a value."""
 _ONE_NAME = re.compile(r"/(?!(?:etc|bin|tmp|var|root|home|proc|dev|usr|opt|sys|flag|app|srv|mnt|boot|lib|run)$)[A-Za-z]+")
 _LINE_START = re.compile(r"[('\"+]?\s?[\w/]")
-_BIN_PATH = re.compile(r"/(?:usr/|local/)*s?bin/[a-z]", re.IGNORECASE)
+_BIN_PATH = re.compile(r"/(?:usr/|local/|opt/)*s?bin/[\w.+?*-]+[)'\";]*", re.IGNORECASE)
 _NUMERIC = _listed("sleep kill exit head tail timeout nice ping wait ")
 """Their argument may be a bare number."""
 _WRAPPERS = _listed("%comspec% @ . sudo nohup exec eval env time command start nice builtin then do else call if while ! ")
@@ -89,6 +89,9 @@ _PLUSES = re.compile(r"(?:[;|]|&&)\+[a-z]{2,20}\+\S", re.IGNORECASE)
 _ASSEMBLED = re.compile(
     r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40};\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
 )
+_FENCE = re.compile(r"```[\w+#.-]{0,20}[ \t]*\r?\n(?:[^`]|`(?!``))*+(?:```|\Z)")
+_TABLE = re.compile(r"(?:^|\n)[ \t]{0,8}\|?[ \t]{0,8}:?-{3,40}:?[ \t]{0,8}\|")
+_ITEM = re.compile(r"(?m)^[ \t]{0,8}(?:[-*+]|\d{1,3}[.)]) `[^`\n]{1,400}`")
 _TOOLING = re.compile(
     r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
     r"|conda|virtualenv)[ ]\S"
@@ -128,7 +131,7 @@ class Piece(Struct, frozen=True):
 
 def injection(text: str) -> str | None:
     """Why `text` would run a command (a clause of a sentence), or None. Never raises; work is bounded by `MAX_TEXT` and `MAX_PIECES`."""
-    text = text[:MAX_TEXT]
+    text = _without_markdown(text[:MAX_TEXT])
     if _INCLUDE.search(text):
         return "is a server-side include that runs a command"
     if _FUNCTION.search(text):
@@ -165,6 +168,15 @@ def injection(text: str) -> str | None:
     if _bare_commands(pieces) or _TERMINATED.match(text):
         return "runs a command behind a separator"
     return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
+
+
+def _without_markdown(text: str) -> str:
+    """The text without fenced blocks, rows of tables, and code spans that are items of a list: their signs separate no commands."""
+    if "```" in text:
+        text = _FENCE.sub(" ", text)
+    if _TABLE.search(text):
+        text = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("|"))
+    return _ITEM.sub("- ", text) if "`" in text else text
 
 
 def _pieces(text: str) -> list[Piece]:
@@ -266,7 +278,8 @@ def _bare_commands(pieces: list[Piece]) -> bool:
         return False  # a column of words
     first = pieces[0].text.strip(" '\"")
     if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
-        return True
+        # "ping vs awk & sed"
+        return sum(1 for word in first.split() if _PLAIN.fullmatch(word)) < 2 or behind[0].before not in ("&", "|")
     # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
     operand = first.rpartition("=")[2]
     odd = not operand or len(operand) == 1 or (" " not in operand and not operand.isalpha())
@@ -292,8 +305,8 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
     words = _EDGES.sub("", text.partition(" #")[0]).split()
     if not words or len(words) > 12:
         return False
-    if _BIN_PATH.match(words[0]):
-        return True
+    if _BIN_PATH.fullmatch(words[0]):
+        return _program(words[0]) != "" or any(_is_argument(word, "") for word in words[1:])
     if not words[0].removesuffix(".exe").isalnum() or _program(words[0]) not in programs:
         return False
     if len(words) == 1 or any(_PLAIN.fullmatch(word) for word in words[1:]):

@@ -26,7 +26,7 @@ _DEVICE_ROOT = re.compile(r"^/[?.]/(?=(?:unc/|globalroot|[a-z]:/))", re.IGNORECA
 _VARIABLE_ROOT = re.compile(
     r"^/?(?:%(?:systemroot|windir)%|\$\{?env:(?:systemroot|windir)\}?|\$\{?(?:systemroot|windir)\}?)(?=/)", re.IGNORECASE
 )
-_HOME_OF = re.compile(r"^/?~(?:root)?/(?=\.)")
+_HOME_OF = re.compile(r"^/?~root/(?=\.)")
 _WRAPPER = re.compile(
     r"(?:php://(?:filter|input|fd|stdin|temp|memory)|expect://|phar://|zip://|rar://|ogg://|ssh2\.\w+://|glob://|compress\.(?:zlib|bzip2)://|zlib://|data://text)",
     re.IGNORECASE,
@@ -69,10 +69,18 @@ HOST = re.compile(
 SYSTEM = re.compile(
     r"(?:^|/)(?:etc/|proc/|root/|home/|var/|sys/|dev/|run/|usr/|opt/|tmp/|windows/|winnt/|boot\.ini|inetpub/|program files|users/|web-inf|meta-inf|\.ssh|\.aws|"
     r"\.git|\.svn|\.ht|\.env|id_rsa|wp-config|web\.config|config\.|app\.config|\.bash|\.kube|ntuser)"
-    r"|\.(?:php\d?|phtml|jspx?|aspx?|cgi|conf|cnf|ini|env|properties|sqlite3?|mdb|bak|log|pem|key|pfx|p12|jks|htaccess|passwd)$",
+    r"|\.(?:conf|cnf|ini|env|properties|sqlite3?|mdb|bak|log|pem|key|pfx|p12|jks|htaccess|passwd)$",
     re.IGNORECASE,
 )
-"""Where a climb leads when it is meant: directories of the system, files of configuration, code of the service."""
+"""Where a climb leads when it is meant: directories of the system, files of configuration."""
+NEAR = re.compile(
+    r"(?:^|/)(?:etc/|proc/|windows/|winnt/|boot\.ini|inetpub/|web-inf|meta-inf|\.ssh|\.aws|\.git|\.svn|\.ht|\.env|id_rsa|wp-config|web\.config|app\.config|\.bash|\.kube|ntuser)"
+    r"|\.(?:conf|cnf|ini|env|properties|sqlite3?|mdb|bak|log|pem|key|pfx|p12|jks|htaccess|passwd)$",
+    re.IGNORECASE,
+)
+"""The same for one level, where `../users/` and `../home/` may be links of a site."""
+PAGE = re.compile(r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)$", re.IGNORECASE)
+"""Code of the service; in a body it may be a link."""
 _PROBED = re.compile(
     r"^/(?:[\w.-]{1,40}/){0,2}(?:\.env(?:\.(?!example|sample|dist|template|test)\w{1,20})?|\.git/(?:config|head|index|logs/\S{1,40})|\.svn/(?:entries|wc\.db)|\.htpasswd|\.aws/(?:credentials|config)|\.ssh/\S{1,40}|web-inf/\S{1,80}|id_rsa)$",
     re.IGNORECASE,
@@ -151,7 +159,9 @@ def _upwards(local: str, place: str, ups: int, lowest: int, first: bool) -> str 
     """Whether a climb is more than a relative link."""
     if lowest >= 0:
         return None
-    system = SYSTEM.search(local)
+    system = SYSTEM.search(local) if ups > 1 or first else NEAR.search(local)
+    if system is None and not place.startswith("body"):
+        system = PAGE.search(local)
     if system:
         return f"climbs to `{system[0].strip('/')}`"
     # A relative link one or two levels up is ordinary in documents; nothing above a leading slash is.
@@ -176,7 +186,7 @@ def _plain(text: str) -> str:
 
 
 def _rooted(path: str) -> str:
-    """Without what stands in front of a root: `/c:/x`, `//?/c:/x`, `%SYSTEMROOT%/x` (as `/windows/x`), `~/.x` (as `/root/.x`)."""
+    """Without what stands in front of a root: `/c:/x`, `//?/c:/x`, `%SYSTEMROOT%/x` (as `/windows/x`), `~root/.x` (as `/root/.x`)."""
     path = _DRIVE_ROOT.sub("", _DEVICE_ROOT.sub("", path))
     return _HOME_OF.sub("/root/", _VARIABLE_ROOT.sub("/windows", path))
 

@@ -24,6 +24,7 @@ _LIST = re.compile(_SELECT)
 _CASE = re.compile(r"K.*T")
 _CONSTANT_CASE = re.compile(r"K+1?K?[1sz]T")
 _CONSTANTS_COMPARED = re.compile(r"(?:^|[&,!KW(])[!]*[1sz][=~][=~!]*[1sz]")
+_SIDE_BY_SIDE = re.compile(r"[1nm]n")
 _OR_SIGNS = re.compile(r"\|(?=[!(]*[1szvkqpow][=~])")
 _ARITHMETIC = re.compile(r"[1sozvkqwp](?:\+[+!]*[1sozvkqwp])+")
 _ADJACENT = re.compile(r"s+(?=[so])")
@@ -33,8 +34,8 @@ def _fold_call(match: re.Match[str]) -> str:
     kind, inner = match[1], match[2]
     if "E" in inner and _LIST.search(inner):
         return "w" if "w" in inner else "q"
-    if kind == "d" and not inner.strip("n"):
-        return "h"  # "sleep (deep) and wake"
+    if kind == "d" and (not inner.strip("n") or _SIDE_BY_SIDE.search(inner)):
+        return "h"  # "sleep (deep) and wake", "benchmark (5 runs)"
     if kind == "d" or "w" in inner or (kind == "f" and _CONSTANTS_COMPARED.search(inner)):
         return "w"
     if "q" in inner:
@@ -107,7 +108,10 @@ def _rules(*rules: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 BREAK_RULES = _rules(
-    ("adds a condition that compares", rf"&{_Q}(?:{_C}{_CMP}{_V}|{_V}(?:=[=!+(]*{_V}|~[=~!+(]*{_C}))"),
+    (
+        "adds a condition that compares",
+        rf"&{_Q}(?:{_C}=[=~!+(]*{_V}|{_C}~[=~!+(]*[1svzkqpowhmM]|{_V}(?:=[=!+(]*{_V}|~[=~!+(]*{_C}))",
+    ),
     ("adds a condition with a function or sub-query", rf"&{_Q}(?:[kqpwd]|f\()"),
     ("adds a constant condition", rf"&{_Q}[1szvM](?:\)*c|o|$|[&BU;])"),
     ("adds a constant condition", rf"&{_Q}(?:o|{_N}\)*c)"),
@@ -122,7 +126,7 @@ BREAK_RULES = _rules(
     ("goes on with the list of values", rf",{_Q}(?:[qkw]|{_V}{_CMP}[qw]|(?:{_V},?)+\)+(?:c|;|,))"),
     (
         "starts a statement",
-        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|E[1so+kq])",
+        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|E[1s+kq])",
     ),
 )
 """What follows the end of the literal, brackets closed."""
@@ -133,7 +137,7 @@ OPEN_RULES = _rules(
     ("compares constants after a logical operator", rf"(?:^|[1szvpkq)])[)]*&{_Q}[1skqpwz]=[=!+(]*[1skqpwo]"),
     (
         "adds a condition after a number",
-        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1(?:c|$)|{_N}c)|[1z]c|{_N}~z|1(?:Bb|W))",
+        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1(?:c|$)|{_N}c)|[1z]c|{_N}~z|1(?:Bb[(]*[1(]|W{_Q}{_V}{_CMP}))",
     ),
     ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
@@ -190,13 +194,15 @@ def _injection(text: str) -> str | None:
         return reason
     text = _MEASURE.sub("0", text)
     for quote in ("'", '"', "`", "$$"):
-        for tail in breaks(text, quote):
+        # A code span of Markdown is no quoted identifier.
+        for tail in breaks(text if quote != "`" else _SPAN.sub(" ", text), quote):
             reason = _break(tail)
             if reason:
                 return reason
     return statements.in_open_place(text)
 
 
+_SPAN = re.compile(r"(?<![\w`'\"])`[^`\n]{1,400}`(?![\w`])")
 _MEASURE = re.compile(r"\b\d{1,4}'\s{0,2}\d{1,3}(?:\.\d)?\"")
 """Feet and inches."""
 BREAKS = 4

@@ -121,7 +121,8 @@ _FAMILIES = re.compile(
 )
 """Beginnings of function names that no prose has."""
 _GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
-_PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[A-Za-z]+\W+[A-Za-z]+|[\s,.:]+(?:--?\s+)?[A-Za-z]+$|\]")
+_PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[^\W\d_]+\W+[^\W\d_]+|[\s,.:]+(?:--?\s+)?[^\W\d_]+$|\]|\)\s?[;{]")
+_HYPHENATED = re.compile(r"(?:-[A-Za-z]+)++(?![\w(@'\"])")
 _BRACKET = re.compile(r"(?:\s|/\*[^*]{0,40}\*/|--[^\n]{0,40}\n){0,40}+\(")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
 _NAMED = re.compile(r"[._$0-9]")
@@ -160,7 +161,9 @@ def lex(text: str) -> Tokens:
         if kind == "space":
             spaced = True
             continue
-        if kind == "word":
+        if kind == "word" and lexeme.isalpha() and (hyphens := _HYPHENATED.match(text, position)) is not None:
+            letter, position = "n", hyphens.end()  # "where-is-it"
+        elif kind == "word":
             letter = _word(lexeme, text, position)
             if letter == "f" and lexeme.lower() == "like" and shape and shape[-1] in "1sovzkmn)":
                 letter = "~"
