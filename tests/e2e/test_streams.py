@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
+import websockets.sync.client
 from tests.e2e.harness import eventually, free_port
 from tests.e2e.test_grpc import Records
 
@@ -58,9 +60,19 @@ def look_up(name: str) -> str:
 
 inner = tools.streamable_http_app()
 
+async def talk(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        said = message.get("text") or message["bytes"].decode()
+        if said != "quiet":
+            await send({"type": "websocket.send", "text": json.dumps({"echo": said})})
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan" or scope["path"].startswith("/mcp"):
         return await inner(scope, receive, send)
+    if scope["type"] == "websocket":
+        return await talk(receive, send)
     kind, steps = json.loads(base64.urlsafe_b64decode(scope["query_string"]))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind.encode())]})
     for pause, text in steps:
@@ -264,3 +276,60 @@ def test_an_mcp_session(plane: Plane) -> None:
     said = asyncio.run(talk())
     assert "Ada pays with [redacted]" in said
     assert CARD not in said
+
+
+def websocket(plane: Plane, service: str, agent: str = "ws", **more: Any) -> Any:
+    if plane.adapter != "shim":
+        pytest.skip("ext_proc is not shown what passes over a WebSocket")
+    address = f"ws://127.0.0.1:{plane.ports[service]}/chat"
+    return websockets.sync.client.connect(address, open_timeout=10, user_agent_header=agent, **more)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_websocket_messages_are_redacted_and_the_rest_is_as_it_was(plane: Plane, compression: str | None) -> None:
+    agent = os.urandom(6).hex()
+    with websocket(plane, "held", agent, compression=compression) as sock:
+        for number in range(30):
+            text = f"message {number} " + (CARD if number in (7, 20) else "and nothing else, again and again")
+            sock.send([text[:4], text[4:]] if number % 2 else text)
+            expected = text.replace(CARD, "[redacted]")
+            assert json.loads(sock.recv(timeout=5)) == {"echo": expected}
+        sock.ping().wait(5)
+    (record,) = eventually(lambda: [r for r in plane.records.kept if r.user_agent == agent], what="the record")
+    assert (record.request_events, record.response_events) == (30, 30)
+    assert record.action == "redact"
+    assert record.uninspected == ()
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_websocket_message_is_refused(plane: Plane, compression: str | None) -> None:
+    agent = os.urandom(6).hex()
+    with websocket(plane, "held", agent, compression=compression) as sock:
+        sock.send("one")
+        assert sock.recv(timeout=5) == '{"echo": "one"}'
+        sock.send(f"pay to {IBAN}")  # the answer holds it
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as caught:
+            sock.recv(timeout=5)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1008
+    (record,) = eventually(lambda: [r for r in plane.records.kept if r.user_agent == agent], what="the record")
+    assert record.action == "block"
+
+
+def test_an_attack_in_a_websocket_message(plane: Plane) -> None:
+    with websocket(plane, "held") as sock:
+        sock.send(json.dumps({"name": "x' UNION SELECT username, password FROM users --"}))
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as caught:
+            sock.recv(timeout=5)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1008
+    with websocket(plane, "watched") as sock:
+        sock.send("x' UNION SELECT username, password FROM users --")
+        assert "UNION" in str(sock.recv(timeout=5))
+
+
+def test_a_websocket_of_both_sides_at_once(plane: Plane) -> None:
+    with websocket(plane, "held", max_size=None) as sock:
+        threading.Thread(target=lambda: [sock.send(f"{number} " + "x" * 2000) for number in range(400)]).start()
+        for number in range(400):
+            assert json.loads(sock.recv(timeout=10))["echo"].startswith(f"{number} ")

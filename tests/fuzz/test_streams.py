@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ def fed(kind: str, stream: bytes, cuts: list[int]) -> list[Event]:
     assert cutter is not None
     at = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     events: list[Event] = []
-    for start, stop in zip(at, at[1:], strict=False):
+    for start, stop in pairwise(at):
         events += cutter.take(stream[start:stop])
     return events + cutter.take(b"", end=True)
 
@@ -42,7 +43,20 @@ def test_no_byte_is_lost_whatever_comes(kind: str, stream: bytes, cuts: list[int
 
 
 SSE = st.lists(
-    st.sampled_from([b"data: a", b"data:b", b"data", b": note", b"id: 7", b"event: x", b"", b"data: {\"n\":1}", "data: \u20ac".encode(), b"retry: 1"]),
+    st.sampled_from(
+        [
+            b"data: a",
+            b"data:b",
+            b"data",
+            b": note",
+            b"id: 7",
+            b"event: x",
+            b"",
+            b'data: {"n":1}',
+            "data: \u20ac".encode(),
+            b"retry: 1",
+        ]
+    ),
     max_size=20,
 )
 
@@ -64,11 +78,18 @@ def dispatched(stream: bytes) -> list[bytes]:
     return found
 
 
-@given(SSE, st.lists(st.sampled_from([b"\n", b"\r", b"\r\n"]), min_size=21, max_size=21), st.lists(st.integers(0, 200), max_size=12), st.booleans())
+@given(
+    SSE,
+    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n"]), min_size=21, max_size=21),
+    st.lists(st.integers(0, 200), max_size=12),
+    st.booleans(),
+)
 @settings(max_examples=500, deadline=None)
 def test_events_are_those_of_the_standard(lines: list[bytes], ends: list[bytes], cuts: list[int], bom: bool) -> None:
     stream = (b"\xef\xbb\xbf" if bom else b"") + b"".join(line + end for line, end in zip(lines, ends, strict=False))
-    assert [event.data for event in fed("text/event-stream", stream, cuts) if event.data] == [data for data in dispatched(stream) if data]
+    assert [event.data for event in fed("text/event-stream", stream, cuts) if event.data] == [
+        data for data in dispatched(stream) if data
+    ]
 
 
 @given(SSE, st.sampled_from([b"\n", b"\r", b"\r\n"]), st.binary(min_size=1, max_size=30))

@@ -49,7 +49,8 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
     messages = snapshot.descriptors(call.service)
     body_state = BodyState.COMPLETE if event.whole else BodyState.TRUNCATED
     if call.response is None:
-        call = replace(call, request=replace(call.request, body=event.data, body_state=body_state))
+        headers = {**call.request.headers, "content-type": kind} if kind else call.request.headers
+        call = replace(call, request=replace(call.request, headers=headers, body=event.data, body_state=body_state))
         operation = decode_request(call.request, snapshot.limits, messages)
     else:
         headers = call.response.headers
@@ -107,24 +108,31 @@ class EventStream:
         """Judge the events that end in these bytes. `watched`: they have passed already, and only what is told counts."""
         wire: list[bytes] = []
         consumed = 0
-        changed = part = False
+        changed = part = ended = False
+        refuse_large = self._block and not watched
         events = self._splitter.take(data, end=end)
         if not end and self._splitter.held > self._limit:
-            if self._block and not watched:
-                return self._too_large(wire, events, snapshot, state)
-            events.append(self._splitter.skip())
-            part = True
+            if refuse_large:
+                ended = True
+            else:
+                events.append(self._splitter.skip())
         for event in events:
             consumed += event.size
             out = event.wire
+            if not event.whole:
+                if refuse_large:
+                    return self._too_large(wire)
+                part = True
+                self._told_large()
             if event.data:
                 refused, new = self._judge(event, snapshot, state)
                 if refused is not None and not watched:
                     return self._end(b"".join(wire), refused)
-                if new is not None:
-                    out = new
+                out = self._splitter.keep(event) if new is None else new
             changed = changed or out is not event.wire or len(out) != event.size
             wire.append(out)
+        if ended:
+            return self._too_large(wire)
         return Release(consumed, b"".join(wire) if changed else None, part=part)
 
     def _judge(self, event: Event, snapshot: LiveSnapshot, state: LiveState) -> tuple[bytes | None, bytes | None]:
@@ -145,9 +153,9 @@ class EventStream:
         return None, new
 
     def _note(self, decision: Decision, *, whole: bool) -> None:
-        side = "request" if decision.phase is Phase.REQUEST else "response"
         for reason in decision.facts.uninspected:
-            self.reasons[f"{side}-event-too-large" if not whole and reason.endswith("-truncated") else reason] = None
+            if whole or not reason.endswith("-truncated"):
+                self.reasons[reason] = None
         before = self.decided
         if before is None:
             self.decided = decision
@@ -160,18 +168,14 @@ class EventStream:
             verdict=joined_verdict(before.verdict, decision.verdict),
         )
 
-    def _too_large(self, wire: list[bytes], events: list[Event], snapshot: LiveSnapshot, state: LiveState) -> Release:
-        """The events before the one that is too large are judged as ever; it ends the stream."""
-        for event in events:
-            refused, new = self._judge(event, snapshot, state) if event.data else (None, None)
-            if refused is not None:
-                return self._end(b"".join(wire), refused)
-            wire.append(event.wire if new is None else new)
-        side = "request" if self._call.response is None else "response"
-        self.reasons[f"{side}-event-too-large"] = None
+    def _too_large(self, wire: list[bytes]) -> Release:
+        self._told_large()
         refusal = Deny(413, "Content Too Large", "An event of the stream is larger than can be inspected.", "event-too-large")
         problem = answer(Verdict("block", "block", (refusal,)), self._call).body
         return self._end(b"".join(wire), problem or b"{}")
+
+    def _told_large(self) -> None:
+        self.reasons[f"{'request' if self._call.response is None else 'response'}-event-too-large"] = None
 
     def _end(self, before: bytes, problem: bytes) -> Release:
         self.ended = True

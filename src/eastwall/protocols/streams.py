@@ -82,6 +82,10 @@ class Splitter(Protocol):
         """What is held, as an event that is not whole; the rest of it will pass without `data`."""
         ...
 
+    def keep(self, event: Event) -> bytes:
+        """The event unchanged, as it goes over the wire. Asked, like `change`, of each event in its turn."""
+        ...
+
     def change(self, event: Event, data: bytes) -> bytes | None:
         """The event with other data, as it goes over the wire; None where that cannot be."""
         ...
@@ -141,6 +145,9 @@ class EventSplitter:
         self._from = 0
         self._skipping = self._partial = True
         return Event(len(wire), wire, _data_of(wire), whole=False)
+
+    def keep(self, event: Event) -> bytes:
+        return event.wire
 
     def change(self, event: Event, data: bytes) -> bytes | None:
         ending = found.group() if (found := _LINE.search(event.wire)) else b"\n"
@@ -209,6 +216,9 @@ class LineSplitter:
         self._skipping = True
         return Event(len(wire), wire, wire.strip(b"\r\n\t "), whole=False)
 
+    def keep(self, event: Event) -> bytes:
+        return event.wire
+
     def change(self, event: Event, data: bytes) -> bytes | None:
         return data + event.wire[len(event.wire.rstrip(b"\r\n")) :]
 
@@ -259,6 +269,9 @@ class SequenceSplitter:
         self._from = 1
         self._skipping = True
         return Event(len(wire), wire, wire.strip(b"\x1e\r\n\t "), whole=False)
+
+    def keep(self, event: Event) -> bytes:
+        return event.wire
 
     def change(self, event: Event, data: bytes) -> bytes | None:
         return b"\x1e" + data + b"\n"
@@ -329,6 +342,9 @@ class MessageSplitter:
         self._left = _PREFIX + int.from_bytes(wire[1:_PREFIX], "big") - len(wire)
         self._buffer.clear()
         return Event(len(wire), wire, wire, whole=False)
+
+    def keep(self, event: Event) -> bytes:
+        return event.wire
 
     def change(self, event: Event, data: bytes) -> bytes | None:
         # Protobuf is not written anew; JSON in its place is, uncompressed.
@@ -407,6 +423,9 @@ class TextSplitter:
     def skip(self) -> Event:
         event = self._inner.skip()
         return Event(self._text(len(event.wire)), binascii.b2a_base64(event.wire, newline=False), event.data, whole=False)
+
+    def keep(self, event: Event) -> bytes:
+        return event.wire
 
     def change(self, event: Event, data: bytes) -> bytes | None:
         new = self._inner.change(event, data)

@@ -35,7 +35,8 @@ from eastwall.policy.actions.problem import answer
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
 from eastwall.protocols import xml
-from eastwall.protocols.streams import splitter
+from eastwall.protocols.streams import Splitter, splitter
+from eastwall.protocols.websocket import WebSocketSplitter
 
 log = logging.getLogger("eastwall.engine")
 
@@ -300,13 +301,18 @@ class Engine:
 
     def _stream(self, entry: _Open, request: Decision, phase: Phase) -> EventStream | None:
         call = entry.call
+        response = entry.response.facts.call.response if entry.response is not None else None
         if phase is Phase.RESPONSE:
-            response = entry.response.facts.call.response if entry.response is not None else None
             if response is None:
                 return None
             call = replace(call, response=response)
         message = call.response or call.request
-        found = splitter(message.headers.get("content-type", ""))
+        found: Splitter | None
+        if "websocket" in call.request.headers.get("upgrade", "").lower():
+            extensions = response.headers.get("sec-websocket-extensions", "") if response is not None else ""
+            found = WebSocketSplitter(extensions, from_caller=phase is Phase.REQUEST, limit=self.snapshot.limits.max_decoded)
+        else:
+            found = splitter(message.headers.get("content-type", ""))
         if found is None:
             return None
         scope = self.snapshot.scope(call.service)

@@ -144,8 +144,8 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   if (end) return submit_request(f, envoy, EW_BODY_NONE) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f)) make_room(f, envoy);
   f->copies[REQUEST_MESSAGE].gathering = shape.grpc;
-  f->form = shape.form;
-  if (shape.grpc && !shape.coded) {
+  f->form = shape.websocket ? EW_WEBSOCKET : shape.form;
+  if ((shape.grpc && !shape.coded) || shape.websocket) {
     f->request_flows = enforcing(f);
     f->flows[REQUEST_MESSAGE].watched = !enforcing(f);
   }
@@ -257,10 +257,9 @@ static int response_headers(struct ew_filter *f, abi_filter envoy, bool end) {
   enum step step;
   if (end) {
     step = submit_response(f, envoy, EW_BODY_NONE);
-  } else if (f->upgrade && (shape.status == 101 || shape.status == 200)) {
-    step = submit_response(f, envoy, EW_BODY_STREAMED);
-  } else if (shape.streaming) {
-    f->copies[RESPONSE_MESSAGE].gathering = f->want_response > 1;
+  } else if (shape.streaming || (f->upgrade && (shape.status == 101 || shape.status == 200))) {
+    if (f->upgrade) shape.form = f->form;
+    f->copies[RESPONSE_MESSAGE].gathering = f->want_response > 1 && !f->upgrade;
     bool events = f->want_response > 1 && shape.form && !shape.coded;
     f->response_flows = events && enforcing(f) && prepare_wait(f, envoy);
     f->flows[RESPONSE_MESSAGE].watched = events && !enforcing(f);

@@ -120,6 +120,7 @@ struct ew_shape {
   bool grpc;      /* gRPC: content-type application/grpc... over HTTP/2 */
   bool streaming; /* a content type whose end is not to be waited for */
   bool coded;     /* has a content-encoding */
+  bool websocket; /* the upgrade is to WebSocket */
   enum form form;
   bool connect;
   bool upgrade;   /* GET with connection: upgrade (RFC 6455), or CONNECT */

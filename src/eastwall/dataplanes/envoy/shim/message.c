@@ -93,6 +93,8 @@ static void read_shape(const abi_header *h, struct ew_shape *shape, bool *get) {
     shape->coded = !is(h->value, h->value_size, "identity");
   } else if (is(h->key, h->key_size, "connection")) {
     shape->upgrade |= has_member(h->value, h->value_size, "upgrade");
+  } else if (is(h->key, h->key_size, "upgrade")) {
+    shape->websocket = h->value_size == 9 && begins(h->value, h->value_size, "websocket");
   } else if (is(h->key, h->key_size, "content-length")) {
     shape->has_length = h->value_size > 0 && h->value_size < 19;
     shape->length = 0;
@@ -175,6 +177,7 @@ void ew_describe(struct ew_filter *f, abi_filter envoy, enum message message, st
     shape->grpc = !begins(protocol.data, protocol.size, "HTTP/1");
   }
   shape->upgrade = shape->connect || (shape->upgrade && get);
+  shape->websocket &= shape->upgrade;
   if (message == REQUEST_MESSAGE) {
     open_request(f, envoy, headers, count);
   } else {
