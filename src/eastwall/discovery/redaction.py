@@ -15,11 +15,13 @@ import msgspec
 from eastwall.discovery.data_names import people
 from eastwall.discovery.data_rows import edit_json_lines, edit_table, json_lines, table_of
 from eastwall.discovery.data_values import BUILTIN, NAMELESS, DataClasses, Entry, Search, decode_text
+from eastwall.discovery.stand_ins import stand_in
 from eastwall.model.operation import Operation
 
-STYLES = ("redact", "mask", "hash", "drop")
+STYLES = ("redact", "mask", "format", "hash", "drop")
 REDACTED = "[redacted]"
 MAX_DEPTH = 256
+_NUMBER = regex(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _TEXTUAL = ("json", "xml", "multipart", "text")
 
 _JSON = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
@@ -29,8 +31,8 @@ _JSON = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
 def redact(operation: Operation, classes: Collection[str], style: str, key: bytes, known: DataClasses = BUILTIN) -> bytes | None:
     """The body with every value of `classes` replaced, None when there is none to replace.
 
-    Styles: `redact` puts `[redacted]`, `mask` keeps the last four (an e-mail's domain, a secret's prefix), `hash` puts class and
-    a keyed hash (equal values stay equal), `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
+    Styles: `redact` puts `[redacted]`, `mask` keeps the last four (an e-mail's domain, a secret's prefix), `format` puts a value of the
+    same length and form (`stand_ins`; JSON numbers stay numbers), `hash` class and a keyed hash (equal values stay equal), `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
     their order, numbers their text; white space goes, and of duplicate keys the last stays. A compressed body comes back plain.
     `known` is what the snapshot compiled, with the user's own classes. Raises `ValueError` for an unknown style.
     """
@@ -119,6 +121,8 @@ class _Edit:
             return REDACTED
         if self.style == "mask":
             return self.search.classes.mask(data_class, value)
+        if self.style == "format":
+            return stand_in(value, data_class, self.key)
         if self.style == "hash":
             digest = blake2b(f"{data_class}\0{value}".encode("utf-8", "surrogateescape"), digest_size=8, key=self.key).hexdigest()
             return f"{data_class}_{digest}"
@@ -137,7 +141,11 @@ class _Edit:
         else:
             return value
         new = self.text(text, entry) if text else text
-        return value if new == text else _GONE if new is None else new
+        if new == text:
+            return value
+        if new is not None and self.style == "format" and _NUMBER.fullmatch(new) is not None:
+            return msgspec.Raw(new.encode())
+        return _GONE if new is None else new
 
     def tree(self, node: Any, entry: Entry, inside: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
