@@ -92,6 +92,11 @@ _ASSEMBLED = re.compile(
 _FENCE = re.compile(r"```[\w+#.-]{0,20}[ \t]*\r?\n(?:[^`]|`(?!``))*+(?:```|\Z)")
 _TABLE = re.compile(r"(?:^|\n)[ \t]{0,8}\|?[ \t]{0,8}:?-{3,40}:?[ \t]{0,8}\|")
 _ITEM = re.compile(r"(?m)^[ \t]{0,8}(?:[-*+]|\d{1,3}[.)]) `[^`\n]{1,400}`")
+_TOOLS = _listed(
+    "awk sed grep egrep perl php python python3 ruby node java lua bash zsh ksh sh curl wget tar gzip docker kubectl git vim mysql psql openssl ssh scp ftp telnet nmap rsync xargs gcc gdb tmux"
+)
+"""Programs that texts name without running them."""
+_WORDS_ONLY = re.compile(r"\s*(?:[.A-Za-z][A-Za-z.#+-]+,?\s+)+")
 _TOOLING = re.compile(
     r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
     r"|conda|virtualenv)[ ]\S"
@@ -162,7 +167,11 @@ def injection(text: str) -> str | None:
         if piece.before in ("\n", "\r"):
             runs = _is_command_line(piece.text, LINE)
         else:
-            runs = piece.before != "" and (_command(piece.text, strict=True) or (outside <= 2 and _signed(piece)))
+            runs = (
+                piece.before != ""
+                and not (piece.before == "&" and _named_tools(pieces[0].text, piece.text))
+                and (_command(piece.text, strict=True) or (outside <= 2 and _signed(piece)))
+            )
         if runs:
             return f"runs a command behind {_name(piece.before)}"
     if _bare_commands(pieces) or _TERMINATED.match(text):
@@ -278,8 +287,7 @@ def _bare_commands(pieces: list[Piece]) -> bool:
         return False  # a column of words
     first = pieces[0].text.strip(" '\"")
     if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
-        # "ping vs awk & sed"
-        return sum(1 for word in first.split() if _PLAIN.fullmatch(word)) < 2 or behind[0].before not in ("&", "|")
+        return behind[0].before not in ("&", "|") or not _named_tools(pieces[0].text, behind[0].text)
     # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
     operand = first.rpartition("=")[2]
     odd = not operand or len(operand) == 1 or (" " not in operand and not operand.isalpha())
@@ -314,6 +322,12 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
     if words[0].lower() in WORDS and len(words) == 2 and _ONE_NAME.fullmatch(words[1]):
         return False  # "cat /dog"
     return (words[1].isdigit() or _is_argument(words[1], words[0].lower())) and _command(" ".join(words), strict=True)
+
+
+def _named_tools(first: str, text: str) -> bool:
+    """ "awk & sed vs python": names of tools beside each other, with words in front."""
+    words = _words(text)
+    return bool(words) and words[0].lower() in _TOOLS and _WORDS_ONLY.fullmatch(first) is not None and not _SEVERE.search(text)
 
 
 def _in_prose(text: str) -> bool:

@@ -75,11 +75,11 @@ SYSTEM = re.compile(
 """Where a climb leads when it is meant: directories of the system, files of configuration."""
 NEAR = re.compile(
     r"(?:^|/)(?:etc/|proc/|windows/|winnt/|boot\.ini|inetpub/|web-inf|meta-inf|\.ssh|\.aws|\.git|\.svn|\.ht|\.env|id_rsa|wp-config|web\.config|app\.config|\.bash|\.kube|ntuser)"
-    r"|\.(?:conf|cnf|ini|env|properties|sqlite3?|mdb|bak|log|pem|key|pfx|p12|jks|htaccess|passwd)$",
+    r"|\.(?:conf|cnf|ini|env|properties|sqlite3?|mdb|pem|key|pfx|p12|jks|htaccess|passwd)$",
     re.IGNORECASE,
 )
 """The same for one level, where `../users/` and `../home/` may be links of a site."""
-PAGE = re.compile(r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)$", re.IGNORECASE)
+PAGE = re.compile(r"^(?:\.\./)+[\w-]+\.(?:php\d?|phtml|jspx?|aspx?|cgi)$", re.IGNORECASE)
 """Code of the service; in a body it may be a link."""
 _PROBED = re.compile(
     r"^/(?:[\w.-]{1,40}/){0,2}(?:\.env(?:\.(?!example|sample|dist|template|test)\w{1,20})?|\.git/(?:config|head|index|logs/\S{1,40})|\.svn/(?:entries|wc\.db)|\.htpasswd|\.aws/(?:credentials|config)|\.ssh/\S{1,40}|web-inf/\S{1,80}|id_rsa)$",

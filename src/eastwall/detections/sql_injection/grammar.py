@@ -126,7 +126,7 @@ BREAK_RULES = _rules(
     ("goes on with the list of values", rf",{_Q}(?:[qkw]|{_V}{_CMP}[qw]|(?:{_V},?)+\)+(?:c|;|,))"),
     (
         "starts a statement",
-        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K.*T|q|w|E[1s+kq])",
+        rf"(?:Q{_N}?[so]|iO|(?:A|t)A|a?{_N}W{_Q}{_V}{_CMP}{_V}|a{_N}?[W&]{_Q}{_V}{_CMP}|K[!+(]*{_V}?[)]*K.*T|q|w|E[1s+kq])",
     ),
 )
 """What follows the end of the literal, brackets closed."""
@@ -142,7 +142,7 @@ OPEN_RULES = _rules(
     ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
     ("adds a second query", r"U[qw]"),
-    ("adds a second query", rf"(?:^|[1zso)])[!+(]*[)]*U[(]*E{_Q}(?:{_V}(?:,{_V})*(?:F|c)|\+)"),
+    ("adds a second query", rf"(?:^|[1zso)])[!+(]*[)]*U[(]*E{_Q}(?:{_V}(?:,{_V})*(?:F|c)|\+(?:F|$|c|,|\)))"),
     ("ends the statement and starts another", rf"^[!+(]*{_V}?{_V}?[)]*;+[(]*{_STATEMENT}"),
     (
         "ends the statement and starts another",
@@ -195,6 +195,8 @@ def _injection(text: str) -> str | None:
     text = _MEASURE.sub("0", text)
     for quote in ("'", '"', "`", "$$"):
         # A code span of Markdown is no quoted identifier.
+        if quote == '"' and _JSON.match(text):
+            continue  # its quotes delimit names and values
         for tail in breaks(text if quote != "`" else _SPAN.sub(" ", text), quote):
             reason = _break(tail)
             if reason:
@@ -202,6 +204,9 @@ def _injection(text: str) -> str | None:
     return statements.in_open_place(text)
 
 
+_JSON = re.compile(r"\s*[\[{]\s*\"[^\"]*\"\s*[:,\]]")
+_SEGMENT = re.compile(r"/[A-Za-z][\w-]*/(?!\*)")
+"""A path between quotes."""
 _SPAN = re.compile(r"(?<![\w`'\"])`[^`\n]{1,400}`(?![\w`])")
 _MEASURE = re.compile(r"\b\d{1,4}'\s{0,2}\d{1,3}(?:\.\d)?\"")
 """Feet and inches."""
@@ -233,6 +238,8 @@ _ALIAS = re.compile(r"^a?[nm](?=[W&UB])")
 
 
 def _break(tail: str) -> str | None:
+    if _SEGMENT.match(tail):
+        return None
     tokens = lex(tail)
     shape = tokens.shape.lstrip(")")
     if not shape:

@@ -121,7 +121,7 @@ _FAMILIES = re.compile(
 )
 """Beginnings of function names that no prose has."""
 _GLUED = re.compile(r"(?:or|and|xor|union|having|where|order|group|limit)(?![a-z0-9_])", re.IGNORECASE)
-_PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[^\W\d_]+\W+[^\W\d_]+|[\s,.:]+(?:--?\s+)?[^\W\d_]+$|\]|\)\s?[;{]")
+_PROSE = re.compile(r"[\s,.:]+(?:--?\s+)?[^\W\d_]+\W+[^\W\d_]+|[\s,.:]+(?:--?\s+)?[^\W\d_]+$|\]|\)\s?[;{]|,\s?[\w.]+\s?[),]")
 _HYPHENATED = re.compile(r"(?:-[A-Za-z]+)++(?![\w(@'\"])")
 _BRACKET = re.compile(r"(?:\s|/\*[^*]{0,40}\*/|--[^\n]{0,40}\n){0,40}+\(")
 _REST = re.compile(r"[\w$]++(?:\.[\w$]++)*+")
@@ -253,7 +253,7 @@ def _string(token: str) -> str:
         return "s"
     # Closed when the last quote is not itself part of a pair or escaped: the expression ends at `\Z` otherwise.
     # "'=' test": a sign quoted in prose goes on with a space and words, or closes a bracket.
-    if _PROSE.match(body):
+    if _PROSE.match(body) or ("\n" in body and not body.strip()):
         return "x"
     if not body.endswith(quote):
         return "o"
