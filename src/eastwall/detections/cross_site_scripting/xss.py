@@ -90,8 +90,8 @@ def _in_markup(text: str, depth: int) -> Verdict | None:
     found = list(tags(text))
     weak: Verdict | None = None
     names = {tag.name for tag in found}
-    for index, tag in enumerate(found):
-        verdict = _tag_acts(tag, text, found[index + 1 :] if tag.name in ("script", "style") else (), names, depth)
+    for tag, content, ended in _contents(text, found):
+        verdict = _tag_acts(tag, text, content, ended, names, depth)
         if verdict is not None:
             if verdict.severity in ("", "high"):
                 return verdict
@@ -101,9 +101,25 @@ def _in_markup(text: str, depth: int) -> Verdict | None:
     return weak
 
 
-def _tag_acts(tag: Tag, text: str, following: object, names: set[str], depth: int) -> Verdict | None:
-    if tag.closing:
-        return None
+def _contents(text: str, found: list[Tag]) -> list[tuple[Tag, str, bool]]:
+    """Every start tag, with what stands between a <script> or <style> and the next tag of that name, and whether that is its end tag."""
+    contents: list[tuple[Tag, str, bool]] = []
+    following: dict[str, Tag] = {}
+    for tag in reversed(found):
+        local = tag.name.rpartition(":")[2]
+        content, ended = "", False
+        if local in ("script", "style"):
+            other = following.get(local)
+            content = text[tag.end : other.start if other else len(text)]
+            ended = other is not None and other.closing
+            following[local] = tag
+        if not tag.closing:
+            contents.append((tag, content, ended))
+    contents.reverse()
+    return contents
+
+
+def _tag_acts(tag: Tag, text: str, content: str, ended: bool, names: set[str], depth: int) -> Verdict | None:
     evidence = text[tag.start : tag.end]
     handler = ""
     for attribute in tag.attributes:
@@ -120,37 +136,28 @@ def _tag_acts(tag: Tag, text: str, following: object, names: set[str], depth: in
         return Verdict(f"runs script on `{found[1]}`", evidence)
     local = tag.name.rpartition(":")[2]
     if local == "script":
-        return _script(tag, text)
+        return _script(tag, text, content.strip(), ended)
     if local == "style":
-        end = text.find("</style", tag.end)
-        body = text[tag.end : end if end >= 0 else len(text)]
-        reason = _css(body) or ("holds script in a style" if _ENDED.search(body) else None)
-        if not reason and _REMOTE_STYLE.search(body):
+        reason = _css(content) or ("holds script in a style" if _ENDED.search(content) else None)
+        if not reason and _REMOTE_STYLE.search(content):
             return Verdict("takes a style sheet from another site", text[tag.start : tag.start + 120], "medium", "low")
         return Verdict(reason, text[tag.start : tag.start + 120]) if reason else None
     return _element(tag, local, names, evidence)
 
 
-def _script(tag: Tag, text: str) -> Verdict | None:
-    source = tag.get("src") or tag.get("href") or tag.get("xlink:href")
-    if source:
+def _script(tag: Tag, text: str, body: str, closed: bool) -> Verdict | None:
+    if tag.get("src") or tag.get("href") or tag.get("xlink:href"):
         return Verdict("loads a script", text[tag.start : tag.end])
-    end = text.lower().find("</script", tag.end)
-    body = text[tag.end : end if end >= 0 else len(text)].strip()
-    code = script.tokens(body)
     evidence = text[tag.start : tag.end + 100]
     if not tag.ended:
         return Verdict("begins a script", evidence) if tag.attributes else None
+    code = script.tokens(body)
     if script.acts(code) or script.runs(body):
         return Verdict("starts a script", evidence)
-    around = text[: tag.start].rstrip(" `'\"").lower()
-    named = around[-1:].isalpha() and text[tag.start - 1 : tag.start] in (
-        " ",
-        "`",
-        "'",
-        '"',
-    )  # "use <script> and </script> with care"
-    if end >= 0 and body and not (named and script.is_prose([*code, *code])):
+    # "use <script> and </script> with care": a word before the tag, a word in it.
+    around = text[max(0, tag.start - 20) : tag.start]
+    mentioned = around[-1:] in (" ", "`", "'", '"') and around.rstrip(" `'\"")[-1:].isalpha()
+    if closed and body and not (mentioned and all(token.kind == "name" for token in code)):
         return Verdict("starts a script", evidence)
     return None
 

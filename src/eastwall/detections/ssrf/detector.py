@@ -76,7 +76,7 @@ def forgery(text: str, place: str = "query.url") -> Verdict | None:
     """
     text = text[:4096].strip().strip("\"'<>()")
     name = _NAME.search(place)
-    parameter = name[1] if name else ""
+    parameter = name[1] if name and not place.startswith("path") else ""
     if not _URL.match(text):
         return _bare(text, parameter)
     if " " in text or "\n" in text.strip():
@@ -93,7 +93,7 @@ def forgery(text: str, place: str = "query.url") -> Verdict | None:
         if inner is not None and (kind == "metadata" or inner.scheme in ("gopher", "dict")):
             return Verdict(f"is a URL that leads on to {_WORDS.get(kind, inner.scheme)}", text, "high", "medium")
     if target.scheme in ("http", "https", "ftp") and _INCLUDE_NAME.search(parameter) and _INCLUDED.search(target.path):
-        return Verdict("is a script of another site, where a file's name is expected", text, "high", "medium")
+        return Verdict("is a script of another site, where a file's name is expected", text, "medium", "medium")
     return None
 
 
