@@ -69,8 +69,8 @@ class Prefilter:
         self._clean_answers: dict[str, None] = {}
         self._left = 0
         self.dropped = 0
-        """What of the last `scan` or `scan_response` was not looked at: suspects beyond `MAX_SUSPECTS`, and values whose decoding ended at
-        a limit. Not 0: that message was not wholly inspected."""
+        """What of the last `scan` or `scan_response` was not looked at: values after `MAX_SUSPECTS` suspects, and values whose decoding
+        ended at a limit. Not 0: that message was not wholly inspected."""
 
     def save(self) -> bytes:
         """The compiled patterns, for the next process's `saved`."""
@@ -196,6 +196,9 @@ class Prefilter:
         self._left = MAX_DECODED
         values = list(values)
         for start in range(0, len(values), GROUP):
+            if len(suspects) >= MAX_SUSPECTS:
+                self.dropped += len(values) - start
+                break
             group = values[start : start + GROUP]
             if len(values) > GROUP:
                 data = "\n".join([text for _, text in group]).encode("utf-8", "replace")

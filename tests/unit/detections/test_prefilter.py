@@ -124,7 +124,7 @@ def test_chunks_cover_and_overlap() -> None:
 
 
 def test_suspects_are_bounded_and_the_rest_is_said() -> None:
-    filter_ = Prefilter(DETECTORS)
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
     message = request("POST", "/", JSON, msgspec.json.encode([SQL] * 1000))
     assert len(filter_.scan(message, decode_request(message, LIMITS))) == prefilter.MAX_SUSPECTS
     assert filter_.dropped == 1000 - prefilter.MAX_SUSPECTS
@@ -134,7 +134,7 @@ def test_suspects_are_bounded_and_the_rest_is_said() -> None:
 
 
 def test_remembered_headers_are_only_clean_ones_and_bounded() -> None:
-    filter_ = Prefilter(DETECTORS)
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
     for index in range(3000):
         message = request("GET", "/", {"user-agent": f"agent/{index}"})
         assert filter_.scan(message, decode_request(message, LIMITS)) == ()
