@@ -210,7 +210,7 @@ def _best(confirm: Callable[[str], object], text: str) -> float:
 def test_twice_the_input_takes_about_twice_the_time(name: str) -> None:
     confirm = CONFIRMERS[name]
     for part in REPEATED:
-        small, large = part * (8192 // len(part)), part * (32_768 // len(part))
+        small, large = part * (4096 // len(part)), part * (16_384 // len(part))
         first, second = _best(confirm, small), _best(confirm, large)
         # Four times the input; quadratic work would be sixteen times. Below a millisecond the clock is too coarse.
         assert second < 0.004 or second < 11 * first, f"{part!r}: {first * 1e3:.2f} ms, then {second * 1e3:.2f} ms"

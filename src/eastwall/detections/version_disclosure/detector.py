@@ -28,6 +28,7 @@ _HEADERS = (
     "server", "x-powered-by", "x-aspnet-version", "x-aspnetmvc-version", "via", "x-generator", "x-drupal-cache", "x-version", "x-php-version",
     "x-jenkins", "x-owa-version", "microsoftsharepointteamservices", "liferay-portal", "x-oracle-dms-ecid", "x-backend-version",
 )  # fmt: skip
+_NAMES = frozenset(_HEADERS)
 _NAMED = re.compile(r"[A-Za-z][\w.+-]{1,40}(?: [A-Z][\w.+-]{1,20}){0,2}[/ (-]{1,2}v?\d{1,4}\.\d{1,5}(?:[.\w-]{0,24})?")
 _BARE = re.compile(r"v?\d{1,4}\.\d{1,6}(?:\.\d{1,8}){0,3}")
 _PROTOCOL = re.compile(r"(?:^|, ?)(?:HTTP/)?[123](?:\.[01])? ", re.IGNORECASE)
@@ -39,6 +40,8 @@ def detect(facts: Facts) -> Sequence[Finding]:
     if response is None or not judged(facts):
         return ()
     headers = response.headers
+    if _NAMES.isdisjoint(headers):
+        return ()
     findings = []
     for name in _HEADERS:
         value = headers.get(name)
