@@ -108,7 +108,7 @@ def test_limits_are_said() -> None:
     found, _ = readings("v", bomb)
     assert max(len(text) for _, text in found) <= decoding.MAX_PACKED
     filter_ = Prefilter(DETECTORS, PREFILTER.save())
-    message = request("POST", "/", JSON, msgspec.json.encode({"v": [f"%25{n}%20" * 6000 for n in range(27, 47)], "w": SQL}))
+    message = request("POST", "/", JSON, msgspec.json.encode({"v": [f"%25{n}%20" * 6000 for n in range(27, 77)], "w": SQL}))
     filter_.scan(message, decode_request(message, LIMITS))
     assert filter_.dropped
     plain = request("POST", "/", JSON, msgspec.json.encode({"v": "a%20b"}))
