@@ -65,6 +65,8 @@ def service(certificates: Path) -> Iterator[dict[str, int]]:
 @pytest.fixture(scope="session", params=["shim", "extproc"])
 def adapter(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
+    if (only := os.environ.get("EASTWALL_TEST_ADAPTER")) and only != name:
+        pytest.skip(f"EASTWALL_TEST_ADAPTER={only}")
     if name == "shim" and shim_library() is None:
         if os.environ.get("EASTWALL_REQUIRE_SHIM") == "1":
             pytest.fail("the shim is not built")

@@ -96,6 +96,17 @@ def test_watching_holds_nothing_and_sees_each_event_when_it_passes(plane: Plane,
     assert done["uninspected"] == []
 
 
+def test_watching_a_stream_costs_the_engine_no_more_than_its_budget(plane: Plane, client: httpx.Client) -> None:
+    if plane.adapter != "shim":
+        pytest.skip("what ext_proc is told Envoy decides")
+    path = tag("/many?20000")
+    got, _ = read(client, plane.url("monitor", path), "stream-lines")
+    assert len(got) > 10_000_000
+    done = plane.engine.record("completed", path=path)
+    assert done["uninspected"] == ["response-body-truncated"]
+    assert sum(len(base64.b64decode(piece["body"])) for piece in pieces(plane, path)) < 2_000_000
+
+
 # --- gRPC ---
 
 

@@ -40,6 +40,29 @@ static void read_verdict(const uint8_t *data, size_t size) {
   ew_buffer_free(&out);
 }
 
+/* Likewise: end|has_body|part|consumed|trailers, fields, body. */
+static void read_release(const uint8_t *data, size_t size) {
+  struct ew_release release;
+  if (!ew_read_release(data, size, &release)) {
+    respond("bad", 3);
+    return;
+  }
+  struct ew_buffer out = {0};
+  char head[64];
+  int length = snprintf(head, sizeof head, "%d|%d|%d|%u|%u\n", release.end, release.has_body, release.part, release.consumed, release.trailer_count);
+  ew_buffer_append(&out, head, (size_t)length);
+  const char *cursor = release.text;
+  for (unsigned i = 0; i < 2u * release.trailer_count; i++) {
+    size_t field_size;
+    const char *field = ew_next_field(&cursor, &field_size);
+    ew_buffer_append(&out, field, field_size);
+    ew_buffer_append(&out, "\n", 1);
+  }
+  ew_buffer_append(&out, release.body, release.body_size);
+  respond(out.data, out.size);
+  ew_buffer_free(&out);
+}
+
 /* Every frame of a stream: kind, flags and wire id, as the shim's reader would walk it. */
 static void walk(const uint8_t *data, size_t size) {
   struct ew_header header;
@@ -75,6 +98,7 @@ static void make(const uint8_t *data, size_t size) {
   if (kind == EW_REQUEST) ew_open_request(&frame, time, number, flags & EW_FLAG_TLS);
   else if (kind == EW_RESPONSE) ew_open_response(&frame, number);
   else if (kind == EW_COMPLETED) ew_open_completed(&frame, time, a, b, c, number);
+  else if (kind == EW_PIECE) ew_open_piece(&frame, (uint8_t)number);
   else ew_open_ping(&frame);
   size_t at = 45;
   for (;;) {
@@ -152,6 +176,7 @@ int main(void) {
     if (!data || (size && fread(data, 1, size, stdin) != size)) return 1;
     switch (command) {
       case 'v': read_verdict(data, size); break;
+      case 'l': read_release(data, size); break;
       case 'w': walk(data, size); break;
       case 'm': make(data, size); break;
       case 'r': parse_route(data, size); break;

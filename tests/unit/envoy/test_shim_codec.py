@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import subprocess
@@ -15,8 +16,8 @@ from msgspec.structs import replace
 from tests.unit.envoy.building import SHIM, build
 
 from eastwall.dataplanes.envoy import frames
-from eastwall.model.call import BodyState, Call, Completion, Peer, Request, Response
-from eastwall.model.decision import Answer
+from eastwall.model.call import BodyState, Call, Completion, Peer, Phase, Request, Response
+from eastwall.model.decision import Answer, Piece, Release
 
 
 class Harness:
@@ -84,6 +85,7 @@ def test_c_reads_the_verdicts_that_python_writes(shim: Harness, answer: Answer, 
 @settings(max_examples=300, deadline=None)
 def test_c_survives_noise(shim: Harness, data: bytes) -> None:
     assert shim.ask("v", data) == b"bad"
+    assert shim.ask("l", data) == b"bad"
     assert shim.ask("w", data)[-3:] in (b"bad", b"end")
 
 
@@ -99,6 +101,51 @@ def test_c_survives_damaged_verdicts(shim: Harness, answer: Answer, data: st.Dat
         # Damage may still be a valid frame (another header value); what counts is that nothing outside is read (ASAN).
         shim.ask("v", damaged)
         shim.ask("w", damaged)
+
+
+FIELD = st.binary(max_size=60).map(lambda b: b.replace(b"\0", b""))
+RELEASES = st.builds(
+    Release,
+    consumed=st.integers(0, 2**32 - 1),
+    body=st.none() | st.binary(max_size=300),
+    end=st.booleans(),
+    trailers=st.lists(st.tuples(TEXT, TEXT), max_size=4).map(tuple),
+    part=st.booleans(),
+)
+
+
+@given(RELEASES, st.integers(0, 2**64 - 1), st.data())
+@settings(max_examples=200, deadline=None)
+def test_c_reads_the_releases_that_python_writes(shim: Harness, release: Release, wire: int, data: st.DataObject) -> None:
+    frame = frames.encode_release(wire, release)
+    assert frames.parse_header(frame)[3] == wire
+    assert frames.decode_release(frame) == release
+    expected = f"{release.end:d}|{release.body is not None:d}|{release.part:d}|{release.consumed}|{len(release.trailers)}\n"
+    expected += "".join(f"{part}\n" for pair in release.trailers for part in pair)
+    assert shim.ask("l", frame) == expected.encode("latin-1") + (release.body or b"")
+    damaged = bytearray(frame)
+    damaged[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    shim.ask("l", bytes(damaged[: data.draw(st.integers(0, len(frame)))]))
+
+
+@given(FIELD, st.binary(max_size=300), st.sampled_from(Phase), st.booleans(), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_python_reads_the_pieces_that_c_writes(
+    shim: Harness, call_id: bytes, body: bytes, phase: Phase, end: bool, watched: bool
+) -> None:
+    frame = made(
+        shim, frames.PIECE, [call_id], flags=frames.NO_REPLY * watched, state=frames.END * end, number=phase, wire=9, body=body
+    )
+    expected = Piece(call_id.decode("latin-1"), phase, body, end, watched)
+    assert frames.decode_piece(frame, watched=bool(frames.parse_header(frame)[2] & frames.NO_REPLY)) == expected
+    assert frames.encode_piece(9, expected, frames.NO_REPLY * watched) == frame
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_no_piece(data: bytes) -> None:
+    for read in (frames.decode_piece, frames.decode_release):
+        with contextlib.suppress(frames.FrameError):
+            read(data)
 
 
 def test_c_refuses_what_would_split_a_header(shim: Harness) -> None:
@@ -133,7 +180,6 @@ def made(
     return shim.ask("m", head + text + body)
 
 
-FIELD = st.binary(max_size=60).map(lambda b: b.replace(b"\0", b""))
 NAMES = st.lists(st.from_regex(rb"[a-z][a-z0-9-]{0,12}", fullmatch=True), unique=True, max_size=6)
 
 

@@ -67,14 +67,15 @@ void ew_wake_all_of(struct ew_pool *pool, size_t engine, enum ew_outcome outcome
 
 /* ---- called by Envoy's workers ---- */
 
-static enum ew_sent write_frame(struct ew_pool *pool, size_t index, const struct ew_buffer *frame) {
+/* `limit`: bytes that may wait for the engine before this frame is not sent. */
+static enum ew_sent write_frame(struct ew_pool *pool, size_t index, const struct ew_buffer *frame, uint64_t limit) {
   struct engine *engine = &pool->engines[index];
   enum ew_sent result = EW_SENT;
   pthread_mutex_lock(&engine->lock);
   size_t waiting = engine->out.size - engine->out_at;
   if (engine->fd < 0 || frame->failed) {
     result = engine->fd < 0 ? EW_SENT_NOT_UP : EW_SENT_FULL;
-  } else if (waiting + frame->size > pool->options.pending_bytes) {
+  } else if (waiting + frame->size > limit) {
     result = EW_SENT_FULL;
   } else {
     size_t sent = 0;
@@ -138,7 +139,7 @@ enum ew_sent ew_pool_ask(struct ew_pool *pool, size_t index, uint64_t epoch, str
   pthread_mutex_unlock(&pool->lock);
   if (result != EW_SENT) return result;
   ew_finish(frame, wire, 0, body_state);
-  result = write_frame(pool, index, frame);
+  result = write_frame(pool, index, frame, pool->options.pending_bytes);
   if (result != EW_SENT) ew_pool_forget(pool, wait);
   return result;
 }
@@ -149,7 +150,9 @@ enum ew_sent ew_pool_tell(struct ew_pool *pool, size_t index, uint64_t epoch, st
   pthread_mutex_unlock(&pool->lock);
   if (!up) return EW_SENT_NOT_UP;
   ew_finish(frame, 0, EW_FLAG_NO_REPLY, body_state);
-  return write_frame(pool, index, frame);
+  /* What merely watches a stream must not crowd out what is waited for. */
+  bool watching = frame->size > EW_HEADER_SIZE && frame->data[5] == EW_PIECE;
+  return write_frame(pool, index, frame, watching ? pool->options.pending_bytes / 4 : pool->options.pending_bytes);
 }
 
 bool ew_pool_complete(struct ew_pool *pool, int index, struct ew_buffer *frame) {
@@ -163,7 +166,7 @@ bool ew_pool_complete(struct ew_pool *pool, int index, struct ew_buffer *frame) 
     ew_strip_copies(frame);
     index = ew_pool_choose(pool, 0, &epoch);
   }
-  if (index >= 0 && write_frame(pool, (size_t)index, frame) == EW_SENT) return true;
+  if (index >= 0 && write_frame(pool, (size_t)index, frame, pool->options.pending_bytes) == EW_SENT) return true;
   ew_strip_copies(frame);
   pthread_mutex_lock(&pool->lock);
   bool kept = !frame->failed && pool->backlog.size + frame->size <= BACKLOG_LIMIT;

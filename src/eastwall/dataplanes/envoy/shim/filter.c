@@ -27,6 +27,10 @@ static uint64_t now_us(clockid_t clock) {
   return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+uint64_t ew_now_us(void) {
+  return now_us(CLOCK_MONOTONIC);
+}
+
 void ew_note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason) {
   if (f->noted & 1u << reason) return;
   f->noted |= 1u << reason;

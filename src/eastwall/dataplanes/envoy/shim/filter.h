@@ -41,6 +41,7 @@ struct ew_copy {
 /* One direction of a stream whose events are inspected. */
 struct ew_flow {
   bool watched;  /* discover, monitor: pieces are told as they pass */
+  uint64_t told; /* bytes of them */
   bool asked;    /* a piece is with the engine (or what it could not be sent for is about to be told) */
   bool ended;    /* the end has come, and is held */
   bool told_end; /* the piece that is with the engine is the last */
@@ -93,6 +94,7 @@ static inline abi_bytes bytes_of(const char *data, size_t size) {
 
 /* Counts and records why (a part of) the call was not inspected, once per reason. */
 void ew_note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason);
+uint64_t ew_now_us(void); /* monotonic */
 /* Nothing is waited for any more. */
 void ew_stop_waiting(struct ew_filter *f, abi_filter envoy);
 

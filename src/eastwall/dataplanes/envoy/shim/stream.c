@@ -40,25 +40,37 @@ static void copy_bytes(struct ew_filter *f, abi_filter envoy, enum message messa
   copy->gathering = take == size && !copy->bytes.failed && !end;
 }
 
-/* What passes goes to the engine, which is not waited for. False: it could not be sent, and later pieces would make no sense. */
-static bool tell_piece(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end) {
-  struct ew_buffer *frame = &f->flows[message].frame;
+/* A stream that nobody waits for may cost the engine so much: `max_body` at once, and as much again each second (64 KB at least). */
+static bool within_budget(struct ew_filter *f, struct ew_flow *flow, size_t size) {
+  uint64_t each = f->route->max_body < EW_STREAM_COPY ? EW_STREAM_COPY : f->route->max_body;
+  flow->told += size;
+  return flow->told <= each + (ew_now_us() - f->began_us) * each / 1000000;
+}
+
+/* What passes goes to the engine, which is not waited for. After a piece that could not be told, later ones would make no sense. */
+static void tell_piece(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end) {
+  struct ew_flow *flow = &f->flows[message];
+  struct ew_buffer *frame = &flow->frame;
   ew_open_piece(frame, message == REQUEST_MESSAGE ? 1 : 2);
   ew_text(frame, f->id, EW_ULID_SIZE);
   ew_close_text(frame);
   ew_gather_after(frame, envoy, which, 0);
-  copy_bytes(f, envoy, message, frame->data + frame->size - ew_body_size(frame), ew_body_size(frame), end);
-  if (!f->flows[message].watched || (!ew_body_size(frame) && !end)) return true;
-  enum ew_sent sent = ew_pool_tell(f->config->pool, (size_t)f->engine, f->epoch, frame, end ? EW_PIECE_END : 0);
+  size_t size = ew_body_size(frame);
+  copy_bytes(f, envoy, message, frame->data + frame->size - size, size, end);
+  if (!flow->watched || (!size && !end)) return;
+  enum ew_sent sent = EW_SENT_FULL;
+  bool within = within_budget(f, flow, size);
+  if (within) sent = ew_pool_tell(f->config->pool, (size_t)f->engine, f->epoch, frame, end ? EW_PIECE_END : 0);
   if (frame->capacity > 64u << 10) ew_buffer_free(frame);
-  if (sent == EW_SENT) return true;
-  ew_note(f, envoy, sent == EW_SENT_FULL ? EW_ENGINE_OVERLOADED : EW_ENGINE_LOST);
-  return false;
+  if (sent == EW_SENT) return;
+  flow->watched = false;
+  if (!within) ew_note(f, envoy, message == REQUEST_MESSAGE ? EW_REQUEST_BODY_TRUNCATED : EW_RESPONSE_BODY_TRUNCATED);
+  else ew_note(f, envoy, sent == EW_SENT_FULL ? EW_ENGINE_OVERLOADED : EW_ENGINE_LOST);
 }
 
 void ew_stream_passes(struct ew_filter *f, abi_filter envoy, enum message message, int which, bool end) {
   if (f->engine < 0 || !(f->copies[message].gathering || f->flows[message].watched)) return;
-  if (!tell_piece(f, envoy, message, which, end)) f->flows[message].watched = false;
+  tell_piece(f, envoy, message, which, end);
 }
 
 void ew_stream_ends(struct ew_filter *f, enum message message) {
