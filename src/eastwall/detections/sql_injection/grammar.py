@@ -137,7 +137,7 @@ OPEN_RULES = _rules(
     ("compares constants after a logical operator", rf"(?:^|[1szvpkq)])[)]*&{_Q}[1skqpwz]=[=!+(]*[1skqpwo]"),
     (
         "adds a condition after a number",
-        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1(?:c|$)|{_N}c)|[1z]c|{_N}~z|1(?:Bb[(]*[1(]|W{_Q}{_V}{_CMP}))",
+        rf"^[!+(]*1[)]*&{_Q}(?:w|q|p|{_N}=[=!+(]*(?:s|o|1(?:c|$)|{_N}c)|[1z]c|{_N}~z|1(?:Bb[(]*[1(kqwd]|W{_Q}{_V}{_CMP}))",
     ),
     ("compares with a sub-query", rf"[&,]{_Q}{_V}{_CMP}[qw]"),
     ("adds a second query", rf"U[(]*{_SELECT}(?<!nFn)(?<!n,)"),
