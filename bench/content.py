@@ -209,7 +209,7 @@ def measure(*, quick: bool) -> tuple[Figures, dict[str, ModSecurity]]:
             classes = by_class(root, quick=quick)
             figures["httpparams"] = score_httpparams(judge, classes, peers)
             figures["places"] = score_places(judge, classes, step=20 if quick else 5)
-        figures["held out"] = content_sets.score_held_out(judge)
+        figures["held out"] = content_sets.score_held_out(judge, peers)
         figures["answers"] = content_sets.score_answers(judge)
         figures["benign"] = score_benign(judge, peers, generated=300 if quick else content_benign.GENERATED)
         if not quick:

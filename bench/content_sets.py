@@ -13,8 +13,9 @@ from msgspec.structs import asdict
 
 from bench import content_secrets, data_classes, report
 from bench.content_corpora import request
-from bench.content_judge import Judge, Score
+from bench.content_judge import Judge, Score, refused
 from bench.content_places import FORM, JSON, PLACES, XML
+from bench.modsecurity import ModSecurity
 from eastwall.model.call import BodyState, Request, Response
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "corpus"
@@ -42,7 +43,7 @@ def held_out(name: str, *, benign: bool = False) -> Iterator[tuple[str, Request]
             yield line, request("POST", "/items", JSON, rest.encode())
         elif name in RAW_QUERY:
             yield line, request("GET", "/items?note=" + quote(line, safe="=&%+*()[]$.,;:@!'/?"))
-        elif name == "xml_external_entity":
+        elif name == "xml_external_entity" and (not benign or line.startswith("<")):
             yield line, request("POST", "/items", XML, line.encode())
         elif name in BODIES and line.startswith(("{", "[")):
             yield line, request("POST", "/items", JSON, line.encode())
@@ -58,21 +59,18 @@ def names() -> list[str]:
     return sorted(path.stem for path in (CORPUS / "held_out").glob("*.txt"))
 
 
-def score_held_out(judge: Judge) -> dict[str, Any]:
+def score_held_out(judge: Judge, peers: dict[str, ModSecurity]) -> dict[str, Any]:
+    """Each set, all of them, and the harmless ones of all."""
+    groups = {name: [message for _, message in held_out(name)] for name in names()}
+    everything = [message for messages in groups.values() for message in messages]
+    harmless = [message for name in names() for _, message in held_out(name, benign=True)]
     figures: dict[str, Any] = {}
-    whole = Score()
-    for name in names():
+    for name, messages in {"all": everything, **groups, "harmless ones": harmless}.items():
         score = Score()
-        for _, message in held_out(name):
-            judged = judge.judge(message)
-            score.add(judged)
-            whole.add(judged)
-        figures[name] = {"eastwall": asdict(score)}
-    harmless = Score()
-    for name in names():
-        for _, message in held_out(name, benign=True):
-            harmless.add(judge.judge(message))
-    return {"all": {"eastwall": asdict(whole)}, **figures, "harmless ones": {"eastwall": asdict(harmless)}}
+        for message in messages:
+            score.add(judge.judge(message))
+        figures[name] = {"eastwall": asdict(score), **{peer: asdict(refused(engine, messages)) for peer, engine in peers.items()}}
+    return figures
 
 
 def answers() -> Iterator[tuple[str, Response]]:
