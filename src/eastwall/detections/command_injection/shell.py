@@ -22,7 +22,7 @@ def _listed(names: str) -> frozenset[str]:
 
 
 PROGRAMS = _listed(
-    "adduser apk docker kubectl yum dnf pip pip3 gdb strace tmux lua mysqladmin sqlite3 redis-cli apt-get arp attrib awk base64 bash bitsadmin busybox cacls certutil chgrp chmod chown chroot chsh cmd cp "
+    "adduser apk apt docker kubectl yum dnf pip pip3 gdb strace tmux lua mysqladmin sqlite3 redis-cli apt-get arp attrib awk base64 bash bitsadmin busybox cacls certutil chgrp chmod chown chroot chsh cmd cp "
     "crontab csh cscript curl dd df dig dmesg dpkg du egrep env fgrep ftp gawk gcc getent getfacl grep gunzip gzip hexdump "
     "hostname icacls ifconfig insmod ipconfig iptables java kill killall ksh ln ls lsb_release lscpu lsmod lsof "
     "lynx mkdir mkfifo mknod mshta msiexec mv mysql mysqldump nbtstat nc ncat netcat netsh netstat nl nmap node nohup "
@@ -56,12 +56,12 @@ _WRAPPERS = _listed("%comspec% @ . sudo nohup exec eval env time command start n
 _IFS = re.compile(r"\$\{?IFS[^}\s]{0,20}\}|\$IFS(?:\$\d)?|\$\{IFS\}(?:\$\d)?|%09|%20", re.IGNORECASE)
 _BRACES = re.compile(r"\{([\w./~-]+(?:,[^{}\s,]*)+)\}")
 _SEPARATOR = re.compile(r"\|\||&&|[;|&\n\r`]|\$\(|[<>]\(")
-_NOISE = re.compile(r"['\"\\^]|\$[@*]|\$\{[^}]{0,20}\}")
+_NOISE = re.compile(r"\$(?=')|['\"\\^]|\$[@*]|\$\{[^}]{0,20}\}")
 _PATH = re.compile(r"(?:[a-z]:)?(?:[/\\][\w.?*\[\]-]+)*[/\\]([\w.?*\[\]-]+)", re.IGNORECASE)
 _BIN = re.compile(r"/?(?:usr/|opt/|local/)*s?bin/\S|/[?\w]*[?*][?\w*]*/[\w?*]+|[a-z]:\\windows\\", re.IGNORECASE)
 _ARGUMENT = re.compile(
     r"--?[A-Za-z][\w-]*(?:=\S*)?$|[/\\](?:[\w.?*-]|$)|~(?:/|$)|\.{1,2}(?:/|\\|$)|\$[\w({]|\d?>>?[/.&~]|<[/.~](?![a-z]+>)|\S*\*|[a-z]:(?:[/\\]|$)|[a-z]{2,6}://"
-    r"|\d{1,3}(?:\.\d{1,3}){3}|%\w+%",
+    r"|\d{1,3}(?:\.\d{1,3}){3}|%\w+%|(?:if|of)=\S|[+-][rwxst]{1,3}$",
     re.IGNORECASE,
 )
 _FILE = re.compile(
@@ -73,6 +73,7 @@ _NETWORK = _listed(
     "curl dig ftp getent host lynx nc ncat netcat nmap nslookup ping scp socat ssh telnet tftp traceroute tracert wget whois"
 )
 _SUBCOMMANDS = {
+    "service": _listed("apache2 nginx mysql ssh sshd iptables docker"),
     "net": _listed("user users localgroup group view share use start accounts"),
     "reg": _listed("query add save export"),
 }
@@ -87,7 +88,7 @@ _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
 _PLUSES = re.compile(r"(?:[;|]|&&)\+[a-z]{2,20}\+\S", re.IGNORECASE)
 """A command behind a separator with `+` for its spaces, as in a query that is decoded later."""
 _ASSEMBLED = re.compile(
-    r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40};\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
+    r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40}(?:;|&&)\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
 )
 _FENCE = re.compile(r"```[\w+#.-]{0,20}[ \t]*\r?\n(?:[^`]|`(?!``))*+(?:```|\Z)")
 _TABLE = re.compile(r"(?:^|\n)[ \t]{0,8}\|?[ \t]{0,8}:?-{3,40}:?[ \t]{0,8}\|")
@@ -103,7 +104,7 @@ _TOOLING = re.compile(
 )
 """A script of tools that begins with its own command breaks out of nothing: documentation, a Dockerfile."""
 _LOOP = re.compile(
-    r"(?:^|[;|&\"'])\s{0,8}(?:for\s{1,4}/[fld]?\s{0,4}%{1,2}\w\s{1,4}in\s{0,4}\(.{1,100}\)\s{0,4}do\s|for\s{1,4}\w{1,20}\s{1,4}in\s{1,4}[^;\n]{1,100};\s{0,4}do\s|while\s{1,4}(?:true|:|\[[^\]]{1,80}\]|read\s[^;]{0,60})\s{0,4};\s{0,4}do\s)",
+    r"(?:^|[;|&\"'])\s{0,8}(?:for\s{1,4}(?:/[fldr]\s{0,4})?%{1,2}\w\s{1,4}in\s{0,4}\(.{1,100}\)\s{0,4}do\s|for\s{1,4}\w{1,20}\s{1,4}in\s{1,4}[^;\n]{1,100};\s{0,4}do\s|while\s{1,4}(?:true|:|\[[^\]]{1,80}\]|read\s[^;]{0,60})\s{0,4};\s{0,4}do\s)",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"(['\"])(?:uname|whoami|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof|ls)\1")
@@ -112,6 +113,8 @@ _TERMINATED = re.compile(
     r"\s{0,4}['\")]{0,2}\s{0,4}(?:id|ls|ps|pwd|whoami|uname|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof|hostname)\s{0,4}(?:;|\|\|?|&&|&)\s{0,4}(?:\#.{0,40})?$"
 )
 """A command alone, and a separator that keeps what follows away from it."""
+_LED = re.compile(r"[\r\n]+[ \t]*(?:id|ls|ps|pwd|whoami|uname|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof)\s*")
+"""A command on a line of its own, in a value that begins with a line break."""
 _REDIRECT = re.compile(r"(?<=[\w'\"])(?=[<>][/.~&])")
 _EDGES = re.compile(r"^[\s(){!+'\"]+|[\s(){}!'\"\]\x00]+$")
 _GLUED = re.compile(r"[\w=.-]$")
@@ -147,6 +150,7 @@ def injection(text: str) -> str | None:
             break  # a text that names such a call
         if _command(inner, strict=False) or _bare(inner):
             return "calls a function that runs a command"
+    text = text.replace("``", "").replace("$()", "")
     if "+" in text and (" " not in text or _PLUSES.search(text)):
         text = text.replace("+", " ")
     if _ASSEMBLED.search(text):
@@ -174,7 +178,7 @@ def injection(text: str) -> str | None:
             )
         if runs:
             return f"runs a command behind {_name(piece.before)}"
-    if _bare_commands(pieces) or _TERMINATED.match(text):
+    if _bare_commands(pieces) or _TERMINATED.match(text) or _LED.fullmatch(text) or _led(pieces):
         return "runs a command behind a separator"
     return "is a command" if _is_command_line(pieces[0].text, FIRST) else None
 
@@ -211,7 +215,7 @@ def _add(pieces: list[Piece], before: str, after: str, text: str) -> None:
 def _words(text: str) -> list[str]:
     """Words of a simple command without wrappers and assignments, noise removed from the first."""
     words = _REDIRECT.sub(" ", _EDGES.sub("", text.partition(" #")[0])).split()
-    while len(words) > 1 and words[0].lower() in _WRAPPERS:
+    while len(words) > 1 and words[0].lower() in _WRAPPERS and words[1][0] != "-":
         del words[0]
     return words
 
@@ -322,6 +326,23 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
     if words[0].lower() in WORDS and len(words) == 2 and _ONE_NAME.fullmatch(words[1]):
         return False  # "cat /dog"
     return (words[1].isdigit() or _is_argument(words[1], words[0].lower())) and _command(" ".join(words), strict=True)
+
+
+def _led(pieces: list[Piece]) -> bool:
+    """A value that begins with a separator and goes on with a program and a few words: nothing else is put together so."""
+    if pieces[0].text.strip(" '\")") or pieces[1].before not in (";", "|", "&&", "||", "&") or len(pieces) > 4:
+        return False
+    if pieces[1].before == "&" and pieces[1].text[:1].isspace():
+        return False  # "& Sons", "& more"
+    words = _words(pieces[1].text)
+    if not 0 < len(words) <= 6 or "|" in (pieces[1].after, pieces[1].before) and pieces[1].text.endswith(" "):
+        return False  # a row of a table
+    program = _program(words[0])
+    return (
+        program in PROGRAMS
+        or words[0].lower().endswith(".exe")
+        or (program != "" and len(words) == 2 and not _PLAIN.fullmatch(words[1]))
+    )
 
 
 def _named_tools(first: str, text: str) -> bool:

@@ -17,7 +17,7 @@ _OPERATORS = r"\$(?:where|or|and|nor|not|ne|eq|gt|gte|lt|lte|in|nin|regex|exists
 _BUSY = r"new\s{1,4}Date\s{0,4}(?:\(\s{0,4}\))?[^{}]{0,80}\}\s{0,4}while\s{0,4}\("
 _DATABASE = (
     r"db\.(?:\w{1,40}\.(?:insert(?:One|Many)?|find(?:One)?|update(?:One|Many)?|remove|drop|delete(?:One|Many)|aggregate|count|save|renameCollection|mapReduce)"
-    r"|getCollection(?:Names|Infos)?|dropDatabase|adminCommand|runCommand|version|stats|eval|currentOp|getName)\s{0,4}\("
+    r"|getCollection(?:Names|Infos)?|dropDatabase|adminCommand|runCommand|version|stats|eval|getMongo|getSiblingDB|currentOp|getName)\s{0,4}\("
 )
 _STATEMENT = (
     r"(?:return\s{1,4}(?:true|false|null|\d|!|this\b|\(|['\"]|db\.|[a-z_$]\w{0,40}\s{0,4}[(.=!<>])"
@@ -35,7 +35,7 @@ _BREAK = _rules(
         "adds a condition of JavaScript",
         rf"\s{{0,8}}[)\]}}]{{0,4}}\s{{0,8}}{_SIGN}(?:{_OPERAND}\s{{0,8}}[!=]==?|!{{0,2}}this\.\w)",
     ),
-    ("ends the expression and starts a statement of JavaScript", rf"\s{{0,8}}[)\]}}]{{0,4}}\s{{0,8}};\s{{0,8}}{_STATEMENT}"),
+    ("ends the expression and starts a statement of JavaScript", rf"(?:\s{{0,4}}[)\]}}]){{0,4}}\s{{0,8}};\s{{0,8}}{_STATEMENT}"),
     ("adds an operator to the query", rf"\s{{0,8}}[)\]}}]{{0,4}}\s{{0,8}},\s{{0,8}}['\"]?{_OPERATORS}['\"]?\s{{0,8}}:"),
     (
         "goes on with the query in Cypher",
@@ -46,7 +46,7 @@ _BREAK = _rules(
 _OPEN = _rules(
     (
         "ends the expression and starts a statement of JavaScript",
-        rf"\s{{0,8}}(?:\d{{1,12}}|true|false|null)?\s{{0,8}}(?:{_SIGN}\w{{1,20}}\s{{0,8}})?[)\]}}]{{0,4}};\s{{0,8}}return\b\s{{0,4}}(?:true|false|\d|!|this\b)",
+        rf"\s{{0,8}}(?:\d{{1,12}}|true|false|null)?\s{{0,8}}(?:{_SIGN}\w{{1,20}}\s{{0,8}})?[)\]}}]{{0,4}};\s{{0,8}}(?:return\b\s{{0,4}}(?:true|false|\d|!|this\b)|while\s{{0,4}}\(\s{{0,4}}(?:1|true)\s{{0,4}}\))",
     ),
     (
         "keeps the database busy in a loop",
@@ -59,6 +59,10 @@ _OPEN = _rules(
     (
         "is an operator of the query",
         rf"\s{{0,8}}(?:\{{\s{{0,8}})?['\"]?{_OPERATORS}['\"]?\s{{0,8}}:\s{{0,8}}(?:['\"\[{{/]|\d|-|null|true|false|function)",
+    ),
+    (
+        "is a condition of JavaScript over the document",
+        r"\s{0,8}!{0,2}this(?:\.\w{1,40}){1,4}\s{0,8}(?:[!=]==?|\.match\s{0,4}\(|\(|$|\|\||&&|>|<)",
     ),
     ("is a statement of the database's shell", rf"\s{{0,8}}['\");]{{0,4}}\s{{0,8}}{_DATABASE}"),
     (

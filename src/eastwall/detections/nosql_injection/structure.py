@@ -28,6 +28,8 @@ _CREDENTIAL = re.compile(
     r"(?:^|[_.\[-])(?:user(?:name|id)?|login|e?mail|pass(?:word|wd|phrase|code)?|pwd|pin|otp|token|secret|code|api_?key|session|auth|account)(?:$|[_.\]\[-])",
     re.IGNORECASE,
 )
+_SECRET = re.compile(r"(?:pass(?:word|wd|phrase|code)?|pwd|pin|otp|token|secret|api_?key)\]?$", re.IGNORECASE)
+"""Fields whose content no caller searches, whatever the service offers."""
 _FILTER = re.compile(
     r"(?:^|[.\[\]])(?:filters?|where|query|q|selector|conditions?|criteria|match|find|search|range|pipeline|aggregate)(?:$|[.\[\]])",
     re.IGNORECASE,
@@ -55,7 +57,7 @@ def operator(place: str, key: str) -> tuple[str, str] | None:
     if name not in known:
         return None
     parent = parent.partition(".")[2]  # without `query` or `body` themselves
-    if _FILTER.search(parent):
+    if _FILTER.search(parent) and not _SECRET.search(parent):
         return "low", f"is the query operator `${name}`, in a field that by its name takes filters"
     if _CREDENTIAL.search(parent.rpartition(".")[2]):
         return "high", f"is the query operator `${name}` where a plain value identifies or proves who calls"
