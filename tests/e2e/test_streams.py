@@ -297,6 +297,7 @@ def test_websocket_messages_are_redacted_and_the_rest_is_as_it_was(plane: Plane,
         sock.ping().wait(5)
     (record,) = eventually(lambda: [r for r in plane.records.kept if r.user_agent == agent], what="the record")
     assert (record.request_events, record.response_events) == (30, 30)
+    assert {(hit.data_class, hit.direction) for hit in record.data} == {("pan", "request"), ("pan", "response")}
     assert record.action == "redact"
     assert record.uninspected == ()
 

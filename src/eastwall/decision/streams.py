@@ -17,6 +17,7 @@ from eastwall.detections import detect
 from eastwall.discovery.data_classes import redact
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Decision, Deny, PolicyMatch, Redact, Release, Throttle, Verdict
+from eastwall.model.facts import DataHit
 from eastwall.model.finding import Finding
 from eastwall.policy.actions.problem import answer
 from eastwall.policy.evaluate import evaluate
@@ -86,7 +87,7 @@ def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, 
 class EventStream:
     """One direction of a stream of one call: its splitter, and what is to be told of its events."""
 
-    __slots__ = ("_block", "_call", "_limit", "_prior", "_splitter", "decided", "ended", "events", "reasons")
+    __slots__ = ("_block", "_call", "_limit", "_prior", "_splitter", "data", "decided", "ended", "events", "reasons")
 
     def __init__(self, call: Call, prior: Decision, splitter: Splitter, *, limit: int, block_over_limit: bool) -> None:
         """`call`: with the response's headers when it is the response's events. `limit`: the scope's `max_body`."""
@@ -99,19 +100,31 @@ class EventStream:
         """Judged so far."""
         self.decided: Decision | None = None
         """What all events together came to: their findings, and the strongest verdict."""
+        self.data: dict[tuple[str, str], DataHit] = {}
+        """Sensitive data of the events, once per class and place, `MAX_TOLD` at most."""
         self.ended = False
         """By our refusal."""
         self.reasons: dict[str, None] = {}
         """Why a part of it was not inspected, or not changed as wanted."""
 
-    def take(self, data: bytes, snapshot: LiveSnapshot, state: LiveState, *, end: bool, watched: bool) -> Release:
-        """Judge the events that end in these bytes. `watched`: they have passed already, and only what is told counts."""
+    @property
+    def held(self) -> int:
+        """Bytes of the event that is not yet whole."""
+        return self._splitter.held
+
+    def take(
+        self, data: bytes, snapshot: LiveSnapshot, state: LiveState, *, end: bool, watched: bool, room: int = HOLD_LIMIT
+    ) -> Release:
+        """Judge the events that end in these bytes. `watched`: they have passed already, and only what is told counts.
+
+        `room`: bytes of an unfinished event that may be held yet, over all streams.
+        """
         wire: list[bytes] = []
         consumed = 0
         changed = part = ended = False
         refuse_large = self._block and not watched
         events = self._splitter.take(data, end=end)
-        if not end and self._splitter.held > self._limit:
+        if not end and self._splitter.held > min(self._limit, room):
             if refuse_large:
                 ended = True
             else:
@@ -156,6 +169,9 @@ class EventStream:
         for reason in decision.facts.uninspected:
             if whole or not reason.endswith("-truncated"):
                 self.reasons[reason] = None
+        for hit in decision.facts.data:
+            if len(self.data) < MAX_TOLD:
+                self.data.setdefault((hit.data_class, hit.place), hit)
         before = self.decided
         if before is None:
             self.decided = decision

@@ -23,7 +23,6 @@ from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in, source_of
 from eastwall.decision.state import LiveState
-from eastwall.decision.streams import EventStream, joined_verdict
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
 from eastwall.discovery.data_values import automaton, restore_automaton
@@ -35,12 +34,13 @@ from eastwall.policy.actions.problem import answer
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
 from eastwall.protocols import xml
-from eastwall.protocols.streams import Splitter, splitter
-from eastwall.protocols.websocket import WebSocketSplitter
+from eastwall.runtime.call_streams import CallStreams, told_by_data_plane
 
 log = logging.getLogger("eastwall.engine")
 
 MAX_OPEN = 50_000
+HOLD_TOTAL = 64 << 20
+"""Bytes of unfinished events of streams that are held, over all calls; beyond it each is too large."""
 FLUSH = 0.01
 """Seconds for which records are gathered before they are written; a killed engine loses at most these and the calls in flight."""
 SNAPSHOT_CHECK = 0.2
@@ -70,8 +70,8 @@ class _Open:
         self.answered = False
         self.spent = 0.0
         self.uninspected: tuple[str, ...] = ()
-        self.streams: dict[Phase, EventStream | None] = {}
-        """Of the messages that come in pieces; None: no events are known in it."""
+        self.streams: CallStreams | None = None
+        """Of the messages that come in pieces."""
 
 
 class Engine:
@@ -97,6 +97,8 @@ class Engine:
         self._beat = beat
         self._clock = clock
         self._open: dict[str, _Open] = {}
+        self._held = 0
+        """Bytes of unfinished events, over all streams."""
         self._detectors = detections.load()
         kept = automata or {}
         self._prefilter = Prefilter(self._detectors, kept.get("prefilter", b""))
@@ -113,7 +115,8 @@ class Engine:
     def request(self, call: Call) -> Answer:
         entry = _Open(call)
         if len(self._open) >= MAX_OPEN:
-            del self._open[next(iter(self._open))]
+            given_up = self._open.pop(next(iter(self._open)))
+            self._held -= given_up.streams.held if given_up.streams is not None else 0
             self.uninspected["engine-lost"] += 1
         self._open[call.id] = entry
         started = time.perf_counter()
@@ -150,13 +153,16 @@ class Engine:
             self.uninspected["engine-lost"] += 1
             return Release(len(piece.data))
         started = time.perf_counter()
-        if piece.phase not in entry.streams:
-            entry.streams[piece.phase] = self._stream(entry, entry.request, piece.phase)
-        stream = entry.streams[piece.phase]
+        if entry.streams is None:
+            entry.streams = CallStreams()
+        stream = entry.streams.of(piece.phase, entry.call, entry.request, entry.response, self.snapshot)
         if stream is None:
             release = Release(len(piece.data))
         else:
-            release = stream.take(piece.data, self.snapshot, self.state, end=piece.end, watched=piece.watched)
+            held = stream.held
+            room = HOLD_TOTAL - self._held + held
+            release = stream.take(piece.data, self.snapshot, self.state, end=piece.end, watched=piece.watched, room=room)
+            self._held += stream.held - held
             entry.answered = entry.answered or release.end
         entry.spent += time.perf_counter() - started
         return release
@@ -164,8 +170,8 @@ class Engine:
     def completed(self, completion: Completion) -> None:
         self.calls += 1
         entry = self._open.pop(completion.id, None)
-        if entry is not None and entry.streams:
-            _tell_streams(entry)
+        if entry is not None and entry.streams is not None:
+            self._tell_streams(entry, entry.streams, completion)
         if entry is not None and entry.request is not None and brings_more(completion):
             self._look_at_copies(entry, entry.request, completion)
         try:
@@ -299,25 +305,6 @@ class Engine:
             return answer(Verdict(action="block", would="block", effects=(deny,)), entry.call, None)
         return PASS
 
-    def _stream(self, entry: _Open, request: Decision, phase: Phase) -> EventStream | None:
-        call = entry.call
-        response = entry.response.facts.call.response if entry.response is not None else None
-        if phase is Phase.RESPONSE:
-            if response is None:
-                return None
-            call = replace(call, response=response)
-        message = call.response or call.request
-        found: Splitter | None
-        if "websocket" in call.request.headers.get("upgrade", "").lower():
-            extensions = response.headers.get("sec-websocket-extensions", "") if response is not None else ""
-            found = WebSocketSplitter(extensions, from_caller=phase is Phase.REQUEST, limit=self.snapshot.limits.max_decoded)
-        else:
-            found = splitter(message.headers.get("content-type", ""))
-        if found is None:
-            return None
-        scope = self.snapshot.scope(call.service)
-        return EventStream(call, request, found, limit=scope.max_body, block_over_limit=scope.over_limit == "block")
-
     # -- completion -> record -------------------------------------------------------------------------------------
 
     def _note_sign_in(self, entry: _Open, request: Decision, status: int) -> None:
@@ -333,10 +320,18 @@ class Engine:
             endpoint, source_of(request.identity, entry.call), account, entry.call.time, failed=failed, blocked=blocked
         )
 
+    def _tell_streams(self, entry: _Open, streams: CallStreams, completion: Completion) -> None:
+        self._held -= streams.held
+        entry.uninspected += streams.reasons
+        if entry.request is not None:
+            entry.request = streams.joined(Phase.REQUEST, entry.request, copied=bool(completion.request_copy))
+        if entry.response is not None:
+            entry.response = streams.joined(Phase.RESPONSE, entry.response, copied=bool(completion.response_copy))
+
     def _look_at_copies(self, entry: _Open, request: Decision, completion: Completion) -> None:
         """The bodies of a stream, now that it is over: for the record. An error of ours leaves what its headers told."""
         try:
-            judged = frozenset(phase for phase, stream in entry.streams.items() if stream is not None and stream.events)
+            judged = entry.streams.judged if entry.streams is not None else frozenset()
             entry.request, entry.response = with_copies(request, entry.response, completion, self.snapshot, self.state, judged)
         except Exception:
             log.exception("call %s: the copies of its messages could not be read", completion.id)
@@ -382,7 +377,7 @@ class Engine:
             action = _stronger(action, response.verdict.action)
             would = _stronger(would, response.verdict.would)
         if uninspected:
-            uninspected = _seen_whole(tuple(dict.fromkeys(uninspected)), completion)
+            uninspected = told_by_data_plane(tuple(dict.fromkeys(uninspected)), completion)
             self.uninspected.update(uninspected)
         headers = call.request.headers
         trace = headers.get("traceparent", "")
@@ -448,8 +443,8 @@ class Engine:
             _media_type(headers),
             _media_type(answered) if answered else "",
             "",
-            _events(entry, Phase.REQUEST),
-            _events(entry, Phase.RESPONSE),
+            entry.streams.events(Phase.REQUEST) if entry.streams is not None else 0,
+            entry.streams.events(Phase.RESPONSE) if entry.streams is not None else 0,
         )
 
     def _write_beat(self) -> None:
@@ -472,34 +467,6 @@ class Engine:
             part.replace(self._beat)
         except OSError as error:
             log.warning("the heartbeat %s cannot be written: %s", self._beat, error)
-
-
-def _tell_streams(entry: _Open) -> None:
-    """What came of the events of a call joins what came of its headers."""
-    for phase, stream in entry.streams.items():
-        if stream is None:
-            continue
-        entry.uninspected += tuple(stream.reasons)
-        events = stream.decided
-        headers = entry.request if phase is Phase.REQUEST else entry.response
-        if events is None or headers is None:
-            continue
-        findings = headers.findings + tuple(finding for finding in events.findings if finding not in headers.findings)
-        joined = replace(headers, findings=findings, verdict=joined_verdict(headers.verdict, events.verdict))
-        if phase is Phase.REQUEST:
-            entry.request = joined
-        else:
-            entry.response = joined
-
-
-def _seen_whole(uninspected: tuple[str, ...], completion: Completion) -> tuple[str, ...]:
-    """Whether a stream passed unseen only the data plane knows; the headers alone look as if it did."""
-    return tuple(reason for reason in uninspected if not reason.endswith("-streamed") or reason in completion.uninspected)
-
-
-def _events(entry: _Open, phase: Phase) -> int:
-    stream = entry.streams.get(phase)
-    return stream.events if stream is not None else 0
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

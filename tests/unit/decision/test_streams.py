@@ -129,6 +129,12 @@ def test_an_event_beyond_the_limit(world: World, block: bool) -> None:
     )
 
 
+def test_no_room_for_unfinished_events_makes_them_too_large(world: World) -> None:
+    stream = world.stream()
+    release = stream.take(line({"n": 1}) + b'{"n":', world.snapshot, world.state, end=False, watched=False, room=3)
+    assert (release.consumed, release.part, stream.held) == (len(line({"n": 1})) + 5, True, 0)
+
+
 def test_a_whole_event_may_be_larger_than_what_is_held_back(world: World) -> None:
     stream = world.stream()
     data = line({"note": "x" * (HOLD_LIMIT + 100), "card": CARD})
