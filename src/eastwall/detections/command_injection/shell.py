@@ -335,7 +335,7 @@ def _led(pieces: list[Piece]) -> bool:
     if pieces[1].before == "&" and pieces[1].text[:1].isspace():
         return False  # "& Sons", "& more"
     words = _words(pieces[1].text)
-    if not 0 < len(words) <= 6 or "|" in (pieces[1].after, pieces[1].before) and pieces[1].text.endswith(" "):
+    if not 0 < len(words) <= 6 or ("|" in (pieces[1].after, pieces[1].before) and pieces[1].text.endswith(" ")):
         return False  # a row of a table
     program = _program(words[0])
     return (
