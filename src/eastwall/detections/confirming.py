@@ -32,6 +32,9 @@ def confirm(facts: Facts, meta: Detection, judge: Callable[[str, str], Verdict |
         if wanted.isdisjoint(families):
             continue
         verdict = judge(value.text, value.place)
+        if verdict is None and "+" in value.text and " " not in value.text:
+            # Encoded like a form's value and put where nobody decodes `+`: path, header, multipart, JSON.
+            verdict = judge(value.text.replace("+", " "), value.place)
         if verdict is None:
             continue
         found = finding(meta, value.place, verdict, value.text, facts.phase.name.lower())

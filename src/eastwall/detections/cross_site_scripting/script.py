@@ -103,7 +103,7 @@ def runs(value: str) -> bool:
             return True
         if token.kind == "sign" and token.text in ("=", "+=", "||", "&&") and index:
             return True
-        if token.text in ("throw", "javascript"):
+        if token.text == "throw":
             return True
     return False
 

@@ -47,7 +47,7 @@ _LEAVES = re.compile(r"[\"'`](?=[\s/\\>]{0,20}[a-z:-]{2,40}[\s\x00+]{0,20}=)", r
 _STRING_END = re.compile(r"(?:^|[^\\]|\\\\)([\"'`])")
 _PLAIN_START = re.compile(r"[\w \t.@,/:?&%#~-]{0,80}\\{0,2}")
 _OPERATOR = re.compile(r"[\s)\]}]{0,40}(?:[-+*/%^|&;,=<>?:!~)\]}\n\r]|/\*)|$")
-_REMOTE_STYLE = re.compile(r"@import\s{0,9}(?:url\s{0,4}\()?\s{0,4}[\"']?\s{0,4}(?:https?:)?//", re.IGNORECASE)
+_REMOTE_STYLE = re.compile(r"@import\s{0,9}(?:url\s{0,4}\()?\s{0,4}[\"']?\s{0,4}((?:https?:)?//)", re.IGNORECASE)
 _STRIPPED = re.compile(r"<[^<>]{0,200}>")
 _ADDRESS_IN_TEXT = re.compile(r"(?<![\w-])[a-z]{0,6}script\s{0,9}:", re.IGNORECASE)
 _UTF7 = re.compile(r"\+AD[wx](?:-|AH|-?s)", re.IGNORECASE)
@@ -139,8 +139,8 @@ def _tag_acts(tag: Tag, text: str, content: str, ended: bool, names: set[str], d
         return _script(tag, text, content.strip(), ended)
     if local == "style":
         reason = _css(content) or ("holds script in a style" if _ENDED.search(content) else None)
-        if not reason and _REMOTE_STYLE.search(content):
-            return Verdict("takes a style sheet from another site", text[tag.start : tag.start + 120], "medium", "low")
+        if not reason and not names & {"html", "head"} and (remote := _REMOTE_STYLE.search(content)):
+            return _linked(remote[1], text[tag.start : tag.start + 120])
         return Verdict(reason, text[tag.start : tag.start + 120]) if reason else None
     return _element(tag, local, names, evidence)
 
@@ -175,36 +175,40 @@ _FRAMES = {
 
 
 _LINKED = frozenset(("stylesheet", "import", "manifest"))
+_AS_HEADER = frozenset(("refresh", "set-cookie", "link"))
 
 
 def _element(tag: Tag, name: str, names: set[str], evidence: str) -> Verdict | None:
-    """Elements that bring in or send to something else without a script of their own."""
-    if name in _FRAMES and (tag.get(_FRAMES[name]) or tag.get("classid") or tag.get("src") or tag.get("type")):
-        return Verdict(f"brings in another document by <{name}>", evidence, "medium", "medium")
+    """Elements that bring in or send to something else without a script of their own.
+
+    Editors embed videos by whole frames over HTTPS and mail designers link fonts: those are told, and of medium severity."""
+    if name in _FRAMES and (source := tag.get(_FRAMES[name]) or tag.get("classid") or tag.get("src") or tag.get("type")):
+        embedded = name == "iframe" and tag.ended and source.lower().startswith("https://")
+        return Verdict(f"brings in another document by <{name}>", evidence, "medium" if embedded else "high", "medium")
     if name == "base" and tag.get("href"):
         return Verdict("changes where the page's own scripts are loaded from", evidence, "high", "medium")
-    if (
-        name == "meta"
-        and (kind := tag.get("http-equiv"))
-        and kind.lower() in ("refresh", "set-cookie", "link", "content-security-policy")
-    ):
-        return Verdict(f"acts as the header `{kind.lower()}`", evidence, "medium", "medium")
-    if name == "meta" and (tag.get("content") or "").lower().replace(" ", "").endswith("charset=utf-7"):
-        return Verdict("makes the page be read in another encoding", evidence, "medium", "medium")
-    if (
-        name == "link"
-        and tag.get("href")
-        and not names & {"html", "head"}
-        and _LINKED & set((tag.get("rel") or "").lower().split())
-    ):
-        return Verdict("links a style sheet or an import", evidence, "medium", "low")
-    if name == "isindex" or (name in ("form", "button", "input") and _remote(tag.get("action") or tag.get("formaction"))):
+    if name == "meta" and (kind := (tag.get("http-equiv") or "").lower()):
+        if kind in _AS_HEADER:
+            return Verdict(f"acts as the header `{kind}`", evidence, "high", "medium")
+        if (tag.get("content") or "").lower().replace(" ", "").endswith("charset=utf-7"):
+            return Verdict("makes the page be read in another encoding", evidence, "high", "medium")
+    linked = name == "link" and _LINKED & set((tag.get("rel") or "").lower().split())
+    if linked and not names & {"html", "head"} and (source := tag.get("href")):
+        return _linked(source, evidence)
+    if name == "isindex":
+        return Verdict("asks a user for input", evidence, "high", "medium")
+    if name in ("form", "button", "input") and _remote(tag.get("action") or tag.get("formaction")):
         return Verdict("sends what a user enters to another site", evidence, "medium", "medium")
     if name == "xml" and (tag.get("src") or tag.get("id")):
-        return Verdict("is a data island", evidence, "medium", "low")
+        return Verdict("is a data island", evidence, "high", "medium")
     if name in ("set", "animate") and (tag.get("attributename") or "").lower().startswith(("on", "innerhtml")):
         return Verdict(f"sets `{tag.get('attributename')}` by animation", evidence)
     return None
+
+
+def _linked(source: str, evidence: str) -> Verdict:
+    grave = "medium" if source.lower().startswith("https://") else "high"
+    return Verdict("takes a style sheet from elsewhere", evidence, grave, "medium")
 
 
 def _remote(address: str | None) -> bool:
@@ -323,7 +327,7 @@ def _data(address: str) -> Verdict | None:
         except (binascii.Error, ValueError):
             content = ""
         if not content.isascii():  # not readable: no document that a client means
-            return Verdict("is a document as an address", address, "medium", "medium") if "image" not in head else None
+            return Verdict("is a document as an address", address, "high", "medium") if "image" not in head else None
     else:
         content = unquote(content)
     inner = _in_markup(content, 1)
@@ -332,7 +336,7 @@ def _data(address: str) -> Verdict | None:
     if "javascript" in head.lower() and script.acts(script.tokens(content)):
         return Verdict("is script as an address", address)
     if "text/html" in head.lower():
-        return Verdict("is a page as an address", address, "medium", "medium")
+        return Verdict("is a page as an address", address, "high", "medium")
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from eastwall.detections.confirming import Verdict, finding
@@ -124,7 +125,19 @@ def _documents(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "body", body
     for name, value in operation.query:
         if name == "query":
-            yield "query.query", value
+            yield "query.query", _message(value)
+
+
+def _message(value: str) -> str:
+    """The document of a parameter; some clients put the whole JSON message there."""
+    if not value.lstrip().startswith('{"'):
+        return value
+    try:
+        message = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
+    query = message.get("query") if type(message) is dict else None
+    return query if type(query) is str else value
 
 
 def judged(numbers: Shape) -> list[Verdict]:

@@ -28,7 +28,7 @@ META = Detection(
 
 MAX_TEXT = 4_096
 """Characters analysed."""
-_SEPARATORS = re.compile(r"[\[\].\/\\\"'\s]+")
+_SEPARATORS = re.compile(r"[\[\].\/\\\"']+")
 _PATH = re.compile(r"[#?&/.$]{0,3}[\w$.\[\]/\"'~-]{1,400}(?:=[^\s]{0,400})?")
 _JSON_KEY = re.compile(r"[{,]\s{0,40}[\"'](?:__proto__|constructor)[\"']\s{0,9}:\s{0,9}(.)", re.DOTALL)
 _PROTOTYPE_KEY = re.compile(r"[\"']constructor[\"']\s{0,9}:\s{0,9}\{\s{0,40}[\"']prototype[\"']\s{0,9}:")
@@ -49,7 +49,7 @@ def pollution(text: str, place: str = "body.{key}") -> Verdict | None:
     prototypes is no attack.
     """
     text = text[:MAX_TEXT]
-    if place.endswith("}"):
+    if place.endswith("}") and not place.endswith(".{filename}") and " " not in text.strip():
         return _key(text, place)
     if _PROTO_KEY.search(text) or _PROTOTYPE_KEY.search(text):
         return Verdict("is JSON with a key that leads to the prototype of all objects", text)
