@@ -46,7 +46,7 @@ _RULES = _rules(
     ),
     (
         "runs a command from Java",
-        rf"\bRuntime{_SPACE}\.{_SPACE}getRuntime{_SPACE}\({_SPACE}\){_SPACE}(?:\.{_SPACE}exec|$)|\bjava\.lang\.(?:Runtime|ProcessBuilder)\b|\bnew\s{{1,8}}ProcessBuilder{_SPACE}\({_SPACE}[\"'\[{{n]|forName{_SPACE}\({_SPACE}['\"]java\.lang\.(?:Runtime|ProcessBuilder)",
+        rf"\bRuntime{_SPACE}\.{_SPACE}getRuntime{_SPACE}\({_SPACE}\){_SPACE}(?:\.{_SPACE}exec|$)|\bjava\.lang\.(?:Runtime|ProcessBuilder)[.(]\w|\bnew\s{{1,8}}ProcessBuilder{_SPACE}\({_SPACE}[\"'\[{{n]|forName{_SPACE}\({_SPACE}['\"]java\.lang\.(?:Runtime|ProcessBuilder)",
     ),
     (
         "runs a command from Ruby or Perl",
