@@ -51,6 +51,8 @@ _PAGES = (
     _Page("Go's pprof", "medium", (("/debug/pprof",), ("types of profiles available", "full goroutine stack dump", "heap: a sampling"))),
     _Page("the status page of Apache", "medium", (("apache server status for", "apache status</title>"), ("server uptime", "server built"))),
     _Page("the information page of Apache", "medium", (("server information</title>", "apache server information"), ("module name", "loaded modules"))),
+    _Page("CodeIgniter's error page", "medium", (("a php error was encountered",), ("filename:",), ("line number:",))),
+    _Page("ColdFusion's error page", "medium", (("the error occurred in",), (".cfm: line", ".cfc: line", "coldfusion"))),
     _Page("the status page of nginx", "low", (("active connections:",), ("server accepts handled requests",))),
     _Page("the error log of ELMAH", "medium", (("error log for", "elmah"), ("elmah.axd", "powered by <a href=\"http://elmah"))),
     _Page("Symfony's profiler", "medium", (("symfony profiler", "_profiler/"), ("<title>symfony profiler", "request / response"))),

@@ -41,6 +41,12 @@ def detect(facts: Facts) -> Sequence[Finding]:
         found = frames.trace(text)
         if found is not None:
             findings.append(_finding(facts, place, found, text))
+    if not findings and len(texts) > 1:
+        # One frame a field, all over the answer: Rails gives them so.
+        text = "\n".join(part for parts in texts.values() for part in parts)[:MAX_TEXT]
+        found = frames.trace(text)
+        if found is not None:
+            findings.append(_finding(facts, next(iter(texts)), found, text))
     if not findings and isinstance(facts.operation.body, dict | list) and texts:
         for place, found in frames.structured(facts.operation.body):
             findings.append(_finding(facts, place, found, ""))

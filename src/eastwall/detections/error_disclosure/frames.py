@@ -54,7 +54,7 @@ _RUNTIMES = (
         "Java",
         _expression(r"\((?:[\w$-]{1,80}\.(?:java|kt|scala|groovy|clj)(?::\d|\))|Native Method|Unknown Source|<generated>)"),
         _expression(
-            r"^(?:\s|#011)*at (?:[\w.$@-]{1,120}/{1,2}){0,2}[\w.$]{1,200}\.[\w$<>-]{1,120}"
+            r"^(?:\s|#011)*(?:at )?(?:[\w.$@-]{1,120}/{1,2}){0,2}[\w.$]{1,200}\.[\w$<>-]{1,120}"
             r"\((?:[\w$-]{1,80}\.(?:java|kt|scala|groovy|clj)(?::\d{1,6})?|Native Method|Unknown Source|<generated>)\)"
         ),
         _expression(rf"^\s*(?:Caused by: |Suppressed: |Exception in thread \"[^\"]{{0,80}}\" |[\w ]{{0,40}}: )?{_TYPE}(?:Exception|Error|Throwable)(?::|$|;)"),
@@ -70,16 +70,16 @@ _RUNTIMES = (
         _expression(r"at [^\n]{0,300}:\d{1,7}:\d"),
         _expression(
             r"^\s*at (?:async |new )?(?:[^\s(]{1,160} (?:\[as [\w.$]{1,80}\] )?\()?"
-            r"(?:file:///|node:|webpack|https?://|/|[A-Za-z]:\\|internal/|\.{1,2}/|[\w@-]{1,40}\.js:)[^\s():]{0,250}(?::\d{1,5}/[^\s():]{0,200})?:\d{1,7}:\d{1,7}\)?$"
+            r"(?:file:///|node:|webpack(?:-internal)?:///|https?://|/|[A-Za-z]:\\|internal/|\.{1,2}/|[\w@-]{1,40}\.js:)[^\s():]{0,250}(?::\d{1,5}/[^\s():]{0,200})?:\d{1,7}:\d{1,7}\)?$"
         ),
         _expression(r"^\s*(?:Uncaught |\[?[\w.]{0,60}\]? ?)?(?:[A-Z]\w{0,60})?(?:Error|Exception|Rejection|Warning)(?: \[\w{1,60}\])?:"),
     ),
     _Runtime(
         ".NET",
-        _expression(r"at [\w.`<>\[\]+,]{3,200}\([^)\n]{0,300}\)"),
+        _expression(r"(?:at | {3})[\w.`<>\[\]+,]{3,200}\([^)\n]{0,300}\)"),
         _expression(
-            r"^\s*at (?:async )?[A-Za-z_][\w`<>\[\],+|&]{0,120}(?:\.[\w`<>\[\],+|&]{1,160}){1,14}\([^()]{0,300}\)"
-            r"(?: in (?:[A-Za-z]:\\|/)[^\n]{1,250}:line \d{1,6}| \+0x[0-9a-f]{1,8}| \+\d{1,6})?\s*$"
+            r"^\s*(?:at (?:async )?|(?=[^\n]{1,380}\)(?: in [A-Za-z]:\\| \+\d)))[A-Za-z_][\w`<>\[\],+|&]{0,120}(?:\.[\w`<>\[\],+|&]{1,160}){1,14}\([^()]{0,300}\)"
+            r"(?: in (?:[A-Za-z]:\\|/)[^\n]{1,250}:(?:line )?\d{1,6}| \+0x[0-9a-f]{1,8}| \+\d{1,6})?\s*$"
         ),
         _expression(rf"^\s*(?:\[|Unhandled exception[.:] {{1,2}}|-+> )?(?:{_TYPE})(?:Exception|Error)(?: \([0-9x A-Fa-f,:]{{1,40}}\))?:"),
     ),
@@ -97,7 +97,7 @@ _RUNTIMES = (
     _Runtime(
         "Ruby",
         _expression(r"\.(?:rb|erb|ru|rake|haml):\d{1,6}:in [`'\"]"),
-        _expression(r"^\s*(?:from |\d{1,3}: from )?(?:/|<internal:|[A-Za-z]:/|[\w@.-]{1,80}/|[\w-]{1,80}\.(?:rb|erb|ru))[^\s:]{0,300}:\d{1,6}:in [`'\"][^\n]{1,120}"),
+        _expression(r"^\s*(?:from |\d{1,3}: from )?(?:[\w-]{1,60} \([\w.]{1,30}\) )?(?:/|<internal:|[A-Za-z]:/|[\w@.-]{1,80}/|[\w-]{1,80}\.(?:rb|erb|ru))[^\s:]{0,300}:\d{1,6}:in [`'\"][^\n]{1,120}"),
         _expression(r"(?:^|: |\()(?:[A-Z]\w{1,60}::){0,6}[A-Z]\w{1,80}(?:Error|Exception|NotFound|Invalid)\b"),
     ),
     _Runtime(
@@ -123,6 +123,18 @@ _RUNTIMES = (
         _expression(r" line \d{1,6}\.?$"),
         _expression(r"^\s*(?:at |[\w:]{2,120}\([^\n]{0,200}\) called at )(?:/|[A-Za-z]:[\\/])[^\n]{1,200}\.(?:p[lm]|cgi|psgi|t) line \d{1,6}\.?\s*$"),
         _expression(r" at (?:/|[A-Za-z]:[\\/])[^\n]{1,200}\.(?:p[lm]|cgi|psgi) line \d{1,6}\.?\s*$"),
+    ),
+    _Runtime(
+        "Lua",
+        _expression(r"\.lua:\d{1,6}:"),
+        _expression(r"^\s*(?:/|\./|[\w@-]{1,80}[/.])[\w./@-]{0,200}lua:\d{1,6}: in (?:main chunk|function|upvalue|method|local|field)"),
+        _expression(r"^\s*stack traceback:|\.lua:\d{1,6}: "),
+    ),
+    _Runtime(
+        "Dart",
+        _expression(r"\.dart:\d"),
+        _expression(r"^\s*#\d{1,4} {2,8}[^\s(][^\n(]{0,160}\((?:package|file|dart|org-dartlang)[^\s()]{1,250}:\d{1,6}(?::\d{1,6})?\)"),
+        _expression(r"^\s*Unhandled exception:"),
     ),
 )  # fmt: skip
 _LINES = re.compile(r"\r?\n|\\n|<br ?/?>|</?pre[^>]{0,80}>|</?li>|</?p>|</?div[^>]{0,200}>|</?code[^>]{0,80}>|</?span[^>]{0,80}>")
@@ -165,7 +177,8 @@ def _read(runtime: _Runtime, lines: list[str]) -> Trace | None:
         if runtime.frame.match(line):
             if not seen:
                 sample, start = line, start if head else position
-            seen += 1
+            # A place in a file with its line, as .NET writes it, is nothing else.
+            seen += 2 if runtime.language == ".NET" and ":line " in line else 1
             length += len(line) + 1
         elif line and not head and runtime.head.search(line):
             head = line
@@ -186,6 +199,8 @@ _LISTS = frozenset({"trace", "traces", "stacktrace", "stack", "frames", "backtra
 _FILES = ("file", "filename", "path", "abs_path", "fileName", "source", "declaringClass", "module", "class", "className")
 _LINE_NAMES = ("line", "lineno", "lineNumber", "line_number", "lineNo", "sourceLine")
 _FUNCTIONS = ("function", "method", "methodName", "name", "func", "in", "member")
+_FUNCTION_NAMES = frozenset(_FUNCTIONS)
+_SOURCE = re.compile(r"(?:/|[A-Za-z]:\\)[^\n]{1,250}\.(?:php|py|rb|js|ts|java|kt|cs|go|ex|pl|cfm|lua)")
 
 
 def structured(body: Any) -> Iterator[tuple[str, Trace]]:
@@ -196,12 +211,25 @@ def structured(body: Any) -> Iterator[tuple[str, Trace]]:
         place, name, node = stack.pop()
         seen += 1
         if type(node) is dict:
+            if found := _raised(node):
+                yield place, found
+                continue
             stack += ((f"{place}.{key[:64]}", key, value) for key, value in node.items() if type(value) in (dict, list))
         elif type(node) is list:
             if name.lower().replace("_", "") in _LISTS and (found := _frames(node)) is not None:
                 yield place, found
             else:
                 stack += ((f"{place}[{at}]", "", value) for at, value in enumerate(node) if type(value) in (dict, list))
+
+
+def _raised(node: dict[str, Any]) -> Trace | None:
+    """An exception with the file and line where it was raised, as PHP's frameworks write it without the frames."""
+    file = node.get("file")
+    if type(file) is str and type(node.get("line")) is int and _SOURCE.fullmatch(file) and type(node.get("message")) is str:
+        named = next((node[name] for name in ("exception", "type", "class") if type(node.get(name)) is str), "")
+        if named and not any(type(node.get(name)) is list for name in ("trace", "stack", "frames")):
+            return Trace("the service", 1, f"{named} {file}:{node['line']}")
+    return None
 
 
 def _frames(items: list[Any]) -> Trace | None:
@@ -213,7 +241,7 @@ def _frames(items: list[Any]) -> Trace | None:
         file = next((item[name] for name in _FILES if type(item.get(name)) is str), "")
         line = next((item[name] for name in _LINE_NAMES if type(item.get(name)) is int), None)
         function = next((item[name] for name in _FUNCTIONS if type(item.get(name)) is str), "")
-        if file and function and line is not None:
+        if file and line is not None and (function or not _FUNCTION_NAMES.isdisjoint(item)):
             count += 1
             sample = sample or f"{file}:{line} {function}"
     if count < 2:
