@@ -128,9 +128,9 @@ def test_a_detector_that_raises_is_reported_and_the_others_run() -> None:
     def broken(facts: Facts) -> tuple[Finding, ...]:
         raise KeyError("gone\nand more")
 
-    detector = detections.Detector(DETECTORS[0].meta, broken)
+    detector = detections.Detector(next(d for d in DETECTORS if d.meta.id == "command-injection").meta, broken)
     facts = facts_of(request("GET", "/?host=%3Bid%3B&q=x%27%20or%201%3D1--"))
-    always = detections.Detector(next(d for d in DETECTORS if not d.meta.families).meta, broken)
+    always = detections.Detector(next(d for d in DETECTORS if not d.meta.families and "request" in d.meta.phases).meta, broken)
     others = [d for d in DETECTORS if d.meta.id not in (detector.meta.id, always.meta.id)]
     found, errors = detections.detect(facts, [detector, always, *others])
     assert [finding.id for finding in found] == ["sql-injection"]
@@ -162,4 +162,6 @@ def test_detections_are_pure_and_strangers() -> None:
             for name in names:
                 assert name.split(".")[0] not in forbidden, f"{path}:{node.lineno}"
                 if name.startswith("eastwall.detections.") and own != "detections":
-                    assert name.split(".")[2] == own, f"{path}:{node.lineno}: detections do not import each other"
+                    # What several share stands beside the folders.
+                    shared = (ROOT / f"{name.split('.')[2]}.py").is_file()
+                    assert shared or name.split(".")[2] == own, f"{path}:{node.lineno}: detections do not import each other"
