@@ -135,6 +135,9 @@ def _steps(place: str, text: str) -> Iterator[tuple[str, str]]:
             return
     if sign & PERCENT and (child := percent_decoded(text)) != text:
         yield place, child
+        # Written as a form writes it (WHATWG URL, application/x-www-form-urlencoded), where nobody undid that: `+` is a space there.
+        if "+" in text and " " not in text:
+            yield place, percent_decoded(text.replace("+", " "))
     if sign & ESCAPE and (child := _unescaped(text)) != text:
         yield place, child
     if sign & REFERENCE and (child := html.unescape(text)) != text:

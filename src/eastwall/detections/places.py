@@ -95,6 +95,8 @@ def _target_texts(request: Request, operation: Operation) -> list[str]:
         texts.append("/".join(("", *operation.segments)))
         for segment in operation.segments:
             texts.append(segment)
+            if "+" in segment and "%" in path:
+                texts.append(segment.replace("+", " "))
             if ";" in segment:
                 texts += [value for _, value in _matrix("", segment)]
     if overlong(request.path):
@@ -199,6 +201,9 @@ def body_and_target_places(request: Request, operation: Operation) -> Iterator[t
     yield "path", "/".join(("", *operation.segments))
     for index, segment in enumerate(operation.segments):
         yield f"path[{index}]", segment
+        if "+" in segment and "%" in operation.path:
+            # Written as a form is written: some servers read `+` as a space in paths too.
+            yield f"path[{index}]", segment.replace("+", " ")
         if ";" in segment:
             yield from _matrix(f"path[{index}]", segment)
     yield from _query_places(operation)
