@@ -65,7 +65,7 @@ def missing() -> str:
 def request(method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Request:
     """A call of an ordinary client; `target` is path and query as sent."""
     own = {"host": HOST, **BROWSER, **(headers or {})}
-    if body:
+    if body and "transfer-encoding" not in own:
         own["content-length"] = str(len(body))
     state = BodyState.COMPLETE if body else BodyState.NONE
     return Request(method=method, path=target, headers=own, authority=HOST, body=body, body_state=state)
