@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from eastwall.runtime.control import Control
     from eastwall.runtime.importing import Importer
 
-DRAIN = 5_000
-"""Calls after which what was learned so far is stored and made known to the engine; then at twice as many each time."""
+DRAIN = 1_000
+"""Calls after which what was learned so far is stored and made known to the engine; then after half as many again, each time."""
 MOST = 20_000
 """At the latest after so many calls, so that the spool stays short."""
 STORE_SECONDS = 120.0
@@ -76,7 +76,7 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
         if service:  # first, so that the calls are told by what is declared
             declared += _declare(specs, service, control, data)
         progress = stack.enter_context(_progress(as_json))
-        importer = Importer(directory, f"import-{os.getpid()}", service=service)
+        importer = Importer(directory, f"import-{os.getpid()}", service=service, gather=control is not None)
         # Calls and records make no reference cycles: looking for some each 700 objects takes a tenth of the time.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -85,8 +85,11 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
             for call in _calls(recordings, format_ or "", importer.skipped, faults, progress):
                 importer.add(call)
                 if control is not None and importer.taken.calls >= due:
-                    due += min(due, MOST)
+                    due += min(max(DRAIN, due // 2), MOST)
                     _store(importer, control)
+                    control.publish()
+            if control is not None:
+                _store(importer, control)
         except SpoolFullError as error:
             raise Failure(error.strerror or str(error)) from None
         finally:
@@ -167,10 +170,20 @@ def _supervised(data: DataDir) -> bool:
 
 
 def _store(importer: Importer, control: Control) -> None:
-    """Store what was recorded, and let the engine know what was learned of it: at first often, then less."""
-    importer.flush()
-    _drain(control)
-    control.publish()
+    """Store and learn what was recorded, after what others left in the spool. What cannot be stored goes there. Raises Failure."""
+    from eastwall.stores.chdb.lake import LakeError
+
+    records = importer.gathered()
+    if not records:
+        return
+    try:
+        _drain(control)
+        control.record(records, f"{records[0].id}-{records[-1].id}-{len(records)}")
+    except LakeError as error:
+        importer.spill(records)
+        raise Failure(f"{error}; the records are safe in the spool") from None
+    except OSError as error:
+        raise Failure(f"what was learned cannot be kept: {error.strerror or error}") from None
 
 
 def _drain(control: Control) -> None:

@@ -191,23 +191,28 @@ class Control:
         if batch is None:
             self._expire()
             return 0
-        self._lake.insert(batch.records, batch.token, batch.encoded)
-        if batch.token != self._last_token:
+        self.record(batch.records, batch.token, batch.encoded)
+        self._spool.acknowledge(batch)
+        return len(batch.records)
+
+    def record(self, records: Sequence[CallRecord], token: str, encoded: Sequence[bytes] = ()) -> None:
+        """Store and learn records. `token`: a name of just these; the same one twice in a row stores and learns once. `encoded`: them in
+        MessagePack, where that is at hand. Raises LakeError, OSError."""
+        self._lake.insert(records, token, encoded)
+        if token != self._last_token:
             with self._learner_lock:
-                self._learner.fold(batch.records)
+                self._learner.fold(records)
                 started = time.monotonic()
-                learner_state.save(self._learner_file, self._learner.to_bytes(), batch.token)
+                learner_state.save(self._learner_file, self._learner.to_bytes(), token)
                 self._save_seconds = time.monotonic() - started
                 if self._learner.unlearned > self._unlearned:
                     self._unlearned = self._learner.unlearned
                     fault = f"{self._unlearned:,} calls could not be learned from; the last: {self._learner.fault}"
                     log.error("%s", fault)
                     self._faults["learner"] = fault
-            self._last_token = batch.token
-        self._spool.acknowledge(batch)
+            self._last_token = token
         self._last_batch_at = time.time()
         self._changed.set()
-        return len(batch.records)
 
     def _load_learner(self) -> Learner:
         try:

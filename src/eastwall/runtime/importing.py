@@ -10,7 +10,7 @@ import binascii
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from urllib.parse import quote
@@ -81,6 +81,28 @@ class _Stamp(RecordWriter):
         return int(getattr(self._spool, "lost", 0))
 
 
+class _Gathered(RecordWriter):
+    """Keeps records in memory for who stores them in this very process; those that nobody takes go to the spool."""
+
+    def __init__(self, spool: SpoolWriter) -> None:
+        self._spool = spool
+        self.records: list[CallRecord] = []
+
+    def append(self, record: CallRecord) -> None:
+        self.records.append(record)
+
+    def take(self) -> list[CallRecord]:
+        taken = self.records[:]
+        self.records.clear()
+        return taken
+
+    def flush(self) -> None:
+        """They are written only when nobody takes them: see `Importer.close`."""
+
+    def close(self) -> None:
+        self._spool.close()
+
+
 class _Discovering(SnapshotStore):
     """Snapshots as engines get them, with no policy and every service in `discover`."""
 
@@ -131,9 +153,10 @@ class Importer:
         service: str = "",
         beat: Path | None = None,
         wait: bool = True,
+        gather: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`name` is the spool's folder. `service` stands in place of what the calls say. `wait`: rather wait for the disk than lose
+        """`gather`: records are kept for `gathered`, and do not go to the spool. `name` is the spool's folder. `service` stands in place of what the calls say. `wait`: rather wait for the disk than lose
         records; without it the caller has to look at `waiting`."""
         self.skipped = Skipped()
         self.taken = Imported(services=Counter(), origins=Counter())
@@ -141,7 +164,8 @@ class Importer:
         self._clock = clock
         self._wait_for_disk = wait
         self._spool = SpoolWriter(data.spool, name)
-        self._stamp = _Stamp(self._spool)
+        self._gathered = _Gathered(self._spool) if gather else None
+        self._stamp = _Stamp(self._gathered or self._spool)
         self._store = _Discovering(FileSnapshotStore(data.snapshots))
         known = automata_file.known(data.run / "automata")
         self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=known)
@@ -151,6 +175,16 @@ class Importer:
     def directory(self) -> Path:
         """Where the records of this import wait to be stored."""
         return self._spool.directory
+
+    def gathered(self) -> list[CallRecord]:
+        """The records since the last time; always empty without `gather`."""
+        return self._gathered.take() if self._gathered is not None else []
+
+    def spill(self, records: Sequence[CallRecord]) -> None:
+        """Records that could not be stored, into the spool: whoever reads it next stores them. Raises SpoolFullError."""
+        for record in records:
+            self._spool.append(record)
+        self.flush()
 
     def add(self, observed: ObservedCall) -> None:
         """Judge and record. Raises SpoolFullError when the records can be written no more."""
@@ -230,6 +264,7 @@ class Importer:
 
     def close(self) -> None:
         """Flush, fsync, close. What the disk still does not take is lost and told as SpoolFullError."""
+        self.spill(self.gathered())
         try:
             self.flush()
         finally:

@@ -239,3 +239,27 @@ def test_records_keep_their_wire_form(data: DataDir) -> None:
     (record,), _ = records(data, ObservedCall("GET", "/a", None))
     assert record.status == 0
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=CallRecord) == record
+
+
+def test_gathered_records_are_those_that_the_spool_would_have_had_and_none_is_lost(data: DataDir) -> None:
+    calls = [ObservedCall("GET", f"/orders/{n}", status=200, time=NOW - n, origin="har") for n in range(5)]
+    spooled, _ = records(data, *calls)
+    importer = Importer(data, "import-2", clock=lambda: NOW, gather=True)
+    for call in calls[:3]:
+        importer.add(call)
+    importer.flush()
+    taken = importer.gathered()
+    assert importer.gathered() == []
+    assert not list(importer.directory.glob("*.seg"))
+    assert [(r.path, r.origin, r.time) for r in taken] == [(r.path, r.origin, r.time) for r in spooled[:3]]
+    importer.spill(taken[:1])  # it could not be stored
+    for call in calls[3:]:
+        importer.add(call)
+    importer.close()  # nobody took these
+    reader = SpoolReader(data.spool)
+    left: list[str] = []
+    while (batch := reader.read(10_000)) is not None:
+        left += [r.path for r in batch.records]
+        reader.acknowledge(batch)
+    reader.close()
+    assert left == [f"/orders/{n}" for n in (0, 1, 2, 3, 4, 0, 3, 4)]
