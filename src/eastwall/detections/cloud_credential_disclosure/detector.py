@@ -27,6 +27,9 @@ META = Detection(
     families=("cloud-credential",),
 )
 
+_KEY, _TEMPORARY, _GOOGLE = "an AWS secret access key", "temporary credentials of an AWS role", "an access token of Google Cloud"
+_MADE = frozenset((_KEY, _TEMPORARY, _GOOGLE))
+"""What token services and APIs of clouds answer to POST and PUT, to whom asked for it."""
 MAX_NODES = 5_000
 """Objects of a body that are searched."""
 _ACCESS_KEY = re.compile(r"(?<![0-9A-Za-z])(?:AKIA|ASIA)[A-Z2-7]{16}(?![0-9A-Za-z])")
@@ -67,7 +70,9 @@ def _finding(facts: Facts, place: str, what: str, severity: str) -> Finding:
     return Finding(
         id=META.id,
         severity=severity,
-        confidence="low" if given(facts, place) or facts.call.request.method in ("POST", "PUT") else META.confidence,
+        confidence="low"
+        if given(facts, place) or (what in _MADE and facts.call.request.method in ("POST", "PUT"))
+        else META.confidence,
         owasp=META.owasp,
         where=place,
         message=f"the answer holds {what}",
@@ -80,13 +85,13 @@ def text(value: str) -> tuple[str, str] | None:
     """(what, severity) of what one text holds; None when nothing. Never raises, linear."""
     found = _SECRET_TEXT.search(value)
     if found is not None and _secret_key(found[1]):
-        return "an AWS secret access key", "critical"
+        return _KEY, "critical"
     found = _ACCOUNT_KEY.search(value)
     if found is not None and _real(found[1]):
         return "an access key of Azure", "critical"
     found = _GOOGLE_TOKEN.search(value)
     if found is not None and _real(found[0][5:]):
-        return "an access token of Google Cloud", "high"
+        return _GOOGLE, "high"
     if _LISTING.search(value):
         return "what a cloud's metadata service answers", "high"
     if _USER_DATA.search(value):
@@ -136,11 +141,13 @@ def _document(node: dict[str, Any], method: str) -> tuple[str, str] | None:
     if type(secret) is str and len(secret) == 40 and _secret_key(secret):
         key = named.get("accesskeyid") or named.get("awsaccesskeyid") or ""
         temporary = type(key) is str and key.startswith("ASIA")
-        return ("temporary credentials of an AWS role" if temporary else "an AWS secret access key"), "critical"
+        if named.get("code") == "Success" and "lastupdated" in named:
+            return "credentials as the metadata service of AWS gives them", "critical"
+        return (_TEMPORARY if temporary else _KEY), "critical"
     token = named.get("accesstoken")
     if method == "GET" and type(token) is str and named.get("tokentype") == "Bearer":
         if token.startswith("ya29."):
-            return "an access token of Google Cloud", "critical"
+            return _GOOGLE, "critical"
         resource = named.get("resource")
         if type(resource) is str and "azure" in resource and "clientid" in named:
             return "an access token of an Azure managed identity", "critical"
