@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, remember
 from eastwall.decision.state import LiveState
-from eastwall.detections import detect
+from eastwall.decision.weigh import examine
 from eastwall.discovery.shapes import shape
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
@@ -97,7 +97,7 @@ def _sampled(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> Facts:
 def _seen(before: Decision, facts: Facts, snapshot: LiveSnapshot, judged: bool) -> Decision:
     if judged:  # what was left out of the copy, and what in it could not be read, was said of the events already
         return replace(before, facts=replace(facts, uninspected=before.facts.uninspected))
-    found, errors = detect(facts, snapshot.detectors)
+    found, errors = examine(facts, snapshot)
     told: tuple[Finding, ...] = before.findings + tuple(finding for finding in found if finding not in before.findings)
     if errors:
         # Nothing can be held up any more; that a detector failed on this message is told like a body that was not read.

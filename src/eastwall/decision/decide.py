@@ -10,8 +10,7 @@ from __future__ import annotations
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, remember
 from eastwall.decision.state import LiveState
-from eastwall.decision.weigh import weigh
-from eastwall.detections import detect
+from eastwall.decision.weigh import examine
 from eastwall.discovery.identity import resolve
 from eastwall.discovery.inventory import identify
 from eastwall.model.call import Call
@@ -32,9 +31,7 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
         operation = decode_response(call.response, call.request, snapshot.limits, asked, snapshot.descriptors(call.service))
         match, identity = call.prior.match, call.prior.identity
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
-    findings, errors = detect(facts, snapshot.detectors)
-    if findings:
-        findings = weigh(findings, match, snapshot)  # a SQL console gets SQL
+    findings, errors = examine(facts, snapshot)  # what is wrong, by every detection that applies
     verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
     remember(facts, verdict, snapshot, state)  # who was given which object
     return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

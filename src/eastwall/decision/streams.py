@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, remember
 from eastwall.decision.state import LiveState
-from eastwall.detections import detect
+from eastwall.decision.weigh import examine
 from eastwall.discovery.data_classes import redact
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Decision, Deny, PolicyMatch, Redact, Release, Throttle, Verdict
@@ -63,7 +63,7 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
         assert call.response is not None
         operation = decode_response(call.response, call.request, snapshot.limits, prior.facts.operation, messages)
     facts = extract(call, operation, prior.match, prior.identity, snapshot, state)
-    findings, errors = detect(facts, snapshot.detectors)
+    findings, errors = examine(facts, snapshot)
     verdict = evaluate(snapshot.plan, facts, findings, errors, _PAID)
     remember(facts, verdict, snapshot, state)
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)

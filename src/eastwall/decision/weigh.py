@@ -1,4 +1,4 @@
-"""Findings that an operation is used to count for less: a SQL console gets SQL."""
+"""What is wrong with a message: what the detections say, and findings that the operation is used to count for less."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from re import compile as regex
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
+from eastwall.detections import DetectorError, detect
 from eastwall.model.endpoint import Match
+from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
 
 _INDEX = regex(r"\[\d+\]")
+
+
+def examine(facts: Facts, snapshot: LiveSnapshot) -> tuple[tuple[Finding, ...], tuple[DetectorError, ...]]:
+    """Run the detections, and weigh what they find: a SQL console gets SQL."""
+    findings, errors = detect(facts, snapshot.detectors)
+    return (weigh(findings, facts.match, snapshot) if findings else findings), errors
 
 
 def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -> tuple[Finding, ...]:

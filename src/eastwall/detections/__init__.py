@@ -77,7 +77,7 @@ class Detectors(tuple[Detector, ...]):
 
     def reads_content(self, detection: str) -> bool:
         """Whether a detection judges content by patterns, and not by what was learned of callers."""
-        return detection in self._content
+        return detection in self._content or "/" in detection  # rules of packs
 
 
 def detect(facts: Facts, detectors: Sequence[Detector]) -> tuple[tuple[Finding, ...], tuple[DetectorError, ...]]:
