@@ -85,7 +85,7 @@ _SEVERE = re.compile(
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
-_PLUSES = re.compile(r"(?:[;|]|&&)\+[a-z]{2,20}\+\S", re.IGNORECASE)
+_PLUSES = re.compile(r"(?:[;|]|&&)\+?[a-z]{2,20}\+\S", re.IGNORECASE)
 """A command behind a separator with `+` for its spaces, as in a query that is decoded later."""
 _ASSEMBLED = re.compile(
     r"(?:^|[;|&`]|\$\()\s{0,8}(?:\w{1,20}=[^\s;]{1,40}(?:;|&&)\s{0,4}){1,4}[^\n]{0,80}\$\{?\w{1,20}\}?(?:\$\{?\w|\w{0,20}\s{1,4}[/-])"
@@ -97,7 +97,7 @@ _TOOLS = _listed(
     "awk sed grep egrep perl php python python3 ruby node java lua bash zsh ksh sh curl wget tar gzip docker kubectl git vim mysql psql openssl ssh scp ftp telnet nmap rsync xargs gcc gdb tmux"
 )
 """Programs that texts name without running them."""
-_WORDS_ONLY = re.compile(r"\s*(?:[.A-Za-z][A-Za-z.#+-]+,?\s+)+")
+_WORDS_ONLY = re.compile(r"\s*(?:[-.A-Za-z][A-Za-z.#+-]+,?\s+)+")
 _TOOLING = re.compile(
     r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
     r"|conda|virtualenv)[ ]\S"

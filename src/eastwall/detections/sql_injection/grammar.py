@@ -122,7 +122,7 @@ BREAK_RULES = _rules(
     ("compares the literal", rf"=[=!+(]*{_C}"),
     ("compares the literal", r"~[=~!+(]*(?:[skqow]|z(?:[c&])|1[c&])"),
     ("adds a clause", rf"W{_Q}{_V}?(?:{_CMP}{_V}|[kqpw1])"),
-    ("adds a sort or limit clause", rf"Bb?[(]*{_V}(?:,{_V})*\)*(?:c|W|,[(]*[kqpw]|{_CMP}{_V})"),
+    ("adds a sort or limit clause", rf"(?:Bb[(]*{_V}|B[(]*[1sv])(?:,{_V})*\)*(?:c|W|,[(]*[kqpw]|{_CMP}{_V})"),
     ("goes on with the list of values", rf",{_Q}(?:[qkw]|{_V}{_CMP}[qw]|(?:{_V},?)+\)+(?:c|;|,))"),
     (
         "starts a statement",
