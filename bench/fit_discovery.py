@@ -166,8 +166,8 @@ def sets_of(job: tuple[Document, int, int, frozenset[str]]) -> list[tuple[int, f
     seen: dict[tuple[str, ...], tuple[int, dict[str, float]]] = {}
 
     def gather(level: Level, per_operation: float) -> None:
-        here = declared(root, level.path)
-        for group in sets_at(level) if here is not None else ():
+        here = declared(root, level.path) or {}
+        for group in sets_at(level):
             known = [c for c in group if c.step in here or "{}" in here or "{mix}" in here]
             if len(group) >= SET and known:
                 values = sum(c.step not in here for c in known)
