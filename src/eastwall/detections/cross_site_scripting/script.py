@@ -41,6 +41,12 @@ _GLOBALS = frozenset("window self top parent this globalthis frames document con
 _SECRETS = frozenset("cookie domain write writeln localstorage sessionstorage location referrer baseuri documenturi".split())
 _STORES = frozenset("localstorage sessionstorage indexeddb".split())
 _SINKS = frozenset("innerhtml outerhtml srcdoc location href src onerror onload".split())
+_HANDS_ON = frozenset(
+    "some map find filter foreach every findindex findlast flatmap sort reduce then catch from replace call apply".split()
+)
+"""Methods that call what they are given."""
+_GIVEN = frozenset("name location atob unescape decodeuri decodeuricomponent string document window hash".split())
+"""What injected code puts where markup or an address goes, besides strings."""
 _METHODS = frozenset(("call", "apply", "bind"))
 _INSERTS = frozenset("insertadjacenthtml sendbeacon execcommand createcontextualfragment parsefromstring".split())
 
@@ -135,12 +141,22 @@ def _name_acts(code: list[Token], index: int, name: str) -> str | None:
     after = code[index + 1].text if index + 1 < len(code) else ""
     owned = before in (".", "?.")
     owner = code[index - 2].text if owned and index > 1 else ""
+    if before == ">" and index > 1 and code[index - 2].text == "-":
+        return None  # a method of PHP or Perl
     if name in CALLS and (not owned or owner in _GLOBALS):
         if before == "function" or (name in ("function", "import") and not _makes_code(code, index)):
             return None
+        if name in TIMERS and not _takes_string(code, index):
+            return None
         if _called(code, index):
             return f"calls `{name}`"
-        if before in ("(", ",") and after in (")", ",") and index > 3 and code[index - 3].text == ".":
+        if (
+            before in ("(", ",")
+            and after in (")", ",")
+            and index > 3
+            and code[index - 3].text == "."
+            and code[index - 2].text in _HANDS_ON
+        ):
             return f"hands on `{name}`"
         if before == "=" and name in ("eval", "alert") and index > 1 and code[index - 2].text in _SINKS:
             return f"makes `{name}` a handler"
@@ -150,9 +166,13 @@ def _name_acts(code: list[Token], index: int, name: str) -> str | None:
         return f"uses `{name}`"
     if name == "document" and after == "[" and index + 2 < len(code) and code[index + 2].kind == "string":
         return f"uses `document[{code[index + 2].text[:20]}]`"
-    if name in ("innerhtml", "outerhtml") and owned and after in ("=", "+="):
+    given = code[index + 2] if index + 2 < len(code) else None
+    known = given is None or given.kind in ("string", "template") or given.text in _GIVEN or given.text == "/"
+    if given is not None and given.kind == "string" and name.endswith("html"):
+        known = "<" in given.text or "\\" in given.text
+    if name in ("innerhtml", "outerhtml") and owned and after in ("=", "+=") and known:
         return f"sets `{name}`"
-    if name == "location" and after == "=" and (not owned or owner in _GLOBALS):
+    if name == "location" and after == "=" and ((owned and owner in _GLOBALS) or (not owned and known)):
         return "goes to another page"
     if owner == "location" and name in ("href", "hash", "search") and after == "=":
         return "goes to another page"
@@ -165,6 +185,15 @@ def _name_acts(code: list[Token], index: int, name: str) -> str | None:
     if name == "src" and owned and after == "=" and index > 2 and code[index - 2].text in (")", "image"):
         return "loads from another site"
     return None
+
+
+def _takes_string(code: list[Token], index: int) -> bool:
+    """Whether a timer at `index` is given a string or one of the functions above: with a function of its own it is ordinary code."""
+    rest = code[index + 1 : index + 5]
+    return any(
+        token.kind in ("string", "template") or token.text in DIALOGS or token.text in _METHODS or token.text == "eval"
+        for token in rest
+    )
 
 
 def _makes_code(code: list[Token], index: int) -> bool:

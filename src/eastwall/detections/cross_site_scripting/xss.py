@@ -152,7 +152,7 @@ def _script(tag: Tag, text: str, body: str, closed: bool) -> Verdict | None:
     if not tag.ended:
         return Verdict("begins a script", evidence) if tag.attributes else None
     code = script.tokens(body)
-    if script.acts(code) or script.runs(body):
+    if script.acts(code) or (script.runs(body) and (closed or not script.is_prose(code[:10]))):
         return Verdict("starts a script", evidence)
     # "use <script> and </script> with care": a word before the tag, a word in it.
     around = text[max(0, tag.start - 20) : tag.start]
@@ -353,7 +353,7 @@ def _in_string(text: str) -> Verdict | None:
                 return Verdict(f"leaves a string of a script and {reason}", text)
     hole = max(text.find("${"), text.find("&{"))
     if hole >= 0:
-        code = script.tokens(text[hole + 2 : hole + 300])
+        code = script.tokens(text[hole + 2 : hole + 300].partition("}")[0])
         reason = script.acts(code[:12])
         if reason and not script.is_prose(code[:4]):
             return Verdict(f"fills in a template of a script and {reason}", text[hole : hole + 120])
@@ -379,12 +379,12 @@ def _in_code(text: str) -> Verdict | None:
     if script.is_prose(code):
         return None
     reason = script.acts(code)
-    if reason is None:
+    if reason is None or code[0].text == "#":
+        return None
+    if code[0].text == "fetch" and not any(token.kind in ("string", "template") for token in code[2:3]):
         return None
     if len(code) > 2 and code[0].kind == "name" and code[1].text == "=" and code[0].text not in ("location", "onerror", "name"):
         return None  # `answer = prompt("..")`: an assignment is code that somebody shows
-    if code[0].text in script.TIMERS and not any(token.kind in ("string", "template") for token in code[2:3]):
-        return None
     if any(token.text in ("def", "var", "const", "let", "return", "if", "for", "{") for token in code[:3]) and closed == text:
         return None
     return Verdict(f"is a statement of a script that {reason}", text, "high", "medium")

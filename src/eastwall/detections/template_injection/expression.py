@@ -50,7 +50,8 @@ _ON_LITERAL = re.compile(
     r"(?:[\"'][^\"'\n]{0,60}[\"']|\[[^\]\n]{0,60}\]|\(\s{0,4}\)|\{\s{0,4}\})\s{0,4}(?:\.\s{0,4}\w{1,40}\s{0,4}\(|\|\s{0,4}(?:join|attr|filter|map|sort)\b)"
 )
 _OBJECTS = re.compile(
-    r"\s*(?:config|self|settings|_context|_self|environ|env|app)\s*(?:\.\s{0,4}(?:items|__|env|keys|values|from_|app|server|update|globals)\w*\s{0,4}(?:\(|$|[.|])|\[|$)",
+    r"\s*(?:(?:config|self|_context|_self|environ)\s*$|(?:config|self|settings|_context|_self|environ|env|app)\s*"
+    r"(\.\s{0,4}(?:items|__|env|keys|values|from_|app|server|update|globals)\w*\s{0,4}(?:\(|$|[.|])|\[))",
     re.IGNORECASE,
 )
 _STATEMENT = re.compile(
@@ -74,11 +75,12 @@ def template_injection(text: str) -> Verdict | None:
     text = text[:MAX_TEXT]
     weak: Verdict | None = None
     for opening, inner in expressions(text):
-        reason = _computes(opening, inner)
+        reason = _computes(opening, inner, text)
         if reason:
             return Verdict(f"holds {_NAMES[opening]} that {reason}", opening + inner)
-        if opening in ("{{", "${") and _OBJECTS.fullmatch(inner):
-            weak = Verdict(f"holds {_NAMES[opening]} that asks for the engine's own objects", opening + inner, "high", "medium")
+        if opening == "{{" and (asked := _OBJECTS.match(inner)):
+            grave = "high" if asked[1] else "medium"  # `{{config}}` alone may be somebody's placeholder
+            weak = Verdict(f"holds {_NAMES[opening]} that asks for the engine's own objects", opening + inner, grave, "medium")
     match = _RAZOR.search(text)
     if match and (_INNER.search(text, match.start()) or _EXECUTES.search(text, match.start())):
         return Verdict("holds Razor code", text[match.start() :])
@@ -104,6 +106,8 @@ def expressions(text: str) -> Iterator[tuple[str, str]]:
                 end = _balanced(text, start)
             if end < 0 and opening in ("{", "<#", "[#", "@(", "[="):
                 continue
+            if opening == "<%" and end < 0 and text[start : start + 1] not in ("=", "-", " ", "\n", "\t"):
+                continue  # `"<%s at %x>" % ..` formats
             inner = text[start : end if end >= 0 else start + _LONGEST]
             budget -= len(inner)
             if budget < 0:
@@ -121,9 +125,11 @@ def _balanced(text: str, start: int) -> int:
     return -1
 
 
-def _computes(opening: str, inner: str) -> str | None:
+def _computes(opening: str, inner: str, text: str) -> str | None:
     if opening == "{":
         return _smarty(inner)
+    if opening == "@{" and inner[:1] == "$":
+        return None  # an array of Perl
     if opening in ("<#", "[#"):
         return "makes an object" if _INNER.search(inner) else None
     if opening == "{php":
@@ -144,7 +150,8 @@ def _computes(opening: str, inner: str) -> str | None:
         return f"calls `{found[0].rstrip('( ')[:40]}`"
     if opening == "<%" and _COMMAND.search(inner) and inner.isprintable():
         return "runs a command"
-    if opening in ("{{", "${", "#{", "<%") and _ON_LITERAL.match(inner.strip("= -+")):
+    alone = opening != "${" or text.strip() == f"${{{inner}}}"  # in a template of JavaScript this is ordinary
+    if opening in ("{{", "${", "#{", "<%") and alone and _ON_LITERAL.match(inner.strip("= -+")):
         return "calls a method of a literal"
     return None
 

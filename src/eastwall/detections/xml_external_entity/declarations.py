@@ -23,7 +23,12 @@ _EXTERNAL = re.compile(
 _ENTITY = re.compile(r"<!ENTITY\s{1,40}(%\s{0,9}|&#37;\s{0,9}|&#x25;\s{0,9})?([^\s\"'>]{1,80})\s{1,40}", re.IGNORECASE)
 _LITERAL = re.compile(r"\"([^\"]{0,8192})\"|'([^']{0,8192})'")
 _REFERENCE = re.compile(r"[&%]([A-Za-z_:][\w.:-]{0,80});")
-_WELL_KNOWN = re.compile(r"https?://(?:www\.)?w3\.org/", re.IGNORECASE)
+_WELL_KNOWN = re.compile(
+    r"https?://(?:www\.)?(?:w3\.org|apple\.com/DTDs|java\.sun\.com|xmlns\.jcp\.org|mybatis\.org|hibernate\.org|springframework\.org|oasis-open\.org"
+    r"|docbook\.org|checkstyle\.org|logging\.apache\.org)/",
+    re.IGNORECASE,
+)
+"""Publishers of document types that files name by habit."""
 _XINCLUDE = re.compile(r"<(?:[\w-]{1,40}:)?include\s[^<>]{0,600}?\bhref\s{0,9}=\s{0,9}[\"']([^\"']{1,400})", re.IGNORECASE)
 _XSL = re.compile(
     r"<xsl:(?:include|import)\s[^<>]{0,600}?\bhref\s{0,9}=\s{0,9}[\"']([^\"']{1,400})|<[\w-]{1,20}:(?:include|import)\s[^<>]{0,300}XSL/Transform[^<>]{0,300}?\bhref\s{0,9}=",
