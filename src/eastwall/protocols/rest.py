@@ -8,6 +8,7 @@ understood. Whoever sends bytes that parsers read differently is not passed as "
 from __future__ import annotations
 
 from functools import lru_cache
+from re import compile as regex
 from typing import Any
 
 from eastwall.model.call import BodyState, Request, Response
@@ -136,9 +137,20 @@ def _read(
         return _xml(data, kind, charset, faults, truncated, limits)
     if kind == "form":
         return _form(data, faults, truncated, limits)
-    if kind == "text":
+    if kind == "text" or (not kind and _is_text(data)):
         return _as_text(data, faults)
     return None, "binary", faults, data
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether a body without a type reads as text: a recipient may examine the data (RFC 9110, 8.3), and so services do."""
+    try:
+        return _CONTROLS.search(data.decode()) is None
+    except UnicodeDecodeError:
+        return False
+
+
+_CONTROLS = regex(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def _xml(

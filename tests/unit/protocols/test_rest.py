@@ -122,7 +122,7 @@ def test_json() -> None:
         ("application/octet-stream", b' {"a":1}', "json", ["content-type-mismatch"]),
         ("text/html", b"[1]", "json", ["content-type-mismatch"]),
         (None, b'{"a":1}', "json", []),
-        (None, b"plain words", "binary", []),
+        (None, b"plain words", "text", []),
         ("text/plain", b"{braces} in prose", "text", []),
         ("text/plain", b"[1] a footnote", "text", []),
         (JSON, b"user=alice", "text", ["invalid-json", "content-type-mismatch"]),
