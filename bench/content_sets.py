@@ -11,7 +11,7 @@ from urllib.parse import quote
 import yaml
 from msgspec.structs import asdict
 
-from bench import content_secrets, data_classes, report
+from bench import content_responses, content_secrets, data_classes, report
 from bench.content_corpora import request
 from bench.content_judge import Judge, Score, refused
 from bench.content_places import FORM, JSON, PLACES, XML
@@ -90,10 +90,12 @@ def score_answers(judge: Judge) -> dict[str, Any]:
 
 
 def secrets_and_data() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Precision and recall of secrets (held-out seed and the others) and of data classes (least of all classes), and the targets."""
-    secrets = content_secrets.figures()
+    """Precision and recall of secrets (held-out seed and the others) and of data classes (least of all classes), errors of frameworks in
+    answers, and the targets."""
+    secrets, errors = content_secrets.figures(), content_responses.figures()
     data = {"seeds": data_classes.measure((data_classes.SEEDS[0],)), "held out": data_classes.measure((data_classes.HELD_OUT,))}
-    targets = []
+    share = errors["errors_found"] / errors["errors"]
+    targets = [report.target("errors of frameworks in answers, found", ">= 0.95", share, share >= 0.95)]
     for part, prefix in (("seeds", ""), ("held out", "held_out_")):
         for rate in ("precision", "recall"):
             value = secrets[f"{prefix}{rate}"]
@@ -101,4 +103,4 @@ def secrets_and_data() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for at, rate in enumerate(("precision", "recall")):
             value = min(data_classes.scores(count)[at] for count in data[part].values())
             targets.append(report.target(f"data classes, least {rate} of a class, {part}", ">= 0.95", value, value >= 0.95))
-    return {"secrets": secrets, "data classes": data}, targets
+    return {"secrets": secrets, "errors in answers": errors, "data classes": data}, targets
