@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import functools
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from eastwall.dataplanes.envoy.process import EnvoyProcess
+from eastwall.dataplanes.envoy.process import EnvoyProcess, envoy_binary
 from eastwall.dataplanes.envoy.proxy import Proxy, Upstream
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import ServiceScope
@@ -48,6 +49,13 @@ def eventually(probe: Callable[[], Any], seconds: float = 5.0, what: str = "the 
         if time.monotonic() > deadline:
             pytest.fail(f"{what} did not come about within {seconds} s")
         time.sleep(0.02)
+
+
+@functools.cache
+def holds_both_ways(adapter: str) -> bool:
+    """Whether both messages of a call can be held piece by piece: with the shim not before Envoy 1.39 (docs/dataplane.md, "Limits known")."""
+    version = subprocess.run([str(envoy_binary()), "--version"], capture_output=True, text=True, check=True).stdout
+    return adapter != "shim" or "/1.38." not in version
 
 
 # --- certificates ---

@@ -142,6 +142,10 @@ void envoy_dynamic_module_callback_http_filter_reset_stream(abi_filter f, int re
 
 /* ---- the rest of Envoy ---- */
 
+bool envoy_dynamic_module_callback_http_get_header_values(void) {
+  return false;
+}
+
 static const abi_header request_headers[] = {
     {":method", 7, "POST", 4}, {":path", 5, "/a.B/C", 6}, {":authority", 10, "h", 1}, {"content-type", 12, "application/grpc", 16}};
 static const abi_header response_headers[] = {{":status", 7, "200", 3}, {"content-type", 12, "application/grpc", 16}};

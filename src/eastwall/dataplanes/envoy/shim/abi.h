@@ -47,6 +47,9 @@ enum {
   ABI_ATTRIBUTE_URI_SAN_PEER = 37,
 };
 
+/* There from Envoy 1.39 on; only whether it is there is asked. */
+bool envoy_dynamic_module_callback_http_get_header_values(void) __attribute__((weak));
+
 /* What Envoy offers. */
 void envoy_dynamic_module_callback_log(int level, abi_bytes message);
 bool envoy_dynamic_module_callback_is_validation_mode(void);

@@ -39,6 +39,11 @@ void ew_note(struct ew_filter *f, abi_filter envoy, enum ew_reason reason) {
   envoy_dynamic_module_callback_http_filter_increment_counter(envoy, f->config->uninspected, labels, 2, 1);
 }
 
+/* Whether both messages of a call can be held piece by piece: before 1.39 a continued request forbids to continue the response. */
+static bool both_ways(void) {
+  return envoy_dynamic_module_callback_http_get_header_values != NULL;
+}
+
 static bool enforcing(const struct ew_filter *f) {
   return f->route->mode == EW_ENFORCE;
 }
@@ -101,7 +106,7 @@ static enum step submit_request(struct ew_filter *f, abi_filter envoy, uint8_t b
   }
   release_copy(f);
   if (body_state == EW_BODY_TRUNCATED) ew_note(f, envoy, EW_REQUEST_BODY_TRUNCATED);
-  if (body_state == EW_BODY_STREAMED && !f->request_flows && !f->flows[REQUEST_MESSAGE].watched) ew_note(f, envoy, EW_REQUEST_STREAMED);
+  if (body_state == EW_BODY_STREAMED && !f->request_flows && (enforcing(f) || !f->flows[REQUEST_MESSAGE].watched)) ew_note(f, envoy, EW_REQUEST_STREAMED);
   return sent(f, envoy, REQUEST_MESSAGE, enforcing(f), result, EW_ENGINE_UNAVAILABLE);
 }
 
@@ -118,7 +123,7 @@ static enum step submit_response(struct ew_filter *f, abi_filter envoy, uint8_t 
   else result = ew_pool_tell(pool, (size_t)f->engine, f->epoch, &f->frame, body_state);
   release_copy(f);
   if (body_state == EW_BODY_TRUNCATED) ew_note(f, envoy, EW_RESPONSE_BODY_TRUNCATED);
-  if (body_state == EW_BODY_STREAMED && !f->response_flows && !f->flows[RESPONSE_MESSAGE].watched) ew_note(f, envoy, EW_RESPONSE_STREAMED);
+  if (body_state == EW_BODY_STREAMED && !f->response_flows && (enforcing(f) || !f->flows[RESPONSE_MESSAGE].watched)) ew_note(f, envoy, EW_RESPONSE_STREAMED);
   return sent(f, envoy, RESPONSE_MESSAGE, ask, result, EW_ENGINE_LOST);
 }
 
@@ -150,8 +155,8 @@ EW_EXPORT int envoy_dynamic_module_on_http_filter_request_headers(abi_filter env
   f->copies[REQUEST_MESSAGE].gathering = shape.grpc;
   f->form = shape.websocket ? EW_WEBSOCKET : shape.form;
   if ((shape.grpc && !shape.coded) || shape.websocket) {
-    f->request_flows = enforcing(f);
-    f->flows[REQUEST_MESSAGE].watched = !enforcing(f);
+    f->request_flows = enforcing(f) && both_ways();
+    f->flows[REQUEST_MESSAGE].watched = !f->request_flows;
   }
   if (shape.grpc || f->upgrade) return submit_request(f, envoy, EW_BODY_STREAMED) == GO ? ABI_HEADERS_CONTINUE : ABI_HEADERS_STOP;
   if (enforcing(f) && route->block_over_limit && shape.has_length && shape.length > route->max_body) {
@@ -265,8 +270,9 @@ static int response_headers(struct ew_filter *f, abi_filter envoy, bool end) {
     if (f->upgrade) shape.form = f->form;
     f->copies[RESPONSE_MESSAGE].gathering = f->want_response > 1 && !f->upgrade;
     bool events = f->want_response > 1 && shape.form && !shape.coded;
-    f->response_flows = events && enforcing(f) && prepare_wait(f, envoy);
-    f->flows[RESPONSE_MESSAGE].watched = events && !enforcing(f);
+    bool alone = !f->grpc && !f->upgrade; /* the request has been judged whole */
+    f->response_flows = events && enforcing(f) && (alone || both_ways()) && prepare_wait(f, envoy);
+    f->flows[RESPONSE_MESSAGE].watched = events && !f->response_flows;
     step = submit_response(f, envoy, EW_BODY_STREAMED);
     if (f->response_flows && step == GO && !(f->noted & 1u << EW_ENGINE_LOST)) begin_response_flow(f, envoy, shape.form);
   } else if (f->want_response == 1) {
