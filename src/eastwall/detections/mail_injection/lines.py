@@ -51,7 +51,10 @@ _POP = re.compile(r"(?:RETR|DELE)\s\d{1,9}|TOP\s\d{1,9}\s\d{1,9}|USER\s\S{1,100}
 
 def injection(place: str, text: str) -> str | None:
     """Why `text` would change a mail (a clause of a sentence), or None. Never raises; linear in the first `MAX_TEXT` characters."""
-    parts = _BREAK.split(text[:MAX_TEXT], MAX_LINES)
+    text = text[:MAX_TEXT]
+    if "+" in text and " " not in text:
+        text = text.replace("+", " ")  # encoded once too often
+    parts = _BREAK.split(text, MAX_LINES)
     if len(parts) < 2:
         return None
     first, following = parts[0], parts[1:]

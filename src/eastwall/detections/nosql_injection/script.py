@@ -95,6 +95,8 @@ BREAKS = 3
 def injection(place: str, text: str) -> tuple[str, str] | None:
     """(confidence, why: a clause of a sentence), or None. Never raises; linear in the first `MAX_TEXT` characters."""
     text = text[:MAX_TEXT]
+    if "+" in text and " " not in text:
+        text = text.replace("+", " ")  # encoded once too often
     if _LINES.search(text):
         return "high", "holds a line that Redis or memcached takes as a command of its own"
     for quote in "'\"":

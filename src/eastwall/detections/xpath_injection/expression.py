@@ -63,6 +63,8 @@ MAX_LEXEMES = 400
 def injection(text: str) -> str | None:
     """Why `text` would change an expression (a clause of a sentence), or None. Never raises; linear in the first `MAX_TEXT` characters."""
     text = text[:MAX_TEXT].strip()
+    if "+" in text and " " not in text:
+        text = text.replace("+", " ")  # encoded once too often
     for quote in "'\"":
         for tail in _tails(text, quote):
             if _BREAK_PREDICATE.match(tail):
