@@ -110,13 +110,13 @@ def test_time_is_linear_in_the_text(pattern: str) -> None:
     def spent(size: int) -> float:
         text = ("ax" * size)[:size]
         times = []
-        for _ in range(3):
-            began = time.perf_counter()
+        for _ in range(5):
+            began = time.process_time()
             rules.hits(text)
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         return min(times)
 
-    assert spent(64_000) < 40 * spent(4_000) + 0.05
+    assert spent(64_000) < 40 * spent(4_000) + 0.1
 
 
 @given(st.text(max_size=300))
