@@ -201,7 +201,7 @@ REPEATED = (
 
 def _best(confirm: Callable[[str], object], text: str) -> float:
     times = []
-    for _ in range(3):
+    for _ in range(2):
         start = time.process_time()
         confirm(text)
         times.append(time.process_time() - start)
