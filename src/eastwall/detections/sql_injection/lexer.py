@@ -179,17 +179,7 @@ def lex(text: str) -> Tokens:
         elif kind == "string":
             letter = _string(lexeme)
         elif kind == "operator":
-            letter = (
-                "|"
-                if lexeme == "||"
-                else "&"
-                if lexeme == "&&"
-                else "="
-                if lexeme[0] in "=<>!" and lexeme != "!"
-                else "!"
-                if lexeme in "!~"
-                else "+"
-            )
+            letter = _operator(lexeme)
         elif kind == "mark":
             letter = lexeme
         elif kind == "variable":
@@ -208,6 +198,14 @@ def lex(text: str) -> Tokens:
         spaced = False
         shape.append(letter)
     return Tokens("".join(shape), executable, words, gap)
+
+
+def _operator(sign: str) -> str:
+    if sign in ("||", "&&"):
+        return "|" if sign == "||" else "&"
+    if sign[0] in "=<>!" and sign != "!":
+        return "="
+    return "!" if sign in "!~" else "+"
 
 
 def _word(token: str, text: str, end: int) -> str:
