@@ -155,6 +155,16 @@ static int special(const Byte *at, const Byte *end)
     return 0;
 }
 
+/* What stands between two texts: ends of lines for the patterns' anchors, and a character that is no space, so that no pattern matches over
+ * the border. See texts.BETWEEN. */
+static Byte *put_between(Byte *out)
+{
+    out[0] = '\n';
+    out[1] = 0x1E;
+    out[2] = '\n';
+    return out + 3;
+}
+
 static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *head, *body;
@@ -166,7 +176,8 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     Byte small[16384], *base = small;
     /* All texts grow from the beginning, the special ones a second time from the middle. */
-    size_t half = (size_t)head_size + (size_t)size + 8, room = 2 * half;
+    /* What stands between them takes no more than the quotes and the comma or colon that stood there, and in what is no JSON not the double. */
+    size_t half = (size_t)head_size + 2 * (size_t)size + 8, room = 2 * half;
     if (room > UINT32_MAX) {
         PyErr_SetString(PyExc_OverflowError, "a body of more than 4 GB");
         return NULL;
@@ -181,14 +192,14 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
     while (at < end && (at = memchr(at, '"', (size_t)(end - at)))) {
         Byte *before = out, *first;
         if (out > base)
-            *out++ = '\n';
+            out = put_between(out);
         first = out;
         at = put_string(at + 1, end, &out) + 1;
         if (out == first || (out - first <= SHORT && known(seen, base, first, (size_t)(out - first))))
             out = before;
         else if (special(first, out)) {
             if (marked > second)
-                *marked++ = '\n';
+                marked = put_between(marked);
             memcpy(marked, first, (size_t)(out - first));
             marked += out - first;
         }

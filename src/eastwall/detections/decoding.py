@@ -114,15 +114,19 @@ def unwrapped(text: str) -> Iterator[str]:
 
 
 def _lines_taken_apart(text: str) -> str:
-    lines: dict[str, None] = {}
-    for line in text.split("\n"):
-        lines[line] = None
+    lines = text.split("\n")
+    seen = set(lines)
+    found: list[str] = []
+    for line in lines:
+        found.append(line)
         sign = signs(line.encode("utf-8", "replace")) if len(line) >= 4 else 0
         if sign & (_APART | NESTED):
             for step in (_from_json, *_APART_STEPS):
                 for _, child in step("", line):
-                    lines[child] = None
-    return "\n".join(lines)
+                    if child not in seen:
+                        seen.add(child)
+                        found.append(child)
+    return "\n".join(found) if len(found) > len(lines) else text
 
 
 def _steps(place: str, text: str) -> Iterator[tuple[str, str]]:

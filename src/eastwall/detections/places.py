@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from eastwall.detections.decoding import layers, overlong, percent_decoded, values_of
-from eastwall.detections.texts import gathered, special
+from eastwall.detections.texts import BETWEEN, gathered, special
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation
 
@@ -39,6 +39,7 @@ _READ_AS_TREES = frozenset(("xml", "protobuf"))
 _HARMLESS = frozenset(("big-integer", "duplicate-key"))
 """Faults of JSON whose bytes are still read as they stand."""
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*+")
+_BETWEEN = BETWEEN.decode()
 _BASIC, _BEARER = "basic ", "bearer "
 
 
@@ -46,7 +47,7 @@ def request_texts(request: Request, operation: Operation) -> tuple[bytes, bytes]
     """All texts of target and body, decoded, one per line, and those of them once more that hold a special character (see
     `texts.SPECIAL`). Headers are not in it."""
     kind = operation.body_kind
-    head = "\n".join(_target_texts(request, operation)).encode("utf-8", "replace")
+    head = _BETWEEN.join(_target_texts(request, operation)).encode("utf-8", "replace")
     # Line ends between them are none of their characters, and those inside them come from a `%0A`.
     marked = head if "%" in request.path or special(head.replace(b"\n", b"")) else b""
     if kind == "none":
@@ -74,12 +75,12 @@ def request_bytes(request: Request, operation: Operation) -> bytes:
 
 
 def _lines(first: bytes, second: bytes) -> bytes:
-    return first + b"\n" + second if first and second else first or second
+    return first + BETWEEN + second if first and second else first or second
 
 
 def _parted(texts: list[str]) -> tuple[bytes, bytes]:
     lines = [text.encode("utf-8", "replace") for text in texts]
-    return b"\n".join(lines), b"\n".join([line for line in lines if special(line)])
+    return BETWEEN.join(lines), BETWEEN.join([line for line in lines if special(line)])
 
 
 def _harmless(operation: Operation) -> bool:
@@ -90,7 +91,7 @@ def _target_texts(request: Request, operation: Operation) -> list[str]:
     path = operation.path
     texts = [path]
     if _PLAIN_PATH.fullmatch(path) is not None:
-        texts.append(path.replace("/", "\n"))  # its segments, one per line
+        texts.append(path.replace("/", _BETWEEN))  # its segments one by one
     else:
         texts.append("/".join(("", *operation.segments)))
         for segment in operation.segments:
@@ -181,7 +182,8 @@ _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 
 def places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
     """Every decoded value of a request with its place."""
-    yield from body_and_target_places(request, operation)
+    yield from target_places(request, operation)
+    yield from body_places(operation)
     yield from header_places(request.headers)
 
 
@@ -196,8 +198,8 @@ def header_places(headers: dict[str, str]) -> Iterator[tuple[str, str]]:
         yield "header.authorization", basic
 
 
-def body_and_target_places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
-    """Values of path, query and body."""
+def target_places(request: Request, operation: Operation) -> Iterator[tuple[str, str]]:
+    """Values of path and query."""
     yield "path", "/".join(("", *operation.segments))
     for index, segment in enumerate(operation.segments):
         yield f"path[{index}]", segment
@@ -212,6 +214,10 @@ def body_and_target_places(request: Request, operation: Operation) -> Iterator[t
         yield "path", percent_decoded(target)
     if overlong(query):
         yield from _pairs("query", query)
+
+
+def body_places(operation: Operation) -> Iterator[tuple[str, str]]:
+    """Values of the body of a request."""
     if operation.protocol == "graphql":
         yield from _graphql_places(operation)
     elif operation.body_kind == "multipart":

@@ -17,7 +17,7 @@ from eastwall.detections.patterns import compiled as _compiled
 from eastwall.detections.patterns import sources as _sources
 from eastwall.detections.places import (
     bearer,
-    body_and_target_places,
+    body_places,
     chunks,
     header_places,
     request_header_texts,
@@ -25,8 +25,9 @@ from eastwall.detections.places import (
     response_header_texts,
     response_places,
     response_texts,
+    target_places,
 )
-from eastwall.detections.texts import signs
+from eastwall.detections.texts import BETWEEN, signs, special
 from eastwall.discovery import automata
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation, Value
@@ -41,6 +42,9 @@ PIECE = 65_536
 """Characters of a value that are decoded together: what is packed or nested is read as a whole up to here."""
 _REMEMBERED, _REMEMBERED_LENGTH = 1024, 2048
 """Texts of headers, and encoded values, known to be clean, and the characters of the longest one kept."""
+_SMALL = 256
+"""Bytes of texts up to which the values are walked without sifting them first."""
+_BETWEEN = BETWEEN.decode()
 GROUP = 16
 """Values scanned together when looking for those that hit."""
 
@@ -98,9 +102,11 @@ class Prefilter:
         scan = self._asked
         headers = self._of_headers(request.headers, scan)
         dropped = self.dropped
-        if not self._is_clean(*request_texts(request, operation), scan) or self.dropped > dropped:
+        data, marked = request_texts(request, operation)
+        if not self._is_clean(data, marked, scan) or self.dropped > dropped:
             self.dropped = dropped
-            headers = self._search(body_and_target_places(request, operation), scan, decode=True) + headers
+            values = [*target_places(request, operation), *self._sifted(data, body_places(operation), scan)]
+            headers = self._search(values, scan, decode=True) + headers
         if len(headers) > MAX_SUSPECTS:
             self.dropped += len(headers) - MAX_SUSPECTS
             return headers[:MAX_SUSPECTS]
@@ -110,7 +116,7 @@ class Prefilter:
         """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so clean ones, and
         what was found in tokens, are remembered."""
         token = bearer(headers)
-        text = "\n".join(request_header_texts(headers))
+        text = _BETWEEN.join(request_header_texts(headers))
         found = self._headers.get(text) if text else ()
         if found is None:
             found = ()
@@ -151,7 +157,7 @@ class Prefilter:
         if self._hits:
             self._hits.clear()
         else:
-            text = "\n".join(response_header_texts(response.headers))
+            text = _BETWEEN.join(response_header_texts(response.headers))
             if not text or text in self._clean_answers:
                 return ()
             if not self._found(scan, text.encode("utf-8", "replace")):
@@ -180,9 +186,15 @@ class Prefilter:
         if not lines:
             return False
         size = 0
-        for layer in unwrapped("\n".join(lines)):
+        for layer in unwrapped(_BETWEEN.join(lines)):
             size += len(layer)
-            if self._found(scan, layer.encode("utf-8", "replace")):
+            scan[0](layer.encode("utf-8", "replace"), self._on_match)
+            if not self._hits:
+                # Values one by one, since the line end before a value is none of its characters.
+                marked = [part for part in layer.encode("utf-8", "replace").split(BETWEEN) if special(part)]
+                scan[1](BETWEEN.join(marked), self._on_match)
+            if self._hits:
+                self._hits.clear()
                 return True
             if size > 8 * MAX_DECODED:
                 self.dropped += 1
@@ -190,6 +202,30 @@ class Prefilter:
         for text in lines:
             _keep(self._clean, text)
         return False
+
+    def _sifted(self, data: bytes, values: Iterable[tuple[str, str]], scan: _Scans) -> Iterable[tuple[str, str]]:
+        """Those values of which `data` holds the lines that need a closer look: nearly none of a large body that has one."""
+        if len(data) < _SMALL:
+            return values
+        hot: set[str] = set()
+        self._sift(list(dict.fromkeys(data.split(b"\n"))), 64, scan, hot)
+        return [(place, text) for place, text in values if text in hot or "\n" in text]
+
+    def _sift(self, lines: list[bytes], width: int, scan: _Scans, hot: set[str]) -> None:
+        """Add the lines that hit or bear signs of a further encoding to `hot`, by looking at groups, and at smaller ones of those in which
+        something is. Lines, not values: a value of several lines is always looked at."""
+        for start in range(0, len(lines), width):
+            group = lines[start : start + width]
+            joined = BETWEEN.join(group)
+            marked = joined if width == 1 else BETWEEN.join([line for line in group if special(line)])
+            scan[0](joined, self._on_match)
+            scan[1](marked, self._on_match)
+            if self._hits or signs(joined):
+                self._hits.clear()
+                if width == 1:
+                    hot.add(joined.decode("utf-8", "replace"))
+                else:
+                    self._sift(group, width // 8, scan, hot)
 
     def _search(self, values: Iterable[tuple[str, str]], scan: _Scans, *, decode: bool) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
@@ -201,7 +237,7 @@ class Prefilter:
                 break
             group = values[start : start + GROUP]
             if len(values) > GROUP:
-                data = "\n".join([text for _, text in group]).encode("utf-8", "replace")
+                data = _BETWEEN.join([text for _, text in group]).encode("utf-8", "replace")
                 if not self._found(scan, data) and not (decode and signs(data)):
                     continue
             for place, text in group:

@@ -52,13 +52,18 @@ SPECIAL = b"\"'`;|&()<>{}[]$=*\\^~#%\r\n"
 _SPECIAL = re.compile(b"[" + re.escape(SPECIAL) + b"]")
 
 
+BETWEEN = b"\n\x1e\n"
+"""Stands between two texts: ends of lines for the anchors of patterns, and a character that is no space, so that no pattern matches over
+the border (`1` and `limit` beside each other are no SQL)."""
+
+
 def special(data: bytes) -> bool:
     """Whether a text holds a character of `SPECIAL`."""
     return _SPECIAL.search(data) is not None
 
 
 def gathered_of(head: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """`head` and every string of a JSON body, names and values, with its escapes undone, one per line; and those of the body once more
+    """`head` and every string of a JSON body, names and values, with its escapes undone, parted by `BETWEEN`; and those of the body once more
     that hold a character of `SPECIAL`.
 
     Empty strings and some of those that come again are left out (the twin in C remembers short ones only). The body is known to be
@@ -74,7 +79,7 @@ def gathered_of(head: bytes, body: bytes) -> tuple[bytes, bytes]:
                 text = text.replace(b"\\", b"")
         if text:
             found[text] = None
-    return b"\n".join(found), b"\n".join([text for text in found if text is not head and special(text)])
+    return BETWEEN.join(found), BETWEEN.join([text for text in found if text is not head and special(text)])
 
 
 def signs_of(data: bytes) -> int:
