@@ -72,6 +72,9 @@ HOLDS: dict[str, int] = {
     "crypto-wallet": 512,
 }
 """The same as bits of `_values.features`, which tells all of them in one pass."""
+_LABELLED_BIT = 1024
+"""Of `_values.features`: a label and a value may be in the text."""
+_SUREST = {name: max(form.confidence for form in FORMS if form.data_class == name) for name in HOLDS}
 _NUMERIC = frozenset({"pan", "ssn", "phone", "national-id"})
 _LEAST = 999_999_999_999
 """JSON numbers up to this have too few digits for any form, unless a name speaks for them or the class is the user's own."""
@@ -422,11 +425,24 @@ class Search:
     def _gated(self, text: str, holds: int) -> bool:
         return self.gate(text) is not None if holds < 0 else holds & self.holds != 0
 
+    def _settled(self, place: str, entry: Entry, found: Found, holds: int) -> bool:
+        """Whether whatever may be in a text was found at its place already, as sure as it gets: items of a list are much alike."""
+        if not found or entry.first or entry.custom or holds & _LABELLED_BIT or (entry.last and entry.only is None):
+            return False
+        one = entry.only
+        if one is not None and ((known := found.get((one.data_class, place))) is None or known[1] < one.confidence):
+            return False
+        for form in self._tried("", holds):
+            known = found.get((form.data_class, place))
+            if known is None or known[1] < _SUREST[form.data_class]:
+                return False
+        return True
+
     def value(self, value: Any, place: str, entry: Entry, found: Found, holds: int = -1) -> None:
         """Add the hits of one value. `holds`: its `_values.features`, -1: not known."""
         if type(value) is not str:
             value, holds = self.number(value, entry), -1
-        if not value:
+        if not value or (holds > 0 and self._settled(place, entry, found, holds)):
             return
         one = entry.only
         if one is not None and (

@@ -243,7 +243,7 @@ def test_redaction_leaves_no_value_and_changes_nothing_else(style: str) -> None:
     out = redact(operation, CLASSES, style, KEY)
     assert out is not None
     again = message(json.loads(out), raw=out)
-    assert find(again) == () or style == "mask"
+    assert find(again) == () or style in ("mask", "format")
     for value in ("4111 1111", "4111111111111111", "jane@example", "901820", "DE8937", "4155552671"):
         assert value not in out.decode()
     tree = json.loads(out)
