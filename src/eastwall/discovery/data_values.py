@@ -7,9 +7,8 @@ own classes); the classes themselves are described in `data_classes`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from re import Pattern
 from re import compile as regex
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import msgspec
 
 from eastwall.discovery import data_named, data_names
 from eastwall.discovery.data_custom import Custom, Suspicion, compile_custom
+from eastwall.discovery.data_entries import BARRED, KEY_VALUE, NAMELESS, REFERENCE, REFERENCED, WORDS, Entry
 from eastwall.discovery.data_forms import FORMS, MASKS, Form, mask_tail
 from eastwall.discovery.data_labels import MAX_TEXT, labelled
 from eastwall.discovery.data_named import Named
@@ -78,28 +78,8 @@ _SUREST = {name: max(form.confidence for form in FORMS if form.data_class == nam
 _NUMERIC = frozenset({"pan", "ssn", "phone", "national-id"})
 _LEAST = 999_999_999_999
 """JSON numbers up to this have too few digits for any form, unless a name speaks for them or the class is the user's own."""
-_NO_ADDRESS = regex(r"_(?:version|ver|build|release|firmware|revision|oid|sdk|semver|range|section|chapter)_")
-_NO_NUMBER = regex(
-    r"_(?:gtin|ean|upc|isbn|barcode|imei|imsi|iccid|tracking|sku|asin|serial|timestamp|epoch|millis|nanos|etag|hash|sha|md|checksum"
-    r"|cost|amount|balance|price|total|fee|nonce|block|height|bytes|size|quantity|count|offset|duration|gas|score|points)_"
-)
-_REFERENCE = regex(
-    r"_(?:order|invoice|ticket|case|shipment|parcel|booking|reservation|transaction|trace|session|request|batch|lot|contract|part|article|model"
-    r"|catalog|catalogue|item|product|asset|job|claim|reference|ref)(?:_(?:number|no|nr|num|id|ref|reference|code|key))?_$"
-)
-_REFERENCED = frozenset({"pan", "ssn", "phone", "national-id", "health-id"})
-"""Where a name says that the value is a reference, a value that is nothing but such a number is one. In a longer text it is not."""
 _WORD = 20
 """Letters alone make a value from this length on only (an access key of AWS may have no digit)."""
-_BARRED: dict[Pattern[str], frozenset[str]] = {
-    _NO_ADDRESS: frozenset({"ip-address"}),
-    _NO_NUMBER: frozenset({"pan", "ssn", "phone", "national-id", "health-id", "crypto-wallet"}),
-}
-_WORDS = frozenset(
-    "error errors message messages label labels translation translations i_n schema properties validation violations field_errors".split()
-)
-"""Objects under such a name say something about fields, under the fields' own names."""
-_KEY_VALUE = regex("@|(?:[0-9][^0-9]{0,100}){4}|[A-Z]{6}")
 _UNLABELLED = frozenset({"email", "ip-address", "crypto-wallet", "iban", "person-name", "address", "geo"})
 """Classes that no label in text is needed for, or believed about."""
 _LABELLED = regex("[:=]|[0-9][^0-9]{0,3}[0-9][^0-9]{0,3}[0-9]")
@@ -114,55 +94,6 @@ class Span(NamedTuple):
     data_class: str
     confidence: float
     label: str
-
-
-class Entry:
-    """What a field's name says, worked out once for all objects with the same keys at the same place."""
-
-    __slots__ = ("aside", "barred", "custom", "first", "hit", "inside", "is_value", "key", "last", "only", "place", "telling")
-
-    def __init__(
-        self,
-        key: str = "",
-        place: str = "",
-        first: tuple[Named, ...] = (),
-        last: tuple[Named, ...] = (),
-        barred: frozenset[str] = frozenset(),
-        inside: str = "",
-        is_value: bool = False,
-        custom: tuple[Custom, ...] = (),
-        aside: bool = False,
-    ) -> None:
-        self.key = key
-        self.place = place
-        self.first = first
-        """What is tried before the forms that need no name."""
-        self.last = last
-        """What is tried after them."""
-        self.barred = barred
-        """Classes that the name speaks against."""
-        self.aside = aside
-        """Whether it is the name of a reference (`_REFERENCED`)."""
-        self.inside = inside
-        """See `data_names.context`: of what stands under the name."""
-        self.is_value = is_value
-        """The key may itself be a value."""
-        self.custom = custom
-        """Classes of the user's own whose globs match the name."""
-        self.telling = bool(first or last or custom)
-        self.only = last[0] if len(last) == 1 and not first and not custom else None
-        """The one thing that is tried, where it is one."""
-        self.hit = (self.only.data_class, place) if self.only is not None else ("", "")
-
-    def alone(self) -> tuple[tuple[str, str], Callable[[str], object], Callable[[str], str], str, float] | None:
-        """(class and place, what holds of a value, mask, label, confidence) of the one thing that is tried."""
-        only = self.only
-        if only is None:
-            return None
-        return self.hit, only.valid, MASKS.get(only.data_class, mask_tail), only.label, only.confidence
-
-
-NAMELESS = Entry()
 
 
 class DataClasses:
@@ -352,7 +283,7 @@ class Search:
             last = tuple(one for one in last if one.data_class in wanted)
             canonical = data_names.canonical(name)
             stem = canonical.strip("_")
-            if stem.rpartition("_")[2] in _WORDS or stem in _WORDS:
+            if stem.rpartition("_")[2] in WORDS or stem in WORDS:
                 within = "words"
             elif stem in ("name", "names"):
                 within = "name"
@@ -363,11 +294,11 @@ class Search:
                 place=f"{place}.{label}" if place else label,
                 first=first,
                 last=last,
-                barred=frozenset().union(*(names for pattern, names in _BARRED.items() if pattern.search(canonical) is not None)),
+                barred=frozenset().union(*(names for pattern, names in BARRED.items() if pattern.search(canonical) is not None)),
                 inside=within,
-                is_value=not key.isidentifier() and _KEY_VALUE.search(key) is not None,
+                is_value=not key.isidentifier() and KEY_VALUE.search(key) is not None,
                 custom=tuple([one for one in self.custom if one.of_name(name)]),
-                aside=_REFERENCE.search(canonical) is not None,
+                aside=REFERENCE.search(canonical) is not None,
             )
 
     def spans(self, text: str, entry: Entry, holds: int = -1) -> list[Span]:
@@ -410,7 +341,7 @@ class Search:
             if length >= form.shortest and form.data_class not in barred:
                 for match in form.pattern.finditer(text):
                     if form.valid(match):
-                        if match.end() - match.start() == whole and form.data_class in _REFERENCED:
+                        if match.end() - match.start() == whole and form.data_class in REFERENCED:
                             continue
                         group = (match.lastindex or 0) if form.group < 0 else form.group
                         span = Span(*match.span(group), form.data_class, form.confidence, form.label)

@@ -12,9 +12,10 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from eastwall.discovery.data_entries import NAMELESS, Entry
 from eastwall.discovery.data_names import people
 from eastwall.discovery.data_rows import edit_json_lines, edit_table, json_lines, table_of
-from eastwall.discovery.data_values import BUILTIN, NAMELESS, DataClasses, Entry, Search, decode_text
+from eastwall.discovery.data_values import BUILTIN, DataClasses, Search, decode_text
 from eastwall.discovery.stand_ins import stand_in
 from eastwall.model.operation import Operation
 
