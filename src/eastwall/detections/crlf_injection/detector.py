@@ -32,7 +32,18 @@ _BODY_LENGTH, _BODY_LINES = 400, 6
 
 # Characters whose low byte is a line break: encoders that keep one byte of two write one (CVE-2019-10093 and its kind).
 _NARROWED = str.maketrans(
-    {"\u560a": "\n", "\u560d": "\r", "\u010a": "\n", "\u010d": "\r", "\u0a0d": "\r", "\u0d0a": "\n", "\u2028": "\n"}
+    {
+        "\u560a": "\n",
+        "\u560d": "\r",
+        "\u010a": "\n",
+        "\u010d": "\r",
+        "\u0a0d": "\r",
+        "\u0d0a": "\n",
+        "\u2028": "\n",
+        "\u563a": ":",
+        "\u563c": "<",
+        "\u563e": ">",
+    }
 )
 _ESCAPED = re.compile(r"(?:\\r\\n|\\n|\\r|\\x0d|\\x0a|\\u000[ad])", re.IGNORECASE)
 # Names that are no words of a language: nobody begins a line of prose with them.

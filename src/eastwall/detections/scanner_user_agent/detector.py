@@ -21,7 +21,7 @@ META = Detection(
     attack=("T1595.002", "T1595.003"),
     stage="reconnaissance",
     on_error="monitor",
-    default_action="report",
+    default_action="block",
     families=("scanner",),
 )
 

@@ -32,7 +32,7 @@ _HINTS = frozenset(
 )
 MAX_NODES = 20_000
 """Values of a body that are walked for type hints."""
-_RAW_XML = re.compile(rb"java\.|javax\.|dynamic-proxy|ObjectDataProvider|com\.sun\.|jdk\.nashorn")
+_RAW_XML = re.compile(rb"java\.|javax\.|dynamic-proxy|ObjectDataProvider|com\.sun\.|nsassem|jdk\.nashorn")
 
 
 def detect(facts: Facts) -> Sequence[Finding]:

@@ -47,6 +47,7 @@ _XML = re.compile(
     r"<(?:java|object|void|new|class)\s[^<>]{0,200}class\s{0,9}=\s{0,9}[\"'](java\.(?:beans\.XMLDecoder|lang\.(?:Runtime|ProcessBuilder|Class|Thread)|io\.\w+|net\.\w+|util\.\w*Loader)|javax\.script\.[\w.]{1,60}|[\w.]{0,80}ProcessBuilder)"
     r"|<(dynamic-proxy|java\.util\.PriorityQueue|jdk\.nashorn\.[\w.]{3,80}|javax\.(?:imageio|naming|swing|crypto)\.[\w.$_-]{3,120}|com\.sun\.[\w.$_-]{3,120}|sun\.[\w.$_-]{5,120}|java\.lang\.ProcessBuilder|org\.(?:apache|codehaus|springframework)\.[\w.$_-]{5,120})[\s/>]"
     r"|class\s{0,9}=\s{0,9}[\"'](java\.beans\.EventHandler|java\.lang\.ProcessBuilder|[\w.]{1,80}Base64Data)[\"']"
+    r"|(schemas\.microsoft\.com/clr/nsassem)/"
     r"|<object\s[^<>]{0,200}(?:ObjectDataProvider|MethodName)|<(ObjectDataProvider|ExpandedWrapperOf\w+)[\s/>]"
 )
 _PAIR = re.compile(
@@ -166,7 +167,7 @@ def _marshal(data: bytes) -> Verdict | None:
     """Ruby's Marshal 4.8: `o`, `u`, `U`, `e`, `C` and `c`, `S` are objects and classes; strings, arrays and hashes are data unless one is inside."""
     if data[2:3] in b"ouUCcS":
         return Verdict("is a serialised object of Ruby", "")
-    if re.search(rb"[ouUeC]:[\x06-\x7f][A-Z][\w:]{1,100}", data[2:_HEAD]):
+    if re.search(rb"[ouUeC]:[\x06-\x7f][A-Z][\w:]{1,100}|c[\x06-\x7f][A-Z]\w{1,60}::[A-Z]", data[2:_HEAD]):
         return Verdict("is a serialised structure of Ruby that holds an object", "")
     return None
 
