@@ -6,7 +6,7 @@ not take (look-around, back references) is refused when the policy is checked. A
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from re import compile as regex
 from typing import Any
 
@@ -24,6 +24,8 @@ MAX_PATTERN = 1_000
 MAX_WORDS = 5_000
 MAX_WORD = 200
 MAX_NAMES = 200
+MAX_VALUE = 256
+"""Bytes of a value that a pattern finds; of a longer one the rest stays."""
 SENSITIVITIES = ("low", "medium", "high", "critical")
 
 VALIDATORS: dict[str, Callable[[str], bool]] = {
@@ -65,8 +67,9 @@ class Custom:
         """Names alone make every value (that the validator agrees to) one of the class."""
         self.anywhere = not self._by_name_only
         """Values may stand in any text."""
-        self._patterns = _Database(
-            [(one.encode(), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST, 0) for one in spec.patterns]
+        self._ends = _Database([(one.encode(), hyperscan.HS_FLAG_UTF8, 0) for one in spec.patterns])
+        self._whole = _Database(
+            [(_whole(one), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SINGLEMATCH, 0) for one in spec.patterns]
         )
         # Words are plain literals, found by where they end: thousands of them compile in no time.
         spelled = [one for word in spec.words for one in _spellings(word.strip())]
@@ -92,10 +95,7 @@ class Custom:
     def spans(self, text: str) -> list[tuple[int, int]]:
         """(start, end) of the values in a text, in order, without overlaps."""
         data = text.encode("utf-8", "replace")
-        longest: dict[int, int] = {}
-        for _, start, end in self._patterns.scan(data):
-            if end > start and longest.get(start, 0) < end:
-                longest[start] = end
+        longest = dict(self._matched(data))
         for word, _, end in self._words.scan(data):
             start = end - self._sizes[word]
             if longest.get(start, 0) < end and _is_whole(data, start, end):
@@ -114,6 +114,25 @@ class Custom:
                 found.append((start, stop))
                 last = end
         return found
+
+    def _matched(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """(start, end) of what the patterns match, in order, without overlaps, each the longest from its first character.
+
+        Hyperscan tells ends; beginnings are tried one after the other, at most `MAX_VALUE` bytes before. Its own search for beginnings
+        (SOM_LEFTMOST) crashes on ordinary expressions, `[a-c]+(?:-\\.)` for one.
+        """
+        ends = sorted({end for _, _, end in self._ends.scan(data)})
+        last = 0
+        for at, end in enumerate(ends):
+            if end <= last:
+                continue
+            for start in range(max(last, end - MAX_VALUE), end):
+                if data[start] & 0xC0 == 0x80 or not self._whole.scan(data[start:end]):  # within a character, or no match
+                    continue
+                further = [one for one in ends[at + 1 : at + 1 + MAX_VALUE] if one <= start + MAX_VALUE]
+                last = next((one for one in reversed(further) if self._whole.scan(data[start:one])), end)
+                yield start, last
+                break
 
     def _checked(self, text: str) -> bool:
         plain = compact(text)
@@ -194,7 +213,8 @@ def pattern_problem(pattern: str) -> tuple[str, str] | None:
     if any(anchor in pattern for anchor in _ANCHORS):
         return "`\\A`, `\\Z`, `\\z` and `\\G` are not allowed", "write `^` and `$` for the ends of a value"
     try:
-        _Database([(pattern.encode(), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SOM_LEFTMOST, 0)])
+        _Database([(pattern.encode(), hyperscan.HS_FLAG_UTF8, 0)])
+        _Database([(_whole(pattern), hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_SINGLEMATCH, 0)])
         once = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_MULTILINE | hyperscan.HS_FLAG_SINGLEMATCH
         raw = _Database([(pattern.encode(), once, 0)])
     except (hyperscan.error, UnicodeError) as error:
@@ -208,6 +228,11 @@ def pattern_problem(pattern: str) -> tuple[str, str] | None:
 
 
 _HINT = "look-around and back references are not taken: they cannot be matched in linear time"
+
+
+def _whole(pattern: str) -> bytes:
+    """An expression that matches a text as a whole."""
+    return rf"^(?:{pattern})\z".encode()
 
 
 def _said(error: Exception) -> str:

@@ -158,3 +158,17 @@ def test_the_policy_kind_offers_just_these_validators_and_sensitivities() -> Non
     fields = {field.name: field.type for field in msgspec.structs.fields(DataClass)}
     assert {name for name in get_args(get_args(fields["validator"])[0]) if name} == set(VALIDATORS)
     assert get_args(fields["sensitivity"]) == SENSITIVITIES
+
+
+@pytest.mark.parametrize("pattern", [r"[a-c]+(?:-\.)", r"(a+)+c", r"(?:a|aa)+b", r"(?:[a-c]+\.)+x", r"(?:x{1,3})+y"])
+def test_expressions_on_which_hyperscans_search_for_beginnings_crashes(pattern: str) -> None:
+    """In a process of its own each of these ended with a segmentation fault."""
+    custom = compile_custom(CustomDataClass(name="own", patterns=(pattern,)))
+    for text in ("aab" * 1000, "ax" * 2000, "abc-x1.aa " * 300, "xxxy aac aab abc.x abc-. "):
+        for start, end in custom.spans(text):
+            assert 0 <= start < end <= len(text)
+
+
+def test_a_value_is_the_longest_from_its_first_character_and_none_overlap() -> None:
+    custom = compile_custom(CustomDataClass(name="own", patterns=(r"[0-9]{4}", r"ID-[a-z]+")))
+    assert custom.spans("12345678 ż ID-abc, 99") == [(0, 4), (4, 8), (11, 17)]
