@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection, Finding
+
+
+_PASSWORD = re.compile(r"(://[^/\s:@]{0,60}:)[^/\s@]{1,100}@")
+"""The password in a URL, which no finding shows."""
 
 
 class Verdict(Struct, frozen=True):
@@ -46,7 +51,8 @@ def confirm(facts: Facts, meta: Detection, judge: Callable[[str, str], Verdict |
 
 def finding(meta: Detection, place: str, verdict: Verdict, text: str, phase: str = "request") -> Finding:
     """The finding of a verdict. Its evidence is one line of printable text."""
-    shown = "".join(c if c.isprintable() else " " for c in (verdict.evidence or text)[:480])
+    shown = _PASSWORD.sub(r"\1***@", verdict.evidence or text[:480])
+    shown = "".join(c if c.isprintable() else " " for c in shown[:480])
     return Finding(
         id=meta.id,
         severity=verdict.severity or meta.severity,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.detections.detection_cases import PREFILTER, facts_of, in_query
+from tests.unit.detections.detection_cases import PREFILTER, facts_of, findings, in_query
 
 from eastwall.detections.crlf_injection.detector import splitting
 from eastwall.detections.cross_site_scripting import script
@@ -358,3 +358,8 @@ def test_the_prefilter_hits_whatever_a_confirmer_takes(text: str) -> None:
     families = PREFILTER.families(text.encode())
     for confirm, family in FAMILIES.items():
         assert family in families or not confirm(text)
+
+
+def test_evidence_shows_no_password() -> None:
+    (found,) = [one for one in findings(in_query("http://ann:hunter22@169.254.169.254/")) if one.id == "ssrf"]
+    assert found.evidence == "http://ann:***@169.254.169.254/"
