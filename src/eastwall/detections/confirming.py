@@ -10,7 +10,6 @@ from msgspec import Struct
 from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection, Finding
 
-
 _PASSWORD = re.compile(r"(://[^/\s:@]{0,60}:)[^/\s@]{1,100}@")
 """The password in a URL, which no finding shows."""
 
