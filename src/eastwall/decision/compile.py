@@ -105,6 +105,7 @@ class LiveSnapshot:
         "data_classes",
         "data_skip",
         "detectors",
+        "flow_kinds",
         "hash_key",
         "inventory",
         "limits",
@@ -145,6 +146,8 @@ class LiveSnapshot:
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:
             self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
+        self.flow_kinds = _flow_kinds(snapshot.endpoints)
+        """Service -> kinds of objects whose flows have a learned order."""
         self.ownership = dict(snapshot.ownership)
         self.limits = Limits()
         self._descriptors = _descriptors(snapshot.descriptors)
@@ -168,6 +171,16 @@ def _packs(snapshot: Snapshot) -> Packs:
     rules = content_rules(policies)
     on = tuple(rule for rule in rules if rule.id not in snapshot.detections_off)
     return Packs(on, policies.rule_automata if on == rules else b"", scope_of)
+
+
+def _flow_kinds(endpoints: Sequence[Endpoint]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        if endpoint.after or endpoint.once:
+            kinds = found.setdefault(endpoint.service, set())
+            kinds.update(one.kind for one in endpoint.after)
+            kinds.update(endpoint.once[:1] if endpoint.once else ())
+    return {service: frozenset(kinds) for service, kinds in found.items()}
 
 
 def _lone_classes(endpoints: Sequence[Endpoint]) -> dict[str, frozenset[str]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.extract import extract, remember
+from eastwall.decision.extract import extract
+from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
 from eastwall.discovery.shapes import shape

@@ -8,7 +8,8 @@ the world comes in `snapshot`, what it remembers between calls is in `state`, an
 from __future__ import annotations
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.extract import extract, remember
+from eastwall.decision.extract import extract
+from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
 from eastwall.discovery.identity import resolve

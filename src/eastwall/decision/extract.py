@@ -1,17 +1,16 @@
-"""Call + knowledge -> Facts, and what is remembered of a call once it is judged."""
+"""Call + knowledge -> Facts."""
 
 from __future__ import annotations
 
 from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
-from eastwall.discovery.echo import identifying
-from eastwall.discovery.objects import changes, object_key
+from eastwall.discovery.objects import object_key
 from eastwall.discovery.privilege import privileged
 from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase
-from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import DataHit, Facts, ObjectUse, Property, StepUse
 from eastwall.model.identity import Identity, Strength
@@ -20,9 +19,6 @@ from eastwall.model.operation import Operation
 EVERY_SERVICE = ""
 """Objects are known across services: the order that `orders` gave is the one that `billing` is asked about. Two services that mean
 different things by one kind and number lend each other grants, which can hide an attack and never invents one."""
-
-TENANT = "tenant:"
-"""Begins the name of a tenant among the holders of an object; actors' names begin with their kind."""
 
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
@@ -250,51 +246,3 @@ def not_inspected(phase: Phase, body: BodyState, operation: Operation) -> tuple[
         side = "request" if phase is Phase.REQUEST else "response"
         reasons += tuple(f"{side}-{fault.id}" for fault in operation.faults if fault.id in _UNREADABLE)
     return reasons
-
-
-def tenant_holder(identity: Identity) -> str:
-    """How the caller's tenant stands among the holders of an object; the actor itself where it has none."""
-    return TENANT + identity.tenant if identity.tenant else identity.actor
-
-
-def _suspicious(facts: Facts) -> bool:
-    prior = facts.call.prior
-    return prior is not None and any(finding.suspicious for finding in prior.findings)
-
-
-def _note_steps(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> None:
-    """What a call that succeeded has made, or done to which object."""
-    prior, response, endpoint = facts.call.prior, facts.call.response, facts.match.endpoint
-    if prior is None or response is None or not 200 <= response.status < 300 or "fault" in facts.operation.traits:
-        return
-    named = {(kind, key) for _, kind, key, _ in prior.facts.used}
-    made = {given for given in facts.given if given not in named}
-    if len(made) == 1 and facts.operation.method == "POST" and not _suspicious(facts):
-        _, key = made.pop()
-        # What somebody holds already was found, not made.
-        if not state.grants.owners(key) and key not in snapshot.ownership:
-            state.steps.made(key)
-    if endpoint is not None:
-        for _, key in named:
-            state.steps.done(key, endpoint.id)
-
-
-def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState) -> None:
-    """Update the live state: objects in a delivered answer now belong to its receiver.
-
-    Not when the request had findings: in monitor mode the attacker gets the answer, and must not come to own what it holds.
-    """
-    if facts.fields and facts.phase is Phase.RESPONSE and verdict.action != "block":
-        state.echoes.add(identifying(facts.operation.body))
-    if facts.phase is Phase.RESPONSE and verdict.action != "block" and changes(facts.operation.method, facts.operation.name):
-        _note_steps(facts, snapshot, state)
-    if facts.given and verdict.action != "block" and not _suspicious(facts):
-        actor = facts.identity.actor
-        known = snapshot.ownership
-        tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
-        for _, key in facts.given:
-            owners = known.get(key, ())
-            if actor not in owners:
-                state.grants.grant(key, actor)
-            if tenant and tenant not in owners:
-                state.grants.grant(key, tenant)

@@ -11,7 +11,8 @@ from collections.abc import Hashable
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.extract import extract, remember
+from eastwall.decision.extract import extract
+from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
 from eastwall.discovery.data_classes import redact

@@ -281,6 +281,16 @@ def changes(method: str, operation: str) -> bool:
     return method not in _READING_METHODS and not operation.startswith(("query", "subscription", "persisted"))
 
 
+def made_kind(endpoint: Endpoint) -> str:
+    """Kind of the object that a POST to this operation makes, if it makes one: that of its collection, or of its GraphQL field."""
+    return _made_kind(endpoint.template, endpoint.operation, _takes_graphql(endpoint))
+
+
+@lru_cache(maxsize=4096)
+def _made_kind(template: str, operation: str, takes_graphql: bool) -> str:
+    return kind_of("id", field_of(operation) if takes_graphql and operation else collection_of(template))
+
+
 def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, str]]:
     """(place, kind, value) of the objects named in path and query."""
     found: list[tuple[str, str, str]] = []

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
-from eastwall.discovery.objects import changes
+from eastwall.discovery.objects import changes, made_kind
 from eastwall.discovery.routes import template_of
 from eastwall.discovery.templates import TemplateTree, split_path
 from eastwall.learning.changes import Changes
@@ -181,7 +181,7 @@ class Learner:
         if profile.fold(record):
             _objects(service.objects, record)
             if changes(record.method, record.operation) and (record.used or record.given):
-                _steps(service.steps, record, profile.key)
+                _steps(service.steps, record, profile)
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
@@ -448,16 +448,20 @@ def _answered_by_grpc(record: CallRecord) -> bool:
     return record.method == "POST" and record.status in (0, 200)
 
 
-def _steps(steps: Steps, record: CallRecord, endpoint: str) -> None:
-    """Learn what a clean call did to which objects. One that gives a single object unasked has made it."""
+def _steps(steps: Steps, record: CallRecord, profile: Profile) -> None:
+    """Learn what a clean call did to which objects. A POST to a collection that gives one object of its kind unasked has made it."""
     actor = hash64(record.actor)
     named = {(kind, key) for _, kind, key in record.used}
     for kind, key in named:
-        steps.note(kind, key, endpoint, actor, record.time)
-    made = {given for given in record.given if given not in named}
-    if len(made) == 1 and record.method == "POST":
-        for kind, key in made:
-            steps.note(kind, key, CREATED, actor, record.time)
+        steps.note(kind, key, profile.key, actor, record.time)
+    if record.method == "POST" and record.given:
+        endpoint = Endpoint(
+            profile.key, record.service, profile.method, profile.template, protocol=profile.protocol, operation=profile.operation
+        )
+        own = made_kind(endpoint)
+        made = [(kind, key) for kind, key in record.given if kind == own and (kind, key) not in named]
+        if len(made) == 1:
+            steps.note(own, made[0][1], CREATED, actor, record.time)
 
 
 def _objects(objects: Ownership, record: CallRecord) -> None:
