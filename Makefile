@@ -32,7 +32,7 @@ $(VENV)/.build: requirements/build.txt | $(BIN)/python
 $(VENV)/.wheel: $(SOURCES) | $(VENV)/.all $(VENV)/.build
 	@rm -rf build/lib* build/bdist* dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
-	@grep -A20 -E 'WITHOUT the (Envoy shim|loop)' build.log || true
+	@grep -A20 -E 'WITHOUT the (Envoy shim|loop|compiled patterns)' build.log || true
 	@rm -f build.log
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall dist/*.whl
 	@touch $@

@@ -42,7 +42,7 @@ class Redact(Struct, frozen=True):
 
     data_classes: tuple[str, ...]
     style: str
-    """`redact` (fixed text), `mask` (keep last four), `hash` (keyed), `drop` (remove the field)."""
+    """`redact` (fixed text), `mask` (keep last four), `format` (another of the same form), `hash` (keyed), `drop` (remove the field)."""
 
 
 Effect = Allow | Deny | Throttle | Redact

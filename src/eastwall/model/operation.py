@@ -21,7 +21,8 @@ class ParserFault(Struct, frozen=True):
 
     id: str
     """`duplicate-key`, `invalid-json`, `invalid-utf8`, `too-deep`, `too-many-values`, `decompression-limit`,
-    `unknown-encoding`, `content-type-mismatch`, `trailing-data`, `big-integer`, `nan`, `bom`, `bad-multipart`, `invalid-xml`,
+    `unknown-encoding`, `content-type-mismatch`, `trailing-data`, `big-integer`, `nan`, `bom`, `json-comment`, `trailing-comma`,
+    `undeclared-charset`, `overlong-utf8`, `lone-surrogate`, `bad-multipart`, `invalid-xml`,
     `xml-doctype`, `xml-entity`, `graphql-syntax`, `graphql-too-large`, `graphql-cycle`, `graphql-ambiguous`,
     `graphql-hash-mismatch`, `mcp-header-mismatch`; those of gRPC stand in `protocols.grpc`."""
     where: str

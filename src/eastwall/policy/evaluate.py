@@ -35,7 +35,7 @@ from eastwall.policy.wording import shown
 
 SEVERITY = {name: rank for rank, name in enumerate(SEVERITIES)}
 CONFIDENCE = {name: rank for rank, name in enumerate(CONFIDENCES)}
-STRICTNESS = {"mask": 0, "hash": 1, "redact": 2, "drop": 3}
+STRICTNESS = {"mask": 0, "format": 1, "hash": 2, "redact": 3, "drop": 4}
 """Of several data policies for a class the strictest holds: the one that leaves least."""
 MODES = {"block": Mode.ENFORCE, "monitor": Mode.MONITOR}
 """How far an error goes at most, by `onError`; `allow` is not among them."""

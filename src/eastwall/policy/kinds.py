@@ -184,12 +184,13 @@ class LimitPolicy(
 class DataPolicy(
     Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DataPolicy"
 ):
-    """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, mask."""
+    """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, format, mask."""
 
     classes: tuple[str, ...]
     """Data classes: built-in ones (`pan`, `ssn`, `email`, `person-name`, ...; docs/data-classes.md lists them) and your own."""
-    action: Literal["redact", "mask", "hash", "drop", "block"]
-    """`redact` (fixed text), `mask` (keep the last four), `hash` (keyed), `drop` (remove the field), `block` (refuse it all)."""
+    action: Literal["redact", "mask", "format", "hash", "drop", "block"]
+    """`redact` (fixed text), `mask` (keep the last four), `format` (another value of the same length and form), `hash` (keyed), `drop` (remove
+    the field), `block` (refuse it all)."""
     direction: Literal["request", "response"] = "response"
     """Which message."""
     mode: ModeName = "enforce"

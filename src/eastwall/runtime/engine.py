@@ -290,7 +290,7 @@ class Engine:
             # Elements that spell a value with references or in pieces stay as they were. A masked value still looks like one: not told.
             tree = xml.parse(body, self.snapshot.limits).tree
             before = {(hit.data_class, hit.place) for hit in facts.data if hit.data_class in found}
-            masks = {effect.style for effect in decision.verdict.effects if isinstance(effect, Redact)} == {"mask"}
+            masks = {effect.style for effect in decision.verdict.effects if isinstance(effect, Redact)} <= {"mask", "format"}
             now = find(replace(facts.operation, query=(), body=tree, raw_body=body), self.snapshot.data_classes)
             left = not masks and any((hit.data_class, hit.place) in before for hit in now)
         if left:
