@@ -93,6 +93,7 @@ def _request_facts(
         fields=shape(operation, data) if sampled else (),
         properties=places,
         uninspected=uninspected,
+        unjudged=snapshot.prefilter.unjudged,
         sampled=sampled,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
         audited=state.audited(endpoint.id if endpoint is not None else call.service),
@@ -124,6 +125,7 @@ def _response_facts(
         if success and operation.body is not None and identity.strength > Strength.NONE
         else (),
         uninspected=uninspected,
+        unjudged=snapshot.prefilter.unjudged,
         sampled=sampled,
         audited=prior is not None and prior.facts.audited,
     )

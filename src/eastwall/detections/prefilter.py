@@ -35,7 +35,12 @@ from eastwall.model.operation import Operation, Value
 _NONE: frozenset[str] = frozenset()
 _TRAVERSAL = frozenset(("traversal",))
 MAX_SUSPECTS = 128
-"""Suspects per message. More are not judged, and `Prefilter.dropped` says how many."""
+"""Suspects per message. More are not judged, and `Prefilter.unjudged` says how many."""
+MAX_JUDGED = 65_536
+"""Characters of the suspects of a request, all together: what is handed to detectors, and so the time that one request can buy."""
+MAX_JUDGED_ANSWER = 262_144
+"""The same of an answer, whose detectors do less per character. Of both, the shortest suspects are judged first: attacks are short, and
+what is put in front of them to use up the limit has to be long or in many pieces."""
 MAX_DECODED = 1_000_000
 """Characters that further decodings of one message may give. What is beyond is not decoded, and counts as dropped."""
 PIECE = 65_536
@@ -69,12 +74,15 @@ class Prefilter:
         self._answered: _Scans = (scans[2], scans[3])
         self._hits: list[int] = []
         self._headers: dict[str, Suspects] = {}
+        self._tokens: dict[str, Suspects] = {}  # of these only the claims are looked at: never to be taken for a clean header
         self._clean: dict[str, None] = {}
         self._clean_answers: dict[str, None] = {}
         self._left = 0
         self.dropped = 0
-        """What of the last `scan` or `scan_response` was not looked at: values after `MAX_SUSPECTS` suspects, and values whose decoding
-        ended at a limit. Not 0: that message was not wholly inspected."""
+        """What of the last `scan` or `scan_response` was not looked at: `unjudged`, and values whose decoding ended at a limit. Not 0:
+        that message was not wholly inspected."""
+        self.unjudged = 0
+        """Suspects of that message beyond `MAX_SUSPECTS` and `MAX_JUDGED`, and values that came after so many suspects."""
 
     def save(self) -> bytes:
         """The compiled patterns, for the next process's `saved`."""
@@ -98,7 +106,7 @@ class Prefilter:
 
     def scan(self, request: Request, operation: Operation) -> Suspects:
         """Values of the request that hit a family, decoded, in order of place; empty for nearly all calls."""
-        self.dropped = 0
+        self.dropped = self.unjudged = 0
         scan = self._asked
         headers = self._of_headers(request.headers, scan)
         dropped = self.dropped
@@ -107,10 +115,24 @@ class Prefilter:
             self.dropped = dropped
             values = [*target_places(request, operation), *self._sifted(data, body_places(operation), scan)]
             headers = self._search(values, scan, decode=True) + headers
-        if len(headers) > MAX_SUSPECTS:
-            self.dropped += len(headers) - MAX_SUSPECTS
-            return headers[:MAX_SUSPECTS]
-        return headers
+        return self._within(headers, MAX_JUDGED) if headers else headers
+
+    def _within(self, suspects: Suspects, most: int) -> Suspects:
+        """Those that are judged: all of nearly every message, else the shortest ones, in their order."""
+        if len(suspects) <= MAX_SUSPECTS and sum([len(value.text) for value, _ in suspects]) <= most:
+            return suspects
+        kept: set[int] = set()
+        for index in sorted(range(len(suspects)), key=lambda index: len(suspects[index][0].text))[:MAX_SUSPECTS]:
+            most -= len(suspects[index][0].text)
+            if most < 0:
+                break
+            kept.add(index)
+        self._skip(len(suspects) - len(kept))
+        return tuple([suspect for index, suspect in enumerate(suspects) if index in kept])
+
+    def _skip(self, values: int) -> None:
+        self.dropped += values
+        self.unjudged += values
 
     def _of_headers(self, headers: dict[str, str], scan: _Scans) -> Suspects:
         """Suspects among the headers, with the claims of a bearer token. A client sends the same ones again and again, so clean ones, and
@@ -122,24 +144,24 @@ class Prefilter:
             found = ()
             data = text.encode("utf-8", "replace")
             if self._is_clean(data, data, scan):
-                self._remember(text, found)
+                self._remember(self._headers, text, found)
             else:  # not remembered: the same values under other names have other places
                 found = self._search(header_places(headers), scan, decode=True)
         if token:
-            claims = self._headers.get(token)
+            claims = self._tokens.get(token)
             if claims is None:
                 claims = ()
                 if self._hidden(token.encode("utf-8", "replace"), scan):
                     claims = self._search([(_BEARER_PLACE, token)], scan, decode=True)
-                self._remember(token, claims)
+                self._remember(self._tokens, token, claims)
             return found + claims
         return found
 
-    def _remember(self, text: str, found: Suspects) -> None:
+    def _remember(self, known: dict[str, Suspects], text: str, found: Suspects) -> None:
         if len(text) <= _REMEMBERED_LENGTH and not self.dropped:
-            if len(self._headers) >= _REMEMBERED:
-                self._headers.clear()
-            self._headers[text] = found
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[text] = found
 
     def scan_response(self, response: Response, operation: Operation) -> Suspects:
         """Values of the response that hit a family, in order of place; empty for nearly all calls.
@@ -147,7 +169,7 @@ class Prefilter:
         `operation` is the response message as decoded. Places: `header.NAME`, `body.items[3].note` for JSON, `body` (in pieces) for text
         and HTML. One decoding only, the content's own: a service does not hide what it says.
         """
-        self.dropped = 0
+        self.dropped = self.unjudged = 0
         scan = self._answered
         data, special = response_texts(operation)
         if data:
@@ -163,7 +185,7 @@ class Prefilter:
             if not self._found(scan, text.encode("utf-8", "replace")):
                 _keep(self._clean_answers, text)
                 return ()
-        return self._search(response_places(response, operation), scan, decode=False)
+        return self._within(self._search(response_places(response, operation), scan, decode=False), MAX_JUDGED_ANSWER)
 
     def _is_clean(self, data: bytes, special: bytes, scan: _Scans) -> bool:
         """Whether nothing hits, also not under further decodings. `special`: those lines of `data` that hold a special character."""
@@ -186,14 +208,14 @@ class Prefilter:
         if not lines:
             return False
         size = 0
-        for layer in unwrapped(_BETWEEN.join(lines)):
+        for layer, whole in unwrapped(_BETWEEN.join(lines)):
             size += len(layer)
             scan[0](layer.encode("utf-8", "replace"), self._on_match)
             if not self._hits:
                 # Values one by one, since the line end before a value is none of its characters.
                 marked = [part for part in layer.encode("utf-8", "replace").split(BETWEEN) if special(part)]
                 scan[1](BETWEEN.join(marked), self._on_match)
-            if self._hits:
+            if self._hits or not whole:  # what a limit cut off is looked at value by value
                 self._hits.clear()
                 return True
             if size > 8 * MAX_DECODED:
@@ -233,7 +255,7 @@ class Prefilter:
         values = list(values)
         for start in range(0, len(values), GROUP):
             if len(suspects) >= MAX_SUSPECTS:
-                self.dropped += len(values) - start
+                self._skip(len(values) - start)
                 break
             group = values[start : start + GROUP]
             if len(values) > GROUP:
@@ -245,9 +267,6 @@ class Prefilter:
                     suspects += self._judge(
                         place, text[max(0, at - 512) : at + PIECE] if at else text[:PIECE], scan, decode=decode
                     )
-        if len(suspects) > MAX_SUSPECTS:
-            self.dropped += len(suspects) - MAX_SUSPECTS
-            del suspects[MAX_SUSPECTS:]
         return tuple(suspects)
 
     def _judge(self, place: str, text: str, scan: _Scans, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:

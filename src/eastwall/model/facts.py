@@ -171,3 +171,5 @@ class Facts(Struct, frozen=True):
     """Numbers outside their learned range."""
     steps: tuple[StepUse, ...] = ()
     """Steps out of their learned order."""
+    unjudged: int = 0
+    """Values of this message that the prefilter hit, or would have, and that no detection saw: more than one message is given."""

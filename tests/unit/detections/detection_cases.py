@@ -96,6 +96,7 @@ def facts_of(message: Request, identity: Identity = NOBODY, **more: Any) -> Fact
         match=Match(endpoint=None),
         identity=identity,
         suspects=PREFILTER.scan(message, operation),
+        unjudged=PREFILTER.unjudged,
         **more,
     )
 
@@ -118,6 +119,7 @@ def response_facts(message: Request, answer: Response, *, tls: bool = False, **m
         match=Match(endpoint=None),
         identity=NOBODY,
         suspects=PREFILTER.scan_response(answer, operation),
+        unjudged=PREFILTER.unjudged,
         **more,
     )
 

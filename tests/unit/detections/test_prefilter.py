@@ -133,6 +133,22 @@ def test_suspects_are_bounded_and_the_rest_is_said() -> None:
     assert filter_.dropped == 0
 
 
+def test_long_suspects_are_bounded_by_their_characters_and_short_ones_come_first() -> None:
+    """What is put in front of an attack to use up the limit does not keep it from being judged, unless it is as short; and it is told."""
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
+    long = SQL + " a" * 1_990
+    message = request("POST", "/", JSON | {"x-note": SQL}, msgspec.json.encode([long] * 40 + [SQL]))
+    found = filter_.scan(message, decode_request(message, LIMITS))
+    assert sum(len(value.text) for value, _ in found) <= prefilter.MAX_JUDGED
+    assert [value.place for value, _ in found][-2:] == ["body[40]", "header.x-note"]
+    assert len(found) + filter_.unjudged == 42
+    told = [f for f in findings(message) if f.id == "parser-differential"]
+    assert [(f.where, f.severity, f.confidence) for f in told] == [("request", "medium", "medium")]
+    assert "not judged" in told[0].message
+    within = request("POST", "/", JSON, msgspec.json.encode([long] * 10 + [SQL]))
+    assert not [f for f in findings(within) if f.id == "parser-differential"]
+
+
 def test_remembered_headers_are_only_clean_ones_and_bounded() -> None:
     filter_ = Prefilter(DETECTORS, PREFILTER.save())
     for index in range(3000):

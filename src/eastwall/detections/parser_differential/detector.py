@@ -30,6 +30,8 @@ META = Detection(
 _MEANING = {
     "too-deep": ("high", "high", "is nested deeper than any real body and may exhaust a parser's stack"),
     "too-many-values": ("high", "medium", "holds more values than will be inspected"),
+    # A bulk upload of code or of pages does the same, so it is for the scope's policies to say whether that is refused.
+    "too-many-suspects": ("medium", "medium", "holds more that looks like an attack than is judged of one call"),
     "decompression-limit": ("high", "high", "decompresses to far more than was sent"),
     "unknown-encoding": ("medium", "medium", "is in an encoding that cannot be read here, but may be by the service"),
     "duplicate-key": ("medium", "high", "has a duplicate key: some parsers take its first value, some its last"),
@@ -109,6 +111,8 @@ MAX_FINDINGS = 5
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per kind of fault."""
     faults = facts.operation.faults + envelope_faults(facts)
+    if facts.unjudged:
+        faults += (ParserFault("too-many-suspects", "request", f"{facts.unjudged} values not judged"),)
     if not faults:
         return ()
     by_id: dict[str, ParserFault] = {}
