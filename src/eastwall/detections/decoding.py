@@ -99,8 +99,9 @@ def layers(text: str) -> tuple[str, ...]:
     return tuple([child for _, child in readings("", text)[0]][:LAYERS])
 
 
-def unwrapped(text: str) -> Iterator[str]:
-    """Many values, one per line, under the same layers as `readings`, all at once: every state on the way, without `text` itself."""
+def unwrapped(text: str) -> Iterator[tuple[str, bool]]:
+    """Many values, one per line, under the same layers as `readings`, all at once: every state on the way, without `text` itself, and
+    whether that is all of it. False: a limit on size or depth was reached, and there may be more in the values."""
     limit = 4 * len(text) + 2 * MAX_PACKED
     for _ in range(DEPTH + 1):
         before = text
@@ -108,9 +109,10 @@ def unwrapped(text: str) -> Iterator[str]:
             after = step(text)
             if after != text:
                 text = after[:limit]
-                yield text
+                yield text, len(after) <= limit
         if text == before:
             return
+    yield text, False
 
 
 def _lines_taken_apart(text: str) -> str:

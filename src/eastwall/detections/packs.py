@@ -80,8 +80,10 @@ class Packs:
         data = request_bytes(request, operation) + b"\n" + headers
         found = self.compiled.suspected(data)
         if signs(data):
-            for layer in unwrapped(data.decode("utf-8", "replace")):
+            for layer, whole in unwrapped(data.decode("utf-8", "replace")):
                 found |= self.compiled.suspected(layer.encode("utf-8", "replace")) - self._plain_only
+                if not whole:  # what a limit cut off is looked at value by value
+                    found |= self._of_phase[Phase.REQUEST] - self._plain_only
         token = bearer(request.headers)
         return found | self._in_token(token) if token else found
 

@@ -123,7 +123,7 @@ def missing(detector: Detector, placement: str, encoding: str) -> list[str]:
             continue
         if "base64" in encoding and (not readable or not text.isascii()):
             continue  # see decoding: what is short or not readable is not taken for Base64
-        if "html" in encoding and not html.unescape(encoded) == text:
+        if "html" in encoding and html.unescape(encoded) != text:
             continue  # HTML has no reference for a null byte and the like
         message = put(encoded)
         suspects = PREFILTER.scan(message, decode_request(message, LIMITS))

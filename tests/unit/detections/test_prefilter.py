@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import zlib
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -158,6 +159,33 @@ def test_remembered_headers_are_only_clean_ones_and_bounded() -> None:
         message = request("GET", "/", {"user-agent": SQL})
         assert filter_.scan(message, decode_request(message, LIMITS))
     assert len(filter_._clean) <= prefilter._REMEMBERED
+
+
+def test_a_token_known_to_be_clean_is_not_a_clean_header() -> None:
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
+    for message in (request("GET", "/a", {"authorization": f"Bearer {SQL}"}), request("GET", "/a", {"x-note": SQL})):
+        found = filter_.scan(message, decode_request(message, LIMITS))
+    assert [value.place for value, _ in found] == ["header.x-note"]
+
+
+@pytest.mark.parametrize("packed", [0, 1, 3, 8])
+def test_what_unpacks_to_much_hides_nothing_behind_it(packed: int) -> None:
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
+    bombs = [base64.b64encode(zlib.compress(b"of %d things " % n * 5_000)).decode() for n in range(packed)]
+    message = request("POST", "/a", JSON, msgspec.json.encode([*bombs, base64.b64encode(SQL.encode()).decode()]))
+    found = filter_.scan(message, decode_request(message, LIMITS))
+    assert (f"body[{packed}]", SQL) in [(value.place, value.text) for value, _ in found]
+
+
+@pytest.mark.parametrize("deep", range(1, 9))
+def test_what_is_encoded_too_often_is_said(deep: int) -> None:
+    filter_ = Prefilter(DETECTORS, PREFILTER.save())
+    text = SQL
+    for _ in range(deep):
+        text = base64.b64encode(text.encode()).decode()
+    message = request("POST", "/a", JSON, msgspec.json.encode([text]))
+    found = filter_.scan(message, decode_request(message, LIMITS))
+    assert filter_.dropped or SQL in [value.text for value, _ in found]
 
 
 def test_base64_that_means_nothing_stays_as_it_is() -> None:
