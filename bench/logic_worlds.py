@@ -318,7 +318,9 @@ class World:
             query = f"mutation($id: ID!, $input: {name}Input!) {{ {verb}(id: $id, input: $input) {fields} }}"
             return Ask("POST", at, {"query": query, "variables": {"id": item_id, "input": body}})
         if action == "history":
-            query = f"query($item: ID!) {{ {kind}History({kind}Id: $item) {{ events {{ at what }} }} }}".replace("$item", f"${kind}Id")
+            query = f"query($item: ID!) {{ {kind}History({kind}Id: $item) {{ events {{ at what }} }} }}".replace(
+                "$item", f"${kind}Id"
+            )
             return Ask("POST", at, {"query": query, "variables": {f"{kind}Id": item_id}})
         return Ask("POST", at, {"query": f"mutation($id: ID!) {{ {verb}(id: $id) {fields} }}", "variables": {"id": item_id}})
 
