@@ -105,6 +105,7 @@ class LiveSnapshot:
         "data_classes",
         "data_skip",
         "detectors",
+        "exclusive_kinds",
         "flow_kinds",
         "hash_key",
         "inventory",
@@ -146,6 +147,8 @@ class LiveSnapshot:
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:
             self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
+        self.exclusive_kinds = _exclusive_kinds(snapshot.endpoints)
+        """Service -> kind -> what is known of its objects: for operations that nobody used before."""
         self.flow_kinds = _flow_kinds(snapshot.endpoints)
         """Service -> kinds of objects whose flows have a learned order."""
         self.ownership = dict(snapshot.ownership)
@@ -171,6 +174,17 @@ def _packs(snapshot: Snapshot) -> Packs:
     rules = content_rules(policies)
     on = tuple(rule for rule in rules if rule.id not in snapshot.detections_off)
     return Packs(on, policies.rule_automata if on == rules else b"", scope_of)
+
+
+def _exclusive_kinds(endpoints: Sequence[Endpoint]) -> dict[str, dict[str, ObjectParameter]]:
+    found: dict[str, dict[str, ObjectParameter]] = {}
+    for endpoint in endpoints:
+        for one in endpoint.objects:
+            if one.exclusive:
+                known = found.setdefault(endpoint.service, {})
+                if one.kind not in known or known[one.kind].confidence < one.confidence:
+                    known[one.kind] = one
+    return found
 
 
 def _flow_kinds(endpoints: Sequence[Endpoint]) -> dict[str, frozenset[str]]:

@@ -84,7 +84,7 @@ def _request_facts(
         else None,
         values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),
         steps=_out_of_order(endpoint, named, state) if endpoint and named and (endpoint.after or endpoint.once) else (),
-        objects=_objects(named, match, identity, snapshot, state) if named else (),
+        objects=_objects(named, match, identity, snapshot, state, call.service) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
         if login is not None
@@ -155,16 +155,15 @@ def _objects(
     named: tuple[tuple[str, str, int, str], ...], match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
-    endpoint = match.endpoint or match.beside  # DELETE /orders/17 names an order, also when nobody deleted one before
-    if endpoint is None:
-        return ()
-    judged = snapshot.profiles[endpoint.id].exclusive
-    if not judged:
+    judged = snapshot.profiles[match.endpoint.id].exclusive if match.endpoint is not None else {}
+    # DELETE /orders/17 names an order, also when nobody deleted one before: an unknown operation goes by the kind alone.
+    by_kind = snapshot.exclusive_kinds.get(service, {}) if match.endpoint is None else {}
+    if not judged and not by_kind:
         return ()
     actor, cls = identity.actor, identity.cls
     uses = []
     for place, kind, key, shown in named:
-        parameter = judged.get(place)
+        parameter = judged.get(place) or by_kind.get(kind)
         if parameter is None:
             continue
         owners = state.grants.owners(key) + snapshot.ownership.get(key, ())

@@ -11,6 +11,8 @@ import ast
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,33 @@ class DetectorError(Struct, frozen=True):
     """`block`, `monitor` or `allow`, from the detection's metadata."""
 
 
+class _Always:
+    """The detectors without families of one phase, told apart by what they need."""
+
+    __slots__ = ("_detectors", "_plans", "_told")
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = tuple(detectors)
+        needs = sorted({need for detector in detectors for need in detector.meta.needs})
+        # All in one look. Of less than two names it would give no tuple, whence the second `audited`.
+        self._told: Callable[[Facts], tuple[object, ...]] = attrgetter("audited", "audited", *needs)
+        self._plans: dict[tuple[bool, ...], tuple[Detector, ...]] = {}
+        """By what a call holds of all that is needed: a few of the possible combinations."""
+
+    def of(self, facts: Facts) -> tuple[Detector, ...]:
+        """Those that may find something in this call, in order."""
+        held = tuple(map(bool, self._told(facts)))
+        plan = self._plans.get(held)
+        if plan is None:
+            plan = self._plans[held] = tuple(filter(partial(_may_find, facts), self._detectors))
+        return plan
+
+
+def _may_find(facts: Facts, detector: Detector) -> bool:
+    needs = detector.meta.needs
+    return (facts.audited or not detector.meta.posture) and (not needs or any(attrgetter(need)(facts) for need in needs))
+
+
 class Detectors(tuple[Detector, ...]):
     """A tuple of detectors that knows, per phase, which of them to call.
 
@@ -59,8 +88,8 @@ class Detectors(tuple[Detector, ...]):
     sequence, but has to sort a plain one out on every call.
     """
 
-    always: dict[Phase, tuple[Detector, ...]]
-    """Those without families: they judge what was learned, so they run on every call of the phase."""
+    always: dict[Phase, _Always]
+    """Those without families: they judge what was learned, on every call of the phase that something was told of."""
     on_suspects: dict[Phase, tuple[tuple[Detector, frozenset[str]], ...]]
     """Those with families: they run when one of their families hit a value."""
     _content: frozenset[str]
@@ -70,7 +99,7 @@ class Detectors(tuple[Detector, ...]):
         self.always, self.on_suspects = {}, {}
         for phase in Phase:
             here = [d for d in self if phase.name.lower() in d.meta.phases]
-            self.always[phase] = tuple(d for d in here if not d.meta.families)
+            self.always[phase] = _Always([d for d in here if not d.meta.families])
             self.on_suspects[phase] = tuple((d, frozenset(d.meta.families)) for d in here if d.meta.families)
         self._content = frozenset(d.meta.id for d in self if d.meta.families)
         return self
@@ -85,9 +114,7 @@ def detect(facts: Facts, detectors: Sequence[Detector]) -> tuple[tuple[Finding, 
     plan = detectors if type(detectors) is Detectors else Detectors(detectors)
     findings: tuple[Finding, ...] = ()
     errors: tuple[DetectorError, ...] = ()
-    for detector in plan.always[facts.phase]:
-        if detector.meta.posture and not facts.audited:
-            continue
+    for detector in plan.always[facts.phase].of(facts):
         try:
             found = detector.detect(facts)
             if found:
@@ -166,6 +193,9 @@ def _check(meta: Detection, folder: Path, lines: dict[str, int]) -> None:
         raise fail("title", "is empty; say in a few words what is found")
     if not meta.phases or any(phase not in PHASES for phase in meta.phases):
         raise fail("phases", f"`{', '.join(meta.phases)}` must be one or more of {', '.join(PHASES)}")
+    for need in meta.needs:
+        if need.partition(".")[0] not in Facts.__struct_fields__:
+            raise fail("needs", f"`{need}` is nothing that `Facts` has")
     for field, prefixes in (("owasp", ("API", "LLM", "A", "MCP")), ("cwe", ("CWE-",)), ("attack", ("T", "AML.T"))):
         values: tuple[str, ...] = getattr(meta, field)
         if not values:

@@ -1,15 +1,8 @@
-"""Headers of answers that are the same from call to call: judged in the calls that are sampled, which bounds what they cost and how often
-they are said."""
+"""What detections of headers in answers share."""
 
 from __future__ import annotations
 
 from eastwall.model.facts import Facts
-
-
-def judged(facts: Facts) -> bool:
-    """Whether this call is one of those in which they are looked at: all calls of a new endpoint, then every nth."""
-    prior = facts.call.prior
-    return prior is None or prior.facts.sampled or facts.match.endpoint is None
 
 
 def over_tls(facts: Facts) -> bool:

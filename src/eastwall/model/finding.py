@@ -67,6 +67,9 @@ class Detection(Struct, frozen=True):
     """Prefilter families it needs; with any set, it runs only when one of them hit a value."""
     posture: bool = False
     """It finds faults of the set-up, which each call shows again (a banner, a missing header): it runs in audited calls only."""
+    needs: tuple[str, ...] = ()
+    """Attributes of `Facts` (`values`, `identity.faults`) of which one must hold something for it to find anything: without, it is not
+    called."""
 
 
 class DetectorError(Struct, frozen=True):

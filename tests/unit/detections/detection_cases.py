@@ -120,7 +120,7 @@ def response_facts(message: Request, answer: Response, *, tls: bool = False, **m
         identity=NOBODY,
         suspects=PREFILTER.scan_response(answer, operation),
         unjudged=PREFILTER.unjudged,
-        **more,
+        **{"audited": True, **more},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_a_whole_folder_loads(loaded: Callable[..., detections.Detectors]) -> No
         ("attack=(", "attack=() and (", 12, "attack is empty"),
         ('on_error="monitor"', 'on_error="ignore"', 14, "block, monitor, allow"),
         ('    on_error="monitor",\n', "", 3, "Missing required argument 'on_error'"),
+        ('stage="exploitation",', 'stage="exploitation", needs=("luck",),', 13, "`luck` is nothing that `Facts` has"),
         ("META = ", "OTHER = ", 1, "`META` is missing"),
         ("def detect(facts):", "def find(facts):", 1, "`detect(facts)` is missing"),
         ("return ()", "yield 1", 1, "or a generator"),
@@ -130,7 +132,7 @@ def test_a_detector_that_raises_is_reported_and_the_others_run() -> None:
 
     detector = detections.Detector(next(d for d in DETECTORS if d.meta.id == "command-injection").meta, broken)
     facts = facts_of(request("GET", "/?host=%3Bid%3B&q=x%27%20or%201%3D1--"))
-    always = detections.Detector(next(d for d in DETECTORS if not d.meta.families and "request" in d.meta.phases).meta, broken)
+    always = detections.Detector(next(d for d in DETECTORS if d.meta.id == "token-in-url").meta, broken)
     others = [d for d in DETECTORS if d.meta.id not in (detector.meta.id, always.meta.id)]
     found, errors = detections.detect(facts, [detector, always, *others])
     assert [finding.id for finding in found] == ["sql-injection"]
@@ -138,6 +140,24 @@ def test_a_detector_that_raises_is_reported_and_the_others_run() -> None:
         (detector.meta.id, detector.meta.on_error), (always.meta.id, always.meta.on_error)
     }  # fmt: skip
     assert all(error.message == "KeyError: 'gone\\nand more'" for error in errors)
+
+
+@pytest.mark.parametrize("detector", [d for d in DETECTORS if d.meta.needs], ids=lambda detector: detector.meta.id)
+def test_what_a_detector_needs_is_what_it_cannot_do_without(detector: detections.Detector) -> None:
+    """It is not called without, so it must find nothing then, in whichever call."""
+    called = 0
+    for folder in ROOT.glob("*/cases.yaml"):
+        for case in read(folder.parent):
+            facts = case_facts(case)
+            if facts.phase.name.lower() not in detector.meta.phases:
+                continue
+            found = tuple(detector.detect(facts))
+            if any(attrgetter(need)(facts) for need in detector.meta.needs):
+                called += 1
+            else:
+                assert not found, case.name
+            assert detections.detect(facts, detections.Detectors([detector]))[0] == found
+    assert called
 
 
 def test_detectors_run_in_their_phase_only() -> None:

@@ -33,6 +33,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("login",),
 )
 
 

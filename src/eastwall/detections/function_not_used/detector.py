@@ -24,6 +24,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("function",),
 )
 
 

@@ -24,6 +24,7 @@ META = Detection(
     stage="reconnaissance",
     on_error="monitor",
     default_action="report",
+    needs=("match.beside",),
 )
 
 

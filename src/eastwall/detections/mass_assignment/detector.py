@@ -23,6 +23,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("new_properties",),
 )
 
 

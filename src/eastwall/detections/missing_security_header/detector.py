@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from eastwall.detections.answer_headers import judged, over_tls
+from eastwall.detections.answer_headers import over_tls
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 from eastwall.model.identity import Strength
@@ -23,6 +23,7 @@ META = Detection(
     stage="reconnaissance",
     on_error="monitor",
     default_action="report",
+    posture=True,
 )
 
 _SENSITIVE = frozenset(
@@ -39,7 +40,7 @@ _MARKUP = re.compile(rb"<(?:[a-zA-Z!/]|\?php)")
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per header."""
     response = facts.call.response
-    if response is None or response.status == 304 or not judged(facts):
+    if response is None or response.status == 304:
         return ()
     return [
         Finding(

@@ -21,6 +21,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("objects",),
 )
 
 

@@ -25,6 +25,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("steps",),
 )
 
 

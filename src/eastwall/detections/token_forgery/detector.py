@@ -20,6 +20,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("identity.faults",),
 )
 
 # Fault of the identity -> (severity, confidence, what it means).

@@ -26,6 +26,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="report",
+    needs=("identity.faults",),
 )
 
 _BAD = {

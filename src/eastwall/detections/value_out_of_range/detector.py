@@ -27,6 +27,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
+    needs=("values",),
 )
 
 _WORD = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eastwall.detections.answer_headers import judged
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
@@ -22,6 +21,7 @@ META = Detection(
     stage="reconnaissance",
     on_error="monitor",
     default_action="report",
+    posture=True,
 )
 
 _HEADERS = (
@@ -37,7 +37,7 @@ _PROTOCOL = re.compile(r"(?:^|, ?)(?:HTTP/)?[123](?:\.[01])? ", re.IGNORECASE)
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per header. `Express` alone says no version and is none."""
     response = facts.call.response
-    if response is None or not judged(facts):
+    if response is None:
         return ()
     headers = response.headers
     if _NAMES.isdisjoint(headers):

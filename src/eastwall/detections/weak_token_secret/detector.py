@@ -20,6 +20,7 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="report",
+    needs=("identity.faults",),
 )
 _FAULT = "jwt-weak-secret"
 
