@@ -152,7 +152,12 @@ def _data(
 
 
 def _objects(
-    named: tuple[tuple[str, str, int, str], ...], match: Match, identity: Identity, snapshot: LiveSnapshot, state: LiveState
+    named: tuple[tuple[str, str, int, str], ...],
+    match: Match,
+    identity: Identity,
+    snapshot: LiveSnapshot,
+    state: LiveState,
+    service: str,
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
     judged = snapshot.profiles[match.endpoint.id].exclusive if match.endpoint is not None else {}

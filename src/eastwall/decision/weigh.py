@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from re import compile as regex
-
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
@@ -11,8 +9,7 @@ from eastwall.detections import DetectorError, detect
 from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
-
-_INDEX = regex(r"\[\d+\]")
+from eastwall.model.place import without_indices
 
 
 def examine(facts: Facts, snapshot: LiveSnapshot) -> tuple[tuple[Finding, ...], tuple[DetectorError, ...]]:
@@ -35,7 +32,7 @@ def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -
 
 
 def _weighed(finding: Finding, used_to: dict[tuple[str, str], int], snapshot: LiveSnapshot) -> Finding:
-    calls = used_to.get((finding.id, _INDEX.sub("[]", finding.where)))
+    calls = used_to.get((finding.id, without_indices(finding.where)))
     if calls is None or not snapshot.detectors.reads_content(finding.id):
         return finding
     message = f"{finding.message}; most callers of this operation do so as a matter of course ({calls:,} calls)"

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.decision.world import ENDPOINTS, ORDER, answer, call, live
+from tests.unit.decision.world import ENDPOINTS, HASH_KEY, ORDER, answer, call, live
 
 from eastwall.decision.decide import decide
+from eastwall.decision.extract import EVERY_SERVICE
 from eastwall.decision.state import LiveState
 from eastwall.discovery.inventory import endpoint_id
+from eastwall.discovery.objects import object_key
 from eastwall.model.call import Call, Response
 from eastwall.model.decision import Decision
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Precedent, Schema
@@ -168,3 +170,24 @@ def test_an_unknown_method_of_a_known_path_names_an_object() -> None:
     first, second = both(call("DELETE", "/orders/77", user="bob"), answer({"deleted": True}), state)
     assert found(first) == []
     assert found(second) == [("hidden-verb", "method", "medium")]
+
+
+def test_an_unknown_mutation_names_an_object() -> None:
+    query = Endpoint(
+        id=endpoint_id("orders", "POST", "/graphql", "query order"),
+        service="orders",
+        method="POST",
+        template="/graphql",
+        status="learned",
+        protocol="graphql",
+        operation="query order",
+        objects=(ObjectParameter("body.variables.id", "order", exclusive=True, confidence=0.97),),
+    )
+    world = live(endpoints=[query])
+    state = LiveState()
+    state.grants.grant(object_key(HASH_KEY, EVERY_SERVICE, "order", "77"), "user:bob")
+    body = {"query": "mutation($id: ID!) { deleteOrder(id: $id) { id } }", "variables": {"id": "77"}}
+    assert found(decide(call("POST", "/graphql", body, user="mallory"), world, state)) == [
+        ("object-not-granted", "body.variables.id", "high")
+    ]
+    assert decide(call("POST", "/graphql", body, user="bob"), world, state).findings == ()
