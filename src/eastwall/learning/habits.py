@@ -11,11 +11,11 @@ hashes are the same whatever the order and number of calls; Thorup 2013, "Bottom
 from __future__ import annotations
 
 from collections.abc import Iterable
-from re import compile as regex
 from typing import Any
 
 from eastwall.learning.sketch import hash64
 from eastwall.model.identity import Strength
+from eastwall.model.place import without_indices
 from eastwall.model.record import CallRecord
 
 SAMPLE = 16
@@ -30,13 +30,6 @@ MIN_CALLER_SHARE = 0.5
 MIN_CALL_SHARE = 0.2
 MIN_SECONDS = 3600.0
 """From the first to the last of these calls: a burst is no habit."""
-
-_INDEX = regex(r"\[\d+\]")
-
-
-def habitual_place(place: str) -> str:
-    """A place without array indices: `body.items[3].note` -> `body.items[].note`."""
-    return _INDEX.sub("[]", place)
 
 
 class Habits:
@@ -62,7 +55,7 @@ class Habits:
         if caller not in self.callers:
             _keep(self.callers, (caller,))
         if record.findings:
-            for key in {f"{finding.id}\0{habitual_place(finding.where)}" for finding in record.findings}:
+            for key in {f"{finding.id}\0{without_indices(finding.where)}" for finding in record.findings}:
                 self._add(key, 1, record.time, record.time, (caller,))
 
     def merge(self, other: Habits) -> None:
