@@ -6,7 +6,6 @@ the values be walked with their places. Findings bear the rule's id, `pack-NAME/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from eastwall.detections import PHASES, Detector
@@ -20,6 +19,7 @@ from eastwall.model.content_rule import ContentRule
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 from eastwall.model.operation import Operation
+from eastwall.model.place import without_indices
 
 DETECTOR = "rule-packs"
 """Id of the one detector that judges all rules; findings bear the rules' own."""
@@ -27,7 +27,6 @@ MAX_FINDINGS = 32
 """Findings per message. What is beyond is not told: the call has been judged by then."""
 _TOKENS = 1_000
 """Tokens of which it is remembered which rules occur in them."""
-_INDEX = re.compile(r"\[[0-9]+\]")
 
 InScope = Callable[[Facts], bool]
 
@@ -157,7 +156,7 @@ class _Place:
         rest = place[len(self.kind) :]
         if rest[:1] not in ("", ".", "["):
             return False
-        return self._names is None or self._names.get(_INDEX.sub("[]", rest.removeprefix(".")).lower()) is not None
+        return self._names is None or self._names.get(without_indices(rest.removeprefix(".")).lower()) is not None
 
 
 def _finding(rule: ContentRule, place: str, hit: Hit, phase: Phase) -> Finding:

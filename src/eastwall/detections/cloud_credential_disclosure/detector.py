@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eastwall.detections.secret_disclosure.detector import given
-from eastwall.detections.secret_disclosure.rules import entropy, placeholder, random
+from eastwall.detections.credentials import entropy, given, placeholder, random
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from eastwall.detections.secret_disclosure.detector import given
+from eastwall.detections.credentials import given
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 

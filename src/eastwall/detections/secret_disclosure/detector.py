@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.credentials import given
 from eastwall.detections.secret_disclosure import rules
 from eastwall.model.call import Phase
 from eastwall.model.facts import Facts
@@ -27,21 +28,6 @@ META = Detection(
 
 MAX_FINDINGS = 20
 """Per message; a dump of secrets needs no more."""
-_MAKERS = frozenset(("POST", "PUT", "PATCH"))
-_GIVEN = frozenset(
-    "token accesstoken refreshtoken idtoken sessiontoken apitoken apikey key secret clientsecret signingsecret webhooksecret secretkey"
-    " plaintext plaintexttoken value password credential credentials privatekey authtoken jwt personalaccesstoken".split()
-)
-"""Fields in which whoever makes a credential gives it to its owner, once."""
-
-
-def given(facts: Facts, place: str) -> bool:
-    """Whether the answer's call made this credential: OAuth's `access_token`, the answer to `POST /tokens`."""
-    response = facts.call.response
-    if response is None or facts.call.request.method not in _MAKERS or not 200 <= response.status < 300:
-        return False
-    leaf = place.rpartition(".")[2].partition("[")[0]
-    return leaf.lower().replace("_", "").replace("-", "") in _GIVEN
 
 
 def detect(facts: Facts) -> Sequence[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from functools import cache
 from importlib import resources
@@ -11,6 +10,8 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Struct
+
+from eastwall.detections.credentials import entropy, placeholder, random
 
 MAX_TRIES = 400
 """Places of one text at which rules are tried."""
@@ -128,34 +129,3 @@ def checksum_holds(token: str) -> bool:
         number, digit = divmod(number, 62)
         digits = _BASE62[digit] + digits
     return digits.rjust(6, "0") == given
-
-
-_STAND_IN = re.compile(
-    r"example|sample|placeholder|your|dummy|change_?me|redact|secret|token|insert|replace|fake|xxxx|abcdef|qwerty|12345678|00000000|\.\.\.|_here|foobar|-key-|_key_",
-    re.IGNORECASE,
-)
-_SEPARATORS = re.compile(r"[^0-9A-Za-z]+")
-
-
-def placeholder(part: str) -> bool:
-    """Whether it stands in for a secret: `xxxx`, `your-api-key`, `AKIAIOSFODNN7EXAMPLE`."""
-    return len(set(part)) < 8 or _STAND_IN.search(part) is not None
-
-
-def random(part: str) -> bool:
-    """Whether letters and digits mix as in what a generator makes, and not as in names made of words."""
-    letters = _SEPARATORS.sub("", part)
-    if len(letters) < 8:
-        return False
-    kinds = [0 if c.isdigit() else 1 if c.islower() else 2 for c in letters]
-    turns = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(kinds) - 1)
-    return turns >= (0.15 if 0 in kinds else 0.33)
-
-
-def entropy(text: str) -> float:
-    """Shannon's entropy of the characters, bits per character."""
-    counts: dict[str, int] = {}
-    for character in text:
-        counts[character] = counts.get(character, 0) + 1
-    total = len(text) or 1
-    return -sum(count / total * log2(count / total) for count in counts.values())

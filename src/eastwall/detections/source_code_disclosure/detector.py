@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from eastwall.detections.secret_disclosure.rules import placeholder
+from eastwall.detections.credentials import placeholder
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
