@@ -9,8 +9,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.extract import extract
-from eastwall.decision.remember import remember
+from eastwall.decision.extract import extract, of_message
+from eastwall.decision.remember import not_done, remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
 from eastwall.discovery.shapes import shape
@@ -65,11 +65,12 @@ def with_copies(
     `judged`: the messages whose events were judged as they passed (decision.streams); their copies add facts alone.
     """
     call = request.facts.call
+    asked_by = request
     if completion.request_copy:
         asked = replace(call.request, body=completion.request_copy, body_state=completion.request_copy_state)
         call = replace(call, request=asked)
         operation = decode_request(asked, snapshot.limits, snapshot.descriptors(call.service))
-        facts = extract(call, operation, request.match, request.identity, snapshot, state)
+        facts = of_message(extract(call, operation, request.match, request.identity, snapshot, state), asked_by.facts)
         request = _seen(request, _sampled(facts, snapshot, state), snapshot, Phase.REQUEST in judged)
     if response is None or response.facts.call.response is None or not (completion.response_copy or completion.grpc_status > 0):
         return request, response
@@ -82,9 +83,13 @@ def with_copies(
     asked_for = request.facts.operation
     operation = decode_response(answer, call.request, snapshot.limits, asked_for, snapshot.descriptors(call.service))
     facts = extract(call, operation, response.match, response.identity, snapshot, state)
+    promised = "fault" not in response.facts.operation.traits
     response = _seen(response, facts, snapshot, Phase.RESPONSE in judged)
-    if "fault" not in operation.traits and Phase.RESPONSE not in judged:
-        remember(facts, response.verdict, snapshot, state)
+    if "fault" in operation.traits:
+        if promised:
+            not_done(asked_by, state, counted=True)
+    elif Phase.RESPONSE not in judged:
+        remember(facts, response.verdict, snapshot, state, {key for _, _, key, _ in asked_by.facts.used})
     return request, response
 
 

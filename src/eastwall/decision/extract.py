@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
@@ -195,9 +197,18 @@ def _out_of_order(endpoint: Endpoint, named: tuple[tuple[str, str, int, str], ..
             for one in endpoint.after
             if one.kind == kind and one.endpoint not in done
         ]
-        if endpoint.once is not None and endpoint.once[0] == kind and endpoint.id in done:
-            found.append(StepUse(place, kind, shown, done=done[endpoint.id], objects=endpoint.once[1]))
+        if endpoint.once is not None and endpoint.once[0] == kind:
+            times = done.get(endpoint.id, 0) + state.steps.running(key, endpoint.id)
+            if times:
+                found.append(StepUse(place, kind, shown, done=times, objects=endpoint.once[1]))
     return tuple(found)
+
+
+def of_message(facts: Facts, headers: Facts) -> Facts:
+    """The facts of a request's body whose `headers` were judged: objects named there were, and since then this call itself has begun its
+    step on them."""
+    judged = {place for place, _, _, _ in headers.used}
+    return replace(facts, steps=tuple([step for step in facts.steps if step.place not in judged])) if facts.steps else facts
 
 
 def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: LiveSnapshot) -> tuple[Property, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
 from eastwall.discovery.echo import identifying
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.model.call import Phase
-from eastwall.model.decision import Verdict
+from eastwall.model.decision import Decision, Verdict
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity
 
@@ -20,19 +22,25 @@ def tenant_holder(identity: Identity) -> str:
     return TENANT + identity.tenant if identity.tenant else identity.actor
 
 
-def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState) -> None:
+def remember(
+    facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: LiveState, counted: Container[int] = frozenset()
+) -> None:
     """Update the live state: objects in a delivered answer now belong to its receiver.
 
     Not when the request had findings: in monitor mode the attacker gets the answer, and must not come to own what it holds.
+    `counted`: objects on which this call's step was counted already, when other parts of its answer were remembered.
     """
+    kinds = snapshot.flow_kinds.get(facts.call.service)
+    changing = kinds is not None and changes(facts.operation.method, facts.operation.name)
+    if kinds and changing:
+        _note_steps(facts, kinds, verdict, counted, state)
     if facts.phase is not Phase.RESPONSE or verdict.action == "block":
         return
     if facts.fields:
         state.echoes.add(identifying(facts.operation.body))
-    kinds = snapshot.flow_kinds.get(facts.call.service)
-    if kinds and changes(facts.operation.method, facts.operation.name):
-        _note_steps(facts, kinds, snapshot, state)
     if facts.given and not _suspicious(facts):
+        if kinds and changing and facts.operation.method == "POST":
+            _note_made(facts, kinds, snapshot, state)
         actor = facts.identity.actor
         known = snapshot.ownership
         tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
@@ -44,22 +52,51 @@ def remember(facts: Facts, verdict: Verdict, snapshot: LiveSnapshot, state: Live
                 state.grants.grant(key, tenant)
 
 
+def not_done(request: Decision, state: LiveState, *, counted: bool) -> None:
+    """The call was never answered, or (`counted`) its answer proved to be a failure after its headers had promised success."""
+    endpoint = request.match.endpoint
+    if endpoint is not None and request.verdict.action != "block":
+        for key in {key for _, _, key, _ in request.facts.used}:
+            if counted:
+                state.steps.undone(key, endpoint.id)
+            else:
+                state.steps.ended(key, endpoint.id)
+
+
 def _suspicious(facts: Facts) -> bool:
     prior = facts.call.prior
     return prior is not None and any(finding.suspicious for finding in prior.findings)
 
 
-def _note_steps(facts: Facts, kinds: frozenset[str], snapshot: LiveSnapshot, state: LiveState) -> None:
-    """What a call that succeeded has made, or done to which object of `kinds`."""
-    prior, response, endpoint = facts.call.prior, facts.call.response, facts.match.endpoint
-    if prior is None or response is None or not 200 <= response.status < 300 or "fault" in facts.operation.traits:
+def _succeeded(facts: Facts) -> bool:
+    response = facts.call.response
+    return response is not None and 200 <= response.status < 300 and "fault" not in facts.operation.traits
+
+
+def _note_steps(facts: Facts, kinds: Container[str], verdict: Verdict, counted: Container[int], state: LiveState) -> None:
+    """What the call does to which objects of `kinds`: begun with its request, done (also when we hold its answer back) or not with its
+    answer."""
+    endpoint, prior = facts.match.endpoint, facts.call.prior
+    if endpoint is None:
         return
-    named = {key for _, kind, key, _ in prior.facts.used if kind in kinds}
-    if endpoint is not None and facts.operation.method == "POST" and (own := made_kind(endpoint)) in kinds:
-        made = [key for kind, key in facts.given if kind == own and key not in named]
-        # What somebody holds already was found, not made.
-        if len(made) == 1 and not state.grants.owners(made[0]) and made[0] not in snapshot.ownership and not _suspicious(facts):
-            state.steps.made(made[0])
-    if endpoint is not None:
-        for key in named:
-            state.steps.done(key, endpoint.id)
+    if facts.phase is Phase.REQUEST:
+        if verdict.action != "block":
+            for key in {key for _, kind, key, _ in facts.used if kind in kinds}:
+                state.steps.begun(key, endpoint.id)
+    elif prior is not None and prior.verdict.action != "block":
+        succeeded = _succeeded(facts)
+        for key in {key for _, kind, key, _ in prior.facts.used if kind in kinds and key not in counted}:
+            state.steps.ended(key, endpoint.id)
+            if succeeded:
+                state.steps.done(key, endpoint.id)
+
+
+def _note_made(facts: Facts, kinds: Container[str], snapshot: LiveSnapshot, state: LiveState) -> None:
+    """A POST that gives one object of its collection's kind unasked has made it; what somebody holds already was found."""
+    endpoint, prior = facts.match.endpoint, facts.call.prior
+    if endpoint is None or prior is None or not _succeeded(facts) or (own := made_kind(endpoint)) not in kinds:
+        return
+    named = {key for _, kind, key, _ in prior.facts.used if kind == own}
+    made = [key for kind, key in facts.given if kind == own and key not in named]
+    if len(made) == 1 and not state.grants.owners(made[0]) and made[0] not in snapshot.ownership:
+        state.steps.made(made[0])

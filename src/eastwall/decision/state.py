@@ -21,6 +21,8 @@ MAX_OWNERS = 4
 MAX_STEP_OBJECTS = 200_000
 MAX_STEPS = 32
 """Operations remembered of one object."""
+MAX_RUNNING = 20_000
+"""Steps that are being carried out."""
 MAX_SOURCES = 50_000
 MAX_LOGIN_ENDPOINTS = 1_000
 LOGIN_WINDOW = 300.0
@@ -60,6 +62,7 @@ class StepTable:
 
     def __init__(self, limit: int = MAX_STEP_OBJECTS) -> None:
         self._done: dict[int, dict[str, int]] = {}
+        self._running: dict[tuple[int, str], int] = {}
         self._limit = limit
 
     def made(self, key: int) -> None:
@@ -77,6 +80,31 @@ class StepTable:
         if endpoint in steps or len(steps) < MAX_STEPS:
             steps[endpoint] = steps.get(endpoint, 0) + 1
         self._done[key] = steps
+
+    def undone(self, key: int, endpoint: str) -> None:
+        """An operation that counts as carried out on it has failed after all."""
+        steps = self._done.get(key)
+        if steps is not None and endpoint in steps:
+            steps[endpoint] -= 1
+            if not steps[endpoint]:
+                del steps[endpoint]
+
+    def begun(self, key: int, endpoint: str) -> None:
+        """An operation on it is on its way to the service."""
+        if key in self._done:
+            if len(self._running) >= MAX_RUNNING:
+                del self._running[next(iter(self._running))]
+            self._running[key, endpoint] = self._running.get((key, endpoint), 0) + 1
+
+    def ended(self, key: int, endpoint: str) -> None:
+        """It is not any more: it was answered, or never will be."""
+        left = self._running.pop((key, endpoint), 0) - 1
+        if left > 0:
+            self._running[key, endpoint] = left
+
+    def running(self, key: int, endpoint: str) -> int:
+        """How many times at this moment: of two calls at once (CWE-362) neither sees the other done."""
+        return self._running.get((key, endpoint), 0)
 
     def of(self, key: int) -> dict[str, int] | None:
         """Endpoint id -> how often; None for an object that is not known from its beginning."""

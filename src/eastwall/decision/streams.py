@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.extract import extract
+from eastwall.decision.extract import extract, of_message
 from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
@@ -64,9 +64,12 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
         assert call.response is not None
         operation = decode_response(call.response, call.request, snapshot.limits, prior.facts.operation, messages)
     facts = extract(call, operation, prior.match, prior.identity, snapshot, state)
+    if call.response is None:
+        facts = of_message(facts, prior.facts)
     findings, errors = examine(facts, snapshot)
     verdict = evaluate(snapshot.plan, facts, findings, errors, _PAID)
-    remember(facts, verdict, snapshot, state)
+    if call.response is not None:
+        remember(facts, verdict, snapshot, state, {key for _, _, key, _ in prior.facts.used})
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)
 
 

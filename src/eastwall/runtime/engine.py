@@ -22,6 +22,7 @@ from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in, source_of
+from eastwall.decision.remember import not_done
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
@@ -174,6 +175,8 @@ class Engine:
             self._tell_streams(entry, entry.streams, completion)
         if entry is not None and entry.request is not None and brings_more(completion):
             self._look_at_copies(entry, entry.request, completion)
+        if entry is not None and entry.request is not None and entry.response is None:
+            not_done(entry.request, self.state, counted=False)
         try:
             record = (
                 self._bare(completion, entry)

@@ -10,12 +10,15 @@ from tests.unit.decision.world import ENDPOINTS, HASH_KEY, ORDER, answer, call, 
 
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import EVERY_SERVICE
+from eastwall.decision.remember import not_done
 from eastwall.decision.state import LiveState
+from eastwall.decision.streams import judge_event
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import object_key
 from eastwall.model.call import Call, Response
 from eastwall.model.decision import Decision
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Precedent, Schema
+from eastwall.protocols.streams import Event
 
 ADMIN = Endpoint(
     id=endpoint_id("orders", "GET", "/admin/users"),
@@ -160,6 +163,53 @@ def test_a_repeated_step_and_an_honest_retry() -> None:
         for _ in range(3)
     ]
     assert confidences == [[], ["low"], ["medium"]]
+
+
+def repeated(decision: Decision) -> list[str]:
+    return [f.confidence for f in decision.findings if f.id == "step-out-of-order"]
+
+
+def test_calls_at_once_see_each_other() -> None:
+    """None of them is done when the next is judged: the classic race for a coupon."""
+    state = LiveState()
+    made(state, 501)
+    confirm = call("POST", "/orders/501/confirm", user="alice")
+    racing = [decide(confirm, LIVE, state) for _ in range(4)]
+    assert [repeated(decision) for decision in racing] == [[], ["low"], ["medium"], ["medium"]]
+    assert [decision.verdict.action for decision in racing] == ["allow", "allow", "block", "block"]
+    for refused in racing[:2]:
+        decide(replace(confirm, response=answer({"error": "no stock"}, 409), prior=refused), LIVE, state)
+    assert repeated(decide(confirm, LIVE, state)) == []
+
+
+def test_a_call_that_is_never_answered_is_no_step() -> None:
+    state = LiveState()
+    made(state, 501)
+    confirm = call("POST", "/orders/501/confirm", user="alice")
+    for _ in range(3):
+        lost = decide(confirm, LIVE, state)
+        assert repeated(lost) == []
+        not_done(lost, state, counted=False)
+
+
+def test_a_streamed_answer_is_one_step() -> None:
+    state = LiveState()
+    made(state, 501)
+    confirm = call("POST", "/orders/501/confirm", user="alice")
+    first, answered = both(confirm, answer({"ok": True}), state)
+    for _ in range(3):
+        judge_event(replace(confirm, response=answered.facts.call.response), first, Event(2, b"{}", b"{}"), LIVE, state)
+    assert repeated(decide(confirm, LIVE, state)) == ["low"]
+    not_done(first, state, counted=True)  # its trailers said that it failed
+    assert state.steps.of(next(key for _, _, key, _ in first.facts.used)) == {}
+
+
+def test_its_own_body_is_no_repetition() -> None:
+    state = LiveState()
+    made(state, 501)
+    confirm = call("POST", "/orders/501/confirm", user="alice")
+    headers = decide(confirm, LIVE, state)
+    assert repeated(judge_event(confirm, headers, Event(2, b"{}", b"{}"), LIVE, state)) == []
 
 
 def test_an_unknown_method_of_a_known_path_names_an_object() -> None:
