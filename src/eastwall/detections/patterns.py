@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,9 @@ def sources(detectors: Sequence[Detector]) -> Iterator[bytes]:
                 yield b""  # `read_patterns` will say what is wrong
 
 
-def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+def compiled(detectors: Sequence[Detector], *, later: bool = False) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """(family of each pattern, databases: of requests and of responses, each of the patterns for all texts and of those that hit only texts
-    with a special character). Raises `LoadError`."""
+    with a special character). `later`: each is compiled when it is first asked. Raises `LoadError`."""
     entries: list[_Entry] = []
     for detector in detectors:
         if not detector.meta.families:
@@ -138,9 +139,10 @@ def compiled(detectors: Sequence[Detector]) -> tuple[tuple[str, ...], tuple[Any,
     entries.append(_NOTHING)
     special = [needs_special(entry.expression.decode()) for entry in entries]
     return tuple(entry.family for entry in entries), tuple(
-        _compile(entries, [n for n, entry in enumerate(entries) if phase in entry.phases and special[n] == wanted])
+        automata.Later(partial(_compile, entries, ids)) if later else _compile(entries, ids)
         for phase in PHASES
         for wanted in (False, True)
+        for ids in ([n for n, entry in enumerate(entries) if phase in entry.phases and special[n] == wanted],)
     )
 
 

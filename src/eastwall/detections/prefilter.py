@@ -61,12 +61,12 @@ _Scans = tuple[Callable[..., Any], Callable[..., Any]]
 class Prefilter:
     """Compiled once; holds hyperscan scratch, so one instance belongs to one thread (a second caller gets an error, not garbage)."""
 
-    def __init__(self, detectors: Sequence[Detector], saved: bytes = b"") -> None:
-        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit. Raises `LoadError` for a pattern
-        file or pattern that cannot be used."""
+    def __init__(self, detectors: Sequence[Detector], saved: bytes = b"", *, later: bool = False) -> None:
+        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit, `later`: not before it is needed. Raises
+        `LoadError` for a pattern file or pattern that cannot be used (`later`: for a pattern, the scan that needs it does)."""
         self._mark = automata.fingerprint(_sources(detectors))
         kept = automata.restore(saved, self._mark) if saved else None
-        families, databases = kept if kept is not None else _compiled(detectors)
+        families, databases = kept if kept is not None else _compiled(detectors, later=later)
         self._families = families
         self._databases = databases
         scans = [database.scan for database in databases]
@@ -143,7 +143,7 @@ class Prefilter:
         if found is None:
             found = ()
             data = text.encode("utf-8", "replace")
-            if self._is_clean(data, data, scan):
+            if self._is_clean(data, data if special(data.replace(b"\n", b"")) else b"", scan):
                 self._remember(self._headers, text, found)
             else:  # not remembered: the same values under other names have other places
                 found = self._search(header_places(headers), scan, decode=True)

@@ -7,7 +7,8 @@ in any doubt it is compiled anew. Where the bytes lie is not for here: see `runt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -36,9 +37,28 @@ def build(expressions: Sequence[bytes], flags: Sequence[int], ids: Sequence[int]
     return database
 
 
+class Later:
+    """A database that is built when it is first asked: an import of a log without bodies asks one of seven."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+
+    @cached_property
+    def whole(self) -> Any:
+        """The database. Raises what building it raises."""
+        return self._build()
+
+    @property
+    def scratch(self) -> Any:
+        return self.whole.scratch
+
+    def scan(self, *asked: Any) -> None:
+        self.whole.scan(*asked)
+
+
 def save(mark: bytes, names: Iterable[str], databases: Iterable[Any]) -> bytes:
     """`mark` is the `fingerprint` of what the databases were made of; `names` are the caller's."""
-    kept: _Kept = (mark, tuple(names), tuple(hyperscan.dumpb(database) for database in databases))
+    kept: _Kept = (mark, tuple(names), tuple(hyperscan.dumpb(getattr(database, "whole", database)) for database in databases))
     data = msgspec.msgpack.encode(kept)
     return blake2b(data, digest_size=_CHECKSUM).digest() + data
 

@@ -6,6 +6,7 @@ It may suspect too much and never too little: whatever the walk of `data_values`
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import hyperscan
@@ -44,17 +45,20 @@ class Automaton:
     """The compiled prefilter, in three databases: what is marked and what names say; the forms that read every byte; wallets. The last two
     are asked only when their triggers in the first one hit. A scan lets go of the interpreter lock: each takes a scratch of its own."""
 
-    def __init__(self, saved: bytes = b"") -> None:
-        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit."""
+    def __init__(self, saved: bytes = b"", *, later: bool = False) -> None:
+        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit, `later`: the last two when they are first asked."""
         sources = _sources()
         self._mark = automata.fingerprint([b"\0".join(pattern for _, pattern in some) for some in sources])
         kept = automata.restore(saved, self._mark) if saved else None
-        self.databases = kept[1] if kept else tuple(_built(some, _kinds(sources)) for some in sources)
-        self._scans = [database.scan for database in self.databases]
-        self._scratch = [database.scratch for database in self.databases]
-        self._free: list[list[Any]] = [[one.clone()] for one in self._scratch]
-        self._scan, self._ready = self._scans[0], self._free[0]
         self.kinds = _kinds(sources)
+        if kept is not None:
+            self.databases = kept[1]
+        else:
+            first, *others = (partial(_built, some, self.kinds) for some in sources)
+            self.databases = (first(), *(automata.Later(build) if later else build() for build in others))
+        self._scans = [database.scan for database in self.databases]
+        self._free: list[list[Any]] = [[] for _ in self.databases]
+        self._scan, self._ready = self._scans[0], self._free[0]
         """What the numbers of `hits` mean: a class, an evidence (`@birth`), or (`1`, `2`) that another database is to be asked."""
         self._sets: dict[int, frozenset[str]] = {0: _NOTHING}
         self._bits = tuple(_bits_of(kind) for kind in self.kinds)
@@ -68,8 +72,8 @@ class Automaton:
         free = self._free[which]
         try:
             scratch = free.pop()
-        except IndexError:  # another thread took it
-            scratch = self._scratch[which].clone()
+        except IndexError:  # none yet, or another thread took it
+            scratch = self.databases[which].scratch.clone()
         hits: list[int] = []
         try:
             self._scans[which](data, _hit, 0, hits, scratch)
@@ -83,8 +87,8 @@ class Automaton:
         free = self._ready
         try:
             scratch = free.pop()
-        except IndexError:  # another thread took it
-            scratch = self._scratch[0].clone()
+        except IndexError:  # none yet, or another thread took it
+            scratch = self.databases[0].scratch.clone()
         try:
             self._scan(data, _hit, 0, hits, scratch)
         finally:
@@ -158,7 +162,7 @@ _automaton: list[Automaton] = []
 def automaton() -> Automaton:
     """Compiled at first use, not at import: commands that inspect nothing do not pay for it."""
     if not _automaton:
-        _automaton.append(Automaton())
+        _automaton.append(Automaton(later=True))
     return _automaton[0]
 
 

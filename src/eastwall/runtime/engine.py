@@ -87,8 +87,10 @@ class Engine:
         beat: Path | None = None,
         clock: Callable[[], float] = time.time,
         automata: Mapping[str, bytes] | None = None,
+        ready: bool = True,
     ) -> None:
-        """`automata`: what `automata()` gave an earlier engine, which spares the compiling."""
+        """`automata`: what `automata()` gave an earlier engine, which spares the compiling. Without `ready`, the first calls wait for what
+        is made or compiled at first use, and what no call uses is not made: for recorded calls."""
         self.name = name
         self.state = LiveState()
         self.uninspected: Counter[str] = Counter()
@@ -102,13 +104,15 @@ class Engine:
         """Bytes of unfinished events, over all streams."""
         self._detectors = detections.load()
         kept = automata or {}
-        self._prefilter = Prefilter(self._detectors, kept.get("prefilter", b""))
-        restore_automaton(kept.get("data", b""))
+        self._prefilter = Prefilter(self._detectors, kept.get("prefilter", b""), later=not ready)
+        if ready or "data" in kept:
+            restore_automaton(kept.get("data", b""))
         self._next_flush = 0.0
         self._next_check = 0.0
         self._next_beat = 0.0
         self.snapshot = self._compile(Snapshot(format=SNAPSHOT_FORMAT, version=0, created=0.0, hash_key=os.urandom(32)))
-        self._warm()
+        if ready:
+            self._warm()
         self.load()
 
     # -- ports.Inspector ------------------------------------------------------------------------------------------

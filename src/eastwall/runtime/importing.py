@@ -168,7 +168,7 @@ class Importer:
         self._stamp = _Stamp(self._gathered or self._spool)
         self._store = _Discovering(FileSnapshotStore(data.snapshots))
         known = automata_file.known(data.run / "automata")
-        self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=known)
+        self.engine = Engine(name, self._store, self._stamp, beat=beat, clock=clock, automata=known, ready=False)
         self._now = clock()
 
     @property

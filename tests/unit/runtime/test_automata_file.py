@@ -14,6 +14,8 @@ from eastwall.detections import prefilter
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery import automata
 from eastwall.discovery.data_values import Automaton, automaton, restore_automaton
+from eastwall.model.call import Request
+from eastwall.protocols.decode import Limits, decode_request
 from eastwall.runtime import automata_build, automata_file
 from eastwall.runtime.engine import Engine
 from eastwall.stores.snapshots import FileSnapshotStore
@@ -62,6 +64,24 @@ def test_what_was_kept_answers_as_what_was_compiled(
     assert again.save() == saved
 
 
+def test_what_is_compiled_later_answers_as_what_was_compiled_before(
+    loaded: detections.Detectors, compiled: Prefilter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiles = spy_on_compiles(monkeypatch)
+    lazy = Prefilter(loaded, later=True)
+    assert not compiles
+    plain = Request("GET", "/orders/17", {"user-agent": "bench/1.0", "accept": "*/*"})
+    odd = Request("GET", "/orders?q=%27%20or%201%3D1--", {"user-agent": "bench/1.0"})
+    for request, built in ((plain, 1), (plain, 1), (odd, 2)):
+        operation = decode_request(request, Limits())
+        assert lazy.scan(request, operation) == compiled.scan(request, operation)
+        assert len(compiles) == built
+    assert lazy.scan(odd, decode_request(odd, Limits()))
+    for text in TEXTS:
+        assert lazy.families(text) == compiled.families(text)
+    assert lazy.save() == compiled.save()
+
+
 @pytest.mark.parametrize("at", [0, 31, 32, 40, 80, 5_000, -1])
 def test_one_wrong_bit_is_a_compile(
     loaded: detections.Detectors, compiled: Prefilter, monkeypatch: pytest.MonkeyPatch, at: int
@@ -69,7 +89,7 @@ def test_one_wrong_bit_is_a_compile(
     damaged = bytearray(compiled.save())
     damaged[at] ^= 1
     compiles = spy_on_compiles(monkeypatch)
-    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), compiled._databases))
+    monkeypatch.setattr(prefilter, "_compiled", lambda _, later: compiles.append(1) or ((), compiled._databases))
     Prefilter(loaded, bytes(damaged))
     assert compiles
     for cut in (b"", b"x", bytes(damaged[:31]), compiled.save()[:-1]):
@@ -81,7 +101,7 @@ def test_other_patterns_are_a_compile(loaded: detections.Detectors, compiled: Pr
     few = detections.Detectors(d for d in loaded if d.meta.id != "sql-injection")
     assert automata.fingerprint(prefilter._sources(few)) != automata.fingerprint(prefilter._sources(loaded))
     compiles: list[int] = []
-    monkeypatch.setattr(prefilter, "_compiled", lambda _: compiles.append(1) or ((), compiled._databases))
+    monkeypatch.setattr(prefilter, "_compiled", lambda _, later: compiles.append(1) or ((), compiled._databases))
     Prefilter(few, compiled.save())
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + (b"\n# changed" if self.name == "patterns.yaml" else b""))
