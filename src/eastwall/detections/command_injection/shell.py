@@ -15,6 +15,10 @@ MAX_TEXT = 10_240
 """Characters analysed (the prefilter hands over pieces of at most 4,096)."""
 MAX_PIECES = 200
 """Pieces analysed."""
+MAX_WORDS = 64
+"""Words of one command that are judged."""
+ENOUGH = 4
+"""Words of a language that make a text prose."""
 
 
 def _listed(names: str) -> frozenset[str]:
@@ -58,7 +62,7 @@ _BRACES = re.compile(r"\{([\w./~-]+(?:,[^{}\s,]*)+)\}")
 _SEPARATOR = re.compile(r"\|\||&&|[;|&\n\r`]|\$\(|[<>]\(")
 _NOISE = re.compile(r"\$(?=')|['\"\\^]|\$[@*]|\$\{[^}]{0,20}\}")
 _PATH = re.compile(r"(?:[a-z]:)?(?:[/\\][\w.?*\[\]-]+)*[/\\]([\w.?*\[\]-]+)", re.IGNORECASE)
-_BIN = re.compile(r"/?(?:usr/|opt/|local/)*s?bin/\S|/[?\w]*[?*][?\w*]*/[\w?*]+|[a-z]:\\windows\\", re.IGNORECASE)
+_BIN = re.compile(r"/?(?:usr/|opt/|local/)*s?bin/\S|/(?=\w*+[?*])[?\w*]++/[\w?*]|[a-z]:\\windows\\", re.IGNORECASE)
 _ARGUMENT = re.compile(
     r"--?[A-Za-z][\w-]*(?:=\S*)?$|[/\\](?:[\w.?*-]|$)|~(?:/|$)|\.{1,2}(?:/|\\|$)|\$[\w({]|\d?>>?[/.&~]|<[/.~](?![a-z]+>)|\S*\*|[a-z]:(?:[/\\]|$)|[a-z]{2,6}://"
     r"|\d{1,3}(?:\.\d{1,3}){3}|%\w+%|(?:if|of)=\S|[+-][rwxst]{1,3}$",
@@ -81,7 +85,7 @@ _SIGNED = _listed("echo id dir reboot sleep cat exit env date")
 """Behind `&&` and `||`, which prose does not use, these count with a plain word or none."""
 _SEVERE = re.compile(
     r"/etc/(?:passwd|shadow|hosts|group|issue)|/dev/(?:tcp|udp)/|/bin/(?:ba|z|k|c|da)?sh\b|\|\s*(?:ba|z|da)?sh\b|\$\{?IFS|"
-    r"\b(?:nc|ncat|netcat)\b.*\s-\w*e|/proc/self|win\.ini|rm\s+-\w*[rf]|cmd(?:\.exe)?\s*/c|powershell\S*\s+-",
+    r"\b(?:nc|ncat|netcat)\b[^\n]{0,100}\s-\w{0,8}e|/proc/self|win\.ini|rm\s+-\w*[rf]|cmd(?:\.exe)?\s*/c|powershell\S*\s+-",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[A-Za-z\x80-\U0010ffff][A-Za-z'\x80-\U0010ffff]+[,.:!?]?")
@@ -97,6 +101,10 @@ _TOOLS = _listed(
     "awk sed grep egrep perl php python python3 ruby node java lua bash zsh ksh sh curl wget tar gzip docker kubectl git vim mysql psql openssl ssh scp ftp telnet nmap rsync xargs gcc gdb tmux"
 )
 """Programs that texts name without running them."""
+_FILTERS = _listed("more less sort cut head tail tee tr fold paste split")
+"""Programs that pass on what they read: alone they tell and change nothing, and shops have "T-shirts & more"."""
+_TITLE = re.compile(r"\s*[A-Za-z][A-Za-z'-]+\s+")
+"""One word of a title, `R&B`'s kind aside: what stands before an ampersand between spaces."""
 _WORDS_ONLY = re.compile(r"\s*(?:[-.A-Za-z][A-Za-z.#+-]+,?\s+)+")
 _TOOLING = re.compile(
     r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
@@ -116,7 +124,9 @@ _TERMINATED = re.compile(
 _LED = re.compile(r"[\r\n]+[ \t]*(?:id|ls|ps|pwd|whoami|uname|ifconfig|ipconfig|netstat|tasklist|systeminfo|printenv|lsof)\s*")
 """A command on a line of its own, in a value that begins with a line break."""
 _REDIRECT = re.compile(r"(?<=[\w'\"])(?=[<>][/.~&])")
-_EDGES = re.compile(r"^[\s(){!+'\"]+|[\s(){}!'\"\]\x00]+$")
+_BLANK = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
+_LEFT, _RIGHT = _BLANK + "(){!+'\"", _BLANK + "(){}!'\"]\x00"
+"""What stands around a simple command and is no part of it."""
 _GLUED = re.compile(r"[\w=.-]$")
 _CALL = re.compile(
     r"(?:\b|[;({=@])(?:system|exec|shell_exec|passthru|popen|proc_open|pcntl_exec|execSync|spawn|spawnSync|os\.system|os\.popen|check_output|getRuntime\(\)\.exec|child_process[.\w()'\"]*)"
@@ -165,7 +175,7 @@ def injection(text: str) -> str | None:
     if len(pieces) == 1:
         return "is a command" if _is_command_line(pieces[0].text, FIRST) or _QUOTED.fullmatch(text) else None
     severe = _SEVERE.search(text) is not None
-    if outside >= 4 and (not severe or _in_code_span(pieces)):
+    if outside >= ENOUGH and (not severe or _in_code_span(pieces)):
         return None
     for piece in pieces:
         if piece.before in ("\n", "\r"):
@@ -214,10 +224,14 @@ def _add(pieces: list[Piece], before: str, after: str, text: str) -> None:
 
 def _words(text: str) -> list[str]:
     """Words of a simple command without wrappers and assignments, noise removed from the first."""
-    words = _REDIRECT.sub(" ", _EDGES.sub("", text.partition(" #")[0])).split()
+    words = _REDIRECT.sub(" ", _trimmed(text.partition(" #")[0])).split(None, MAX_WORDS)[:MAX_WORDS]
     while len(words) > 1 and words[0].lower() in _WRAPPERS and words[1][0] != "-":
         del words[0]
     return words
+
+
+def _trimmed(text: str) -> str:
+    return text.lstrip(_LEFT).rstrip(_RIGHT)
 
 
 def _program(word: str) -> str:
@@ -283,19 +297,23 @@ def _bare_commands(pieces: list[Piece]) -> bool:
     """`;id`, `a)|id|`: pieces behind separators that are nothing but a program's name."""
     if any(piece.before == "$(" and _short(piece.text) for piece in pieces) or _bare_in_backticks(pieces):
         return True
-    behind = [piece for piece in pieces if piece.before and _EDGES.sub("", piece.text)]
+    behind = [piece for piece in pieces if piece.before and _trimmed(piece.text)]
     if not behind or not all(_bare(piece.text) and piece.before != "`" for piece in behind):
         # A table or a list of fields (`| id | name |`) has cells that are no programs.
         return False
     if any(piece.before in ("\r", "\n") for piece in behind):
         return False  # a column of words
+    if all(_words(piece.text)[0].lower() in _FILTERS for piece in behind):
+        return False
+    if behind[0].before == "&" and behind[0].text[:1].isspace() and _TITLE.fullmatch(pieces[0].text):
+        return False
     first = pieces[0].text.strip(" '\"")
     if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
         return behind[0].before not in ("&", "|") or not _named_tools(pieces[0].text, behind[0].text)
     # `name|id` is a list of fields, "Filter & Sort" a title; `a)|id`, `10.0.0.1;id`, `|id|` are neither.
     operand = first.rpartition("=")[2]
     odd = not operand or len(operand) == 1 or (" " not in operand and not operand.isalpha())
-    closed = bool(pieces[-1].before) and not _EDGES.sub("", pieces[-1].text)
+    closed = bool(pieces[-1].before) and not _trimmed(pieces[-1].text)
     return len(behind) <= 2 and (odd or (closed and " " not in first))
 
 
@@ -304,7 +322,7 @@ def _bare_in_backticks(pieces: list[Piece]) -> bool:
     for index in range(1, len(pieces) - 1):
         piece = pieces[index]
         if piece.before == piece.after == "`" and _short(piece.text):
-            alone = not any(_EDGES.sub("", other.text) for other in pieces if other is not piece)
+            alone = not any(_trimmed(other.text) for other in pieces if other is not piece)
             if alone or _GLUED.search(pieces[index - 1].text):
                 return True
     return False
@@ -314,7 +332,7 @@ def _is_command_line(text: str, programs: frozenset[str]) -> bool:
     """A command at the start of a line: one of `programs` or a program's path, with arguments of its kind and nothing else."""
     if _LINE_START.match(text) is None:
         return False
-    words = _EDGES.sub("", text.partition(" #")[0]).split()
+    words = _trimmed(text.partition(" #")[0]).split(None, 13)
     if not words or len(words) > 12:
         return False
     if _BIN_PATH.fullmatch(words[0]):
@@ -360,12 +378,15 @@ def _in_prose(text: str) -> bool:
 
 
 def _prose(pieces: list[Piece]) -> int:
-    """Words of a language in pieces that are no commands."""
-    return sum(
-        sum(1 for word in piece.text.split() if _PLAIN.fullmatch(word))
-        for piece in pieces
-        if not (piece.before and _command(piece.text, strict=False))
-    )
+    """Words of a language in pieces that are no commands; a few of them say as much as all."""
+    found = 0
+    for piece in pieces:
+        if not (piece.before and _command(piece.text, strict=False)):
+            for word in piece.text.split():
+                found += _PLAIN.fullmatch(word) is not None
+                if found >= ENOUGH:
+                    return found
+    return found
 
 
 def _in_code_span(pieces: list[Piece]) -> bool:

@@ -59,7 +59,7 @@ _WORDS = (
     r"|cookie:\s{0,9}[\w.-]{1,60}=|origin:\s{0,9}https?://|referer:\s{0,9}https?://|authorization:\s{0,9}(?:basic|bearer|digest|negotiate)\s|connection:\s{0,9}(?:close|keep-alive|upgrade)"
     r"|status:\s{0,9}[1-5]\d\d\b|upgrade:\s{0,9}(?:h2c|websocket)|vary:\s{0,9}[a-z-]{3,30}\s{0,9}(?:$|[\r\n])|expires:\s{0,9}(?:0|-1|[a-z]{3}, \d)|te:\s{0,9}trailers|pragma:\s{0,9}no-cache"
 )
-_HEADER = re.compile(rf"[\r\n]\s{{0,9}}(?:(?P<technical>{_TECHNICAL})\s{{0,4}}:|(?P<words>{_WORDS}))", re.IGNORECASE)
+_HEADER = re.compile(rf"[\r\n]\s{{0,9}}+(?:(?P<technical>{_TECHNICAL})\s{{0,4}}:|(?P<words>{_WORDS}))", re.IGNORECASE)
 _SPLIT = re.compile(
     r"[\r\n]{2,8}[ \t]{0,9}(?:HTTP/[0-9.]{1,3}\s{1,4}\d|<(?:!doctype|html|script|svg|img|body|h1|iframe|meta)\b)", re.IGNORECASE
 )

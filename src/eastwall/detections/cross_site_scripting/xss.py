@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import html
 import re
+from bisect import bisect_right
 from itertools import islice
 from urllib.parse import unquote
 
@@ -62,7 +63,11 @@ _ENDED = re.compile(
     r"(?:alert|confirm|prompt|eval|write|fetch|constructor)[\w.]{0,20}\s{0,4}(?:\(|`)|=\s{0,4}(?:alert|eval)\b|document\s{0,4}\.\s{0,4}(?:cookie|domain|write)",
     re.IGNORECASE,
 )
-_WITHOUT_BRACKET = re.compile(r"(?:^|[^a-z<])script([^<>]{0,100}>?[^<>]{1,400})/script", re.IGNORECASE)
+_WITHOUT_BRACKET = re.compile(r"(?:^|[^a-z<])script", re.IGNORECASE)
+_SCRIPT_END = re.compile("/script", re.IGNORECASE)
+_BRACKETS = re.compile(r"<|>[^<>]*+>")
+"""Ends what stands in a script without its opening bracket: another tag."""
+_LONGEST_SCRIPT = 500
 _AND_BRACE = re.compile(r"&\{[^}\n]{0,200}\([^}\n]{0,200}\}")
 
 
@@ -369,8 +374,7 @@ def _in_code(text: str) -> Verdict | None:
     end = text.lower().find("</script")
     if end >= 0 and _ENDED.search(text, max(0, end - 400), end):
         return Verdict("is the end of a script that acts", text)
-    match = _WITHOUT_BRACKET.search(text)
-    if match and _ENDED.search(match[1]):
+    if _ENDED.search(_without_brackets(text)):
         return Verdict("is a script whose brackets were taken out", text)
     if len(text) > 400 or "\n" in text:
         return None
@@ -388,6 +392,21 @@ def _in_code(text: str) -> Verdict | None:
     if any(token.text in ("def", "var", "const", "let", "return", "if", "for", "{") for token in code[:3]) and closed == text:
         return None
     return Verdict(f"is a statement of a script that {reason}", text, "high", "medium")
+
+
+def _without_brackets(text: str) -> str:
+    """What stands between `script` and `/script` that lost their `<`; empty when nothing does. Each beginning costs `_LONGEST_SCRIPT`
+    characters at most, without going back."""
+    ends = [match.start() for match in _SCRIPT_END.finditer(text)]
+    if not ends:
+        return ""
+    for match in _WITHOUT_BRACKET.finditer(text, 0, ends[-1]):
+        start = match.end()
+        bracket = _BRACKETS.search(text, start, start + _LONGEST_SCRIPT)
+        before = bisect_right(ends, bracket.end() - 1 if bracket else start + _LONGEST_SCRIPT)
+        if before and ends[before - 1] > start:
+            return text[start : ends[before - 1]]
+    return ""
 
 
 def _behind_filter(text: str) -> Verdict | None:

@@ -84,8 +84,8 @@ _LINES = re.compile(
 )
 """Lines of the protocols of Redis and memcached, behind a line break; caseful, as their clients write them."""
 _OBJECT = re.compile(r"\s*\{")
-_FILTER_PLACE = re.compile(r"\.(?:\w+\.)*(?:filter|where|query|q|selector|pipeline)\w*$", re.IGNORECASE)
-_PLAIN = re.compile(r"[A-Za-z]{2,}[,.]?(?=\s|$)")
+_FILTER_PLACE = re.compile(r"\.(?:filter|where|query|q|selector|pipeline)\w*$", re.IGNORECASE)
+_PLAIN = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}+[,.]?(?=\s|$)")
 PROSE = 8
 """Plain words beyond which a text that is no break counts as prose that quotes code."""
 BREAKS = 3
