@@ -219,6 +219,10 @@ def _transcode(data: bytes, charset: str) -> tuple[bytes, tuple[ParserFault, ...
     return text.encode("utf-8", "replace"), ((fault,) if charset in _WIDE else ())
 
 
+_JSON = frozenset(("json", "x-json", "csp-report", "json-rpc", "jsonrequest", "x-amz-json-1.0", "x-amz-json-1.1"))
+"""Subtypes of JSON that do not end in `+json` (RFC 6839): reports of browsers, JSON-RPC over HTTP, AWS."""
+
+
 def _type(header: str) -> tuple[str, str, str]:
     """(kind, charset, boundary) of a Content-Type; the charset is empty for UTF-8 and its subset ASCII."""
     name, parameters = multipart.parameters_of(header)
@@ -227,7 +231,7 @@ def _type(header: str) -> tuple[str, str, str]:
     if charset in ("utf-8", "utf8", "us-ascii", "ascii"):
         charset = ""
     main, _, sub = name.partition("/")
-    if sub == "json" or sub.endswith("+json"):
+    if sub in _JSON or sub.endswith("+json"):
         kind = "json"
     elif name == "application/x-www-form-urlencoded":
         kind = "form"

@@ -31,7 +31,7 @@ _CREDENTIAL = re.compile(
 _SECRET = re.compile(r"(?:pass(?:word|wd|phrase|code)?|pwd|pin|otp|token|secret|api_?key)\]?$", re.IGNORECASE)
 """Fields whose content no caller searches, whatever the service offers."""
 _FILTER = re.compile(
-    r"(?:^|[.\[\]])(?:filters?|where|query|q|selector|conditions?|criteria|match|find|search|range|pipeline|aggregate)(?:$|[.\[\]])",
+    r"(?:^|[.\[\]])(?:filters?|where|query|q|selector|conditions?|criteria|match|find|search|range|pipeline|aggregate)(?:$|[.:\[\]])",
     re.IGNORECASE,
 )
 

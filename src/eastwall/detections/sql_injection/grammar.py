@@ -23,7 +23,7 @@ _SELECT = r"E[!+(]*(?:[1svzoqkpwhdfgKM]|\+(?:F|$|\)|,|c)|[nm],|[nm]F[nmM]|[nm]W[
 _LIST = re.compile(_SELECT)
 _CASE = re.compile(r"K.*T")
 _CONSTANT_CASE = re.compile(r"K+1?K?[1sz]T")
-_CONSTANTS_COMPARED = re.compile(r"(?:^|[&,!KW(])[!]*[1sz][=~][=~!]*[1sz]")
+_CONSTANTS_COMPARED = re.compile(r"(?:(?:^|[&,KW(])!*+|(?<!!)!++)[1sz][=~][=~!]*+[1sz]")
 _SIDE_BY_SIDE = re.compile(r"[1nm]n")
 _OR_SIGNS = re.compile(r"\|(?=[!(]*[1szvkqpow][=~])")
 _ARITHMETIC = re.compile(r"[1sozvkqwp](?:\+[+!]*[1sozvkqwp])+")
@@ -197,7 +197,10 @@ def _injection(text: str) -> str | None:
         # A code span of Markdown is no quoted identifier.
         if quote == '"' and _JSON.match(text):
             continue  # its quotes delimit names and values
-        for tail in breaks(text if quote != "`" else _SPAN.sub(" ", text), quote):
+        whole = text if quote != "`" else _SPAN.sub(" ", text)
+        for tail in breaks(whole, quote):
+            if _OPENS.search(whole, max(0, len(whole) - len(tail) - 24), len(whole) - len(tail)) and _WHOLE.match(tail):
+                continue  # code that holds a statement in a literal
             reason = _break(tail)
             if reason:
                 return reason
@@ -205,6 +208,9 @@ def _injection(text: str) -> str | None:
 
 
 _JSON = re.compile(r"\s*[\[{]\s*\"[^\"]*\"\s*[:,\]]")
+_OPENS = re.compile(r"(?:\w\(|[\w\])]\s{0,3}[=+:.]=?)\s{0,3}[rfbu]?['\"]$")
+"""A quote at which a literal of a program begins: an argument, what is assigned or joined."""
+_WHOLE = re.compile(r"\s*(?:select|insert\s+into|update|delete\s+from|with|create|alter|drop)\s", re.IGNORECASE)
 _SEGMENT = re.compile(r"/[A-Za-z][\w-]*/(?!\*)")
 """A path between quotes."""
 _SPAN = re.compile(r"(?<![\w`'\"])`[^`\n]{1,400}`(?![\w`])")
