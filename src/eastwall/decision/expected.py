@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from re import compile as regex
 from typing import Any
 
@@ -19,13 +20,14 @@ LONE_CALLS = 3
 """Clean calls after which the only actor of a class is known to use an operation."""
 MAX_RANGES = 40
 """Numeric fields of one operation that are judged: those seen most."""
-MAX_ITEMS = 50
-"""Array items whose numbers are judged."""
+MAX_ITEMS = 2_000
+"""Array items whose numbers are judged, of all arrays of one place."""
 
 _AUTHORITY = frozenset(
     "admin admins administrator superadmin superuser root sudo staff support operator ops moderator manager supervisor owner internal auditor".split()
 )
-_NUMBER = regex(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
+_NUMBER = regex(r" *+[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]{1,4})? *+")
+"""What services read as a number: of any size, with a sign, an exponent."""
 
 
 class Range(Struct, frozen=True):
@@ -124,4 +126,12 @@ def _in_body(node: Any, steps: tuple[str, ...]) -> list[float]:
             nodes = [node[step] for node in nodes if type(node) is dict and step in node]
         if not nodes:
             return []
-    return [node for node in nodes if type(node) is int or type(node) is float]
+    return [_finite(node) for node in nodes if type(node) is int or type(node) is float]
+
+
+def _finite(number: float) -> float:
+    """As a float; an integer that is greater than any is the greatest (RFC 8259 sets no limit)."""
+    try:
+        return float(number)
+    except OverflowError:
+        return inf if number > 0 else -inf

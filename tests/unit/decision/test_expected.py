@@ -106,7 +106,11 @@ def test_an_operation_for_administrators() -> None:
     ("asked", "where"),
     [
         (call("GET", "/products?limit=100000", user="alice"), "query.limit"),
+        (call("GET", "/products?limit=" + "9" * 40, user="alice"), "query.limit"),
+        (call("GET", "/products?limit=1e9", user="alice"), "query.limit"),
+        (call("GET", "/products?limit=%2B1000000.", user="alice"), "query.limit"),
         (call("POST", "/orders", {"items": [{"quantity": 2}, {"quantity": -3}]}, user="alice"), "body.items[].quantity"),
+        (call("POST", "/orders", {"items": [*[{"quantity": 2}] * 500, {"quantity": -3}]}, user="alice"), "body.items[].quantity"),
     ],
 )
 def test_numbers_outside_their_range(asked: Call, where: str) -> None:
@@ -124,6 +128,12 @@ def test_numbers_that_are_let_be(body: Any) -> None:
     assert "value-out-of-range" not in [
         f.id for f in decide(call("POST", "/orders", body, user="alice"), LIVE, LiveState()).findings
     ]
+
+
+def test_a_number_greater_than_any_float() -> None:
+    """Told, and no error of ours."""
+    decision = decide(call("POST", "/orders", {"items": [{"quantity": 10**400}]}, user="alice"), LIVE, LiveState())
+    assert ("value-out-of-range", "body.items[].quantity") in [f[:2] for f in found(decision)]
 
 
 def made(state: LiveState, number: int, user: str = "alice") -> None:
