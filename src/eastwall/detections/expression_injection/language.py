@@ -96,13 +96,15 @@ def expression_injection(text: str) -> Verdict | None:
 
 
 def _delimited(text: str) -> Verdict | None:
+    reached = list(_IMPLICIT.finditer(text))
     for match in islice(_DELIMITED.finditer(text), 32):
-        inner = text[match.end() : match.end() + _LONGEST]
-        end = inner.rfind("}")
-        inner = inner[:end] if end >= 0 else inner
-        found = _IMPLICIT.search(inner)
-        if found:
-            return Verdict(f"is an expression that reaches for `{found[0].strip('. (')[:40]}`", text[match.start() :])
-        if match[0].startswith("%") and _SCOPE_ONLY.fullmatch(inner):
+        start, stop = match.end(), match.end() + _LONGEST
+        end = text.rfind("}", start, stop)
+        end = end if end >= 0 else min(stop, len(text))
+        for found in reached:
+            # One that is told by what stands before it may begin with the delimiter.
+            if start - 1 <= found.start() and found.end() <= end:
+                return Verdict(f"is an expression that reaches for `{found[0].strip('. ({')[:40]}`", text[match.start() :])
+        if match[0].startswith("%") and _SCOPE_ONLY.fullmatch(text, start, end):
             return Verdict("is an expression that asks for the interpreter's context (OGNL)", text[match.start() :])
     return None

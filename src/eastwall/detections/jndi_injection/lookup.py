@@ -7,6 +7,7 @@ Log4j evaluates from the inside out and puts results in place before it looks at
 from __future__ import annotations
 
 import binascii
+import re
 
 from eastwall.detections.confirming import Verdict
 
@@ -14,41 +15,55 @@ MAX_TEXT = 10_240
 """Characters analysed."""
 MAX_DEPTH = 64
 """Lookups inside lookups; deeper ones are read as text."""
-_AGAIN = 2
-"""Times that what a lookup gave (Base64) is evaluated once more."""
+_AGAIN = 16
+"""Results of lookups (Base64) that are evaluated once more, of all of a text."""
+_SIGNS = re.compile(r"\$\{|\}")
 _SCHEMES = ("ldap", "ldaps", "rmi", "dns", "iiop", "corba", "nis", "nds", "http", "https", "java", "iiopname")
 
 
-def jndi_injection(text: str, again: int = _AGAIN) -> Verdict | None:
+def jndi_injection(text: str) -> Verdict | None:
     """Why `text` makes a logger look up a name, or None. Never raises; linear in the first `MAX_TEXT` characters."""
-    text = text[:MAX_TEXT]
+    again = _AGAIN
+    following = [text[:MAX_TEXT]]
+    while following:
+        text = following.pop()
+        verdict, results = _evaluated(text)
+        if verdict is not None:
+            return verdict
+        for result in results[:again]:
+            again -= 1
+            following.append(result)
+    return None
+
+
+def _evaluated(text: str) -> tuple[Verdict | None, list[str]]:
+    """What the text looks up, and those results of its lookups that hold lookups themselves, the longest first."""
     stack: list[list[str]] = [[]]
+    results: list[str] = []
     position = 0
-    while position < len(text):
-        character = text[position]
-        if character == "$" and text.startswith("{", position + 1) and len(stack) <= MAX_DEPTH:
+    for match in _SIGNS.finditer(text):
+        stack[-1].append(text[position : match.start()])
+        position = match.end()
+        if match[0] != "}" and len(stack) <= MAX_DEPTH:
             stack.append([])
-            position += 2
-            continue
-        if character == "}" and len(stack) > 1:
+        elif match[0] == "}" and len(stack) > 1:
             inner = "".join(stack.pop())
             target = _target(inner)
             if target is not None:
-                return _verdict(target, inner)
+                return _verdict(target, inner), results
             result = _value(inner)
-            if again and "${" in result and len(result) < len(text):
-                deeper = jndi_injection(result, again - 1)
-                if deeper is not None:
-                    return deeper
+            if "${" in result and len(result) < len(text):
+                results.append(result)
             stack[-1].append(result)
         else:
-            stack[-1].append(character)
-        position += 1
+            stack[-1].append(match[0])
+    stack[-1].append(text[position:])
     for parts in stack[1:]:  # not ended: what is logged behind it may end it
         target = _target("".join(parts))
         if target is not None and ":" in target:
-            return _verdict(target, "".join(parts))
-    return None
+            return _verdict(target, "".join(parts)), results
+    results.sort(key=len, reverse=True)
+    return None, results
 
 
 def _target(inner: str) -> str | None:

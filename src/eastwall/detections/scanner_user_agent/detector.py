@@ -31,9 +31,9 @@ _TOOLS = re.compile(
     r"|metis|bsqlbf|prog\.customcrawler|core-project|hydra|patator|medusa|kiterunner|katana|httpx - open-source|naabu|subfinder|interactsh|gotestwaf|wafw00f|sitadel|xspear|dalfox|tplmap|nosqlmap|log4j-scan|projectdiscovery)\b",
     re.IGNORECASE,
 )
-_NASL = re.compile(r"\b[\w-]{3,80}\.nasl\b", re.IGNORECASE)
+_NASL = re.compile(r"(?<![\w-])[\w-]{3,80}+\.nasl\b", re.IGNORECASE)
 _OUT_OF_BAND = re.compile(
-    r"\b[\w-]{4,80}(?:\.[\w-]{1,40}){0,6}\.(?:burpcollaborator\.net|oastify\.com|oast\.(?:pro|live|site|online|fun|me)|interact\.sh|dnslog\.cn|ceye\.io|bxss\.me)\b",
+    r"(?<![\w-])[\w-]{4,80}+(?:\.[\w-]{1,40}+){0,6}\.(?:burpcollaborator\.net|oastify\.com|oast\.(?:pro|live|site|online|fun|me)|interact\.sh|dnslog\.cn|ceye\.io|bxss\.me)\b",
     re.IGNORECASE,
 )
 PLACES = frozenset(

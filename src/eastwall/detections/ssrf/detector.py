@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from eastwall.detections.confirming import Verdict, confirm
 from eastwall.detections.ssrf.address import Target, fold, ipv4, parse
@@ -36,6 +37,8 @@ _NEED_INNER = frozenset(
     "ftp sftp ftps ldap ldaps ssh smtp redis rediss mongodb mysql postgres postgresql amqp memcached ws wss http https".split()
 )
 _INNER = re.compile(r"[a-z]{3,12}:", re.IGNORECASE)
+_MOST_NESTED = 32
+"""URLs in the query of one that are read."""
 _NESTED = re.compile(r"[?&#][\w.\[\]-]{1,40}=((?:https?|gopher|dict|file|ftp)(?::|%3a)[^&#\s]{3,400})", re.IGNORECASE)
 # A native app's browser is sent back to the app itself (RFC 8252 section 7.3), and a page names where it came from.
 _OWN_CLIENT = re.compile(
@@ -50,10 +53,10 @@ _INCLUDE_NAME = re.compile(
     re.IGNORECASE,
 )
 _INCLUDED = re.compile(
-    r"\.(?:php\d?|phtml|inc|aspx?|jspx?|cgi|pl|cfm)(?:[?#\x00]|$)|\.(?:txt|gif|jpe?g|png|dat)(?:\?+|\x00)$|\?+$|%00$",
+    r"\.(?:php\d?|phtml|inc|aspx?|jspx?|cgi|pl|cfm)(?:[?#\x00]|$)|\.(?:txt|gif|jpe?g|png|dat)(?:\?+|\x00)$|(?<!\?)\?++$|%00$",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"\.?([\w-]*)(?:\[\d+\])*(?:\.\{[^}]*\})?$")
+_NAME = re.compile(r"(?<![\w-])([\w-]*+)(?:\[\d+\])*+(?:\.\{[^}]*+\})?$")
 _WORDS = {
     "metadata": "its cloud's or cluster's metadata",
     "loopback": "the service itself",
@@ -87,7 +90,7 @@ def forgery(text: str, place: str = "query.url") -> Verdict | None:
     verdict = _judged(target, place, parameter)
     if verdict is not None:
         return verdict
-    for match in _NESTED.finditer(target.path):
+    for match in islice(_NESTED.finditer(target.path), _MOST_NESTED):
         inner = parse(match[1].replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/"))
         kind = kind_of(inner.host, inner.address) if inner else ""
         if inner is not None and (kind == "metadata" or inner.scheme in ("gopher", "dict")):

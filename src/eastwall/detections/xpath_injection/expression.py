@@ -35,7 +35,7 @@ _OUTER = re.compile(
     re.IGNORECASE,
 )
 """Functions that read another document."""
-_BREAK_OPERATOR = re.compile(r"\s{0,8}\)?\s{0,8}(?:or|and)\b\s{0,8}(.*)", re.DOTALL)
+_BREAK_OPERATOR = re.compile(r"\s{0,8}+\)?\s{0,8}+(?:or|and)\b\s{0,8}+(.*)", re.DOTALL)
 _BREAK_PREDICATE = re.compile(
     r"\s{0,8}\)?\s{0,8}\](?:\s{0,8}\|\s{0,8}(?:/{1,2}|[A-Za-z_*]\S{0,80}\[)|/{1,2}(?:[A-Za-z_@*]|\.\.)|\[\s{0,4}(?:\d|position|last)[^\]]{0,40}\]/|\s{0,8}(?:or|and)\s{1,8}\S)"
 )
@@ -65,13 +65,19 @@ def injection(text: str) -> str | None:
     text = text[:MAX_TEXT].strip()
     if "+" in text and " " not in text:
         text = text.replace("+", " ")  # encoded once too often
+    barren = 0
     for quote in "'\"":
         for tail in _tails(text, quote):
             if _BREAK_PREDICATE.match(tail):
                 return "closes the predicate it is put in and goes on with another path"
             operator = _BREAK_OPERATOR.match(tail)
-            if operator is not None and (_BARE.match(operator[1]) or _SIGNS.search(operator[1])):
+            if operator is not None and _BARE.match(operator[1]):
                 return "breaks out of a literal and adds a condition over nodes"
+            # What the longer rest of a text does not hold, the shorter does not either: searched at most twice.
+            if operator is not None and len(operator[1]) > barren:
+                if _SIGNS.search(operator[1]):
+                    return "breaks out of a literal and adds a condition over nodes"
+                barren = len(operator[1])
     number = _NUMBER.match(text)
     if number is not None:
         if number["predicate"]:
