@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.detections.detection_cases import PREFILTER, facts_of, findings, in_query
+from tests.unit.detections.detection_cases import PREFILTER, facts_of, findings, in_query, request
 
 from eastwall.detections.crlf_injection.detector import splitting
 from eastwall.detections.cross_site_scripting import script
@@ -363,3 +364,17 @@ def test_the_prefilter_hits_whatever_a_confirmer_takes(text: str) -> None:
 def test_evidence_shows_no_password() -> None:
     (found,) = [one for one in findings(in_query("http://ann:hunter22@169.254.169.254/")) if one.id == "ssrf"]
     assert found.evidence == "http://ann:***@169.254.169.254/"
+
+
+def test_a_document_is_shown_without_its_strings_and_one_field_asked_for_often_is_found() -> None:
+    tried = ", ".join(f'a{n}: login(user: "ann", password: "hunter{n}") {{ ok }}' for n in range(80))
+    found = findings(
+        request("POST", "/graphql", {"content-type": "application/json"}, json.dumps({"query": f"mutation {{ {tried} }}"}))
+    )
+    abuse = [finding for finding in found if finding.id == "graphql-abuse"]
+    assert abuse
+    assert not [finding for finding in abuse if "hunter" in finding.evidence + finding.message or "ann" in finding.evidence]
+    often = findings(
+        request("POST", "/graphql", {"content-type": "application/json"}, json.dumps({"query": "{" + "me," * 500 + "}"}))
+    )
+    assert [finding.id for finding in often] == ["graphql-abuse"]

@@ -231,3 +231,10 @@ ERRORS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / "corp
 def test_errors_of_frameworks(entry: dict[str, Any]) -> None:
     facts = response_facts(request("GET", "/x"), answer(entry["body"], entry["status"], {"content-type": entry["type"]}))
     assert {f.id for f in judged(facts) if f.confidence != "low"} >= set(entry["finds"])
+
+
+def test_values_of_rows_in_an_error_are_not_shown() -> None:
+    text = "Duplicate entry 'ann@shop.example' for key 'users.email'"
+    facts = response_facts(request("POST", "/users"), answer(json.dumps({"error": text}), 500))
+    shown = [finding.evidence for finding in judged(facts) if finding.id == "database-error"]
+    assert shown == ["Duplicate entry '***' for key 'users.email'"]

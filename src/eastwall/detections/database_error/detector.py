@@ -116,13 +116,21 @@ def detect(facts: Facts) -> Sequence[Finding]:
             owasp=META.owasp,
             where=value.place,
             message=f"the answer holds an error message of {database}",
-            evidence=" ".join(text[start : max(end, min(len(text), start + 60))].split())[:120],
+            evidence=_shown(text[start : max(end, min(len(text), start + 60))])[:120],
             phase="response",
         )
     return tuple(findings.values())
 
 
 _FAMILIES = frozenset(META.families)
+_PERSONAL = re.compile(
+    r"[\w.+-]{1,64}@[\w.-]{1,200}|(?<![\w\[(-])\d{6,}|(?<=\)=\()[^)\n]{1,200}|(?<=Duplicate entry ')[^'\n]{1,200}"
+)
+"""Values of rows that databases put into their errors."""
+
+
+def _shown(part: str) -> str:
+    return _PERSONAL.sub("***", " ".join(part.split()))
 
 
 def error(text: str, families: frozenset[str] = _FAMILIES) -> tuple[str, int, int] | None:

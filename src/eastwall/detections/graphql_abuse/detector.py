@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -35,6 +36,8 @@ _TOKEN = re.compile(
     r'"""(?:[^"]|"(?!""))*+(?:""")?|"(?:[^"\\\n]|\\.)*+"?|#[^\n]*+|\.\.\.|@?[_A-Za-z][_0-9A-Za-z]*+|[{}():\[\]!=|$]|[^\s]'
 )
 _WORDS = frozenset(("query", "mutation", "subscription", "fragment"))
+_LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*+"?')
+"""A string in a document: whoever tries many passwords in one call writes them there."""
 
 
 class Shape(Struct, frozen=True):
@@ -105,13 +108,23 @@ def detect(facts: Facts) -> Sequence[Finding]:
             or document.count("{") > MAX_DEPTH
             or document.count(":") > MAX_ALIASES
             or document.count("@") > MAX_DIRECTIVES
+            or _repeats(document)
         ):
-            found += [finding(META, place, verdict, document) for verdict in judged(shape(document))]
+            shown = _LITERAL.sub('"***"', document[:480])
+            found += [finding(META, place, verdict, shown) for verdict in judged(shape(document))]
     if type(operation.body) is list and len(operation.body) > MAX_BATCH:
         found.append(
             finding(META, "body", Verdict(f"is a batch of {len(operation.body)} operations", "batch", "high", "medium"), "")
         )
     return found
+
+
+def _repeats(document: str) -> bool:
+    """Whether one word may stand in it more than `MAX_REPEATED` times."""
+    if len(document) <= 2 * MAX_REPEATED:
+        return False
+    words = document[:MAX_TEXT].replace(",", " ").split()
+    return len(words) > MAX_REPEATED and max(Counter(words).values()) > MAX_REPEATED
 
 
 def _documents(facts: Facts) -> Iterator[tuple[str, str]]:
