@@ -70,13 +70,3 @@ class Detection(Struct, frozen=True):
     needs: tuple[str, ...] = ()
     """Attributes of `Facts` (`values`, `identity.faults`) of which one must hold something for it to find anything: without, it is not
     called."""
-
-
-class DetectorError(Struct, frozen=True):
-    """A detector raised. Never silence: it is recorded, counted, and `on_error` says what happens to the call."""
-
-    detection: str
-    message: str
-    """Exception type and text, at most 200 characters."""
-    on_error: str
-    """`block`, `monitor` or `allow`, from the detection's META."""
