@@ -15,6 +15,8 @@ from msgspec import Struct
 
 MAX_TAGS = 400
 """Tags read of one text."""
+MAX_ATTRIBUTES = 5_000
+"""Attributes read of one tag."""
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\t\n\f\r />]*+)")
 # Tab, line feed, form feed, carriage return and space separate; any other control character is part of a name.
@@ -62,13 +64,13 @@ def tags(text: str) -> Iterator[Tag]:
         yield Tag(match[2].lower(), attributes, bool(match[1]), ended, match.start(), position)
 
 
-def attributes_at(text: str, position: int) -> tuple[tuple[Attribute, ...], bool, int]:
-    """(attributes, whether the tag ends, where it ends) when `position` is inside a tag ("before attribute name state")."""
+def attributes_at(text: str, position: int, most: int = MAX_ATTRIBUTES) -> tuple[tuple[Attribute, ...], bool, int]:
+    """(at most `most` attributes, whether the tag ends, where it ends) when `position` is inside a tag ("before attribute name state")."""
     found: list[Attribute] = []
-    while match := _ATTRIBUTE.match(text, position):
+    while len(found) < most and (match := _ATTRIBUTE.match(text, position)):
         position = match.end()
         if match["end"]:
             return tuple(found), True, position
         value = match["double"] or match["single"] or match["bare"] or ""
         found.append(Attribute(match["name"].lower(), html.unescape(value) if "&" in value else value))
-    return tuple(found), False, len(text)
+    return tuple(found), False, len(text) if len(found) < most else position

@@ -58,14 +58,14 @@ class Token(Struct, frozen=True):
     """In lower case for names, as written otherwise."""
 
 
-def tokens(code: str) -> list[Token]:
-    """Tokens of `code` without space and comments. Linear; any text has tokens."""
+def tokens(code: str, most: int = MAX_TOKENS) -> list[Token]:
+    """At most `most` tokens of `code` without space and comments. Linear; any text has tokens."""
     found: list[Token] = []
     for match in _TOKEN.finditer(code, 0, MAX_TEXT):
         kind = match.lastgroup or "sign"
         if kind != "space":
             found.append(Token(kind, match[0].lower() if kind == "name" else match[0]))
-            if len(found) >= MAX_TOKENS:
+            if len(found) >= most:
                 break
     return found
 

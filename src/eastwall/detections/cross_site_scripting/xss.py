@@ -20,6 +20,8 @@ _DEPTH = 2
 """Markup in attributes in markup."""
 _QUOTES = 8
 """Quotes at which a text may leave what it stands in."""
+_BEHIND_QUOTE = 32
+"""Attributes that are read behind one."""
 
 _BLANKS = re.compile(r"[\x00-\x20\u200b\ufeff]+")
 _SCHEME = re.compile(r"(?:java|vb|live|j|w)script:|mocha:|about:<", re.IGNORECASE)
@@ -283,7 +285,7 @@ def _css(style: str) -> str | None:
 def _in_tag(text: str) -> Verdict | None:
     """The text leaves a quoted value, or stands unquoted, in a tag of the page."""
     for match in islice(_LEAVES.finditer(text), _QUOTES):
-        found, _, _ = attributes_at(text, match.end())
+        found, _, _ = attributes_at(text, match.end(), _BEHIND_QUOTE)
         for attribute in found:
             if attribute.name in HANDLERS and script.runs(attribute.value):
                 return Verdict(
@@ -298,7 +300,7 @@ def _in_tag(text: str) -> Verdict | None:
     for match in _ATTRIBUTE_NAME.finditer(text):
         if match[1].lower() not in HANDLERS:
             continue
-        found, _, _ = attributes_at(text, match.start(1))
+        found, _, _ = attributes_at(text, match.start(1), 1)
         if found and script.runs(found[0].value) and script.acts(script.tokens(found[0].value)):
             return Verdict(f"runs script on `{match[1].lower()}` in a tag of the page", text[match.start() : match.start() + 120])
     return None
@@ -318,8 +320,7 @@ def _in_address(text: str) -> Verdict | None:
     if address[:5].lower() == "data:" and _DATA.match(address):
         return _data(address)
     for match in _ADDRESS_IN_TEXT.finditer(text):
-        code = script.tokens(text[match.end() : match.end() + 200])[:24]
-        if script.acts(code[:8]):
+        if script.acts(script.tokens(text[match.end() : match.end() + 200], 8)):
             return Verdict("holds script as an address", text[match.start() : match.start() + 120])
     return None
 

@@ -198,10 +198,11 @@ def _injection(text: str) -> str | None:
         if quote == '"' and _JSON.match(text):
             continue  # its quotes delimit names and values
         whole = text if quote != "`" else _SPAN.sub(" ", text)
-        for tail in breaks(whole, quote):
+        tails = breaks(whole, quote)
+        for tail in tails:
             if _OPENS.search(whole, max(0, len(whole) - len(tail) - 24), len(whole) - len(tail)) and _WHOLE.match(tail):
                 continue  # code that holds a statement in a literal
-            reason = _break(tail)
+            reason = _break(tail, BREAK_TOKENS if tail is tails[-1] else DOUBTFUL_TOKENS)
             if reason:
                 return reason
     return statements.in_open_place(text)
@@ -218,6 +219,8 @@ _MEASURE = re.compile(r"\b\d{1,4}'\s{0,2}\d{1,3}(?:\.\d)?\"")
 """Feet and inches."""
 BREAKS = 4
 """Quotes of a kind tried as the end of the literal."""
+BREAK_TOKENS, DOUBTFUL_TOKENS = 300, 128
+"""Tokens read behind the quote that ends the literal, and behind one that may be escaped: what is injected begins there."""
 _INSIDE_WORD = re.compile(r"[A-Za-z\x80-\U0010ffff]")
 
 
@@ -243,10 +246,10 @@ _FULL_TEXT = re.compile(r"^~n{1,3}\)+")
 _ALIAS = re.compile(r"^a?[nm](?=[W&UB])")
 
 
-def _break(tail: str) -> str | None:
+def _break(tail: str, most: int) -> str | None:
     if _SEGMENT.match(tail):
         return None
-    tokens = lex(tail)
+    tokens = lex(tail, most)
     shape = tokens.shape.lstrip(")")
     if not shape:
         return None

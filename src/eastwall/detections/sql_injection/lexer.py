@@ -142,13 +142,13 @@ class Tokens(Struct, frozen=True):
     """White space stands before that comment."""
 
 
-def lex(text: str) -> Tokens:
-    """Classes of the first `MAX_TOKENS` tokens. Never raises; time is linear in the text (possessive quantifiers throughout)."""
+def lex(text: str, most: int = MAX_TOKENS) -> Tokens:
+    """Classes of the first `most` tokens. Never raises; time is linear in the text (possessive quantifiers throughout)."""
     shape: list[str] = []
     text = text[:MAX_TEXT]
     length, position = len(text), 0
     executable, code, words, gap, spaced = False, False, 0, False, False
-    while position < length and len(shape) < MAX_TOKENS:
+    while position < length and len(shape) < most:
         match = _TOKEN.match(text, position)
         if match is None:  # `other` takes any character: only the end has no match
             break
