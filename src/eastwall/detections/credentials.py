@@ -1,10 +1,9 @@
-"""What detections of keys and tokens share: whether a text looks like one that a generator made, and whether an answer gave one to its owner."""
+"""What detections of keys and tokens share: whether a text is made by a generator, and whether an answer gave one to its owner."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from math import log2
 
 from eastwall.discovery.objects import changes
 from eastwall.model.facts import Facts
@@ -47,12 +46,3 @@ def random(part: str) -> bool:
     kinds = [0 if c.isdigit() else 1 if c.islower() else 2 for c in letters]
     turns = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(kinds) - 1)
     return turns >= (0.15 if 0 in kinds else 0.33)
-
-
-def entropy(text: str) -> float:
-    """Shannon's entropy of the characters, bits per character."""
-    counts: dict[str, int] = {}
-    for character in text:
-        counts[character] = counts.get(character, 0) + 1
-    total = len(text) or 1
-    return -sum(count / total * log2(count / total) for count in counts.values())

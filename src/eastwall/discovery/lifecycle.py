@@ -23,6 +23,7 @@ from re import compile as regex
 from msgspec import Struct
 
 from eastwall.discovery.inventory import declares
+from eastwall.discovery.objects import SAFE_METHODS
 from eastwall.model.blueprint import Lifecycle
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.snapshot import ServiceScope
@@ -65,7 +66,6 @@ _OPEN_BY_NATURE = frozenset(
     "robots.txt csrf forgot forgot-password reset-password password-reset verify captcha webhook webhooks logout".split()
 )
 """Path segments of operations that are meant for those who have not signed in."""
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _READING = ("query ", "subscription ", "resources/", "prompts/", "tools/list", "initialize", "ping")
 """How the names of operations begin that change nothing (GraphQL, MCP)."""
 _IMPLIED = frozenset({"HEAD", "OPTIONS"})
@@ -274,7 +274,7 @@ def _authentication(endpoint: Endpoint, around: Surroundings, flags: dict[str, s
         return
     beside = around.closed_methods.get(blank(endpoint.template), frozenset()) - {endpoint.method}
     # Reading without and writing with a sign-in is how catalogues are meant; the other way round is a hole.
-    reads = endpoint.method in _READS or endpoint.operation.startswith(_READING)
+    reads = endpoint.method in SAFE_METHODS or endpoint.operation.startswith(_READING)
     beside = beside & _READS if reads and not _sensitive(endpoint) else beside
     if beside:
         flags["missing-authentication"] = (

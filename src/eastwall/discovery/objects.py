@@ -273,12 +273,13 @@ def field_of(name: str) -> str:
     return "_".join(parts)
 
 
-_READING_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+"""RFC 9110, section 9.2.1: they ask for nothing to be changed."""
 
 
 def changes(method: str, operation: str) -> bool:
     """Whether a call may change something: by its method, and of GraphQL by the kind of its operation."""
-    return method not in _READING_METHODS and not operation.startswith(("query", "subscription", "persisted"))
+    return method not in SAFE_METHODS and not operation.startswith(("query", "subscription", "persisted"))
 
 
 def made_kind(endpoint: Endpoint) -> str:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eastwall.detections.credentials import entropy, given, placeholder, random
+from eastwall.detections.credentials import given, placeholder, random
+from eastwall.discovery.content_rules import entropy
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 

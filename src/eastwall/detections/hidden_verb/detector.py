@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.discovery.objects import SAFE_METHODS
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
 MIN_CALLS = 200
 """Calls of the path by other methods, after which a new method is worth a word."""
-_READING = frozenset(("GET", "HEAD", "OPTIONS"))
 
 META = Detection(
     id="hidden-verb",
@@ -34,7 +34,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
     if beside is None or response is None or not 200 <= response.status < 300 or beside.calls < MIN_CALLS:
         return ()
     method = facts.call.request.method
-    if method in _READING:
+    if method in SAFE_METHODS:
         return ()
     return [
         Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from eastwall.discovery.objects import SAFE_METHODS
 from eastwall.model.endpoint import Schema
 from eastwall.model.facts import Facts
 from eastwall.model.operation import Operation, ParserFault
@@ -12,7 +13,6 @@ _METHOD_HEADERS = ("x-http-method-override", "x-http-method", "x-method-override
 _URL_HEADERS = ("x-original-url", "x-rewrite-url", "x-override-url")
 _WATCHED = frozenset((*_METHOD_HEADERS, *_URL_HEADERS, "transfer-encoding"))
 _CODINGS = frozenset(("gzip", "x-gzip", "deflate", "compress", "br", "zstd"))
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 # Forms in which a router that does not normalise sees another path than a service that does. A `%2F` alone is no such form: many APIs take
 # names with slashes in one segment.
@@ -71,7 +71,7 @@ def _overrides(method: str, operation: Operation, headers: dict[str, str]) -> tu
         asked = headers.get(name, method).strip().upper()[:20]
         if asked != method:
             # Browsers and proxies that know only GET and POST made the latter a tunnel; nobody tunnels through a safe method.
-            id = "method-override" if method in _SAFE else "method-tunnel"
+            id = "method-override" if method in SAFE_METHODS else "method-tunnel"
             faults += (ParserFault(id, f"header.{name}", f"{method} as {asked}"),)
     for name in _URL_HEADERS:
         if name in headers:

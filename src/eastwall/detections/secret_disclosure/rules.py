@@ -11,7 +11,8 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from eastwall.detections.credentials import entropy, placeholder, random
+from eastwall.detections.credentials import placeholder, random
+from eastwall.discovery.content_rules import entropy
 
 MAX_TRIES = 400
 """Places of one text at which rules are tried."""
