@@ -88,19 +88,19 @@ class Detectors(tuple[Detector, ...]):
     sequence, but has to sort a plain one out on every call.
     """
 
-    always: dict[Phase, _Always]
-    """Those without families: they judge what was learned, on every call of the phase that something was told of."""
-    on_suspects: dict[Phase, tuple[tuple[Detector, frozenset[str]], ...]]
+    always: tuple[_Always, ...]
+    """Those without families: they judge what was learned, on every call of the phase that something was told of. By phase: looking
+    something up by a member of an enumeration would take longer than what is found runs."""
+    on_suspects: tuple[tuple[tuple[Detector, frozenset[str]], ...], ...]
     """Those with families: they run when one of their families hit a value."""
     _content: frozenset[str]
 
     def __new__(cls, detectors: Iterable[Detector] = ()) -> Detectors:
         self = super().__new__(cls, detectors)
-        self.always, self.on_suspects = {}, {}
-        for phase in Phase:
-            here = [d for d in self if phase.name.lower() in d.meta.phases]
-            self.always[phase] = _Always([d for d in here if not d.meta.families])
-            self.on_suspects[phase] = tuple((d, frozenset(d.meta.families)) for d in here if d.meta.families)
+        # No phase has the number 0.
+        here = [[], *([d for d in self if phase.name.lower() in d.meta.phases] for phase in sorted(Phase))]
+        self.always = tuple(_Always([d for d in some if not d.meta.families]) for some in here)
+        self.on_suspects = tuple(tuple((d, frozenset(d.meta.families)) for d in some if d.meta.families) for some in here)
         self._content = frozenset(d.meta.id for d in self if d.meta.families)
         return self
 

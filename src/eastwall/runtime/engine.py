@@ -142,7 +142,8 @@ class Engine:
             return PASS
         started = time.perf_counter()
         try:
-            call = replace(entry.call, response=response, prior=entry.request)
+            call, prior = entry.call, entry.request
+            call = Call(call.id, call.service, call.time, call.peer, call.request, response, prior)
             decision = entry.response = decide(call, self.snapshot, self.state)
             result = PASS if not decision.verdict.effects else self._carry_out(decision, entry)
         except Exception:
@@ -433,7 +434,7 @@ class Engine:
             self.name,
             facts.operation.protocol,
             facts.operation.name,
-            tuple(sorted({*facts.operation.traits, *response.facts.operation.traits})) if response else facts.operation.traits,
+            _together(facts.operation.traits, response.facts.operation.traits) if response else facts.operation.traits,
             facts.operation.selection,
             trace[36:52],
             "",
@@ -476,8 +477,12 @@ class Engine:
             log.warning("the heartbeat %s cannot be written: %s", self._beat, error)
 
 
+def _together(asked: tuple[str, ...], answered: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*asked, *answered})) if asked or answered else ()
+
+
 def _media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()[:100]
+    return headers["content-type"].partition(";")[0].strip().lower()[:100] if "content-type" in headers else ""
 
 
 def _deprecation(headers: Mapping[str, str]) -> str:

@@ -61,7 +61,7 @@ class Rig:
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real prefilter and detectors, but one compilation for all tests here: it takes over a second."""
     monkeypatch.setattr(engine_module.detections, "load", lambda: DETECTORS)
-    monkeypatch.setattr(engine_module, "Prefilter", lambda *_: PREFILTER)
+    monkeypatch.setattr(engine_module, "Prefilter", lambda *_, later: PREFILTER)
 
 
 @pytest.fixture
