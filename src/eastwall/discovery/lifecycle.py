@@ -275,7 +275,7 @@ def _authentication(endpoint: Endpoint, around: Surroundings, flags: dict[str, s
     beside = around.closed_methods.get(blank(endpoint.template), frozenset()) - {endpoint.method}
     # Reading without and writing with a sign-in is how catalogues are meant; the other way round is a hole.
     reads = endpoint.method in SAFE_METHODS or endpoint.operation.startswith(_READING)
-    beside = beside & _READS if reads and not _sensitive(endpoint) else beside
+    beside = beside & SAFE_METHODS if reads and not _sensitive(endpoint) else beside
     if beside:
         flags["missing-authentication"] = (
             f"`{endpoint.method}` is answered without identity, while {', '.join(f'`{m}`' for m in sorted(beside))} of the same path "
