@@ -170,7 +170,7 @@ def print_why(call: dict[str, Any], out: Console) -> None:
     out.print(grid)
     for f in call["findings"]:
         out.print(Text.assemble("\nfinding   ", (f["id"], SEVERITY_STYLE.get(f["severity"], "")),
-                                f"  {f['severity']}, {f['confidence']} confidence, {', '.join(f['owasp'])}"))  # fmt: skip
+                                f"  {', '.join([f['severity'], f['confidence'] + ' confidence', *f['owasp']])}"))  # fmt: skip
         out.print(Text.assemble("  ", clean(f["message"])))
         if f["evidence"]:
             out.print(Text.assemble("  evidence at ", (f["where"], "cyan"), ": ", clean(f["evidence"])))

@@ -6,16 +6,37 @@ from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.detections import DetectorError, detect
+from eastwall.discovery.data_classes import DataClasses
+from eastwall.discovery.data_entries import NAMELESS
 from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
 from eastwall.model.place import without_indices
 
+_SENSITIVE = frozenset(("critical", "high"))
+"""Of data classes: what no evidence shows. An address of the network, which is the evidence of some findings, is less."""
+
 
 def examine(facts: Facts, snapshot: LiveSnapshot) -> tuple[tuple[Finding, ...], tuple[DetectorError, ...]]:
-    """Run the detections, and weigh what they find: a SQL console gets SQL."""
+    """Run the detections, and weigh what they find: a SQL console gets SQL. What is secret in their evidence is masked."""
     findings, errors = detect(facts, snapshot.detectors)
-    return (weigh(findings, facts.match, snapshot) if findings else findings), errors
+    if not findings:
+        return findings, errors
+    return weigh(tuple(_masked(finding, snapshot.data_classes) for finding in findings), facts.match, snapshot), errors
+
+
+def _masked(finding: Finding, known: DataClasses) -> Finding:
+    """The finding without numbers of cards, people and accounts, keys and passwords that stood beside what it found."""
+    text = finding.evidence
+    classes = known.classes(text.encode("utf-8", "replace")) if text else frozenset()
+    if not classes:
+        return finding
+    parts, at = [], 0
+    for start, end, data_class, _, _ in known.search(classes).spans(text, NAMELESS):
+        if known.sensitivity.get(data_class) in _SENSITIVE:
+            parts += [text[at:start], known.mask(data_class, text[start:end])]
+            at = end
+    return replace(finding, evidence="".join([*parts, text[at:]])[:120]) if at else finding
 
 
 def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -> tuple[Finding, ...]:

@@ -34,3 +34,12 @@ def test_ownership_is_not_weighed() -> None:
     state.grants.grant(object_key(HASH_KEY, EVERY_SERVICE, "order", "99"), "user:bob")
     decision = decide(call("GET", "/orders/99", user="alice"), world, state)
     assert [(f.id, f.confidence) for f in decision.findings] == [("object-not-granted", "high")]
+
+
+def test_evidence_shows_no_secret() -> None:
+    text = "x' UNION SELECT card, '4111111111111111' FROM c WHERE k = 'sk_live_51H8abcdEFGHijklMNOPqrst' --"
+    decision = decide(call("PATCH", "/me", {"name": text}), live(), LiveState())
+    (found,) = (f for f in decision.findings if f.id == "sql-injection")
+    assert found.evidence == "x' UNION SELECT card, '************1111' FROM c WHERE k = 'sk_l****' --"
+    fetched = decide(call("PATCH", "/me", {"url": "http://169.254.169.254/latest/"}), live(), LiveState())
+    assert [f.evidence for f in fetched.findings if f.id == "ssrf"] == ["http://169.254.169.254/latest/"]
