@@ -146,7 +146,7 @@ class Edges:
         if record.data and done:
             for direction, name in {(hit.direction, hit.data_class) for hit in record.data}:
                 self._data.add(endpoint_id, f"{direction}\0{name}\0{caller}", 1, time, time, done, agent)
-        if _from_internet(record):
+        if _from_internet(record.source, record.principals):
             self._public.add(endpoint_id, "public", 1, time, time, done, agent)
         if record.request_type or record.response_type:
             for media in {record.request_type, record.response_type}:
@@ -232,17 +232,12 @@ class Edges:
         return self._callers, self._services, self._data, self._public, self._versions, self._egress
 
 
-def _from_internet(record: CallRecord) -> bool:
-    """By the peer's address, or the one that a trusted proxy has forwarded, which is among the principals."""
-    if _is_public(record.source):
-        return True
-    for principal in record.principals:
-        if principal.startswith("address:") and (address := principal[8:]) != record.source and _is_public(address):
-            return True
-    return False
-
-
 @lru_cache(maxsize=16_384)
+def _from_internet(source: str, principals: tuple[str, ...]) -> bool:
+    """By the peer's address, or the one that a trusted proxy has forwarded, which is among the principals."""
+    return _is_public(source) or any(principal.startswith("address:") and _is_public(principal[8:]) for principal in principals)
+
+
 def _is_public(address: str) -> bool:
     try:
         return ip_address(address).is_global

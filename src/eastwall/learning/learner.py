@@ -324,7 +324,7 @@ class Learner:
     def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
         """The profile a record belongs to, made when it is the first of its path."""
         method, path, status, operation = record.method, record.path, record.status, record.operation
-        if any(finding.suspicious and finding.where.startswith("path") for finding in record.findings):
+        if record.findings and any(finding.suspicious and finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
         protocol = record.protocol
         named = protocol in _NAMED_BY_PATH

@@ -244,7 +244,8 @@ class Profile:
                 self.passwords += 1
                 if status in (401, 403):
                     self.refused += 1
-        unsuspicious = record.action == "allow" and not any(finding.suspicious for finding in record.findings)
+        findings = record.findings
+        unsuspicious = record.action == "allow" and not (findings and any(finding.suspicious for finding in findings))
         if success and record.action == "allow":
             self.habits.fold(record)
         if record.traits:
@@ -252,12 +253,13 @@ class Profile:
         for hit in record.data:
             if hit.confidence < 1.0:
                 self._doubt(doubt(hit.direction, hit.place, hit.data_class), int(hit.confidence * 100))
-        for finding in record.findings:
+        for finding in findings:
             self.findings[finding.severity] = self.findings.get(finding.severity, 0) + 1
         if record.deprecation:
             self.deprecations += 1
-        if record.actor and unsuspicious:
-            self.actors.add(hash64(record.actor))
+        actor = hash64(record.actor) if record.actor and unsuspicious else None
+        if actor is not None:
+            self.actors.add(actor)
         if unsuspicious and record.response_fields and (status in self.responses or len(self.responses) < MAX_SCHEMAS):
             schema = self.responses.get(status)
             if schema is None:
@@ -267,8 +269,8 @@ class Profile:
         if not (success and unsuspicious):
             return False
         self.clean += 1
-        if record.actor:
-            self.users.fold(record.actor_class, hash64(record.actor))
+        if actor is not None:
+            self.users.fold(record.actor_class, actor)
         if record.protocol == "rest":
             self.plain += 1
         if record.sampled or record.request_fields:
