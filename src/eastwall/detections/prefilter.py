@@ -41,6 +41,8 @@ MAX_JUDGED = 65_536
 MAX_JUDGED_ANSWER = 262_144
 """The same of an answer, whose detectors do less per character. Of both, the shortest suspects are judged first: attacks are short, and
 what is put in front of them to use up the limit has to be long or in many pieces."""
+MAX_PLACE = 512
+"""Characters of a suspect's place."""
 MAX_DECODED = 1_000_000
 """Characters that further decodings of one message may give. What is beyond is not decoded, and counts as dropped."""
 PIECE = 65_536
@@ -301,7 +303,7 @@ class Prefilter:
                 # The whole path is looked at beside its segments only for what needs several of them.
                 hit &= _TRAVERSAL
             if hit:
-                found.append((Value(place, chunk), hit))
+                found.append((Value(_short(place), chunk), hit))
         return found
 
 
@@ -309,6 +311,11 @@ _STRUCTURE = frozenset(("serialised",))
 """Families that know JSON by its structure."""
 _BEARER_PLACE = "header.authorization:token"
 """Place of a bearer token, which is looked at for its claims only."""
+
+
+def _short(place: str) -> str:
+    """A place that a caller made long by names inside names, without its middle: detectors read both its ends."""
+    return place if len(place) <= MAX_PLACE else f"{place[: MAX_PLACE // 2]}...{place[-MAX_PLACE // 2 :]}"
 
 
 def _keep(known: dict[str, None], text: str) -> None:
