@@ -20,6 +20,7 @@ from eastwall.discovery.shapes import ABSENT
 from eastwall.model.call import Mode
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
+from eastwall.policy import encode, parse_files
 from eastwall.protocols.grpc import Method, methods_of
 from eastwall.runtime.engine import Engine
 from eastwall.sources.proto_files import compile_proto
@@ -128,10 +129,16 @@ class Plane:
 
             serve_extproc(f"unix:{socket}", self.engine, self._stop, ready.set)
 
-    def publish(self, descriptors: bytes = b"") -> None:
+    def publish(self, descriptors: bytes = b"", policy: str = "") -> None:
         self.version += 1
+        policies, faults = parse_files({"p.yaml": policy} if policy else {})
+        assert not faults
         pairs = (("watched", descriptors), ("held", descriptors)) if descriptors else ()
-        self.store.publish(Snapshot(SNAPSHOT_FORMAT, self.version, time.time(), b"k" * 32, self.scopes, descriptors=pairs))
+        self.store.publish(
+            Snapshot(
+                SNAPSHOT_FORMAT, self.version, time.time(), b"k" * 32, self.scopes, descriptors=pairs, policy=encode(policies)
+            )
+        )
         if self.version > 1:
             eventually(lambda: self.engine.snapshot.version == self.version, what="the new snapshot")
 
@@ -215,6 +222,35 @@ def test_with_descriptors_fields_have_their_names(
     if held:
         assert caught is not None
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+MASKED = """
+apiVersion: eastwall.dev/v1alpha1
+kind: DataPolicy
+metadata: {name: no-mail}
+spec: {classes: [email], action: mask, direction: response}
+"""
+
+
+@pytest.mark.parametrize("service", ["watched", "held"])
+@pytest.mark.parametrize("known", [False, True], ids=["by-field-numbers", "by-descriptors"])
+def test_values_of_a_message_are_redacted_and_no_other_byte(
+    plane: Plane, methods: dict[str, Method], descriptors: bytes, service: str, known: bool
+) -> None:
+    plane.publish(descriptors if known else b"", MASKED)
+    agent = f"masked-{service}-{known}"
+    answer = call(plane, service, methods, "Get", methods[f"{SERVICE}/Get"].request(order_id="o-17"), agent)
+    expected = _order(methods, "o-17")
+    if service == "held":
+        assert answer.email.startswith("b")
+        assert "ob@" not in answer.email
+        assert answer.email.endswith("@example.com")
+        expected.email = answer.email
+    assert answer == expected
+    record = plane.record(agent)
+    assert record.would == "redact"
+    assert record.action == ("redact" if service == "held" else "allow")
+    assert record.uninspected == ()
 
 
 @pytest.mark.parametrize("service", ["watched", "held"])

@@ -18,6 +18,7 @@ from eastwall.discovery.data_rows import edit_json_lines, edit_table, json_lines
 from eastwall.discovery.data_values import BUILTIN, DataClasses, Search, decode_text
 from eastwall.discovery.stand_ins import stand_in
 from eastwall.model.operation import Operation
+from eastwall.protocols.protobuf_edit import rewritten
 
 STYLES = ("redact", "mask", "format", "hash", "drop")
 REDACTED = "[redacted]"
@@ -34,7 +35,8 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
 
     Styles: `redact` puts `[redacted]`, `mask` keeps the last four (an e-mail's domain, a secret's prefix), `format` puts a value of the
     same length and form (`stand_ins`; JSON numbers stay numbers), `hash` class and a keyed hash (equal values stay equal), `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
-    their order, numbers their text; white space goes, and of duplicate keys the last stays. A compressed body comes back plain.
+    their order, numbers their text; white space goes, and of duplicate keys the last stays. A compressed body comes back plain. Of a protobuf message texts and
+    integers are replaced in place (an integer by 0 where no number becomes of it; a dropped one is empty).
     `known` is what the snapshot compiled, with the user's own classes. Raises `ValueError` for an unknown style.
     """
     if style not in STYLES:
@@ -60,8 +62,11 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
         except (ValueError, RecursionError):
             tree = operation.body  # what a lenient reader made of it is what will be sent
         result = msgspec.json.encode(edit.tree(tree, NAMELESS, inside, 0))
+    elif operation.body_kind == "protobuf":
+        edit.tree(operation.body, NAMELESS, inside, 0)
+        return rewritten(raw, edit.texts, edit.numbers)
     elif operation.body_kind not in _TEXTUAL:
-        return None  # a message of lengths and tags, which no value can be taken out of
+        return None
     else:
         if isinstance(operation.body, dict):
             raw = edit.parts(raw, operation.body, multipart=operation.body_kind == "multipart")
@@ -74,7 +79,7 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
 class _Edit:
     """One redaction."""
 
-    __slots__ = ("changed", "key", "search", "style", "wanted")
+    __slots__ = ("changed", "key", "numbers", "search", "style", "texts", "wanted")
 
     def __init__(self, search: Search, wanted: Collection[str], style: str, key: bytes) -> None:
         self.search = search
@@ -82,6 +87,10 @@ class _Edit:
         self.style = style
         self.key = key
         self.changed = False
+        self.texts: dict[bytes, bytes] = {}
+        """Whole texts that were changed, and what became of them: for messages that are written anew by their values."""
+        self.numbers: dict[int, int] = {}
+        """The same of integers, as protobuf writes them; 0 where no number became of one."""
 
     def text(self, text: str, entry: Entry) -> str | None:
         """The text with its values replaced; None to drop what holds it."""
@@ -90,12 +99,15 @@ class _Edit:
             return text
         self.changed = True
         if self.style == "drop" and entry.key:
+            self.texts[text.encode("utf-8", "surrogateescape")] = b""
             return None
         parts, at = [], 0
         for start, end, data_class, _, _ in spans:
             parts += [text[at:start], self.replacement(text[start:end], data_class)]
             at = end
-        return "".join([*parts, text[at:]])
+        new = "".join([*parts, text[at:]])
+        self.texts[text.encode("utf-8", "surrogateescape")] = new.encode("utf-8", "surrogateescape")
+        return new
 
     def document(self, text: str) -> str:
         """Text that is no tree: records are changed by column or field, all else as one text."""
@@ -144,6 +156,8 @@ class _Edit:
         new = self.text(text, entry) if text else text
         if new == text:
             return value
+        if type(value) is int:
+            self.numbers[value % (1 << 64)] = int(new) if new is not None and new.isascii() and new.isdigit() else 0
         if new is not None and self.style == "format" and _NUMBER.fullmatch(new) is not None:
             return msgspec.Raw(new.encode())
         return _GONE if new is None else new

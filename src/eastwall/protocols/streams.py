@@ -298,7 +298,6 @@ class MessageSplitter:
     def __init__(self, content_type: str) -> None:
         kind = content_type.partition(";")[0].strip().lower()
         self._web = kind.startswith("application/grpc-web")
-        self._json = kind.endswith("+json")
         self._buffer = bytearray()
         self._left = 0
         """Bytes of a skipped message that are yet to pass."""
@@ -347,8 +346,9 @@ class MessageSplitter:
         return event.wire
 
     def change(self, event: Event, data: bytes) -> bytes | None:
-        # Protobuf is not written anew; JSON in its place is, uncompressed.
-        return b"\0" + len(data).to_bytes(4, "big") + data if self._json else None
+        if self._foreign:
+            return None
+        return b"\0" + len(data).to_bytes(4, "big") + data  # uncompressed, as a message may be whatever the others are
 
     def refusal(self, problem: bytes) -> tuple[bytes, tuple[tuple[str, str], ...]]:
         trailers = (("grpc-status", "7"), ("grpc-message", "refused by a security policy"))

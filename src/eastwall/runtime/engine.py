@@ -264,6 +264,8 @@ class Engine:
                 case Redact():
                     snapshot = self.snapshot
                     asked.update(effect.data_classes)
+                    if operation.body_kind == "protobuf":
+                        continue  # a body of framed messages that came as a whole: what is redacted are single events
                     replaced = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
                     if replaced is not None:  # several styles work one after the other on the same body
                         body, operation = replaced, replace(operation, raw_body=replaced)
