@@ -103,8 +103,10 @@ _TOOLS = _listed(
 """Programs that texts name without running them."""
 _FILTERS = _listed("more less sort cut head tail tee tr fold paste split")
 """Programs that pass on what they read: alone they tell and change nothing, and shops have "T-shirts & more"."""
-_TITLE = re.compile(r"\s*[A-Za-z][A-Za-z'-]+\s+")
-"""One word of a title, `R&B`'s kind aside: what stands before an ampersand between spaces."""
+_TITLE = re.compile(r"\s*(?:[^\W\d_](?:[^\W_]|['\u2019-](?=[^\W_])){1,40}[+%!]?|[^\W_][+%]|\d{1,4}(?:[+%]|/\d{1,4}))\s+")
+"""One word of a title: what stands before an ampersand between spaces."""
+_NAMED = re.compile(r"\s*[^\W\d_]{1,20}['\u2019][^\W\d_]{2,20}\s{0,2}")
+"""A name with an apostrophe within, or a word that lacks a letter."""
 _WORDS_ONLY = re.compile(r"\s*(?:[-.A-Za-z][A-Za-z.#+-]+,?\s+)+")
 _TOOLING = re.compile(
     r"\s{0,4}(?:[$#>] )?(?:RUN |CMD )?(?:sudo )?(?:apt-get|apt|yum|dnf|npm|npx|yarn|pnpm|pip3?|git|docker|kubectl|helm|terraform|make|cmake|cargo|go|mvn|gradle|brew|cd|mkdir|composer|bundle|rake|poetry"
@@ -305,7 +307,7 @@ def _bare_commands(pieces: list[Piece]) -> bool:
         return False  # a column of words
     if all(_words(piece.text)[0].lower() in _FILTERS for piece in behind):
         return False
-    if behind[0].before == "&" and behind[0].text[:1].isspace() and _TITLE.fullmatch(pieces[0].text):
+    if behind[0].text[:1].isspace() and (_TITLE if behind[0].before == "&" else _NAMED).fullmatch(pieces[0].text):
         return False
     first = pieces[0].text.strip(" '\"")
     if any(_program(_words(piece.text)[0]) in PROGRAMS for piece in behind):
