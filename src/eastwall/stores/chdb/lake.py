@@ -282,7 +282,8 @@ def _statements() -> list[str]:
 
 def _call_row(r: CallRecord, whole: bytes) -> tuple[Any, ...]:
     """Values in the order of `schema.sql`."""
-    severity = max((_SEVERITY.get(f.severity, 0) for f in r.findings), default=0)
+    # Most calls have none of these: a generator over nothing takes as long as a column.
+    found, matches, data = r.findings, r.matches, r.data
     return (
         int(r.time * 1e6),
         r.id,
@@ -304,17 +305,17 @@ def _call_row(r: CallRecord, whole: bytes) -> tuple[Any, ...]:
         r.roles,
         r.action,
         r.would,
-        tuple(f.id for f in r.findings),
-        severity,
-        tuple(m.policy for m in r.matches),
-        tuple(sorted({hit.data_class for hit in r.data})),
+        tuple([f.id for f in found]) if found else (),
+        max([_SEVERITY.get(f.severity, 0) for f in found]) if found else 0,
+        tuple([m.policy for m in matches]) if matches else (),
+        tuple(sorted({hit.data_class for hit in data})) if data else (),
         r.uninspected,
         r.snapshot,
         r.decide_us,
         r.user_agent,
         r.trace,
         r.engine,
-        "\n".join(f"{f.evidence}\n{f.message}" for f in r.findings),
+        "\n".join([f"{f.evidence}\n{f.message}" for f in found]) if found else "",
         whole,
     )
 
