@@ -41,6 +41,8 @@ MAX_JUDGED = 65_536
 MAX_JUDGED_ANSWER = 262_144
 """The same of an answer, whose detectors do less per character. Of both, the shortest suspects are judged first: attacks are short, and
 what is put in front of them to use up the limit has to be long or in many pieces."""
+MAX_COLLECTED = 262_144
+"""Characters of suspects among which the shortest are taken; pieces of values that come after so many are not looked at."""
 MAX_PLACE = 512
 """Characters of a suspect's place."""
 MAX_DECODED = 1_000_000
@@ -253,10 +255,11 @@ class Prefilter:
 
     def _search(self, values: Iterable[tuple[str, str]], scan: _Scans, *, decode: bool) -> Suspects:
         suspects: list[tuple[Value, frozenset[str]]] = []
+        characters = 0
         self._left = MAX_DECODED
         values = list(values)
         for start in range(0, len(values), GROUP):
-            if len(suspects) >= MAX_SUSPECTS:
+            if len(suspects) >= MAX_SUSPECTS or characters > MAX_COLLECTED:
                 self._skip(len(values) - start)
                 break
             group = values[start : start + GROUP]
@@ -266,9 +269,12 @@ class Prefilter:
                     continue
             for place, text in group:
                 for at in range(0, len(text), PIECE):
-                    suspects += self._judge(
-                        place, text[max(0, at - 512) : at + PIECE] if at else text[:PIECE], scan, decode=decode
-                    )
+                    if characters > MAX_COLLECTED:
+                        self._skip(1)
+                        continue
+                    found = self._judge(place, text[max(0, at - 512) : at + PIECE] if at else text[:PIECE], scan, decode=decode)
+                    characters += sum([len(value.text) for value, _ in found]) if found else 0
+                    suspects += found
         return tuple(suspects)
 
     def _judge(self, place: str, text: str, scan: _Scans, *, decode: bool) -> list[tuple[Value, frozenset[str]]]:
