@@ -83,7 +83,7 @@ def test_monitor_records_what_enforce_would_do_and_changes_nothing(running: Runn
     finding = eventually(
         lambda: [f for f in running.api.get("/findings").json() if f["would"] == "block" and f["action"] == "allow"]
     )
-    assert finding[0]["id"] == "sql-injection"
+    assert "sql-injection" in [f["id"] for f in finding]
 
 
 def test_enforce_blocks_limits_and_redacts_and_why_explains(running: Running, client: httpx.Client, upstream: Upstream) -> None:
