@@ -19,6 +19,7 @@ TITLES = (
     "How to train your dragon", "Drop the table? A reservation story", "O'Brien & Sons: 100 years", "Select the best hospital; a guide",
     "C++ or C#? It's not <that> simple", "Union rules: who may select?", "Why I left my job (and 50% of my salary)", "Läkerol – åsikter & minnen",
     "10 things you didn't know about 'cat'", "{curly} braces, [brackets] and $money$", "Re: your mail from 5/6", "日本語の記事", "Тест; проверка",
+    "T-shirts & more", "L'Oréal & Time", "24/7 & free", "SELECT or INSERT? Choosing a statement", "What `git reset --hard HEAD~1` does",
 )  # fmt: skip
 BODIES = (
     "Take 2 eggs; whisk (don't stir!) until -- well -- firm. Heat to 180C/350F & serve with crème fraîche.\n\n- 1/2 cup of sugar\n- salt || pepper\n",
@@ -41,6 +42,19 @@ BODIES = (
     "Emoji test 😀🎉 – \u201cquotes\u201d \u2026 and zero\u200dwidth joiners 👩\u200d💻; full\uff0dwidth \uff08brackets\uff09.",
     "x = a*b/c - d^2; y <= 3 && z >= 4 || !w; f(x) := x -> x+1; \u2200n\u2208\u2115: n<n+1",
     "Cron: `*/5 * * * * /usr/bin/backup.sh > /dev/null 2>&1` runs every five minutes. Ask me anything; I'm on call.",
+    "How do I delete duplicates?\n\n```sql\nDELETE FROM users a USING users b\nWHERE a.id < b.id AND a.email = b.email;\n```\n\nI got `ERROR: syntax error at or near \"USING\"`.",
+    "My code: $sql = \"SELECT * FROM users WHERE name = '\" . $_GET['name'] . \"'\"; mysqli_query($db, $sql); is it safe?",
+    "```php\n<?php\n$stmt = $pdo->prepare('SELECT * FROM users WHERE email = :email');\n$stmt->execute(['email' => $email]);\n?>\n```",
+    "df = pd.read_sql(\"SELECT * FROM t WHERE a = 'x'\", con); df.head()",
+    "Query: sum(rate(http_requests_total{job=\"api\",code=~\"5..\"}[5m])) by (path) > 0.05; logs: {app=\"web\"} |= \"error\" | json",
+    "name:o'brien~ AND (city:\"New York\" OR city:paris^2) AND age:[18 TO *] AND NOT status:deleted",
+    "contains(Name,'O''Brien') and Price lt 10 or Category/Name eq 'Milk' and year(Date) ge 2024",
+    "Home Assistant: {{ states('sensor.temperature') | float * 1.8 + 32 }}; Shopify: {{ order.total | money }}",
+    "ffmpeg -i in.mov -vf \"scale=1280:-2,fps=30\" -c:v libx264 -crf 23 out.mp4 -- or is there a shorter way?",
+    "UNB+UNOC:3+4012345678901:14+4098765432109:14+260302:1000+1'UNH+1+ORDERS:D:96A:UN'UNT+4+1'UNZ+1+1'",
+    "{\"type\":\"doc\",\"text\":\"It's \\\"fine\\\"; or not -- select one\",\"marks\":[{\"type\":\"bold\"}]}",
+    "diff --git a/app.py b/app.py\n@@ -1,2 +1,2 @@\n-    cur.execute(\"SELECT * FROM users WHERE id = %s\" % uid)\n+    cur.execute(\"SELECT * FROM users WHERE id = %s\", (uid,))",
+    "L'État, c'est moi; l'homme d'aujourd'hui n'est pas d'accord -- ou peut-être \u00ab oui \u00bb",
 )  # fmt: skip
 QUERIES = (
     "o'brien",
@@ -53,6 +67,10 @@ QUERIES = (
     "50%",
     "{tag}",
     "1 or 2",
+    "t-shirts & more",
+    'title=="foo*";author==Bob',
+    'status:open AND (label:bug OR label:"won\'t fix")',
+    "men's | women's",
 )
 BIOS = (
     "I work at Tom & Jerry's; 50% cat, 50% code",
