@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
-import gc
 import heapq
 import io
 import os
@@ -59,7 +58,7 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
     The calls take the way that live calls take, with the times of the recording; nothing is blocked. `eastwall apis` shows them then.
     A FILE that declares an API (OpenAPI, Postman, GraphQL SDL, proto) is kept as the specification of the service.
     """
-    from eastwall.runtime.importing import Importer, SpoolFullError
+    from eastwall.runtime.importing import Importer, SpoolFullError, search_cycles_seldom
 
     specs = [file for file in files if file != "-" and _is_specification(file)]
     recordings = tuple(file for file in files if file not in specs)
@@ -77,9 +76,7 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
             declared += _declare(specs, service, control, data)
         progress = stack.enter_context(_progress(as_json))
         importer = Importer(directory, f"import-{os.getpid()}", service=service, gather=control is not None)
-        # Calls and records make no reference cycles: looking for some each 700 objects takes a tenth of the time.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        search_cycles_seldom()
         due = DRAIN
         try:
             for call in _calls(recordings, format_ or "", importer.skipped, faults, progress):
