@@ -81,7 +81,7 @@ class Prefilter:
         self._tokens: dict[str, Suspects] = {}  # of these only the claims are looked at: never to be taken for a clean header
         self._clean: dict[str, None] = {}
         self._clean_answers: dict[str, None] = {}
-        self._left = 0
+        self._left = self._hot = 0
         self.dropped = 0
         """What of the last `scan` or `scan_response` was not looked at: `unjudged`, and values whose decoding ended at a limit. Not 0:
         that message was not wholly inspected."""
@@ -234,14 +234,19 @@ class Prefilter:
         if len(data) < _SMALL:
             return values
         hot: set[str] = set()
+        self._hot = 0
         self._sift(list(dict.fromkeys(data.split(b"\n"))), 64, scan, hot)
         return [(place, text) for place, text in values if text in hot or "\n" in text]
 
     def _sift(self, lines: list[bytes], width: int, scan: _Scans, hot: set[str]) -> None:
         """Add the lines that hit or bear signs of a further encoding to `hot`, by looking at groups, and at smaller ones of those in which
-        something is. Lines, not values: a value of several lines is always looked at."""
+        something is. Lines, not values: a value of several lines is always looked at. After more than is judged anyway, the rest of the
+        lines is added as it stands: sifting it would cost more than it spares."""
         for start in range(0, len(lines), width):
             group = lines[start : start + width]
+            if self._hot > MAX_COLLECTED:
+                hot.update([line.decode("utf-8", "replace") for line in group])
+                continue
             joined = BETWEEN.join(group)
             marked = joined if width == 1 else BETWEEN.join([line for line in group if special(line)])
             scan[0](joined, self._on_match)
@@ -249,6 +254,7 @@ class Prefilter:
             if self._hits or signs(joined):
                 self._hits.clear()
                 if width == 1:
+                    self._hot += len(joined)
                     hot.add(joined.decode("utf-8", "replace"))
                 else:
                     self._sift(group, width // 8, scan, hot)
