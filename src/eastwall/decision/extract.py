@@ -176,13 +176,20 @@ def _objects(
         owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
         tenants = parameter.by == "tenant"
         me = tenant_holder(identity) if tenants else actor
-        held = me in owners
-        others = len({owner for owner in owners if owner.startswith(TENANT) is tenants}) - held if owners else 0
+        held = me in owners or (owners != () and not tenants and _is_self(actor, kind, key, snapshot))
+        others = len({owner for owner in owners if owner.startswith(TENANT) is tenants} - {me}) if owners else 0
         exclusive = cls not in parameter.broad
         uses.append(
             ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence, parameter.by)
         )
     return tuple(uses)
+
+
+def _is_self(actor: str, kind: str, key: int, snapshot: LiveSnapshot) -> bool:
+    """Whether the object is the caller: `user:7` asks for user 7, before any answer gave it to them. A name of some length is nobody
+    else's under whatever kind."""
+    role, _, name = actor.partition(":")
+    return (kind == role or len(name) >= 16) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
 
 
 def _out_of_order(endpoint: Endpoint, named: tuple[tuple[str, str, int, str], ...], state: LiveState) -> tuple[StepUse, ...]:

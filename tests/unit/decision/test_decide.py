@@ -74,6 +74,15 @@ def test_an_object_belongs_to_whom_it_was_given() -> None:
     assert "user:bob" not in theirs.findings[0].message, "who holds it is nobody else's business"
 
 
+def test_everybody_is_their_own() -> None:
+    me, you = "4411223344556677", "9911223344556677"
+    held = [(object_key(HASH_KEY, "", "order", name), ("user:clerk",)) for name in (me, you, "7")]
+    world = live(ownership=tuple(sorted(held)))
+    assert decide(call("GET", f"/orders/{me}", user=me), world, LiveState()).findings == ()
+    assert ids(decide(call("GET", f"/orders/{you}", user=me), world, LiveState())) == [("object-not-granted", "path.order_id")]
+    assert ids(decide(call("GET", "/orders/7", user="7"), world, LiveState())), "user 7 is not order 7"
+
+
 def test_what_nobody_holds_is_not_judged() -> None:
     assert decide(call("GET", "/orders/12345", user="alice"), LIVE, LiveState()).findings == ()
 
