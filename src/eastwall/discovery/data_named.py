@@ -144,6 +144,7 @@ def _is_coordinate(text: str) -> bool:
 
 
 def _is_password(text: str) -> bool:
+    text = text.strip()
     # Of two spaces on it is a sentence about passwords: what forms and error messages hold under that name.
     return 3 <= len(text) <= 256 and text.count(" ") < 2 and not hidden(text) and text.lower() not in _NOBODY
 

@@ -106,6 +106,10 @@ class _Edit:
             parts += [text[at:start], self.replacement(text[start:end], data_class)]
             at = end
         new = "".join([*parts, text[at:]])
+        if self.style == "redact":
+            # What is left of an address without its e-mail is an address yet: of two classes at one place only the surer was found.
+            left = [span for span in self.search.spans(new, entry) if span.data_class in self.wanted]
+            new = REDACTED if left or new.strip() == REDACTED else new
         self.texts[text.encode("utf-8", "surrogateescape")] = new.encode("utf-8", "surrogateescape")
         return new
 
