@@ -56,6 +56,8 @@ _INCLUDED = re.compile(
     r"\.(?:php\d?|phtml|inc|aspx?|jspx?|cgi|pl|cfm)(?:[?#\x00]|$)|\.(?:txt|gif|jpe?g|png|dat)(?:\?+|\x00)$|(?<!\?)\?++$|%00$",
     re.IGNORECASE,
 )
+_ARGUMENT = re.compile(r"body\.(?:variables\.(?:input\.)?|params\.arguments\.|query:)?[\w-]{1,64}")
+"""A member of the body itself, of GraphQL's variables or of a tool's arguments."""
 _NAME = re.compile(r"(?<![\w-])([\w-]*+)(?:\[\d+\])*+(?:\.\{[^}]*+\})?$")
 _WORDS = {
     "metadata": "its cloud's or cluster's metadata",
@@ -128,7 +130,15 @@ def _judged(target: Target, place: str, parameter: str) -> Verdict | None:
         return None
     if kind == "private":
         return Verdict(f"sends the service to {_WORDS[kind]}", "", "medium", "medium")
-    return Verdict(f"sends the service to {_WORDS[kind]}", "", "high", "medium")
+    return Verdict(f"sends the service to {_WORDS[kind]}", "", "high" if _asked_for(place, parameter) else "medium", "medium")
+
+
+def _asked_for(place: str, parameter: str) -> bool:
+    """Whether the place is an argument that asks for a URL. Documents (a specification's `servers`, a feed, a log) name addresses of the
+    machine they were written on."""
+    if not place.startswith("body"):
+        return True
+    return _URL_NAME.search(parameter) is not None and _ARGUMENT.fullmatch(place) is not None
 
 
 def _bare(text: str, parameter: str) -> Verdict | None:
