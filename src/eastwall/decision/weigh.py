@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from re import compile as regex
+
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
@@ -11,8 +13,11 @@ from eastwall.discovery.data_entries import NAMELESS
 from eastwall.model.endpoint import Match
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
-from eastwall.model.place import without_indices
+from eastwall.model.place import FILE_CONTENT, without_indices
 
+_FOR_PARSERS = frozenset(("xml-external-entity", "unsafe-deserialization", "jndi-injection"))
+_RUN_BY_SERVERS = regex(r"(?i)\.(?:php\d?|phtml|phar|jspx?|jspf|aspx?|ashx|asmx|cfm|cgi|shtml|htaccess)(?:[.;:%\s\x00]|$)")
+"""Names of files that a web server may execute, or read as its configuration."""
 _SENSITIVE = frozenset(("critical", "high"))
 """Of data classes: what no evidence shows. An address of the network, which is the evidence of some findings, is less."""
 
@@ -22,7 +27,22 @@ def examine(facts: Facts, snapshot: LiveSnapshot) -> tuple[tuple[Finding, ...], 
     findings, errors = detect(facts, snapshot.detectors)
     if not findings:
         return findings, errors
-    return weigh(tuple(_masked(finding, snapshot.data_classes) for finding in findings), facts.match, snapshot), errors
+    told = tuple(_in_file(_masked(finding, snapshot.data_classes), facts) for finding in findings)
+    return weigh(told, facts.match, snapshot), errors
+
+
+def _in_file(finding: Finding, facts: Facts) -> Finding:
+    """What an uploaded file holds is no argument: a dump holds SQL and a page scripts. A parser's own attacks stay, and files that a web
+    server runs."""
+    if not finding.where.endswith(FILE_CONTENT) or finding.id in _FOR_PARSERS:
+        return finding
+    body = facts.operation.body
+    name = without_indices(finding.where.removeprefix("body.").removesuffix(FILE_CONTENT)).removesuffix("[]")
+    parts = body.get(name) if isinstance(body, dict) else None
+    names = [str(part.get("filename", "")) for part in (parts if isinstance(parts, list) else [parts]) if isinstance(part, dict)]
+    if not names or any(_RUN_BY_SERVERS.search(one) for one in names):
+        return finding
+    return replace(finding, confidence="low", message=f"{finding.message}; it is the text of an uploaded file")
 
 
 def _masked(finding: Finding, known: DataClasses) -> Finding:

@@ -13,6 +13,7 @@ from eastwall.detections.decoding import layers, overlong, percent_decoded, valu
 from eastwall.detections.texts import BETWEEN, gathered, special
 from eastwall.model.call import Request, Response
 from eastwall.model.operation import Operation
+from eastwall.model.place import FILE_CONTENT
 
 CHUNK = 4096
 """Characters of a long value that are judged together."""
@@ -229,7 +230,8 @@ def body_places(operation: Operation) -> Iterator[tuple[str, str]]:
 
 
 def _multipart_places(body: Any) -> Iterator[tuple[str, str]]:
-    """Fields, and of files their names, types and texts: `body.FIELD`, `body.FIELD.{filename}`, `body.FIELD.{content_type}`."""
+    """Fields, and of files their names, types and texts: `body.FIELD`, `body.FIELD.{filename}`, `body.FIELD.{content_type}`,
+    `body.FIELD.{content}`."""
     if type(body) is not dict:
         return
     for name, value in body.items():
@@ -239,7 +241,7 @@ def _multipart_places(body: Any) -> Iterator[tuple[str, str]]:
             if type(part) is dict:
                 yield f"{place}.{{filename}}", part.get("filename", "")
                 yield f"{place}.{{content_type}}", part.get("content_type", "")
-                yield place, part.get("text", "")
+                yield f"{place}{FILE_CONTENT}", part.get("text", "")
             else:
                 yield place, part
 

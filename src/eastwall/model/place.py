@@ -10,3 +10,7 @@ _INDEX = regex(r"\[\d+\]")
 def without_indices(place: str) -> str:
     """The place that all items of its arrays share: `body.items[3].note` -> `body.items[].note`."""
     return _INDEX.sub("[]", place)
+
+
+FILE_CONTENT = ".{content}"
+"""Ends the place of an uploaded file's text: `body.attachment.{content}`."""
