@@ -47,8 +47,6 @@ FLUSH = 0.01
 SNAPSHOT_CHECK = 0.2
 HEARTBEAT = 1.0
 _STALE = ("content-encoding", "etag", "content-md5", "digest", "content-digest", "repr-digest")
-
-
 _JSON = {"content-type": "application/json", "authorization": "Bearer e30.e30.e30", "cookie": "a=b"}
 _REHEARSAL = (
     Request("GET", "/a/1?b=c", {"accept": "*/*"}),
