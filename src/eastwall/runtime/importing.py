@@ -19,7 +19,7 @@ from urllib.parse import quote
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
-from eastwall.model.call import Call, Completion, Mode, Peer, Request, Response
+from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.event_id import event_id
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import Snapshot
@@ -214,7 +214,8 @@ class Importer:
         engine = self.engine
         engine.request(call)
         status = observed.status or 0
-        if status:
+        # Of an answer that a log only counts there is nothing to judge: that no credentials are told says nothing of the service.
+        if status and (observed.response_headers or observed.response_body_state is not BodyState.NONE):
             engine.response(
                 call.id,
                 Response(status, observed.response_headers, observed.response_body, observed.response_body_state),
