@@ -180,7 +180,8 @@ class _Writer:
                     fields[key].merge(child)
                 else:
                     fields[key] = child
-                stack.append((fields[key], name.removesuffix("Input") + _pascal(key) + ("Input" if into is self.inputs else "")))
+                below = name.removesuffix("Input") + _pascal(key) + ("Input" if into is self.inputs else "")
+                stack.append((fields[key], self._free(below)))
 
     def _roots(self) -> Iterator[str]:
         if not self.roots["query"]:

@@ -279,6 +279,13 @@ def test_whatever_was_used_the_schema_is_valid(endpoints: list[Endpoint]) -> Non
     assert text == sdl(list(reversed(endpoints)), "shop") or len({e.operation for e in endpoints}) < len(endpoints)
 
 
+def test_a_field_called_input_lets_nothing_take_a_root_types_name() -> None:
+    endpoint = Endpoint(
+        "1", "shop", "POST", "/graphql", protocol="graphql", operation="query input", selection=(("input.Query.a", 1),)
+    )
+    build_schema(sdl([endpoint], "shop"))
+
+
 def test_a_root_field_without_selection_is_counted_once() -> None:
     text = sdl(observed(("mutation { remove(id: 5) }", None, {"remove": True}), (LIST, None, {"orders": [{"id": "7"}]})), "shop")
     calls = {e.operation: e.calls for e in observed(("mutation { remove(id: 5) }", None, {"remove": True}))}
