@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.decide_cost import HEADERS, bodies, snapshot
+from bench.in_memory import Kept, Published
 from eastwall import detections
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.detections.prefilter import Prefilter
@@ -95,43 +96,6 @@ def inline_us() -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()} | {"in_all": round(sum(found.values()), 3)}
 
 
-class _Kept:
-    """A spool that keeps records in memory (`ports.spool.RecordWriter`)."""
-
-    lost = 0
-
-    def __init__(self) -> None:
-        self.records: list[CallRecord] = []
-
-    def append(self, record: CallRecord) -> None:
-        self.records.append(record)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _Published:
-    """`ports.snapshots.SnapshotStore` in memory."""
-
-    def __init__(self) -> None:
-        self.newest: Snapshot | None = None
-
-    def load(self) -> Snapshot | None:
-        return self.newest
-
-    def load_previous(self) -> None:
-        return None
-
-    def changed(self) -> bool:
-        return False
-
-    def publish(self, snapshot: Snapshot) -> None:
-        self.newest = snapshot
-
-
 def shop(count: int, seed: int = 0) -> Iterator[tuple[Call, Response]]:
     """Calls of a shop: 40 operations over 8 collections, JSON bodies, 200 users, reused ids."""
     rng = random.Random(seed)
@@ -174,8 +138,8 @@ def judge(engine: Engine, call: Call, response: Response) -> None:
 def offline_seconds() -> float:
     """CPU seconds that 100,000 recorded calls with bodies take, from bytes to learned state."""
     calls = list(shop(OFFLINE))
-    kept = _Kept()
-    store = _Published()
+    kept = Kept()
+    store = Published()
     engine = Engine("bench", store, kept)
     learner = Learner(bytes(32))
     search_cycles_seldom()  # as an import does
@@ -194,8 +158,8 @@ def offline_seconds() -> float:
 
 def fold_rate() -> float:
     """Records a second that one core folds."""
-    kept = _Kept()
-    engine = Engine("bench", _Published(), kept)
+    kept = Kept()
+    engine = Engine("bench", Published(), kept)
     for call, response in shop(RECORDS, seed=1):
         judge(engine, call, response)
     learner = Learner(bytes(32))

@@ -7,12 +7,12 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from bench.in_memory import Kept, Published
 from bench.logic_worlds import Ask, Item, Reply, User, World
 from eastwall.learning.learner import Learner
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
 from eastwall.model.event_id import event_id
 from eastwall.model.finding import Finding
-from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy import encode, parse_files
 from eastwall.policy.defaults import builtin_text
@@ -20,43 +20,6 @@ from eastwall.runtime.engine import Engine
 
 SERVICE = "world"
 OWNERSHIP = 100_000
-
-
-class Kept:
-    """A spool that keeps records in memory (`ports.spool.RecordWriter`)."""
-
-    lost = 0
-
-    def __init__(self) -> None:
-        self.records: list[CallRecord] = []
-
-    def append(self, record: CallRecord) -> None:
-        self.records.append(record)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class Published:
-    """`ports.snapshots.SnapshotStore` in memory."""
-
-    def __init__(self) -> None:
-        self.newest: Snapshot | None = None
-
-    def load(self) -> Snapshot | None:
-        return self.newest
-
-    def load_previous(self) -> None:
-        return None
-
-    def changed(self) -> bool:
-        return False
-
-    def publish(self, snapshot: Snapshot) -> None:
-        self.newest = snapshot
 
 
 class Outcome:

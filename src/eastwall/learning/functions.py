@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+from eastwall.learning.sketch import keep_lowest
 
 MAX_CLASSES = 32
 """Identity classes of one operation. The one with the fewest calls leaves for a new one."""
@@ -27,13 +28,13 @@ class Users:
             entry = self._entry(cls, 1)
         entry[0] += 1
         if actor not in entry[1]:
-            _keep(entry[1], (actor,))
+            keep_lowest(entry[1], (actor,), ACTORS)
 
     def merge(self, other: Users) -> None:
         for cls, (calls, actors) in other.classes.items():
             entry = self._entry(cls, calls)
             entry[0] += calls
-            _keep(entry[1], actors)
+            keep_lowest(entry[1], actors, ACTORS)
 
     def known(self) -> tuple[tuple[str, int, int], ...]:
         """(class, clean calls, actors up to `ACTORS`), sorted."""
@@ -61,9 +62,3 @@ class Users:
                 del self.classes[least]
             self.classes[cls] = entry
         return entry
-
-
-def _keep(lowest: set[int], more: Iterable[int]) -> None:
-    lowest.update(more)
-    while len(lowest) > ACTORS:
-        lowest.remove(max(lowest))

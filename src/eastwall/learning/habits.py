@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from eastwall.learning.sketch import hash64
+from eastwall.learning.sketch import hash64, keep_lowest
 from eastwall.model.identity import Strength
 from eastwall.model.place import without_indices
 from eastwall.model.record import CallRecord
@@ -53,14 +53,14 @@ class Habits:
         self.calls += 1
         caller = hash64(record.actor)
         if caller not in self.callers:
-            _keep(self.callers, (caller,))
+            keep_lowest(self.callers, (caller,), SAMPLE)
         if record.findings:
             for key in {f"{finding.id}\0{without_indices(finding.where)}" for finding in record.findings}:
                 self._add(key, 1, record.time, record.time, (caller,))
 
     def merge(self, other: Habits) -> None:
         self.calls += other.calls
-        _keep(self.callers, other.callers)
+        keep_lowest(self.callers, other.callers, SAMPLE)
         for key, (calls, first, last, callers) in other.seen.items():
             self._add(key, calls, first, last, callers)
 
@@ -98,10 +98,4 @@ class Habits:
         entry[0] += calls
         entry[1] = min(entry[1], first)
         entry[2] = max(entry[2], last)
-        _keep(entry[3], callers)
-
-
-def _keep(lowest: set[int], more: Iterable[int]) -> None:
-    lowest.update(more)
-    while len(lowest) > SAMPLE:
-        lowest.remove(max(lowest))
+        keep_lowest(entry[3], callers, SAMPLE)

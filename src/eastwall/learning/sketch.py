@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -13,6 +14,13 @@ SIZE = 256
 def hash64(text: str) -> int:
     """Unsigned 64-bit BLAKE2b of a text; the same in every process."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def keep_lowest(kept: set[int], more: Iterable[int], size: int) -> None:
+    """Bottom-k sampling: add hashes, and keep the `size` lowest. The same whatever the order and number of additions."""
+    kept.update(more)
+    while len(kept) > size:
+        kept.remove(max(kept))
 
 
 class Distinct:

@@ -13,9 +13,10 @@ instrumentation to automatically infer invariant-constrained models" (Synoptic, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from eastwall.learning.sketch import keep_lowest
 from eastwall.model.endpoint import Precedent
 
 SAMPLE = 512
@@ -49,12 +50,12 @@ class Steps:
     def note(self, kind: str, key: int, endpoint: str, actor: int, time: float) -> None:
         """One clean call that changed, or made (`CREATED`), an object."""
         if endpoint != CREATED:
-            _lowest(self.actors.setdefault(endpoint, set()), (actor,))
+            keep_lowest(self.actors.setdefault(endpoint, set()), (actor,), MIN_ACTORS)
         self._add(kind, key, endpoint, time, 1)
 
     def merge(self, other: Steps) -> None:
         for endpoint, actors in other.actors.items():
-            _lowest(self.actors.setdefault(endpoint, set()), actors)
+            keep_lowest(self.actors.setdefault(endpoint, set()), actors, MIN_ACTORS)
         for kind, objects in other.objects.items():
             for key, steps in objects.items():
                 for endpoint, (first, count) in steps.items():
@@ -73,7 +74,7 @@ class Steps:
                     objects[key] = moved
         for old, new in renamed.items():
             if old in self.actors:
-                _lowest(self.actors.setdefault(new, set()), self.actors.pop(old))
+                keep_lowest(self.actors.setdefault(new, set()), self.actors.pop(old), MIN_ACTORS)
 
     def invariants(self) -> tuple[dict[str, tuple[Precedent, ...]], dict[str, tuple[str, int]]]:
         """(endpoint id -> what it comes after, endpoint id -> (kind, objects) where it is done once only)."""
@@ -134,9 +135,3 @@ def _step(steps: dict[str, list[float]], endpoint: str, first: float, count: int
     else:
         known[0] = min(known[0], first)
         known[1] += count
-
-
-def _lowest(kept: set[int], more: Iterable[int]) -> None:
-    kept.update(more)
-    while len(kept) > MIN_ACTORS:
-        kept.remove(max(kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.credential_faults import told
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
@@ -45,19 +46,4 @@ _MEANING = {
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per fault of the credentials."""
-    faults = facts.identity.faults
-    if not faults:
-        return ()
-    return [
-        Finding(
-            id=META.id,
-            severity=meaning[0],
-            confidence=meaning[1],
-            owasp=META.owasp,
-            where="header.authorization",
-            message=f"the caller's token {meaning[2]}",
-            evidence=fault,
-        )
-        for fault in faults
-        if (meaning := _MEANING.get(fault)) is not None
-    ]
+    return told(facts, META, _MEANING)

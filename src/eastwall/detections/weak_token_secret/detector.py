@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.credential_faults import told
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
@@ -22,21 +23,15 @@ META = Detection(
     default_action="report",
     needs=("identity.faults",),
 )
-_FAULT = "jwt-weak-secret"
+_MEANING = {
+    "jwt-weak-secret": (
+        "critical",
+        "high",
+        "is signed with one of the common secrets that every list holds; anybody can make such tokens",
+    )
+}
 
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """At most one finding. Which secret it is stays unsaid."""
-    if _FAULT not in facts.identity.faults:
-        return ()
-    return [
-        Finding(
-            id=META.id,
-            severity=META.severity,
-            confidence=META.confidence,
-            owasp=META.owasp,
-            where="header.authorization",
-            message="the caller's token is signed with one of the common secrets that every list holds; anybody can make such tokens",
-            evidence=_FAULT,
-        )
-    ]
+    return told(facts, META, _MEANING)
