@@ -48,6 +48,29 @@ def confirm(facts: Facts, meta: Detection, judge: Callable[[str, str], Verdict |
     return [found for _, found in best.values()]
 
 
+def first(facts: Facts, meta: Detection, judge: Callable[[str, str], tuple[str, str] | None], read_as: str) -> Sequence[Finding]:
+    """One finding per place: the first suspect there of which `judge(text, place)` gives (confidence, reason). `read_as`: between the
+    place and the reason, `read as SQL`."""
+    wanted = frozenset(meta.families)
+    found: dict[str, Finding] = {}
+    for value, families in facts.suspects:
+        if wanted.isdisjoint(families) or value.place in found:
+            continue
+        judged = judge(value.text, value.place)
+        if judged is not None:
+            confidence, reason = judged
+            found[value.place] = Finding(
+                id=meta.id,
+                severity=meta.severity,
+                confidence=confidence,
+                owasp=meta.owasp,
+                where=value.place,
+                message=f"the value of `{value.place}`, {read_as}, {reason}",
+                evidence=" ".join(value.text.replace("\x00", "\\0").split())[:120],
+            )
+    return list(found.values())
+
+
 def finding(meta: Detection, place: str, verdict: Verdict, text: str, phase: str = "request") -> Finding:
     """The finding of a verdict. Its evidence is one line of printable text."""
     shown = _PASSWORD.sub(r"\1***@", verdict.evidence or text[:480])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from eastwall.detections.command_injection.code import runs
 from eastwall.detections.command_injection.options import takes_effect
 from eastwall.detections.command_injection.shell import injection
+from eastwall.detections.confirming import first
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
@@ -29,26 +30,12 @@ META = Detection(
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per place: the prefilter's suspects, confirmed by the shell's grammar."""
-    findings: list[Finding] = []
-    seen: set[str] = set()
-    for value, families in facts.suspects:
-        if "command" not in families or value.place in seen:
-            continue
-        confidence = META.confidence
-        reason = injection(value.text) or runs(value.text)
-        if reason is None and (reason := takes_effect(value.text)) is not None:
-            confidence = "medium"
-        if reason:
-            seen.add(value.place)
-            findings.append(
-                Finding(
-                    id=META.id,
-                    severity=META.severity,
-                    confidence=confidence,
-                    owasp=META.owasp,
-                    where=value.place,
-                    message=f"the value of `{value.place}`, read by a shell, {reason}",
-                    evidence=" ".join(value.text.split())[:120],
-                )
-            )
-    return findings
+    return first(facts, META, _judge, "read by a shell")
+
+
+def _judge(text: str, place: str) -> tuple[str, str] | None:
+    reason = injection(text) or runs(text)
+    if reason:
+        return META.confidence, reason
+    reason = takes_effect(text)
+    return ("medium", reason) if reason else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.confirming import first
 from eastwall.detections.sql_injection.grammar import injection
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -27,23 +28,9 @@ META = Detection(
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per place: the prefilter's suspects, confirmed by their structure."""
-    findings: list[Finding] = []
-    seen: set[str] = set()
-    for value, families in facts.suspects:
-        if "sql" not in families or value.place in seen:
-            continue
-        reason = injection(value.text)
-        if reason:
-            seen.add(value.place)
-            findings.append(
-                Finding(
-                    id=META.id,
-                    severity=META.severity,
-                    confidence=META.confidence,
-                    owasp=META.owasp,
-                    where=value.place,
-                    message=f"the value of `{value.place}`, read as SQL, {reason}",
-                    evidence=" ".join(value.text.split())[:120],
-                )
-            )
-    return findings
+    return first(facts, META, _judge, "read as SQL")
+
+
+def _judge(text: str, place: str) -> tuple[str, str] | None:
+    reason = injection(text)
+    return (META.confidence, reason) if reason else None

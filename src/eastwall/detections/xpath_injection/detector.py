@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.confirming import first
 from eastwall.detections.xpath_injection.expression import injection
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -27,23 +28,9 @@ META = Detection(
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding per place: the prefilter's suspects, confirmed by the syntax of XPath."""
-    findings: list[Finding] = []
-    seen: set[str] = set()
-    for value, families in facts.suspects:
-        if "xpath" not in families or value.place in seen:
-            continue
-        reason = injection(value.text)
-        if reason:
-            seen.add(value.place)
-            findings.append(
-                Finding(
-                    id=META.id,
-                    severity=META.severity,
-                    confidence=META.confidence,
-                    owasp=META.owasp,
-                    where=value.place,
-                    message=f"the value of `{value.place}`, put into an XPath expression, {reason}",
-                    evidence=" ".join(value.text.replace("\x00", "\\0").split())[:120],
-                )
-            )
-    return findings
+    return first(facts, META, _judge, "put into an XPath expression")
+
+
+def _judge(text: str, place: str) -> tuple[str, str] | None:
+    reason = injection(text)
+    return (META.confidence, reason) if reason else None
