@@ -380,6 +380,19 @@ def test_an_identity_opens_from_its_row_and_from_a_link(page, known):
         expect(panel).to_contain_text(words)
 
 
+def test_a_link_followed_while_the_panel_closes_is_not_lost(page, known):
+    sign_in(page, known)
+    panel = page.locator("#panel")
+    page.goto(f"{known.url}/#identity/{quote('user:u2', safe='')}")
+    expect(panel.locator("h2")).to_have_text("user:u2")
+    page.evaluate("document.getElementById('panel').close(); location.hash = 'identity/user:u1'")
+    expect(panel.locator("h2")).to_have_text("user:u1")
+    expect(panel).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    page.wait_for_function("location.hash === ''")
+
+
 def test_nothing_overflows_a_narrow_window(browser, known):
     context = browser.new_context(viewport={"width": 800, "height": 900})
     page = context.new_page()

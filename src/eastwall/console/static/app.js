@@ -9,7 +9,7 @@ const MOST_ROWS = 400;
 const $ = (id) => document.getElementById(id);
 const BLUEPRINT_MS = 5000;
 const GRAPH_MS = 30000; // of thousands of APIs it is megabytes
-const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "", view: "overview", viewText: "", viewAt: 0, words: [] };
+const state = { live: null, apis: [], revision: "", drawn: {}, timer: 0, openHash: "", shownHash: "", view: "overview", viewText: "", viewAt: 0, words: [] };
 
 class Refused extends Error {
   constructor(status, text) { super(text); this.status = status; }
@@ -270,6 +270,7 @@ async function openFromHash() {
     body = [views.h("p", {}, error.message)];
   }
   if (state.openHash !== wanted) return;
+  state.shownHash = wanted;
   $("panel-title").textContent = title;
   $("panel-body").replaceChildren(...body);
   if (!panel.open) panel.showModal();
@@ -277,7 +278,12 @@ async function openFromHash() {
 
 $("panel-close").addEventListener("click", () => $("panel").close());
 $("panel").addEventListener("click", (event) => { if (event.target === $("panel")) $("panel").close(); });
-$("panel").addEventListener("close", () => { state.openHash = ""; if (location.hash) history.replaceState(null, "", location.pathname); });
+$("panel").addEventListener("close", () => {
+  // The browser tells of the closing later: a link that was followed meanwhile is not of this panel and stays.
+  if (location.hash !== state.shownHash) return;
+  state.openHash = "";
+  history.replaceState(null, "", location.pathname);
+});
 window.addEventListener("hashchange", openFromHash);
 
 try {
