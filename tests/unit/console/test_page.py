@@ -149,6 +149,7 @@ def test_why_tells_who_what_which_policy_and_what_would_pass(page, served):
     assert page.url.endswith(f"#event/{served.attack.id}")
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
+    page.wait_for_function("location.hash === ''")  # the same link again is a new one from here on
     page.goto(f"{served.url}/#event/{served.attack.id}")
     expect(panel).to_be_visible()
     page.get_by_role("button", name="Close").click()
