@@ -1,7 +1,8 @@
 """The live state of one engine: who was given which object, recent sign-ins, rate limits, sampling counters.
 
-Everything here is bounded: each table has a size limit and drops its oldest entry first, and `sizes()` is the gauge. State is
-rebuilt from traffic and from the snapshot's ownership table after a restart; losing it makes the engine judge less, never more.
+Everything here is bounded: each table has a size limit, one caller's flood drops the flood's own entries (`shares`), and `sizes()` is the
+gauge. State is rebuilt from traffic and from the snapshot's table of holders after a restart; losing it makes the engine judge less, never
+more. What several engines must know of one caller they tell each other: `news` and `hear`.
 """
 
 from __future__ import annotations
@@ -10,108 +11,27 @@ from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
+import msgspec
+
+from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
+from eastwall.decision.step_table import StepTable
+from eastwall.behaviours import Watches
 from eastwall.discovery.echo import Echoes
 from eastwall.model.facts import LoginWindow
 from eastwall.policy.limits import LimitTable
 
+__all__ = ["MAX_OBJECTS", "MAX_OWNERS", "GrantTable", "LiveState", "LoginTable", "StepTable"]
+
 _K = TypeVar("_K", bound=Hashable)
 
-MAX_OBJECTS = 1_000_000
-MAX_OWNERS = 4
-MAX_STEP_OBJECTS = 200_000
-MAX_STEPS = 32
-"""Operations remembered of one object."""
-MAX_RUNNING = 20_000
-"""Steps that are being carried out."""
+MAX_NEWS = 50_000
+"""Entries that wait to be told to other engines, per table; further ones stay here alone and are counted."""
+
 MAX_SOURCES = 50_000
 MAX_LOGIN_ENDPOINTS = 1_000
 LOGIN_WINDOW = 300.0
 MAX_ATTEMPTS = 200
 """Sign-in attempts remembered per source and per account."""
-
-
-class GrantTable:
-    """Which actors hold an object: they were given its id in a response, or made it.
-
-    At most MAX_OWNERS actors per object are kept: a kind shared by more is not exclusive and is not judged anyway.
-    """
-
-    def __init__(self, limit: int = MAX_OBJECTS) -> None:
-        self._owners: dict[int, tuple[str, ...]] = {}
-        self._limit = limit
-
-    def owners(self, key: int) -> tuple[str, ...]:
-        return self._owners.get(key, ())
-
-    def grant(self, key: int, actor: str) -> None:
-        owners = self._owners.get(key)
-        if owners is None:
-            if len(self._owners) >= self._limit:
-                del self._owners[next(iter(self._owners))]
-            self._owners[key] = (actor,)
-        elif actor not in owners and len(owners) < MAX_OWNERS:
-            self._owners[key] = (*owners, actor)
-
-    def __len__(self) -> int:
-        return len(self._owners)
-
-
-class StepTable:
-    """What was done to objects that were seen being made: for the order of business flows. At most `limit` objects, the longest unchanged
-    leaves first. An object that is not here is not judged: something may have been done to it that nobody saw."""
-
-    def __init__(self, limit: int = MAX_STEP_OBJECTS) -> None:
-        self._done: dict[int, dict[str, int]] = {}
-        self._running: dict[tuple[int, str], int] = {}
-        self._limit = limit
-
-    def made(self, key: int) -> None:
-        """The object was made just now."""
-        if key not in self._done:
-            if len(self._done) >= self._limit:
-                del self._done[next(iter(self._done))]
-            self._done[key] = {}
-
-    def done(self, key: int, endpoint: str) -> None:
-        """An operation was carried out on it."""
-        steps = self._done.pop(key, None)
-        if steps is None:
-            return
-        if endpoint in steps or len(steps) < MAX_STEPS:
-            steps[endpoint] = steps.get(endpoint, 0) + 1
-        self._done[key] = steps
-
-    def undone(self, key: int, endpoint: str) -> None:
-        """An operation that counts as carried out on it has failed after all."""
-        steps = self._done.get(key)
-        if steps is not None and endpoint in steps:
-            steps[endpoint] -= 1
-            if not steps[endpoint]:
-                del steps[endpoint]
-
-    def begun(self, key: int, endpoint: str) -> None:
-        """An operation on it is on its way to the service."""
-        if key in self._done:
-            if len(self._running) >= MAX_RUNNING:
-                del self._running[next(iter(self._running))]
-            self._running[key, endpoint] = self._running.get((key, endpoint), 0) + 1
-
-    def ended(self, key: int, endpoint: str) -> None:
-        """It is not any more: it was answered, or never will be."""
-        left = self._running.pop((key, endpoint), 0) - 1
-        if left > 0:
-            self._running[key, endpoint] = left
-
-    def running(self, key: int, endpoint: str) -> int:
-        """How many times at this moment: of two calls at once (CWE-362) neither sees the other done."""
-        return self._running.get((key, endpoint), 0)
-
-    def of(self, key: int) -> dict[str, int] | None:
-        """Endpoint id -> how often; None for an object that is not known from its beginning."""
-        return self._done.get(key)
-
-    def __len__(self) -> int:
-        return len(self._done)
 
 
 class _Attempts:
@@ -135,6 +55,8 @@ class LoginTable:
         self._sources: dict[str, _Attempts] = {}
         self._accounts: dict[int, _Attempts] = {}
         self._endpoints: dict[str, deque[tuple[float, bool]]] = {}
+        self.told: list[tuple[str, str, int, float, bool, bool]] | None = None
+        """Arguments of `record` since other engines were told; None: nobody is told."""
 
     def window(self, endpoint: str, source: str, account: int, now: float) -> LoginWindow:
         """What happened before this attempt."""
@@ -157,6 +79,12 @@ class LoginTable:
 
     def record(self, endpoint: str, source: str, account: int, now: float, *, failed: bool, blocked: bool) -> None:
         """Remember a result. A blocked attempt counts against its source only: else an attacker could lock a victim's account."""
+        if self.told is not None:
+            self.told.append((endpoint, source, account, now, failed, blocked))
+        self.take(endpoint, source, account, now, failed=failed, blocked=blocked)
+
+    def take(self, endpoint: str, source: str, account: int, now: float, *, failed: bool, blocked: bool) -> None:
+        """`record`, told to nobody."""
         results = self._endpoints.get(endpoint)
         if results is None:
             # An endpoint that is not learned yet goes by its path, which callers make up: bounded like the rest.
@@ -183,6 +111,16 @@ class LoginTable:
 
 
 AUDIT_EVERY = 100
+_ENCODE = msgspec.msgpack.Encoder().encode
+_GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
+_STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
+_LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
+
+
+def _key(key: int) -> int:
+    if not -(1 << 63) <= key < 1 << 63:
+        raise ValueError(f"an object key of more than 64 bits: {key:#x}"[:80])
+    return key
 
 
 class LiveState:
@@ -194,6 +132,8 @@ class LiveState:
         self.limits = LimitTable()
         self.echoes = Echoes()
         self.steps = StepTable()
+        self.untold = 0
+        """News that other engines were not told: there was too much at once."""
         self._samples: dict[str, int] = {}
         self._audits: dict[str, int] = {}
         self.audit_all = False
@@ -221,6 +161,43 @@ class LiveState:
     def grant(self, keys: Iterable[int], actor: str) -> None:
         for key in keys:
             self.grants.grant(key, actor)
+
+    def share(self, *, at_once: bool) -> None:
+        """From now on keep what other engines are to be told. `at_once`: they hear it before they are asked anything that follows from it
+        (one machine); else a step that seems to be missing may have been done elsewhere just now, and none is called missing."""
+        self.grants.told, self.steps.told, self.logins.told = [], [], []
+        self.steps.certain = at_once
+
+    def urgent(self) -> bool:
+        """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes."""
+        return bool(self.steps.told)
+
+    def news(self) -> list[tuple[str, bytes]]:
+        """(topic, entry) of what was learned since last time, for the other engines' `hear`."""
+        found = []
+        for topic, told in (("grants", self.grants.told), ("steps", self.steps.told), ("logins", self.logins.told)):
+            if told:
+                self.untold += max(0, len(told) - MAX_NEWS)
+                found.append((topic, _ENCODE(told[:MAX_NEWS])))
+                told.clear()
+        return found
+
+    def hear(self, topic: str, entry: bytes) -> None:
+        """Take in what another engine has learned. Topics of a newer version are passed over.
+
+        Raises `ValueError` when the entry is damaged."""
+        try:
+            if topic == "grants":
+                for key, actor in _GRANTS(entry):
+                    self.grants.take(_key(key), actor)
+            elif topic == "steps":
+                for what, key, name in _STEPS(entry):
+                    self.steps.take(what, _key(key), name)
+            elif topic == "logins":
+                for endpoint, source, account, now, failed, blocked in _LOGINS(entry):
+                    self.logins.take(endpoint, source, account, now, failed=failed, blocked=blocked)
+        except msgspec.MsgspecError as fault:
+            raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 
     def sizes(self) -> dict[str, int]:
         """Entries per table, for the gauges."""
