@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
+from eastwall.model.holdings import Holdings
 
 SNAPSHOT_FORMAT = 1
 
@@ -115,3 +116,7 @@ class Snapshot(Struct, frozen=True):
     """(service, serialized google.protobuf.FileDescriptorSet): how gRPC messages of the service are to be read."""
     identity_classes: tuple[tuple[str, str], ...] = ()
     """(glob over `kind:name`, identity class): learned, so that a new instance of a known workload is no stranger. First match holds."""
+    behaviours: tuple[tuple[str, bytes], ...] = ()
+    """(model of `behaviours`, what it published, in MessagePack)."""
+    holdings: Holdings = Holdings()
+    """The same as `ownership`, in the form that engines read without decoding it; control fills this one."""
