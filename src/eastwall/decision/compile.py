@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eastwall.behaviours import World, compile_known
 from eastwall.decision.expected import function_use, outside, ranges_of
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
@@ -100,6 +101,7 @@ class LiveSnapshot:
 
     __slots__ = (
         "_descriptors",
+        "behaviours",
         "class_calls",
         "data_asked",
         "data_classes",
@@ -147,6 +149,8 @@ class LiveSnapshot:
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:
             self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
+        self.behaviours = compile_known(snapshot.behaviours, World(snapshot.endpoints, snapshot.hash_key))
+        """What each model of `behaviours` knows."""
         self.exclusive_kinds = _exclusive_kinds(snapshot.endpoints)
         """Service -> kind -> what is known of its objects: for operations that nobody used before."""
         self.flow_kinds = _flow_kinds(snapshot.endpoints)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from eastwall.decision.compare import compare
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, of_message
 from eastwall.decision.remember import not_done, remember
@@ -70,7 +71,8 @@ def with_copies(
         asked = replace(call.request, body=completion.request_copy, body_state=completion.request_copy_state)
         call = replace(call, request=asked)
         operation = decode_request(asked, snapshot.limits, snapshot.descriptors(call.service))
-        facts = of_message(extract(call, operation, request.match, request.identity, snapshot, state), asked_by.facts)
+        facts = extract(call, operation, request.match, request.identity, snapshot, state)
+        facts = of_message(compare(facts, snapshot, state), asked_by.facts)
         request = _seen(request, _sampled(facts, snapshot, state), snapshot, Phase.REQUEST in judged)
     if response is None or response.facts.call.response is None or not (completion.response_copy or completion.grpc_status > 0):
         return request, response
@@ -82,7 +84,7 @@ def with_copies(
     call = replace(call, response=answer, prior=request)
     asked_for = request.facts.operation
     operation = decode_response(answer, call.request, snapshot.limits, asked_for, snapshot.descriptors(call.service))
-    facts = extract(call, operation, response.match, response.identity, snapshot, state)
+    facts = compare(extract(call, operation, response.match, response.identity, snapshot, state), snapshot, state)
     promised = "fault" not in response.facts.operation.traits
     response = _seen(response, facts, snapshot, Phase.RESPONSE in judged)
     if "fault" in operation.traits:

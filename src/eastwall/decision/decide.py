@@ -7,6 +7,7 @@ the world comes in `snapshot`, what it remembers between calls is in `state`, an
 
 from __future__ import annotations
 
+from eastwall.decision.compare import compare
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract
 from eastwall.decision.remember import remember
@@ -32,6 +33,7 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
         operation = decode_response(call.response, call.request, snapshot.limits, asked, snapshot.descriptors(call.service))
         match, identity = call.prior.match, call.prior.identity
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
+    facts = compare(facts, snapshot, state)  # and how that differs from what callers ordinarily do
     findings, errors = examine(facts, snapshot)  # what is wrong, by every detection that applies
     verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
     remember(facts, verdict, snapshot, state)  # who was given which object

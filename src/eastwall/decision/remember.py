@@ -30,6 +30,7 @@ def remember(
     Not when the request had findings: in monitor mode the attacker gets the answer, and must not come to own what it holds.
     `counted`: objects on which this call's step was counted already, when other parts of its answer were remembered.
     """
+    state.watches.after(facts, verdict, snapshot.behaviours)
     kinds = snapshot.flow_kinds.get(facts.call.service)
     changing = kinds is not None and changes(facts.operation.method, facts.operation.name)
     if kinds and changing:

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
+from eastwall.behaviours import Watches
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
 from eastwall.decision.step_table import StepTable
-from eastwall.behaviours import Watches
 from eastwall.discovery.echo import Echoes
 from eastwall.model.facts import LoginWindow
 from eastwall.policy.limits import LimitTable
@@ -132,6 +132,7 @@ class LiveState:
         self.limits = LimitTable()
         self.echoes = Echoes()
         self.steps = StepTable()
+        self.watches = Watches()
         self.untold = 0
         """News that other engines were not told: there was too much at once."""
         self._samples: dict[str, int] = {}
@@ -199,6 +200,23 @@ class LiveState:
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 
+    def recall(self, entries: Iterable[tuple[str, bytes]], *, whole: bool) -> int:
+        """Take in what was told before this engine began, from several engines in no common order; the number of damaged entries.
+
+        Not `whole`: some of it is lost. What was done to an object may be among that, so steps are left out: one would seem to be missing."""
+        damaged, steps = 0, []
+        for topic, entry in entries:
+            try:
+                if topic != "steps":
+                    self.hear(topic, entry)
+                elif whole:
+                    steps += _STEPS(entry)
+            except ValueError:
+                damaged += 1
+        for what, key, name in sorted(steps, key=lambda step: step[0] != "made"):
+            self.steps.take(what, _key(key), name)
+        return damaged
+
     def sizes(self) -> dict[str, int]:
         """Entries per table, for the gauges."""
         return {
@@ -207,4 +225,5 @@ class LiveState:
             "limits": len(self.limits),
             "echoes": len(self.echoes),
             "steps": len(self.steps),
+            **self.watches.sizes(),
         }

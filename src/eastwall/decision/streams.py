@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from msgspec.structs import replace
 
+from eastwall.decision.compare import compare
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, of_message
 from eastwall.decision.remember import remember
@@ -63,7 +64,7 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
         )
         assert call.response is not None
         operation = decode_response(call.response, call.request, snapshot.limits, prior.facts.operation, messages)
-    facts = extract(call, operation, prior.match, prior.identity, snapshot, state)
+    facts = compare(extract(call, operation, prior.match, prior.identity, snapshot, state), snapshot, state)
     if call.response is None:
         facts = of_message(facts, prior.facts)
     findings, errors = examine(facts, snapshot)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from eastwall.behaviours import Models
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.discovery.routes import template_of
@@ -32,7 +33,7 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 9
+FORMAT = 10
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -150,6 +151,8 @@ class Learner:
         """What was wrong with the last of them."""
         self.edges = Edges()
         self.identities = Identities()
+        self.behaviours = Models()
+        """The models of `behaviours`."""
         self.changes = Changes()
         """Fed by who knows the time (`Changes.observe`); kept here so that it is stored and merged with the rest."""
         self._services: dict[str, _Service] = {}
@@ -178,7 +181,9 @@ class Learner:
             return
         self.edges.fold(record, profile.key)
         self.identities.fold(record, profile.key)
-        if profile.fold(record):
+        clean = profile.fold(record)
+        self.behaviours.fold(record, profile.key, clean=clean)
+        if clean:
             _objects(service.objects, record)
             if changes(record.method, record.operation) and (record.used or record.given):
                 _steps(service.steps, record, profile)
@@ -198,6 +203,7 @@ class Learner:
         self.edges.merge(other.edges)
         self.identities.merge(other.identities)
         self.changes.merge(other.changes)
+        self.behaviours.merge(other.behaviours)
         for name, theirs in other._services.items():
             mine = self._services.setdefault(name, _Service())
             if theirs.declared and not mine.declared:
@@ -286,7 +292,7 @@ class Learner:
             for name, s in self._services.items()
         }
         return msgspec.msgpack.encode(
-            [FORMAT, self.folded, services, self.edges.dump(), self.identities.dump(), self.changes.dump()]
+            [FORMAT, self.folded, services, self.edges.dump(), self.identities.dump(), self.changes.dump(), self.behaviours.dump()]
         )
 
     @classmethod
@@ -299,12 +305,13 @@ class Learner:
             version, *rest = msgspec.msgpack.decode(data, strict=False)
             if version != FORMAT:
                 raise ValueError(f"learned state has format {version!r}, expected {FORMAT}")
-            learner.folded, services, edges, identities, changes = rest
+            learner.folded, services, edges, identities, changes, behaviours = rest
             learner.edges, learner.identities, learner.changes = (
                 Edges.load(edges),
                 Identities.load(identities),
                 Changes.load(changes),
             )
+            learner.behaviours = Models.load(behaviours)
             for name, (tree, profiles, objects, declared, routes, steps) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
@@ -423,6 +430,7 @@ class Learner:
         self.edges.move(renamed)
         self.identities.move(renamed)
         self.changes.move(renamed)
+        self.behaviours.move(renamed)
         service.steps.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from eastwall.model.call import Call, Phase
+from eastwall.model.deviations import Deviation
 from eastwall.model.endpoint import Match
 from eastwall.model.identity import Identity
 from eastwall.model.operation import Operation, Value
@@ -173,3 +174,5 @@ class Facts(Struct, frozen=True):
     """Steps out of their learned order."""
     unjudged: int = 0
     """Values of this message that the prefilter hit, or would have, and that no detection saw: more than one message is given."""
+    deviations: tuple[Deviation, ...] = ()
+    """How the message differs from learned behaviour, by the models of `behaviours`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from eastwall.model.decision import PolicyMatch
@@ -110,3 +112,5 @@ class CallRecord(Struct, frozen=True, array_like=True):
     """Events (messages of gRPC and WebSocket) of a streamed request that were judged as they passed."""
     response_events: int = 0
     """The same of the response: events, lines, messages."""
+    notes: tuple[tuple[str, Any], ...] = ()
+    """(model of `behaviours`, what its watch noted of the call for learning): counts, hashes and names, no values."""

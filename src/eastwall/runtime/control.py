@@ -287,6 +287,7 @@ class Control:
                 endpoints = self._learner.endpoints() if known is None else known
                 ownership = self._learner.ownership(OWNERSHIP_LIMIT)
                 classes = self._learner.identities.classes()
+                behaviours = self._learner.behaviours.publish(endpoints)
             # Before the cluster is asked: what changes in between is published next time, and not missed.
             seen = self._seen_by_engines(endpoints, classes)
             self._snapshots.publish(
@@ -303,6 +304,7 @@ class Control:
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
                     data_classes=custom_classes(self._policies.state.policies),
                     identity_classes=classes,
+                    behaviours=behaviours,
                 )
             )
             self._version += 1

@@ -453,6 +453,7 @@ class Engine:
             "",
             entry.streams.events(Phase.REQUEST) if entry.streams is not None else 0,
             entry.streams.events(Phase.RESPONSE) if entry.streams is not None else 0,
+            self.state.watches.completed(request, response, completion),
         )
 
     def _write_beat(self) -> None:

@@ -1,0 +1,225 @@
+"""Models of behaviour: what callers ordinarily do, learned from records and compared with each call. One folder per model, found, never registered.
+
+A model has two halves that meet in what is published:
+
+    records ──► model.py: Model ──publish──► knowledge (in the snapshot) ──compile──► watch.py: Watch ──► deviations ──► a detection
+                                                                                        │
+    records ◄──────────────────────────── notes (in the call's record) ◄────────────────┘
+
+- `model.py` folds records into mergeable counts and publishes knowledge (a frozen Struct). It runs in control.
+- `watch.py` keeps what an engine remembers between calls, compares each message with the knowledge, and notes in the call's record what
+  the model learns from. It runs in engines, on the way of every call.
+
+What a watch finds is a `model.deviations.Deviation`: what was expected, what happened, and the counts behind it. Whether that is wrong,
+and how wrong, a detection says.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import msgspec
+from msgspec import Struct
+
+from eastwall.model.call import Completion
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import Deviation
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.facts import Facts
+from eastwall.model.record import CallRecord
+
+
+class Model(Protocol):
+    """The learning half: mergeable state over all services. Nothing depends on the order of records.
+
+    Like all that is learned it is bounded, and one actor alone moves nothing.
+    """
+
+    def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
+        """Learn from one call. `endpoint`: id of its operation as known now. `note`: what the watch noted of it, None for nothing;
+        plain data that came from a file: whatever is not as expected is passed over. `clean`: see docs/learning.md, "What teaches"."""
+
+    def merge(self, other: Self) -> None:
+        """Add what another shard has learned."""
+
+    def move(self, renamed: Mapping[str, str]) -> None:
+        """Operations have new ids (old -> new); several may become one."""
+
+    def dump(self) -> Any:
+        """Plain data for `load`, in one order whatever the order of records."""
+
+    @classmethod
+    def load(cls, data: Any) -> Self:
+        """The model of `dump`. Raises TypeError, ValueError, KeyError, IndexError on anything else."""
+
+    def publish(self, endpoints: Sequence[Endpoint]) -> Struct | None:
+        """What engines are to know, of the type `Knowledge` of the folder; None: nothing yet."""
+
+
+class World(Struct, frozen=True):
+    """What else there is to know when knowledge is compiled."""
+
+    endpoints: tuple[Endpoint, ...]
+    hash_key: bytes
+
+
+class Watch:
+    """The live half: what one engine remembers. Override what is needed; what is not overridden costs nothing.
+
+    State is bounded, with a cap per actor. `known` is what `compile` of the folder made of the knowledge. Time is `facts.call.time`, and
+    may go back.
+    """
+
+    name: str
+    """The folder's."""
+
+    def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
+        """How the request deviates. State stays as it is: a call may be judged twice (a stream's events, copies)."""
+        return ()
+
+    def response(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
+        """How the answer deviates, before it is delivered. The request's deviations stand in `facts.call.prior`."""
+        return ()
+
+    def after(self, facts: Facts, verdict: Verdict, known: Any) -> None:
+        """The message was judged: remember. Called once per message, for each event of a streamed answer."""
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        """The call is over: what its record is to keep, plain data for MessagePack, None for nothing."""
+        return None
+
+    def __len__(self) -> int:
+        """Entries held: a gauge."""
+        return 0
+
+
+class Behaviour(Struct, frozen=True):
+    """One folder."""
+
+    name: str
+    knowledge: type[Struct]
+    model: type[Model]
+    watch: type[Watch]
+    compile: Any
+    """`compile(knowledge, world)`: look-up tables for the watch. `knowledge` is the Struct's default where nothing was published."""
+
+
+def _load(folder: Path) -> Behaviour:
+    model = importlib.import_module(f"{__name__}.{folder.name}.model")
+    watch = importlib.import_module(f"{__name__}.{folder.name}.watch")
+    watch.Watch.name = folder.name
+    return Behaviour(folder.name, model.Knowledge, model.Model, watch.Watch, watch.compile)
+
+
+BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(Path(__file__).parent.glob("*/model.py")))
+"""By name. Places in it are places in `LiveSnapshot.behaviours`."""
+
+
+class Models:
+    """All models of one learner."""
+
+    __slots__ = ("_models",)
+
+    def __init__(self) -> None:
+        self._models: dict[str, Any] = {one.name: one.model() for one in BEHAVIOURS}
+
+    def fold(self, record: CallRecord, endpoint: str, *, clean: bool) -> None:
+        notes = dict(record.notes) if record.notes else {}
+        for name, model in self._models.items():
+            model.fold(record, endpoint, notes.get(name), clean=clean)
+
+    def merge(self, other: Models) -> None:
+        for name, model in self._models.items():
+            model.merge(other._models[name])
+
+    def move(self, renamed: Mapping[str, str]) -> None:
+        if renamed:
+            for model in self._models.values():
+                model.move(renamed)
+
+    def publish(self, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, bytes], ...]:
+        """(model, its knowledge in MessagePack), for the snapshot."""
+        found = ((name, model.publish(endpoints)) for name, model in self._models.items())
+        return tuple((name, msgspec.msgpack.encode(known)) for name, known in found if known is not None)
+
+    def of(self, name: str) -> Any:
+        """The model of a folder."""
+        return self._models[name]
+
+    def dump(self) -> Any:
+        """Plain data for `load`."""
+        return {name: model.dump() for name, model in self._models.items()}
+
+    @classmethod
+    def load(cls, data: Any) -> Models:
+        """Raises what the models raise. A model that the data does not know begins empty."""
+        state = cls()
+        state._models.update({one.name: one.model.load(data[one.name]) for one in BEHAVIOURS if one.name in data})
+        return state
+
+
+def compile_known(published: Sequence[tuple[str, bytes]], world: World) -> tuple[Any, ...]:
+    """Knowledge for the watches, aligned with `BEHAVIOURS`. Raises msgspec.MsgspecError on what no model published."""
+    told = dict(published)
+    return tuple(
+        one.compile(msgspec.msgpack.decode(told[one.name], type=one.knowledge) if one.name in told else one.knowledge(), world)
+        for one in BEHAVIOURS
+    )
+
+
+class Watches:
+    """All watches of one engine."""
+
+    __slots__ = ("_after", "_all", "_completed", "_request", "_response")
+
+    def __init__(self) -> None:
+        self._all = tuple(one.watch() for one in BEHAVIOURS)
+
+        def having(method: str) -> tuple[tuple[int, Any], ...]:
+            return tuple(
+                (at, getattr(watch, method))
+                for at, watch in enumerate(self._all)
+                if getattr(type(watch), method) is not getattr(Watch, method)
+            )
+
+        self._request, self._response, self._after = having("request"), having("response"), having("after")
+        self._completed = tuple((self._all[at].name, method) for at, method in having("completed"))
+
+    def request(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
+        """How a request deviates, by all models."""
+        found: tuple[Deviation, ...] = ()
+        for at, look in self._request:
+            found += look(facts, known[at])
+        return found
+
+    def response(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
+        """How an answer deviates."""
+        found: tuple[Deviation, ...] = ()
+        for at, look in self._response:
+            found += look(facts, known[at])
+        return found
+
+    def after(self, facts: Facts, verdict: Verdict, known: Sequence[Any]) -> None:
+        """The message was judged."""
+        for at, remember in self._after:
+            remember(facts, verdict, known[at])
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> tuple[tuple[str, Any], ...]:
+        """What the call's record is to keep."""
+        notes: tuple[tuple[str, Any], ...] = ()
+        for name, note in self._completed:
+            told = note(request, response, completion)
+            if told is not None:
+                notes += ((name, told),)
+        return notes
+
+    def of(self, name: str) -> Any:
+        """The watch of a folder."""
+        return next(watch for watch in self._all if watch.name == name)
+
+    def sizes(self) -> dict[str, int]:
+        """Entries by model."""
+        return {watch.name: len(watch) for watch in self._all}
