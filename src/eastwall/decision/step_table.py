@@ -133,6 +133,14 @@ class StepTable:
         running = self._running.get(maker) if maker is not None else None
         return running.get((key, endpoint), 0) if running is not None else 0
 
+    def forget(self) -> None:
+        """Something that was done elsewhere was not heard of: no object is known from its beginning any more."""
+        self._done.clear()
+        self._makers.clear()
+        self._running.clear()
+        self._early.clear()
+        self._shares = Shares()
+
     def of(self, key: int) -> dict[str, int] | None:
         """Endpoint id -> how often; None for an object that is not known from its beginning."""
         steps = self._done.get(key)

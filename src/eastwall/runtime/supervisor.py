@@ -24,6 +24,7 @@ from eastwall.dataplanes.envoy.process import EnvoyError, EnvoyProcess
 from eastwall.dataplanes.envoy.proxy import Proxy
 from eastwall.runtime.dataplane import load_proxy, save_proxy
 from eastwall.runtime.layout import DataDir
+from eastwall.runtime.sharing import ADDRESS
 
 START_TIMEOUT = 60.0
 POLL = 0.05
@@ -128,6 +129,8 @@ class Supervisor:
         for index, socket in enumerate(self.options.proxy.engine_sockets):
             command = [sys.executable, "-m", "eastwall.runtime.engine_main", "--data", str(self.options.data.root)]
             command += ["--name", str(index), "--adapter", self.options.proxy.adapter, "--socket", str(socket)]
+            if len(self.options.proxy.engine_sockets) > 1 or os.environ.get(ADDRESS):
+                command.append("--share")
             children.append(_Child(f"engine-{index}", command, self.options.data.logs / f"engine-{index}.log"))
         return children
 
