@@ -7,113 +7,202 @@ apart. Nothing is configured but the built-in policies: no rule, no specificatio
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import statistics
 from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 from bench import report
-from bench.logic_attacks import FLOWS, attackers
-from bench.logic_traffic import Rig, legitimate
+from bench.logic_attacks import OBJECTS
+from bench.logic_attacks_access import ACCESS
+from bench.logic_attacks_business import BUSINESS
+from bench.logic_rig import Rig
+from bench.logic_strike import Flow, Strike
+from bench.logic_traffic import legitimate
 from bench.logic_worlds import World
 from eastwall.model.call import Mode
 
+FLOWS: tuple[Flow, ...] = (*OBJECTS, *ACCESS, *BUSINESS)
 SEEN = range(1, 13)
 UNSEEN = range(101, 113)
-LEARNING = (250, 1_000, 4_000)
-"""Calls learned from: of 24 users, so from about 10 to 170 calls each."""
+LEARNING = (500, 1_500, 5_000)
+"""Calls learned from: of 24 members and 7 to 9 others, so from about 15 to 150 calls each."""
 LEGITIMATE = 1_000
 """Calls per world after learning, in enforce mode: with all worlds, the first 10,000 and more."""
+ATTACKERS = 2
+"""Members who turn, of each world, for each flow."""
+QUIET = 3 * 3_600.0
+"""Seconds between two flows: what one did is not held against the next."""
 
 
-class Score:
-    """Counts of one set of worlds."""
+class Played(Struct):
+    """What happened in one world."""
 
-    def __init__(self) -> None:
-        self.flows: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        """class -> [stopped, all]."""
-        self.worlds: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-        self.legitimate = 0
-        self.disturbed: list[str] = []
+    seed: int
+    world: str
+    flows: dict[str, list[tuple[bool, int, list[str]]]]
+    """class -> of each attempt: whether it won nothing (or was told, where that is what counts), the abusive call that was the first to be
+    refused (0: none), detections that spoke."""
+    legitimate: int
+    disturbed: list[str]
+    fold: float
+    """Records folded per second."""
 
-    def share(self) -> float:
-        stopped, flows = (sum(counts[n] for counts in self.flows.values()) for n in (0, 1))
-        return stopped / flows if flows else 0.0
 
-
-def play(seed: int, calls: int, score: Score) -> None:
+def play(seed: int, calls: int, only: str = "") -> Played:
     """One world: learn, then legitimate calls and attacks in enforce mode."""
     world = World(seed)
     rng = random.Random(seed * 7919 + calls)
     rig = Rig(world)
     legitimate(rig, calls, rng)
     rig.publish(Mode.ENFORCE)
-    for ask, outcome in legitimate(rig, LEGITIMATE, rng, newcomers=True):
-        what = ", ".join(f"{f.id} {f.where}: {f.message}" for f in outcome.findings)
-        score.disturbed.append(f"world {seed} ({world.domain}, {world.style}, {world.ids}): {ask.method} {ask.path}: {what}")
-    score.legitimate += LEGITIMATE
-    for user in attackers(world, rng):
-        for name, flow in FLOWS.items():
-            won = flow(rig, user, rng)
-            if won is not None:
-                for counts in (score.flows[name], score.worlds[seed]):
-                    counts[0] += not won
-                    counts[1] += 1
+    disturbed = []
+    for step, outcome in legitimate(rig, LEGITIMATE, rng, churn=True):
+        what = "; ".join(f"{f.id} {f.where}: {f.message}" for f in outcome.findings if f.severity in ("high", "critical"))
+        disturbed.append(f"world {seed} ({world.told()}): {step.ask.op} {step.ask.method} {step.ask.path}: {what}")
+    rig.publish()
+    flows: dict[str, list[tuple[bool, int, list[str]]]] = {}
+    for flow in FLOWS:
+        if only in flow.name:
+            flows[flow.name] = list(_attempts(rig, flow, random.Random(f"{seed}/{calls}/{flow.name}")))
+    return Played(seed, world.told(), flows, LEGITIMATE, disturbed, rig.records / max(rig.fold_seconds, 1e-9))
 
 
-def measure(seeds: range, calls: int) -> Score:
-    score = Score()
-    for seed in seeds:
-        play(seed, calls, score)
-    return score
+def _attempts(rig: Rig, flow: Flow, rng: random.Random) -> Iterable[tuple[bool, int, list[str]]]:
+    members = [user for user in rig.world.members() if not user.assists and (not user.scope or "write" in user.scope)]
+    for user in rng.sample(members, ATTACKERS):
+        rig.time += QUIET
+        user.cart_state, user.cart = "", []
+        strike = Strike(rig, user, rng)
+        won = flow.carry(strike)
+        if won is not None:
+            named = any(word in name for word in flow.tell for name in strike.told)
+            yield (named if flow.tell else not won), strike.stopped_at, sorted(strike.told)
 
 
-def show(title: str, score: Score) -> None:
+class Score:
+    """Counts of one set of worlds."""
+
+    def __init__(self, worlds: Iterable[Played]) -> None:
+        self.worlds = list(worlds)
+        self.flows: dict[str, list[int]] = {flow.name: [0, 0] for flow in FLOWS}
+        """class -> [stopped, all]."""
+        self.by_world: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+        self.latency: dict[str, list[int]] = defaultdict(list)
+        for world in self.worlds:
+            for name, attempts in world.flows.items():
+                for good, stopped_at, _ in attempts:
+                    self.flows[name][0] += good
+                    self.flows[name][1] += 1
+                    self.by_world[world.seed][0] += good
+                    self.by_world[world.seed][1] += 1
+                    if stopped_at:
+                        self.latency[name].append(stopped_at)
+        self.disturbed = [line for world in self.worlds for line in world.disturbed]
+        self.legitimate = sum(world.legitimate for world in self.worlds)
+
+    def share(self, *, told: bool = False) -> float:
+        """Of the attempts of classes that are to be stopped (or told) by design."""
+        names = [flow.name for flow in FLOWS if bool(flow.tell) == told]
+        stopped, flows = (sum(self.flows[name][n] for name in names) for n in (0, 1))
+        return stopped / flows if flows else 0.0
+
+    def worst(self) -> tuple[float, str]:
+        return min((self.flows[f.name][0] / self.flows[f.name][1], f.name) for f in FLOWS if self.flows[f.name][1] and not f.tell)
+
+    def seeds(self, name: str) -> list[int]:
+        """Worlds in which a class got through."""
+        return [world.seed for world in self.worlds if any(not good for good, *_ in world.flows.get(name, ()))]
+
+
+def measure(seeds: Iterable[int], calls: int, only: str = "") -> Score:
+    with ProcessPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        return Score(pool.map(play, seeds, *zip(*((calls, only) for _ in seeds), strict=True)))
+
+
+def show(title: str, score: Score, *, seeds: bool) -> None:
     table = Table(title=title, box=None)
-    table.add_column("class")
-    table.add_column("stopped", justify="right")
-    for name in FLOWS:
-        stopped, flows = score.flows[name]
-        table.add_row(name, f"{stopped}/{flows}" if flows else "-")
-    table.add_row("all", f"{score.share():.1%}")
+    for name, side in (
+        ("class", "left"),
+        ("stopped", "right"),
+        ("told", "right"),
+        ("first stop at call", "right"),
+        ("got through in", "left"),
+    ):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for flow in FLOWS:
+        good, flows = score.flows[flow.name]
+        if not flows:
+            continue
+        at = score.latency[flow.name]
+        late = f"{statistics.median(at):.0f} (max {max(at)})" if at else "-"
+        where = " ".join(map(str, score.seeds(flow.name))) if seeds else ""
+        share = f"{good}/{flows}"
+        table.add_row(flow.name, "" if flow.tell else share, share if flow.tell else "", "" if flow.tell else late, where)
+    table.add_row("all", f"{score.share():.1%}", f"{score.share(told=True):.1%}")
     table.add_row("legitimate calls blocked", f"{len(score.disturbed)} of {score.legitimate:,}")
-    Console().print(table)
+    Console(width=130).print(table)
+    worlds = Table(title=f"{title}: by world", box=None)
+    for name in ("seed", "world", "stopped or told"):
+        worlds.add_column(name)
+    for world in score.worlds:
+        good, flows = score.by_world[world.seed]
+        worlds.add_row(str(world.seed), world.world, f"{good}/{flows}")
+    Console(width=130).print(worlds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three worlds, one amount of learning; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="six worlds, one amount of learning; writes nothing")
+    parser.add_argument("--seeds", help="e.g. 3,5: these seen worlds only; writes nothing")
+    parser.add_argument("--calls", type=int, default=2_000, help="calls learned from, with --quick and --seeds")
+    parser.add_argument("--only", default="", help="flows whose name holds this, e.g. `API6`")
     parser.add_argument(
         "--disturbed", action="store_true", help="say which legitimate calls were blocked, and why (seen worlds only)"
     )
     options = parser.parse_args()
-    if options.quick:
-        score = measure(range(1, 4), 1_000)
-        show("seeds 1-3, 1,000 calls learned", score)
-        print("\n".join(score.disturbed[:20]))
+    if options.quick or options.seeds:
+        seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else list(range(1, 7))
+        if not set(seeds) <= set(SEEN):
+            parser.error("only worlds 1 to 12 are looked at")
+        score = measure(seeds, options.calls, options.only)
+        show(f"seeds {', '.join(map(str, seeds))}; {options.calls:,} calls learned", score, seeds=True)
+        print("\n".join(score.disturbed[: 1_000 if options.disturbed else 20]))
         return
+    whole(options.disturbed)
+
+
+def whole(disturbed: bool) -> None:
+    """All worlds, all amounts of learning; writes build/bench/logic.json."""
     figures: dict[str, Any] = {}
     for calls in LEARNING:
         seen, unseen = measure(SEEN, calls), measure(UNSEEN, calls)
         for name, score in (("seen", seen), ("unseen", unseen)):
-            show(f"{name} worlds, {calls:,} calls learned", score)
+            show(f"{name} worlds, {calls:,} calls learned", score, seeds=name == "seen")
             figures[f"{name}/{calls}"] = {
                 "stopped": round(score.share(), 4),
-                "classes": dict(score.flows),
-                "worlds": {str(key): counts for key, counts in score.worlds.items()},
+                "told": round(score.share(told=True), 4),
+                "classes": score.flows,
+                "worlds": {str(key): counts for key, counts in score.by_world.items()},
+                "first_stop": {name: statistics.median(at) for name, at in score.latency.items()},
                 "disturbed": len(score.disturbed),
                 "legitimate": score.legitimate,
             }
-        if options.disturbed:
+        if disturbed:
             print("\n".join(seen.disturbed))
     last = figures[f"unseen/{LEARNING[-1]}"]
-    worst = min(stopped / flows for stopped, flows in last["classes"].values() if flows)
+    worst, name = unseen.worst()
     blocked = last["disturbed"] / last["legitimate"]
     targets = [
         report.target("attack flows stopped, unseen worlds", ">= 95 %", last["stopped"], last["stopped"] >= 0.95),
-        report.target("the worst class", ">= 90 %", round(worst, 3), worst >= 0.9),
+        report.target(f"the worst class ({name})", ">= 90 %", round(worst, 3), worst >= 0.9),
         report.target("legitimate calls blocked", "<= 0.05 %, 0 in the first 10,000", blocked, last["disturbed"] == 0),
     ]
     print(report.write("logic", figures, targets))

@@ -1,159 +1,302 @@
-"""Attack flows on a world by one of its own users, and whether each got what it is for. Classes after OWASP API Top 10 2023."""
+"""Attack flows on objects: reading, changing and counting through what is somebody else's (API1), and harvesting what is everybody's (API4)."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from typing import Any
 
-from bench.logic_traffic import Rig, foreign, holds_foreign
-from bench.logic_worlds import Ask, Item, User, World
+from msgspec.structs import replace
 
-Flow = Callable[[Rig, User, random.Random], bool | None]
-"""Carries the attack out. True: it got what it is for. False: it was stopped. None: this world has nothing for it."""
+from bench.logic_clients import Ask, aliases
+from bench.logic_strike import Flow, Strike
+from bench.logic_worlds import Item
 
-
-def _victims(rig: Rig, user: User, rng: random.Random, count: int, which: int = 0) -> list[Item]:
-    pool = foreign(rig.world, user, (rig.world.main, rig.world.side)[which][0])
-    return rng.sample(pool, min(count, len(pool)))
+ENOUGH = 10
+"""Foreign ids after which an enumeration has won: it must be seen within ten."""
 
 
-def _look_round(rig: Rig, user: User) -> None:
+def _look_round(strike: Strike) -> None:
     """What every attacker does first: be an ordinary user."""
-    rig.call(user, rig.world.ask_me())
-    rig.call(user, rig.world.ask(user, "list", 0))
+    strike.honest("me")
+    strike.honest("list", which=0)
 
 
-def bola_read(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Reads somebody's object by its id."""
-    _look_round(rig, user)
-    return _touch(rig, user, rng, "get", 0)
-
-
-def bola_side(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """The same on the second, rarer kind."""
-    _look_round(rig, user)
-    return _touch(rig, user, rng, "get", 1)
-
-
-def bola_write(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Changes somebody's object."""
-    return _touch(rig, user, rng, "update", 0, {"amount": 1.0})
-
-
-def bola_delete(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Deletes somebody's object; nobody deletes ordinarily."""
-    return _touch(rig, user, rng, "delete", 0)
-
-
-def bola_child(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Reads what hangs below somebody's object."""
-    return _touch(rig, user, rng, "history", 0)
-
-
-def _touch(
-    rig: Rig, user: User, rng: random.Random, action: str, which: int, given: dict[str, object] | None = None
-) -> bool | None:
-    victims = _victims(rig, user, rng, 3, which)
-    if not victims:
+def _touch(strike: Strike, op: str, which: int = 0, **more: Any) -> bool | None:
+    """The same operation on three objects of others, by ids that the attacker came by elsewhere."""
+    victims = strike.victims(3, which)
+    if not victims or (which == 1 and strike.world.traits["legacy"] and op == "get"):
         return None
-    return any(
-        holds_foreign(rig.world, user, rig.call(user, rig.world.ask(user, action, which, victim.id, given)).reply)
-        for victim in victims
-    )
+    return sum(strike.got(strike.hit(op, which=which, item=victim, **more)) > 0 for victim in victims) > 0
 
 
-def enumeration(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Tries ids one after another; has won with more than three foreign objects within ten tries."""
-    world = rig.world
-    if world.ids != "integer":
+def read(strike: Strike) -> bool | None:
+    _look_round(strike)
+    return _touch(strike, "get")
+
+
+def read_side(strike: Strike) -> bool | None:
+    _look_round(strike)
+    return _touch(strike, "get", 1)
+
+
+def read_own_path(strike: Strike) -> bool | None:
+    """The attacker's own name in the path, somebody else's object after it."""
+    if strike.world.evidence != "path" or strike.world.style != "rest":
         return None
-    own = [int(i.id) for i in world.items.values() if i.kind == world.main[0]]
-    start = rng.choice(own) - 5
-    got = sum(
-        holds_foreign(world, user, rig.call(user, world.ask(user, "get", 0, str(start + n)), gap=0.1).reply) for n in range(40)
-    )
-    return got > 3
+    return _touch(strike, "get", of=strike.user)
 
 
-def function_level(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Calls what only administrators call."""
-    return any(
-        holds_foreign(rig.world, user, rig.call(user, rig.world.ask_admin(what)).reply)
-        for what in ("users", "export", "settings")
-    )
+def change(strike: Strike) -> bool | None:
+    return _touch(strike, "update", given={"quantity": 1, "price": 10.0, "total": 10.0})
 
 
-def mass_assignment(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Sets a role in the own profile."""
-    before = user.role
-    outcome = rig.call(user, rig.world.ask_me({"phone": "+49 30 12345", "role": "admin"}))
-    won, user.role = user.role != before, before
-    return won and not outcome.blocked
+def delete(strike: Strike) -> bool | None:
+    return _touch(strike, "delete")
 
 
-def state_by_hand(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Creates an object that is paid already."""
-    outcome = rig.call(user, rig.world.ask(user, "create", 0, given={"amount": 10.0, "state": "paid"}))
-    return outcome.reply is not None and outcome.reply.status < 300
+def step(strike: Strike) -> bool | None:
+    """Takes a step of somebody's business."""
+    return _touch(strike, "confirm")
 
 
-def skipped_step(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Pays without confirming."""
-    item = _made(rig, user)
-    return None if item is None else rig.call(user, rig.world.ask(user, "pay", 0, item.id)).reply is not None
+def child(strike: Strike) -> bool | None:
+    return _touch(strike, "history")
 
 
-def repeated_step(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """Redeems one coupon again and again, within milliseconds."""
-    if rig.world.style != "rest":
+def nested(strike: Strike) -> bool | None:
+    """A line of somebody's object: below that object, or below the attacker's own."""
+    victims, mine = strike.victims(3), strike.own()
+    if not victims or mine is None:
         return None
-    item = _made(rig, user)
-    if item is None:
+    won = False
+    for victim in victims:
+        below = mine if strike.world.traits["lines"] == "global" else victim
+        won |= strike.got(strike.hit("line", which=0, item=below, line=victim.lines[0]["id"])) > 0
+    return won
+
+
+def unseen(strike: Strike) -> bool | None:
+    """An operation that nobody ever called, on somebody's object."""
+    return _touch(strike, "documents")
+
+
+def batch(strike: Strike) -> bool | None:
+    """Somebody's objects among one's own, in one call."""
+    victims, mine = strike.victims(4), strike.own()
+    if not victims or mine is None:
         return None
-    ask = rig.world.ask(user, "coupon", 0, item.id, {"code": f"WELCOME-{user.name}"})
-    return sum(rig.call(user, ask, gap=0.004).reply is not None for _ in range(10)) > 3
+    ids = [strike.world.asked(item) for item in (mine, *victims)]
+    return strike.got(strike.hit("batch", which=0, ids=ids)) > 0
 
 
-def negative_value(rig: Rig, user: User, rng: random.Random) -> bool | None:
-    """A negative amount."""
-    outcome = rig.call(user, rig.world.ask(user, "create", 0, given={"amount": -500.0, "note": "please"}))
-    return outcome.reply is not None and outcome.reply.status < 300
+def alias(strike: Strike) -> bool | None:
+    """Many objects in one GraphQL call, each under an alias."""
+    victims = strike.victims(6)
+    if strike.world.style != "graphql" or not victims:
+        return None
+    return strike.got(strike.send(aliases(strike.world, 0, [strike.world.asked(item) for item in victims]))) > 0
 
 
-def harvest(rig: Rig, user: User, rng: random.Random) -> bool | None:
+def listed(strike: Strike) -> bool | None:
+    """A list filtered by somebody else."""
+    victims = strike.victims(2)
+    if not victims or strike.world.evidence in ("nowhere", "tenant"):
+        return None
+    won = False
+    for victim in victims:
+        owner = strike.world.users[victim.owner]
+        won |= strike.got(strike.hit("list", which=0, owner=strike.world.owner_value(owner))) > 0
+    return won
+
+
+def cross_tenant(strike: Strike) -> bool | None:
+    """An object of another tenant, from a caller of a tenant that shares its own."""
+    world, user = strike.world, strike.user
+    if not world.tenants:
+        return None
+    victims = [i for i in world.foreign(user, world.kind(0)) if i.tenant != user.tenant][:3]
+    return sum(strike.got(strike.hit("get", which=0, item=victim)) > 0 for victim in victims) > 0 if victims else None
+
+
+def former(strike: Strike) -> bool | None:
+    """Goes on reading, and changing, what was handed over a month ago."""
+    world, user = strike.world, strike.user
+    if not world.traits["handover"]:
+        return None
+    item = strike.own()
+    others = [other for other in world.members() if other is not user and other.tenant != user.tenant]
+    if item is None or not others:
+        return None
+    new = strike.rng.choice(others)
+    strike.honest("reassign", which=0, item=item, given={"to": new.email})
+    if item.owner != new.name:
+        return None
+    strike.rig.time += 86_400.0
+    for op in ("list", "get"):
+        strike.rig.call(new, strike.rig.ask(new, op, which=0, **({"item": item} if op == "get" else {})))
+    strike.rig.time += 30 * 86_400.0
+    return sum(strike.got(strike.hit(op, which=0, item=item)) > 0 for op in ("get", "history", "get")) > 0
+
+
+def claim_mismatch(strike: Strike) -> bool | None:
+    """Makes an object in somebody else's name."""
+    world = strike.world
+    if world.evidence != "claim" or world.style != "rest":
+        return None
+    victim = strike.rng.choice([user for user in world.members() if user is not strike.user])
+    given = {
+        "quantity": 1,
+        "price": 5.0,
+        "total": 5.0,
+        "currency": "EUR",
+        "note": "",
+        world.owner_field: world.owner_value(victim),
+    }
+    return strike.hit("create", which=0, given=given).done
+
+
+# -- counting through ---------------------------------------------------------------------------------------------
+
+
+def _numbers(strike: Strike, count: int) -> list[str]:
+    """Consecutive ids around those that exist."""
+    world = strike.world
+    known = sorted(int(item.id.rpartition(":")[2]) for item in world.items.values() if item.kind == world.kind(0))
+    start = known[len(known) // 3]
+    head = f"{strike.user.tenant}:" if world.ids == "composite" else ""
+    return [f"{head}{start + n}" for n in range(count)]
+
+
+def _guess(strike: Strike, number: str) -> str:
+    """A guessed id in the form in which this world's clients write ids."""
+    ghost = Item(number, strike.world.kind(0), strike.user.name, "")
+    return strike.world.asked(ghost)
+
+
+def _enumerate(strike: Strike, count: int, gap: float) -> bool | None:
+    world = strike.world
+    if world.ids not in ("integer", "composite") or world.relation == "url":
+        return None
+    return sum(strike.got(strike.hit("get", which=0, id=_guess(strike, n), gap=gap)) for n in _numbers(strike, count)) > ENOUGH
+
+
+def enumerate_fast(strike: Strike) -> bool | None:
+    return _enumerate(strike, 60, 0.1)
+
+
+def enumerate_slow(strike: Strike) -> bool | None:
+    """One a minute."""
+    return _enumerate(strike, 60, 60.0)
+
+
+def enumerate_addresses(strike: Strike) -> bool | None:
+    """One token, each call from another address."""
+    world = strike.world
+    if world.ids not in ("integer", "composite") or world.relation == "url":
+        return None
+    got = 0
+    for at, number in enumerate(_numbers(strike, 60)):
+        made = strike.rig.ask(strike.user, "get", which=0, id=_guess(strike, number))
+        got += strike.got(strike.send(made, gap=3.0, address=f"45.{at}.7.{at + 9}"))
+    return got > ENOUGH
+
+
+def enumerate_tokens(strike: Strike) -> bool | None:
+    """Many fresh accounts, five ids each, one address."""
+    world = strike.world
+    if world.ids not in ("integer", "composite") or world.relation == "url":
+        return None
+    numbers, got = _numbers(strike, 60), 0
+    for at in range(0, 60, 5):
+        puppet = world.join()
+        for number in numbers[at : at + 5]:
+            made = strike.rig.ask(puppet, "get", which=0, id=_guess(strike, number))
+            got += strike.got(strike.send(made, by=puppet, gap=0.5, address="45.9.9.9"), puppet)
+    return got > ENOUGH
+
+
+def people_scraped(strike: Strike) -> bool | None:
+    """The directory, number by number: each entry is anybody's to see, all of them are not."""
+    world = strike.world
+    if not world.traits["people"]:
+        return None
+    first = min(user.internal for user in world.users.values())
+    got = sum(strike.hit("profile", id=first + n, gap=0.3).done for n in range(80))
+    return got > 2 * ENOUGH
+
+
+def people_scraped_slowly(strike: Strike) -> bool | None:
+    world = strike.world
+    if not world.traits["people"]:
+        return None
+    first = min(user.internal for user in world.users.values())
+    got = sum(strike.hit("profile", id=first + n, gap=60.0).done for n in range(100))
+    return got > 2 * ENOUGH
+
+
+def codes_guessed(strike: Strike) -> bool | None:
+    """Codes of gift cards at random: nearly all fail."""
+    if not strike.world.traits["giftcards"]:
+        return None
+    rng, real = strike.rng, strike.rng.sample(sorted(strike.world.giftcards), 4)
+    order = [f"GC-{rng.randrange(10**9):09d}" for _ in range(60)]
+    for code in real:
+        order.insert(rng.randrange(2 * ENOUGH, len(order)), code)
+    return sum(strike.hit("giftcard", code=code, gap=0.4).done for code in order) > 0
+
+
+def page_size(strike: Strike) -> bool | None:
     """A page size that nobody uses, again and again."""
-    if rig.world.style != "rest":
+    return sum(strike.hit("catalogue", offset=0, limit=100_000, gap=0.1).done for _ in range(30)) > ENOUGH
+
+
+def list_size(strike: Strike) -> bool | None:
+    """A whole tenant's objects in one page."""
+    world = strike.world
+    if world.evidence not in ("tenant", "nowhere") or not world.tenants:
         return None
-    return sum(rig.call(user, rig.world.ask_public(0, 100_000), gap=0.1).reply is not None for _ in range(30)) > 20
+    return sum(strike.hit("list", which=0, page=1, size=5_000, gap=0.5).done for _ in range(5)) > 2
 
 
-def _made(rig: Rig, user: User) -> Item | None:
-    """An object of the user's own, made the ordinary way."""
-    rig.call(user, rig.world.ask(user, "create", 0, given={"amount": 25.0, "note": "please"}))
-    mine = [i for i in rig.world.items.values() if i.owner == user.name and i.kind == rig.world.main[0]]
-    return mine[-1] if mine else None
+def pages_harvested(strike: Strike) -> bool | None:
+    """The whole catalogue, page by page, over and over."""
+    got = 0
+    for _ in range(4):
+        got += sum(strike.hit("catalogue", offset=at, limit=10, gap=0.15).done for at in range(0, 240, 10))
+    return got > 60
 
 
-FLOWS: dict[str, Flow] = {
-    "API1 read": bola_read,
-    "API1 read, second kind": bola_side,
-    "API1 change": bola_write,
-    "API1 delete": bola_delete,
-    "API1 child": bola_child,
-    "API1 enumeration": enumeration,
-    "API3 role": mass_assignment,
-    "API3 state": state_by_hand,
-    "API4 page size": harvest,
-    "API5 function": function_level,
-    "API6 skipped step": skipped_step,
-    "API6 repeated step": repeated_step,
-    "API6 negative value": negative_value,
-}
+def alias_batching(strike: Strike) -> bool | None:
+    """One's own object three hundred times in one GraphQL call."""
+    mine = strike.own()
+    if strike.world.style != "graphql" or mine is None:
+        return None
+    made = aliases(strike.world, 0, [strike.world.asked(mine)] * 300)
+    return sum(strike.send(made).done for _ in range(3)) > 0
 
 
-def attackers(world: World, rng: random.Random) -> list[User]:
-    """Ordinary members who turn."""
-    return rng.sample(world.members(), min(3, len(world.members())))
+def header_override(strike: Strike) -> bool | None:
+    """A GET that a header turns into DELETE, on somebody's object."""
+    world, victims = strike.world, strike.victims(3)
+    if world.style != "rest" or world.place != "path" or not victims:
+        return None
+    won = False
+    for victim in victims:
+        made = strike.rig.ask(strike.user, "get", which=0, item=victim)
+        made = Ask("delete", made.args, "POST", made.path, None, {"x-http-method-override": "DELETE"})
+        won |= strike.got(strike.send(replace(made, body={}))) > 0
+    return won
 
 
-__all__ = ["FLOWS", "Ask", "attackers"]
+OBJECTS: tuple[Flow, ...] = (
+    Flow("API1 read", read, 3), Flow("API1 read, second kind", read_side, 3), Flow("API1 read, own name in path", read_own_path, 3),
+    Flow("API1 change", change, 3), Flow("API1 delete", delete, 3), Flow("API1 step", step, 3), Flow("API1 child", child, 3),
+    Flow("API1 nested", nested, 3), Flow("API1 unseen operation", unseen, 3), Flow("API1 batch", batch, 1), Flow("API1 GraphQL alias", alias, 1),
+    Flow("API1 list of another", listed, 2), Flow("API1 cross-tenant", cross_tenant, 3), Flow("API1 former owner", former, 3),
+    Flow("API1 claim mismatch", claim_mismatch, 1), Flow("API1 method override", header_override, 3),
+    Flow("API1 enumeration, fast", enumerate_fast, 10), Flow("API1 enumeration, slow", enumerate_slow, 10),
+    Flow("API1 enumeration, many addresses", enumerate_addresses, 10), Flow("API1 enumeration, many tokens", enumerate_tokens, 10),
+    Flow("API1 enumeration, directory", people_scraped), Flow("API1 enumeration, directory slowly", people_scraped_slowly),
+    Flow("API1 enumeration, codes", codes_guessed, 10),
+    Flow("API4 page size", page_size), Flow("API4 list size", list_size), Flow("API4 harvesting by pages", pages_harvested),
+    Flow("API4 GraphQL batching", alias_batching),
+)  # fmt: skip

@@ -1,214 +1,345 @@
-"""What ordinary users, staff and administrators of a world do, session by session, and the rig that puts calls through the engine."""
+"""What ordinary people and machines do in a world, day by day: visits of members, the work of support, managers, administrators and service
+accounts, and what comes with them: mistyped passwords, double clicks, retries, deep paging, nightly batches, sales, a release in the middle.
+
+Visits run beside each other, each with its own pace; the next call of a visit is decided when it is due, by what the world is like then.
+"""
 
 from __future__ import annotations
 
-import json
+import heapq
 import random
 from collections.abc import Iterator
 from typing import Any
 
-from bench.in_memory import Kept, Published
-from bench.logic_worlds import Ask, Item, Reply, User, World
-from eastwall.learning.learner import Learner
-from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Request, Response
-from eastwall.model.event_id import event_id
-from eastwall.model.finding import Finding
-from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
-from eastwall.policy import encode, parse_files
-from eastwall.policy.defaults import builtin_text
-from eastwall.runtime.engine import Engine
+from msgspec import Struct
 
-SERVICE = "world"
-OWNERSHIP = 100_000
+from bench.logic_clients import Ask
+from bench.logic_rig import PARTNER, SERVICE, Outcome, Rig
+from bench.logic_service import Result
+from bench.logic_worlds import CURRENCIES, Item, User, World
 
 
-class Outcome:
-    """What became of one call."""
+class Step(Struct, frozen=True):
+    """One call of a visit."""
 
-    __slots__ = ("blocked", "findings", "reply")
-
-    def __init__(self, reply: Reply | None, findings: tuple[Finding, ...], *, blocked: bool) -> None:
-        self.reply = reply
-        """What the caller got; None when Eastwall answered."""
-        self.findings = findings
-        self.blocked = blocked
-
-
-class Rig:
-    """A world behind an engine and its learner, in one process: the same `decide`, records and snapshots as a running Eastwall's."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.time = 1_700_000_000.0
-        self.calls = 0
-        self._kept = Kept()
-        self._store = Published()
-        self._version = 0
-        self.learner = Learner(bytes(range(32)))
-        self.mode = Mode.MONITOR
-        policies, faults = parse_files(dict(builtin_text()))
-        assert not faults, faults
-        self._policy = encode(policies)
-        self.engine = Engine("bench", self._store, self._kept, clock=lambda: self.time)
-        self.publish()
-
-    def publish(self, mode: Mode | None = None) -> None:
-        """Learn from what was recorded, and let the engine know."""
-        self.mode = self.mode if mode is None else mode
-        self.learner.fold(self._kept.records)
-        self._kept.records.clear()
-        self._version += 1
-        endpoints = self.learner.endpoints()
-        self._store.publish(
-            Snapshot(
-                format=SNAPSHOT_FORMAT,
-                version=self._version,
-                created=self.time,
-                hash_key=bytes(range(32)),
-                services=(ServiceScope(SERVICE, mode=self.mode),),
-                trust=TrustConfig(jwks=(("", self.world.jwks()),)),
-                endpoints=endpoints,
-                policy=self._policy,
-                ownership=self.learner.ownership(OWNERSHIP),
-                identity_classes=self.learner.identities.classes(),
-                behaviours=self.learner.behaviours.publish(endpoints),
-            )
-        )
-        self.engine.load()
-
-    def call(self, caller: User, ask: Ask, *, address: str = "", gap: float = 0.4) -> Outcome:
-        """One call: judged, carried out by the service unless it was blocked, its answer judged before it is delivered."""
-        self.calls += 1
-        self.time += gap
-        body = b"" if ask.body is None else json.dumps(ask.body).encode()
-        headers = {
-            "authorization": f"Bearer {self.world.token(caller)}",
-            "user-agent": "client/2.1",
-            "accept": "application/json",
-        }
-        if body:
-            headers["content-type"] = "application/json"
-        state = BodyState.COMPLETE if body else BodyState.NONE
-        source = address or f"10.0.{len(caller.name)}.{sum(caller.name.encode()) % 250}"
-        request = Request(ask.method, ask.path, headers, authority="world.example", body=body, body_state=state)
-        call = Call(event_id(self.time, self.calls.to_bytes(10, "big")), SERVICE, self.time, Peer(source, 1), request)
-        answer = self.engine.request(call)
-        reply: Reply | None = None
-        if not answer.deny:
-            reply = self.world.answer(caller, ask)
-            data = b"" if reply.body is None else json.dumps(reply.body).encode()
-            response = Response(
-                reply.status, {"content-type": "application/json"}, data, BodyState.COMPLETE if data else BodyState.NONE
-            )
-            answer = self.engine.response(call.id, response)
-        status = answer.status if answer.deny else reply.status if reply else 0
-        path = ask.path.partition("?")[0]
-        self.engine.completed(
-            Completion(call.id, SERVICE, self.time, ask.method, path, "world.example", status, len(body), 300, 900, source)
-        )
-        self.engine.tick(self.time)
-        record = self._kept.records[-1]
-        return Outcome(None if answer.deny else reply, record.findings, blocked=answer.deny)
+    ask: Ask
+    gap: float
+    """Seconds after the one before."""
+    service: str = SERVICE
+    reply: Result | None = None
+    """See `Rig.call`."""
 
 
-class Session:
-    """One user's visit: a few steps in the order in which people take them."""
+Steps = Iterator[Step]
+EVERY = 500
+"""Calls between two snapshots."""
+PACE = 45.0
+"""Seconds between two visits, on an ordinary hour."""
 
-    def __init__(self, world: World, user: User, rng: random.Random) -> None:
-        self.world = world
+
+class Visit:
+    """One person's (or machine's) visit."""
+
+    def __init__(self, rig: Rig, user: User, rng: random.Random) -> None:
+        self.rig = rig
+        self.world: World = rig.world
         self.user = user
         self.rng = rng
+        self.address = rng.choice(user.addresses)
+        self.agent = rng.choice(user.agents)
+        self.pace = rng.choice((2.0, 5.0, 9.0))
 
-    def asks(self) -> Iterator[Ask]:
-        """The calls, each to be made before the next is asked for (later ones depend on what was created)."""
-        world, user, rng = self.world, self.user, self.rng
-        if user.role != "member":
-            yield from self._staff()
-            return
-        if rng.random() < 0.4:
-            yield world.ask_me()
-        if rng.random() < 0.5:
-            yield world.ask_public(rng.choice((0, 10, 20)), rng.choice((10, 10, 20)))
-        if rng.random() < 0.1:
-            yield world.ask_me({"phone": f"+49 30 {rng.randrange(10_000, 99_999)}"})
-        which = 0 if rng.random() < 0.7 else 1
-        if rng.random() < 0.3:
+    def steps(self) -> Steps:
+        role = self.user.role
+        return {"member": self._member, "support": self._support, "admin": self._admin, "manager": self._manager}.get(
+            role, self._machine
+        )()
+
+    def do(self, op: str, gap: float | None = None, **args: Any) -> Step:
+        """A step, after a time of thought (`gap`: seconds, for what an app asks by itself)."""
+        wait = self.rng.expovariate(1 / self.pace) + 0.3 if gap is None else gap
+        return Step(self.rig.ask(self.user, op, **args), wait)
+
+    def _chance(self, share: float) -> bool:
+        return self.rng.random() < share
+
+    # -- members --------------------------------------------------------------------------------------------------
+
+    def _member(self) -> Steps:
+        world, rng, traits = self.world, self.rng, self.world.traits
+        if self._chance(0.3):
+            yield from self._sign_in()
+        yield self.do("me", 0.1)
+        if self._chance(0.6):
+            yield self.do("list", 0.12, which=0)
+        if self._chance(0.5):
+            yield from self._browse()
+        if self._chance(0.05):
+            yield self.do("update_me", given={"phone": f"+49 30 {rng.randrange(10_000, 99_999)}"})
+        if self._chance(0.06):
+            yield self.do("update_me", given={"preferences": {"language": rng.choice(("en", "de", "fr"))}})
+        writes = "write" in self.user.scope or not self.user.scope
+        which = 0 if self._chance(0.7) else 1
+        if writes and self._chance(0.45):
             yield from self._purchase(which)
-        yield world.ask(user, "list", which)
-        for item in self._own(which):
-            yield world.ask(user, "get", which, item.id)
-            if rng.random() < 0.3:
-                yield world.ask(user, "history", which, item.id)
-            if rng.random() < 0.15 and item.state == "open":
-                yield world.ask(user, "update", which, item.id, {"amount": self._amount()})
+        if writes and traits["cart"] and self._chance(0.3):
+            yield from self._cart()
+        if writes and traits["transfers"] and self._chance(0.25):
+            yield from self._transfer()
+        yield from self._own(which, writes)
+        if traits["people"] and self._chance(0.3):
+            for person in rng.sample(world.members(), rng.randrange(1, 4)):
+                yield self.do("profile", id=person.internal)
+        if traits["giftcards"] and self._chance(0.08):
+            yield from self._giftcard()
+        if self.user.assists:
+            yield from self._assist()
+        yield from self._news()
+        if writes and self._chance(0.25):
+            yield from self._hand_out(which)
 
-    def _purchase(self, which: int) -> Iterator[Ask]:
-        """Create, confirm, pay: always in this order."""
-        world, user, rng = self.world, self.user, self.rng
-        yield world.ask(user, "create", which, given={"amount": self._amount(), "note": "please"})
-        made = [i for i in world.items.values() if i.owner == user.name and i.kind == (world.main, world.side)[which][0]]
+    def _sign_in(self) -> Steps:
+        user, rng = self.user, self.rng
+        if self._chance(0.02):
+            yield self.do("forgot", email=user.email)
+            code = next((code for code, name in self.world.resets.items() if name == user.name), "")
+            if code:
+                user.password = f"new-{rng.randrange(10**6)}"
+                yield self.do("reset", code=code, password=user.password)
+        while self._chance(0.07):
+            yield self.do("login", email=user.email, password=user.password[:-1] + rng.choice("abc"))
+        yield self.do("login", email=user.email, password=user.password)
+        if self._chance(0.3):
+            token = next((token for token, name in self.world.refresh.items() if name == user.name), "")
+            if token:
+                yield self.do("refresh", token=token)
+
+    def _browse(self) -> Steps:
+        rng = self.rng
+        start, size = 0, rng.choice((10, 10, 10, 20))
+        pages = rng.choice((1, 1, 2, 3)) if self._chance(0.95) else 12
+        for _ in range(pages):
+            yield self.do("catalogue", offset=start, limit=size)
+            start += size
+            if self._chance(0.6):
+                yield self.do("product", id=1 + min(239, int(rng.expovariate(1 / 40))))
+
+    def _draft(self) -> dict[str, Any]:
+        rng = self.rng
+        quantity, price = rng.choice((1, 1, 1, 2, 2, 3, 5, 8)), rng.randrange(200, 30_000) / 100
+        lines = [
+            {"product_id": rng.randrange(1, 240), "quantity": rng.choice((1, 1, 2, 3))} for _ in range(rng.choice((1, 1, 2, 3)))
+        ]
+        draft = {"quantity": quantity, "price": price, "total": round(quantity * price, 2), "currency": rng.choice(CURRENCIES)}
+        return draft | {"note": rng.choice(("", "please", "by Friday", "it's a gift; no bill")), "lines": lines}
+
+    def _purchase(self, which: int) -> Steps:
+        """Create, confirm, pay: always in this order. Some give up on the way, some want their money back."""
+        world, user = self.world, self.user
+        before = set(world.items)
+        yield self.do("create", which=which, given=self._draft())
+        made = [i for key, i in world.items.items() if key not in before and i.owner == user.name and i.kind == world.kind(which)]
         if not made:
             return
         item = made[-1]
-        yield world.ask(user, "get", which, item.id)
-        if rng.random() < 0.9:
-            yield world.ask(user, "confirm", which, item.id)
-            if world.style == "rest" and rng.random() < 0.2:
-                yield world.ask(user, "coupon", which, item.id, {"code": f"WELCOME-{user.name}"})
-            yield world.ask(user, "pay", which, item.id)
+        yield self.do("get", 0.15, which=which, item=item)
+        if self._chance(0.15):
+            return
+        yield self.do("confirm", which=which, item=item)
+        if self._chance(0.08) and "WELCOME10" not in user.coupons:
+            yield self.do("coupon", which=which, item=item, given={"code": "WELCOME10"})
+        if self._chance(0.1):
+            return
+        yield self.do("pay", which=which, item=item)
+        if self._chance(0.03):
+            yield self.do("pay", self.rng.uniform(0.09, 0.4), which=which, item=item)
+        if self._chance(0.12):
+            yield self.do("refund", which=which, item=item)
 
-    def _amount(self) -> float:
-        return self.rng.randrange(100, 50_000) / 100
+    def _cart(self) -> Steps:
+        rng = self.rng
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            yield self.do("cart_add", given={"product_id": rng.randrange(1, 240), "quantity": rng.choice((1, 1, 2, 4))})
+        if self._chance(0.2):
+            return
+        if self._chance(0.25) and "SPRING" not in self.user.coupons:
+            yield self.do("cart_coupon", given={"code": "SPRING"})
+        yield self.do("cart_checkout", given={"delivery": rng.choice(("post", "courier"))})
+        if self._chance(0.1):
+            return
+        yield self.do("cart_pay", given={"method": rng.choice(("card", "invoice"))})
+        yield self.do("cart_place", 0.4, given={"terms": True})
 
-    def _own(self, which: int) -> list[Item]:
-        """A few of the objects that the user may see: mostly the user's own, the tenant's in worlds with tenants."""
-        kind = (self.world.main, self.world.side)[which][0]
-        mine = [i for i in self.world.items.values() if i.kind == kind and i.state != "deleted" and self.world.may(self.user, i)]
-        return self.rng.sample(mine[-10:], min(len(mine[-10:]), self.rng.randrange(1, 4)))
+    def _transfer(self) -> Steps:
+        rng, world, user = self.rng, self.world, self.user
+        yield self.do("otp_send", given={})
+        code = world.codes.get(user.name, "0000")
+        if self._chance(0.06):
+            yield self.do("otp_verify", given={"code": f"{(int(code) + 1) % 10_000:04d}"})
+        yield self.do("otp_verify", given={"code": code})
+        given = {"to": rng.choice(world.members()).phone, "amount": rng.randrange(100, 90_000) / 100, "currency": "EUR"}
+        yield self.do("transfer", given=given)
 
-    def _staff(self) -> Iterator[Ask]:
+    def _own(self, which: int, writes: bool) -> Steps:
         world, rng = self.world, self.rng
-        if self.user.role == "admin":
-            yield world.ask_admin(rng.choice(("users", "settings", "export")))
-        pool = [i for i in world.items.values() if i.kind == world.main[0] and i.state != "deleted"]
-        for item in rng.sample(pool, min(len(pool), 12)):
-            yield world.ask(self.user, "get", 0, item.id)
-            if rng.random() < 0.2:
-                yield world.ask(self.user, "history", 0, item.id)
+        kind, legacy = world.kind(which), world.traits["legacy"] and which == 1 and self._chance(0.25)
+        pages = 1 if self._chance(0.93) else 4
+        for page in range(1, pages + 1):
+            paged = {"page": page, "size": 10} if pages > 1 else {}
+            yield self.do("list", which=which, **paged)
+        mine = world.seen_by(self.user, kind)[-12:]
+        for item in rng.sample(mine, min(len(mine), rng.randrange(1, 4))):
+            yield self.do("legacy_get" if legacy else "get", which=which, item=item)
+            if self._chance(0.25):
+                yield self.do("history", 0.2, which=which, item=item)
+            if self._chance(0.3):
+                yield self.do("lines", 0.2, which=which, item=item)
+                yield self.do("line", which=which, item=item, line=rng.choice(item.lines)["id"])
+            if writes and self._chance(0.12) and item.owner == self.user.name and item.state == "open":
+                draft = self._draft()
+                yield self.do("update", which=which, item=item, given={n: draft[n] for n in ("quantity", "price", "total")})
+            if world.deployed and self._chance(0.3):
+                yield self.do("eta", 0.2, which=which, item=item)
+        if len(mine) > 2 and self._chance(0.2):
+            yield self.do("batch", which=which, ids=[world.asked(item) for item in mine[-4:]])
+        old = [item for item in mine if item.owner == self.user.name][:1]
+        if writes and world.traits["deletes"] and len(mine) > 6 and self._chance(0.15) and old:
+            yield self.do("delete", which=which, item=old[0])
+            if self._chance(0.4):  # an old tab
+                yield self.do("get", which=which, item=old[0])
+
+    def _giftcard(self) -> Steps:
+        mine = sorted(self.world.giftcards)[self.user.internal % 300]
+        if self._chance(0.15):
+            yield self.do("giftcard", code=mine[:-1] + self.rng.choice("0123456789"))
+        yield self.do("giftcard", code=mine)
+
+    def _assist(self) -> Steps:
+        boss = self.world.users[self.user.assists]
+        if "list" and self.world.evidence not in ("tenant", "nowhere"):
+            yield self.do("list", which=0, owner=self.world.owner_value(boss), of=boss)
+        theirs = [
+            i for i in self.world.items.values() if i.owner == boss.name and i.kind == self.world.kind(0) and i.state != "deleted"
+        ]
+        for item in theirs[-3:]:
+            yield self.do("get", which=0, item=item)
+
+    def _news(self) -> Steps:
+        """Looks at what others gave or showed to the user."""
+        mine = [one for one in self.world.unread if one[0] == self.user.name]
+        for one in mine[:3]:
+            self.world.unread.remove(one)
+            item = self.world.items[one[1]]
+            which = 0 if item.kind == self.world.kind(0) else 1
+            if item.state != "deleted" and self.world.may(self.user, item):
+                yield self.do("list", which=which)
+                yield self.do("get", which=which, item=item)
+
+    def _hand_out(self, which: int) -> Steps:
+        world, rng, user = self.world, self.rng, self.user
+        mine = [i for i in world.seen_by(user, world.kind(which)) if i.owner == user.name]
+        others = [other for other in world.members() if other is not user and (not world.tenants or other.tenant == user.tenant)]
+        if not mine or not others:
+            return
+        item, other = rng.choice(mine), rng.choice(others)
+        sharing = world.traits["sharing"]
+        if sharing == "colleague" and self._chance(0.5):
+            yield self.do("share", which=which, item=item, given={"with": other.name})
+            world.unread.append((other.name, item.id))
+        elif sharing == "link" and self._chance(0.5):
+            yield self.do("link", which=which, item=item, given={})
+            yield Step(self.rig.ask(other, "by_link", link=item.link or "none"), rng.expovariate(1 / 20))
+        elif world.traits["handover"] and self._chance(0.4):
+            yield self.do("reassign", which=which, item=item, given={"to": other.email})
+            world.unread.append((other.name, item.id))
+
+    # -- those who work there -------------------------------------------------------------------------------------
+
+    def _some(self, count: int, which: int = 0, tenant: str = "") -> list[Item]:
+        kind = self.world.kind(which)
+        pool = [i for i in self.world.items.values() if i.kind == kind and i.state != "deleted" and tenant in ("", i.tenant)]
+        return self.rng.sample(pool, min(len(pool), count))
+
+    def _support(self) -> Steps:
+        for item in self._some(10):
+            if self.world.traits["people"] and self._chance(0.3):
+                yield self.do("profile", id=self.world.users[item.owner].internal)
+            yield self.do("get", which=0, item=item)
+            if self._chance(0.4):
+                yield self.do("history", which=0, item=item)
+            if self._chance(0.1) and item.state == "paid" and "refund" not in item.history:
+                yield self.do("refund", which=0, item=item)
+        for item in self._some(3, 1):
+            yield self.do("get", which=1, item=item)
+
+    def _admin(self) -> Steps:
+        for op in self.rng.choices(("admin_users", "admin_settings", "admin_export"), k=2):
+            yield self.do(op)
+        if self._chance(0.3):
+            yield self.do("admin_role", given={"email": self.rng.choice(self.world.members()).email, "role": "member"})
+        for item in self._some(2):
+            yield self.do("get", which=0, item=item)
+
+    def _manager(self) -> Steps:
+        yield self.do("me")
+        for item in self._some(5, tenant=self.user.tenant):
+            yield self.do("get", which=0, item=item)
+            if "approve" not in item.history and self._chance(0.5):
+                yield self.do("approve", which=0, item=item)
+
+    def _machine(self) -> Steps:
+        """A service account: ships what was paid, or reads what is to be billed; at night, much of it."""
+        night = self.rng.random() < 0.15
+        which = 1 if "billing" in self.user.name else 0
+        for item in self._some(60 if night else 6, which):
+            yield self.do("get", 0.05, which=which, item=item)
+            if not which and item.state == "paid" and "ship" not in item.history:
+                yield self.do("ship", 0.05, which=which, item=item)
+        if self.world.traits["partner"]:
+            rates = {"USD": round(self.rng.uniform(1.0, 1.2), 4), "GBP": round(self.rng.uniform(0.8, 0.9), 4)}
+            reply = Result(200, {"base": "EUR", "rates": rates, "date": f"2026-03-{self.rng.randrange(1, 29):02d}"})
+            yield Step(self.rig.ask(self.user, "rates"), 0.1, PARTNER, reply)
 
 
-def legitimate(rig: Rig, calls: int, rng: random.Random, newcomers: bool = False) -> list[tuple[Ask, Outcome]]:
-    """At least `calls` calls of ordinary sessions; those that Eastwall blocked are returned."""
-    world, disturbed, made = rig.world, [], 0
+def legitimate(rig: Rig, calls: int, rng: random.Random, churn: bool = False) -> list[tuple[Step, Outcome]]:
+    """About `calls` calls of ordinary visits; those that Eastwall blocked are returned. `churn`: people join, there is a sale, and in the
+    middle a release that adds a field and an endpoint."""
+    world, disturbed = rig.world, []
+    due: list[tuple[float, int, Visit, Steps, Step]] = []
+    arrival, number, made = rig.time, 0, 0
+    sale = calls * 0.7
     while made < calls:
-        if newcomers and rng.random() < 0.05:
-            user = world.user(len(world.users) + rng.randrange(50))
-        else:
-            user = rng.choice(list(world.users.values()) if rng.random() < 0.2 else world.members())
-        for ask in Session(world, user, rng).asks():
-            outcome = rig.call(user, ask, gap=rng.expovariate(1 / 3))
-            made += 1
-            if outcome.blocked:
-                disturbed.append((ask, outcome))
-            if made % 500 == 0:
-                rig.publish()
+        if churn and made > calls / 2:
+            world.deployed = True
+        while not due or arrival <= due[0][0]:
+            number += 1
+            visit = Visit(rig, _visitor(world, rng, churn), rng)
+            steps = visit.steps()
+            if (first := next(steps, None)) is not None:
+                heapq.heappush(due, (arrival + first.gap, number, visit, steps, first))
+            arrival += rng.expovariate((8 if churn and sale < made < sale + 150 else 1) / PACE)
+        at, key, visit, steps, step = heapq.heappop(due)
+        rig.time = max(rig.time, at)
+        outcome = _made(rig, visit, step)
+        made += 1
+        if outcome.blocked:
+            disturbed.append((step, outcome))
+        if (following := next(steps, None)) is not None:
+            heapq.heappush(due, (rig.time + following.gap, key, visit, steps, following))
+        if made % EVERY == 0:
+            rig.publish()
     return disturbed
 
 
-def foreign(world: World, user: User, kind: str) -> list[Item]:
-    """Objects of a kind that are not the user's to see."""
-    return [i for i in world.items.values() if i.kind == kind and i.state != "deleted" and not world.may(user, i)]
-
-
-def holds_foreign(world: World, user: User, reply: Reply | None) -> bool:
-    """Whether the caller got, or changed, what is not the caller's."""
-    if reply is None:
-        return False
-    return any(
-        touched == "admin" or (touched in world.items and not world.may(user, world.items[touched])) for touched in reply.touched
+def _made(rig: Rig, visit: Visit, step: Step) -> Outcome:
+    return rig.call(
+        visit.user, step.ask, gap=0.0, address=visit.address, agent=visit.agent, service=step.service, reply=step.reply
     )
 
 
-def told(finding: Any) -> str:
-    """A finding in a few words."""
-    return f"{finding.id} {finding.where}"
+def _visitor(world: World, rng: random.Random, churn: bool) -> User:
+    if churn and rng.random() < 0.03:
+        return world.join()
+    if rng.random() < 0.12:
+        return rng.choice([user for user in world.users.values() if user.role != "member"])
+    return rng.choice(world.members())

@@ -1,48 +1,104 @@
-"""API worlds with ground truth: shops, clinics, banks and tenants of a SaaS, drawn by seed. Each is a service without any authorization of
-its own beyond knowing who calls, so that whatever an attacker asks for is given: what stops it is Eastwall or nothing.
+"""API worlds with ground truth: shops, clinics, banks, SaaS tenants, carriers and schools, drawn by seed.
 
-What differs between worlds: REST or GraphQL; numeric ids, UUIDs or slugs; where an answer says whose an object is (a field of the object,
-a claim repeated in path or body, the path, nowhere); tenants or single users; names of everything.
+What differs between worlds: how calls are written (REST, GraphQL, RPC, MCP tools); how ids look, and whether they change their form between
+answer and request; where in a request they stand; where an answer says whose an object is (a claim, an internal number that only `/me` tells,
+the owner's e-mail address, the path, the tenant alone, nowhere); who else may see an object (colleagues, holders of a link, assistants, new
+owners); which roles there are and where their functions live; what the business does (carts, one-time codes, coupons, gift cards). Each trait
+is dealt from a shuffled deck of twelve, so that any twelve seeds that follow one another hold the same mixture, in combinations of their own.
+
+The service itself (`bench.logic_service`) checks nothing but who calls: what stops an attacker is Eastwall or nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 import random
 import uuid
 from typing import Any
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 DOMAINS: dict[str, tuple[tuple[str, str], tuple[str, str], str]] = {
     "shop": (("order", "orders"), ("invoice", "invoices"), "products"),
     "clinic": (("appointment", "appointments"), ("prescription", "prescriptions"), "doctors"),
-    "bank": (("account", "accounts"), ("transfer", "transfers"), "branches"),
+    "bank": (("account", "accounts"), ("statement", "statements"), "branches"),
     "saas": (("project", "projects"), ("document", "documents"), "templates"),
+    "carrier": (("shipment", "shipments"), ("claim", "claims"), "depots"),
+    "school": (("enrolment", "enrolments"), ("report", "reports"), "courses"),
 }
 """Domain -> (two private kinds as (singular, plural), the public collection)."""
-STYLES = ("rest", "rest", "graphql")
-IDS = ("integer", "uuid", "slug")
-OWNERS = ("field", "claim", "path", "nowhere")
+DECKS: dict[str, tuple[Any, ...]] = {
+    "domain": tuple(sorted(DOMAINS)) * 2,
+    "style": ("rest",) * 6 + ("graphql",) * 3 + ("rpc",) * 2 + ("mcp",),
+    "ids": ("integer",) * 4 + ("uuid",) * 3 + ("prefixed",) * 2 + ("slug", "hex", "composite"),
+    "relation": ("same",) * 5 + ("text",) * 2 + ("gid",) * 2 + ("url",) * 2 + ("base64",),
+    "evidence": ("field",) * 3 + ("internal",) * 2 + ("path",) * 2 + ("claim", "nested", "email", "tenant", "nowhere"),
+    "place": ("path",) * 7 + ("query",) * 2 + ("body",) * 2 + ("header",),
+    "tenants": (True,) * 4 + (False,) * 8,
+    "sharing": ("none",) * 4 + ("colleague",) * 3 + ("link",) * 3 + ("assistant",) * 2,
+    "handover": (True,) * 3 + (False,) * 9,
+    "admin": ("admin",) * 6 + ("plain",) * 6,
+    "office": (True,) * 4 + (False,) * 8,
+    "subject": ("name",) * 5 + ("uuid",) * 4 + ("auth0",) * 3,
+    "cart": (True,) * 8 + (False,) * 4,
+    "transfers": (True,) * 6 + (False,) * 6,
+    "giftcards": (True,) * 6 + (False,) * 6,
+    "people": (True,) * 7 + (False,) * 5,
+    "legacy": (True,) * 4 + (False,) * 8,
+    "partner": (True,) * 6 + (False,) * 6,
+    "scopes": (True,) * 5 + (False,) * 7,
+    "lines": ("numbered",) * 6 + ("global",) * 6,
+    "deletes": (True,) * 5 + (False,) * 7,
+    "telling": (True,) * 5 + (False,) * 7,
+    "managers": (True,) * 6 + (False,) * 6,
+}
+"""Trait -> twelve cards. `relation`: how an id in an answer differs from the one in requests (`url`: requests name a hash that an answer only
+shows within a link). `office`: many users share one address. `telling`: sign-in and password reset answer differently for unknown accounts."""
 _WORDS = "amber birch cedar delta ember fjord grove haven iris juniper kelp lotus maple north ochre pine quartz river slate tide umber vale".split()
+CURRENCIES = ("EUR", "EUR", "EUR", "USD", "GBP")
+MEMBERS = 24
+AGENTS = (
+    "Mozilla/5.0 (Windows NT 10.0) Firefox/139.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5) Safari/604.1",
+    "app/3.2 (Android 15)",
+)
 
 
 class User(Struct):
-    """Somebody with a token."""
+    """Somebody, or something, with a token."""
 
     name: str
     role: str
     tenant: str
+    sub: str = ""
+    """The subject of the token."""
+    internal: int = 0
+    """What the service's database calls the user; no token holds it."""
     phone: str = ""
+    password: str = ""
+    addresses: tuple[str, ...] = ()
+    """Where the user calls from: at home, on the way, at work."""
+    agents: tuple[str, ...] = ()
+    assists: str = ""
+    """Name of the user whose objects this one may read."""
+    scope: str = ""
+    credit: float = 0.0
+    verified: bool = True
+    otp: bool = False
+    """A one-time code was confirmed and not used up."""
+    cart: list[tuple[int, int]] = []
+    """(product, quantity)."""
+    cart_state: str = ""
+    coupons: list[str] = []
+    """Codes redeemed, each time."""
+    language: str = "en"
 
-    def token(self, secret: bytes) -> str:
-        """An HS256 JWT whose claims say who and what the user is."""
-        claims = {"sub": self.name, "roles": [self.role], "tenant": self.tenant, "iss": "https://login.example"}
-        message = ".".join(_b64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT", "kid": "k1"}, claims))
-        return f"{message}.{_b64(hmac.digest(secret, message.encode(), 'sha256'))}"
+    @property
+    def email(self) -> str:
+        return f"{self.name}@mail.example"
 
 
 def _b64(data: bytes) -> str:
@@ -55,295 +111,286 @@ class Item(Struct):
     id: str
     kind: str
     owner: str
+    """Name of the user."""
     tenant: str
+    lines: tuple[dict[str, Any], ...] = ()
     state: str = "open"
-    amount: float = 0.0
+    quantity: int = 1
+    price: float = 0.0
+    total: float = 0.0
+    currency: str = "EUR"
+    note: str = ""
+    history: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    link: str = ""
+    former: tuple[str, ...] = ()
 
 
-class Ask(Struct, frozen=True):
-    """A call as a client makes it."""
-
-    method: str
-    path: str
-    body: Any = None
-
-
-class Reply(Struct, frozen=True):
-    """What the service answers, and the ground truth: whose objects the answer holds or the call changed."""
-
-    status: int
-    body: Any
-    touched: tuple[str, ...] = ()
-    """Ids of private objects that were read or changed."""
+def dealt(seed: int, trait: str) -> Any:
+    """The card that a seed gets of a trait's deck."""
+    deck = list(DECKS[trait])
+    random.Random(f"{trait}/{seed // len(deck)}").shuffle(deck)
+    return deck[seed % len(deck)]
 
 
 class World:
-    """One service with its users and objects."""
+    """One service's users and objects, and what is true of them."""
 
-    def __init__(self, seed: int, users: int = 20) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = rng = random.Random(seed)
-        self.domain = rng.choice(sorted(DOMAINS))
-        (self.main, self.side, self.public) = DOMAINS[self.domain]
-        self.style = rng.choice(STYLES)
-        self.ids = rng.choice(IDS)
-        self.evidence = rng.choice(OWNERS) if self.style == "rest" else rng.choice(("field", "nowhere"))
-        self.tenants = self.domain == "saas" or rng.random() < 0.2
-        self.owner_field = rng.choice(("owner_id", "user_id", "customer", "created_by"))
-        self.prefix = rng.choice(("/api", "/api/v2", "", "/v1"))
+        self.traits: dict[str, Any] = {trait: dealt(seed - 1, trait) for trait in DECKS}
+        self.main, self.side, self.public = DOMAINS[self.traits["domain"]]
+        self.style: str = self.traits["style"]
+        self.evidence: str = self.traits["evidence"]
+        self.ids: str = self.traits["ids"]
+        self.relation: str = self.traits["relation"]
+        self.tenants: bool = self.traits["tenants"] or self.evidence == "tenant" or self.ids == "composite"
+        self.place: str = self.traits["place"] if self.style == "rest" else "path"
+        self.owner_field = rng.choice(("owner_id", "user_id", "customer_id", "created_by", "patient"))
+        self.prefix = rng.choice(("/api", "/api/v2", "", "/v2"))
+        self.camel = self.style in ("graphql", "rpc") or rng.random() < 0.3
         self.users: dict[str, User] = {}
+        self.by_email: dict[str, User] = {}
         self.items: dict[str, Item] = {}
-        self.used_codes: set[tuple[str, str]] = set()
+        self._written: dict[tuple[str, str], Item] = {}
         self._next = rng.randrange(1_000, 90_000)
+        self._internal = rng.randrange(200, 5_000)
+        self._lines = rng.randrange(10_000, 800_000)
         self.secret = rng.randbytes(32)
         self._tokens: dict[str, str] = {}
-        for number in range(users):
-            self.user(number)
-        self.users["staff-1"] = User("staff-1", "support", "")
-        self.users["staff-2"] = User("staff-2", "support", "")
-        self.users["admin-1"] = User("admin-1", "admin", "")
-        self.users["admin-2"] = User("admin-2", "admin", "")
+        self.refresh: dict[str, str] = {}
+        """Refresh token -> user."""
+        self.resets: dict[str, str] = {}
+        """Password-reset token -> user."""
+        self.codes: dict[str, str] = {}
+        """User -> one-time code sent."""
+        self.giftcards = {f"GC-{rng.randrange(10**9):09d}": float(rng.randrange(10, 200)) for _ in range(400)}
+        self.unread: list[tuple[str, str]] = []
+        """(user, item) of objects that somebody gave or showed to a user who has not looked yet."""
+        self.deployed = False
+        """A release added a field and an endpoint."""
+        self.leaking: frozenset[str] = frozenset()
+        """Fields that a bad release lets slip out of objects."""
+        self.office = f"198.51.100.{rng.randrange(1, 250)}"
+        for _ in range(MEMBERS):
+            self.join()
+        self._staff()
         self.catalogue = [
-            {"id": n, "name": f"{rng.choice(_WORDS)} {n}", "price": rng.randrange(100, 9_000) / 100} for n in range(1, 41)
+            {"id": n, "name": f"{rng.choice(_WORDS)} {n}", "price": rng.randrange(100, 9_000) / 100} for n in range(1, 241)
         ]
+        self.stock()
 
-    def user(self, number: int) -> User:
-        """The ordinary user of a number, made when new."""
-        name = f"u{number:03d}-{self.seed % 997}"
-        if name not in self.users:
-            self.users[name] = User(name, "member", f"t{number % 5}", f"+49 30 {10_000 + number}")
-        return self.users[name]
+    def _staff(self) -> None:
+        for name, role in (
+            ("staff-1", "support"), ("staff-2", "support"), ("staff-3", "support"), ("admin-1", "admin"), ("admin-2", "admin"),
+        ):  # fmt: skip
+            self._add(name, role, "")
+        if self.traits["managers"]:
+            self._add("manager-1", "manager", "t1")
+            self._add("manager-2", "manager", "t2")
+        self._add("svc-fulfilment", "service", "")
+        self._add("svc-billing", "service", "")
+
+    def _add(self, name: str, role: str, tenant: str) -> User:
+        rng = self.rng
+        self._internal += rng.randrange(1, 5)
+        subject = {"uuid": str(uuid.UUID(int=rng.getrandbits(128), version=4)), "auth0": f"auth0|{rng.getrandbits(96):024x}"}
+        addresses = tuple(
+            f"{rng.randrange(11, 99)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}" for _ in "ab"
+        )
+        office = role in ("support", "admin", "manager") or (self.traits["office"] and rng.random() < 0.8)
+        user = User(
+            name=name,
+            role=role,
+            tenant=tenant,
+            sub=name if role == "service" else subject.get(self.traits["subject"], name),
+            internal=self._internal,
+            phone=f"+49 30 {rng.randrange(10_000, 99_999)}",
+            password=f"{rng.choice(_WORDS)}-{rng.randrange(10_000)}",
+            addresses=("10.1.0.9",) if role == "service" else (*addresses, self.office) if office else addresses,
+            agents=("python-httpx/0.28",) if role == "service" else tuple(rng.sample(AGENTS, rng.choice((1, 2)))),
+        )
+        if self.traits["scopes"]:
+            user.scope = "profile read" if rng.random() < 0.3 and role == "member" else "profile read write"
+        self.users[name] = self.by_email[user.email] = user
+        return user
+
+    def join(self) -> User:
+        """A new member."""
+        number = sum(user.role == "member" for user in self.users.values())
+        user = self._add(f"u{number:03d}-{self.seed % 997}", "member", f"t{number % 5}")
+        if self.traits["sharing"] == "assistant" and number % 6 == 5:
+            boss = self.users[f"u{number - 5:03d}-{self.seed % 997}"]
+            user.assists, user.tenant = boss.name, boss.tenant
+        return user
+
+    def members(self) -> list[User]:
+        return [user for user in self.users.values() if user.role == "member"]
+
+    def stock(self) -> None:
+        """What was there before anybody looked: nobody sees it being made."""
+        rng = self.rng
+        for user in self.members():
+            for which, count in ((0, rng.randrange(1, 5)), (1, rng.randrange(3))):
+                for _ in range(count):
+                    quantity, price = rng.randrange(1, 4), rng.randrange(200, 30_000) / 100
+                    self.make(self.kind(which), user, {"quantity": quantity, "price": price, "total": round(quantity * price, 2)})
+
+    # -- tokens ---------------------------------------------------------------------------------------------------
 
     def token(self, user: User) -> str:
-        """The user's token, as it was issued: a role that was gained since is not in it."""
-        if user.name not in self._tokens:
-            self._tokens[user.name] = user.token(self.secret)
+        """The user's token, as it was issued last: a role that was gained since is not in it."""
+        return self._tokens.get(user.name) or self.issue(user, 1_700_000_000.0)
+
+    def issue(self, user: User, now: float) -> str:
+        """A new HS256 JWT whose claims say who and what the user is."""
+        claims: dict[str, Any] = {"iss": "https://login.example", "sub": user.sub, "roles": [user.role]}
+        claims |= {"iat": int(now), "exp": int(now) + 30 * 86_400, "jti": f"{self.rng.getrandbits(64):016x}"}
+        if user.tenant:
+            claims["tenant"] = user.tenant
+        if self.evidence == "email":
+            claims["email"] = user.email
+        if user.scope:
+            claims["scope"] = user.scope
+        if user.role == "service":
+            claims["azp"] = user.name
+        message = ".".join(_b64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT", "kid": "k1"}, claims))
+        self._tokens[user.name] = f"{message}.{_b64(hmac.digest(self.secret, message.encode(), 'sha256'))}"
         return self._tokens[user.name]
 
     def jwks(self) -> bytes:
         return json.dumps({"keys": [{"kty": "oct", "kid": "k1", "k": _b64(self.secret)}]}).encode()
 
-    def members(self) -> list[User]:
-        return [user for user in self.users.values() if user.role == "member"]
+    # -- objects --------------------------------------------------------------------------------------------------
 
-    def new_id(self) -> str:
-        if self.ids == "integer":
-            self._next += self.rng.randrange(1, 4)
-            return str(self._next)
+    def make(self, kind: str, owner: User, given: dict[str, Any]) -> Item:
+        """An object of a user's own, as the caller describes it."""
+        rng = self.rng
+        lines = []
+        for number, line in enumerate(given.get("lines") or [{"product_id": rng.randrange(1, 200), "quantity": 1}], 1):
+            self._lines += rng.randrange(1, 9)
+            lines.append({**line, "id": number if self.traits["lines"] == "numbered" else self._lines})
+        item = Item(
+            id=self._new_id(owner),
+            kind=kind,
+            owner=owner.name,
+            tenant=owner.tenant,
+            lines=tuple(lines),
+            state=str(given.get("state", "open")),
+            quantity=int(given.get("quantity", 1)),
+            price=float(given.get("price", 0)),
+            total=float(given.get("total", 0)),
+            currency=str(given.get("currency", "EUR")),
+            note=str(given.get("note", "")),
+        )
+        self.items[item.id] = item
+        for written in {item.id, self.answered(item), self.asked(item)}:
+            self._written[kind, str(written)] = item
+        return item
+
+    def _new_id(self, owner: User) -> str:
+        rng = self.rng
+        if self.ids in ("integer", "composite"):
+            self._next += rng.randrange(1, 4)
+            return f"{owner.tenant or 't0'}:{self._next}" if self.ids == "composite" else str(self._next)
         if self.ids == "uuid":
-            return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
-        return f"{self.rng.choice(_WORDS)}-{self.rng.choice(_WORDS)}-{self.rng.getrandbits(24):06x}"
+            return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        if self.ids == "hex":
+            return f"{rng.getrandbits(96):024x}"
+        if self.ids == "prefixed":
+            return f"{self.main[0][:3]}_{''.join(rng.choices('0123456789abcdefghjkmnpqrstvwxyz', k=14))}"
+        return f"{rng.choice(_WORDS)}-{rng.choice(_WORDS)}-{rng.getrandbits(24):06x}"
 
-    # -- the service ----------------------------------------------------------------------------------------------
+    def found(self, kind: str, written: object) -> Item | None:
+        """The object of an id, in whatever form it is written."""
+        return self._written.get((kind, str(written)))
 
-    def answer(self, caller: User, ask: Ask) -> Reply:
-        """What the service does, without asking whether the caller may."""
-        path, _, query = ask.path.partition("?")
-        if self.style == "graphql" and path == f"{self.prefix}/graphql":
-            return self._graphql(caller, ask.body)
-        parts = path.removeprefix(self.prefix).strip("/").split("/")
-        if parts[0] == "users" and len(parts) > 2:
-            parts = parts[2:]  # ownership in the path is taken on trust
-        return self._rest(caller, ask, parts, dict(parse_qsl(query)))
+    def answered(self, item: Item) -> str | int:
+        """The id as answers write it."""
+        if self.relation == "gid":
+            return f"gid://{self.traits['domain']}/{item.kind.capitalize()}/{item.id}"
+        if self.relation == "base64":
+            return base64.b64encode(f"{item.kind.capitalize()}:{item.id}".encode()).decode()
+        return int(item.id) if self.ids == "integer" and self.relation != "text" else item.id
 
-    def _rest(self, caller: User, ask: Ask, parts: list[str], query: dict[str, str]) -> Reply:
-        head = parts[0]
-        if head == "me":
-            if ask.method == "PATCH":
-                caller.phone = str(ask.body.get("phone", caller.phone))
-                if "role" in ask.body:
-                    caller.role = str(ask.body["role"])
-            return Reply(
-                200, {"name": caller.name, "role": caller.role, "phone": caller.phone, "tenant": caller.tenant, "verified": True}
-            )
-        if head == self.public:
-            if len(parts) == 1:
-                start = int(query.get("offset", 0))
-                return Reply(200, {"items": self.catalogue[start : start + min(40, int(query.get("limit", 10)))]})
-            return Reply(200, self.catalogue[int(parts[1]) % len(self.catalogue)])
-        if head == "admin":
-            return self._admin(ask, parts[1:])
-        for kind, plural in (self.main, self.side):
-            if head == plural:
-                return self._private(caller, ask, kind, parts[1:])
-        return Reply(404, {"error": "not found"})
+    def asked(self, item: Item) -> str:
+        """The id as most requests write it, as text."""
+        if self.relation == "url":
+            return hashlib.blake2b(item.id.encode(), key=self.secret, digest_size=8).hexdigest()
+        if self.style == "graphql" and self.relation in ("gid", "base64"):
+            return str(self.answered(item))
+        return item.id
 
-    def _admin(self, ask: Ask, parts: list[str]) -> Reply:
-        if parts[0] == "users":
-            return Reply(
-                200, {"users": [{"name": user.name, "role": user.role} for user in self.users.values()][:20]}, ("admin",)
-            )
-        if parts[0] == "export":
-            some = list(self.items.values())[:25]
-            return Reply(200, {"rows": [self.view(item) for item in some]}, ("admin", *(item.id for item in some)))
-        return Reply(200, {"settings": {"maintenance": False}}, ("admin",))
+    def key(self, name: str) -> str:
+        """A property name as this service writes it: `order_id` or `orderId`."""
+        if not self.camel:
+            return name
+        first, *rest = name.split("_")
+        return first + "".join(part.capitalize() for part in rest)
 
-    def _private(self, caller: User, ask: Ask, kind: str, parts: list[str]) -> Reply:
-        if not parts:
-            return self._collection(caller, ask, kind)
-        item = self.items.get(parts[0])
-        if item is None or item.kind != kind:
-            return Reply(404, {"error": "not found"})
-        if len(parts) > 1:
-            return self._step(caller, ask, item, parts[1])
-        if ask.method in ("PATCH", "PUT"):
-            item.amount = float((ask.body or {}).get("amount", item.amount))
-            item.state = str((ask.body or {}).get("state", item.state))
-        if ask.method == "DELETE":
-            item.state = "deleted"
-            return Reply(204, None, (item.id,))
-        return Reply(200, self.view(item), (item.id,))
+    def owner_value(self, user: User) -> str | int:
+        """How objects and filters name a user."""
+        if self.evidence in ("internal", "nested", "nowhere", "tenant") or (self.evidence == "path" and self.seed % 2):
+            return user.internal
+        return user.email if self.evidence == "email" else user.sub
 
-    def _collection(self, caller: User, ask: Ask, kind: str) -> Reply:
-        if ask.method == "POST":
-            item = Item(self.new_id(), kind, caller.name, caller.tenant, amount=float(ask.body.get("amount", 0)))
-            item.state = str(ask.body.get("state", "open"))
-            self.items[item.id] = item
-            return Reply(201, self.view(item), (item.id,))
-        mine = [i for i in self.items.values() if i.kind == kind and i.state != "deleted" and self.may(caller, i)][-10:]
-        return Reply(200, {"items": [self.view(item) for item in mine]}, tuple(item.id for item in mine))
-
-    def _step(self, caller: User, ask: Ask, item: Item, step: str) -> Reply:
-        if step == "share":
-            item.shared += (str((ask.body or {}).get("with", "")),)
-        elif step == "coupon":
-            self.used_codes.add((caller.name, str((ask.body or {}).get("code", ""))))
-        elif step in ("confirm", "pay"):
-            item.state = {"confirm": "confirmed", "pay": "paid"}[step]
-        elif step == "history":
-            return Reply(200, {"events": [{"at": "2026-03-01T12:00:00Z", "what": item.state}]}, (item.id,))
-        return Reply(200, self.view(item), (item.id,))
-
-    def _graphql(self, caller: User, body: Any) -> Reply:
-        variables = body.get("variables") or {}
-        query = body["query"]
-        for kind, plural in (self.main, self.side):
-            for verb, method in (
-                ("update", "PATCH"),
-                ("delete", "DELETE"),
-                ("create", "POST"),
-                ("confirm", "confirm"),
-                ("pay", "pay"),
-                ("history", "history"),
-            ):
-                name = f"{kind}History" if verb == "history" else f"{verb}{kind.capitalize()}"
-                if name in query:
-                    return self._wrapped(name, self._mutate(caller, kind, method, variables))
-            if f"{plural} " in query or f"{plural}{{" in query:
-                return self._wrapped(plural, self._collection(caller, Ask("GET", ""), kind))
-            if f"{kind}(" in query:
-                return self._wrapped(kind, self._private(caller, Ask("GET", ""), kind, [str(variables.get("id"))]))
-        if "adminUsers" in query:
-            return self._wrapped("adminUsers", self._admin(Ask("GET", ""), ["users"]))
-        if "updateMe" in query:
-            return self._wrapped("updateMe", self._rest(caller, Ask("PATCH", "", variables.get("input", {})), ["me"], {}))
-        if "me" in query:
-            return self._wrapped("me", self._rest(caller, Ask("GET", ""), ["me"], {}))
-        return self._wrapped(self.public, self._rest(caller, Ask("GET", ""), [self.public], {}))
-
-    def _mutate(self, caller: User, kind: str, method: str, variables: dict[str, Any]) -> Reply:
-        given = dict(variables.get("input") or {})
-        if method == "POST":
-            return self._collection(caller, Ask("POST", "", given), kind)
-        item = [str(variables.get("id") or variables.get(f"{kind}Id"))]
-        if method in ("confirm", "pay", "history"):
-            return self._private(caller, Ask("POST", "", given), kind, [*item, method])
-        return self._private(caller, Ask(method, "", given), kind, item)
-
-    @staticmethod
-    def _wrapped(name: str, reply: Reply) -> Reply:
-        if reply.status >= 400:
-            return Reply(200, {"data": {name: None}, "errors": [{"message": "not found"}]})
-        return Reply(200, {"data": {name: reply.body}}, reply.touched)
-
-    def view(self, item: Item) -> dict[str, Any]:
-        """An object as answers show it."""
-        shown: dict[str, Any] = {
-            "id": int(item.id) if self.ids == "integer" else item.id,
-            "state": item.state,
-            "amount": item.amount,
-            "note": "as agreed",
-        }
-        if self.evidence in ("field", "claim"):
-            shown[self.owner_field] = item.owner
+    def view(self, item: Item, *, whole: bool = True) -> dict[str, Any]:
+        """An object as answers show it; not `whole`: as an entry of a list."""
+        key, owner = self.key, self.users[item.owner]
+        shown: dict[str, Any] = {"id": self.answered(item), "state": item.state, "total": item.total, "currency": item.currency}
+        if self.relation == "url":
+            shown["links"] = {"self": f"{self.prefix}/{item.kind}s/{self.asked(item)}"}
+        if whole:
+            shown |= {"quantity": item.quantity, "price": item.price, "note": item.note}
+        if self.evidence in ("field", "claim", "internal", "email"):
+            shown[key(self.owner_field)] = self.owner_value(owner)
+        elif self.evidence == "nested":
+            shown["customer"] = {"id": owner.internal, "name": owner.name.title()}
         if self.tenants:
-            shown["tenant_id"] = item.tenant
+            shown[key("tenant_id")] = item.tenant
+        if self.deployed:
+            shown["eta"] = "2026-04-02"
+        for name in sorted(self.leaking):
+            shown[key(name)] = {"internal_margin": 0.31, "card_number": "4556737586899855", "national_id": "078-05-1120"}[name]
         return shown
 
     def may(self, caller: User, item: Item) -> bool:
         """The ground truth: whether an object is the caller's to see."""
-        if caller.role in ("support", "admin") or caller.name in item.shared:
+        if caller.role in ("support", "admin", "service") or caller.name in item.shared or caller.name == item.owner:
             return True
-        return item.tenant == caller.tenant if self.tenants else item.owner == caller.name
+        if caller.role == "manager" and caller.tenant == item.tenant:
+            return True
+        if caller.assists and caller.assists == item.owner:
+            return True
+        return self.tenants and item.tenant == caller.tenant and self.evidence in ("tenant", "nowhere")
 
-    # -- how clients speak ----------------------------------------------------------------------------------------
+    def kind(self, which: int) -> str:
+        return (self.main, self.side)[which][0]
 
-    def path(self, caller: User, plural: str, *rest: str) -> str:
-        base = f"/users/{caller.name}" if self.evidence == "path" else ""
-        return "/".join((f"{self.prefix}{base}/{plural}", *rest))
+    def seen_by(self, user: User, kind: str) -> list[Item]:
+        """Objects that a user may see and that still are, oldest first."""
+        return [i for i in self.items.values() if i.kind == kind and i.state != "deleted" and self.may(user, i)]
 
-    def ask(self, caller: User, action: str, which: int, item_id: str = "", given: dict[str, Any] | None = None) -> Ask:
-        """`list`, `get`, `create`, `update`, `delete`, `confirm`, `pay`, `history`, `share`, `coupon` on private kind 0 or 1."""
-        kind, plural = (self.main, self.side)[which]
-        body = dict(given or {})
-        if self.style == "graphql" and action not in ("share", "coupon"):
-            return self._ask_graphql(action, kind, plural, item_id, body)
-        if self.evidence == "claim" and action in ("create", "update"):
-            body[self.owner_field] = caller.name
-        if action == "list":
-            return Ask("GET", self.path(caller, plural))
-        if action == "create":
-            return Ask("POST", self.path(caller, plural), body)
-        if action in ("get", "update", "delete"):
-            return Ask(
-                {"get": "GET", "update": "PATCH", "delete": "DELETE"}[action], self.path(caller, plural, item_id), body or None
+    def foreign(self, user: User, kind: str) -> list[Item]:
+        """Objects that are not the user's to see."""
+        return [i for i in self.items.values() if i.kind == kind and i.state != "deleted" and not self.may(user, i)]
+
+    def told(self) -> str:
+        """The world in a few words."""
+        t = self.traits
+        return " ".join(
+            map(
+                str,
+                (
+                    t["domain"],
+                    self.style,
+                    self.ids,
+                    self.relation,
+                    self.evidence,
+                    self.place,
+                    "tenants" if self.tenants else "users",
+                    t["sharing"],
+                ),
             )
-        if action == "history":
-            return Ask("GET", self.path(caller, plural, item_id, "history"))
-        return Ask("POST", self.path(caller, plural, item_id, action), body)
-
-    def _ask_graphql(self, action: str, kind: str, plural: str, item_id: str, body: dict[str, Any]) -> Ask:
-        at, fields = f"{self.prefix}/graphql", "{ id state amount note }"
-        name = kind.capitalize()
-        if action == "list":
-            return Ask("POST", at, {"query": f"query {{ {plural} {fields} }}"})
-        if action == "get":
-            return Ask("POST", at, {"query": f"query($id: ID!) {{ {kind}(id: $id) {fields} }}", "variables": {"id": item_id}})
-        verb = f"{action}{name}"
-        if action == "create":
-            query = f"mutation($input: {name}Input!) {{ {verb}(input: $input) {fields} }}"
-            return Ask("POST", at, {"query": query, "variables": {"input": body}})
-        if action == "update":
-            query = f"mutation($id: ID!, $input: {name}Input!) {{ {verb}(id: $id, input: $input) {fields} }}"
-            return Ask("POST", at, {"query": query, "variables": {"id": item_id, "input": body}})
-        if action == "history":
-            query = f"query($item: ID!) {{ {kind}History({kind}Id: $item) {{ events {{ at what }} }} }}".replace(
-                "$item", f"${kind}Id"
-            )
-            return Ask("POST", at, {"query": query, "variables": {f"{kind}Id": item_id}})
-        return Ask("POST", at, {"query": f"mutation($id: ID!) {{ {verb}(id: $id) {fields} }}", "variables": {"id": item_id}})
-
-    def ask_admin(self, what: str) -> Ask:
-        if self.style == "graphql":
-            return Ask("POST", f"{self.prefix}/graphql", {"query": "query { adminUsers { name role } }"})
-        return Ask("POST" if what == "export" else "GET", f"{self.prefix}/admin/{what}", {} if what == "export" else None)
-
-    def ask_me(self, given: dict[str, Any] | None = None) -> Ask:
-        if self.style == "graphql":
-            if given:
-                return Ask(
-                    "POST",
-                    f"{self.prefix}/graphql",
-                    {
-                        "query": "mutation($input: MeInput!) { updateMe(input: $input) { name role phone } }",
-                        "variables": {"input": given},
-                    },
-                )
-            return Ask("POST", f"{self.prefix}/graphql", {"query": "query { me { name role phone tenant } }"})
-        return Ask("PATCH" if given else "GET", f"{self.prefix}/me", given)
-
-    def ask_public(self, offset: int = 0, limit: int = 10) -> Ask:
-        if self.style == "graphql":
-            return Ask("POST", f"{self.prefix}/graphql", {"query": f"query {{ {self.public} {{ id name price }} }}"})
-        return Ask("GET", f"{self.prefix}/{self.public}?offset={offset}&limit={limit}")
+        )
