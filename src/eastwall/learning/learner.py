@@ -7,6 +7,8 @@ The rules for this file:
 - Records that are not clean (findings, not let through, not 2xx) teach nothing about properties, requests and ownership.
 - Which template a call belongs to is looked up in the templates known at that moment. When they change (siblings merge, a wrong
   merge is undone), each profile moves to the template that its example paths now belong to.
+
+Over 500 lines: each kind of state is folded, merged, dumped and loaded here, so that none is forgotten.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.discovery.routes import template_of
 from eastwall.discovery.templates import TemplateTree, split_path
+from eastwall.learning.baselines import Baselines
 from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges
 from eastwall.learning.identities import Identities
@@ -33,7 +36,7 @@ from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
-FORMAT = 10
+FORMAT = 11
 MAX_SERVICES = 1000
 MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
@@ -153,6 +156,8 @@ class Learner:
         self.identities = Identities()
         self.behaviours = Models()
         """The models of `behaviours`."""
+        self.baselines = Baselines()
+        """What callers agreed on: all that `endpoints` gives."""
         self.changes = Changes()
         """Fed by who knows the time (`Changes.observe`); kept here so that it is stored and merged with the rest."""
         self._services: dict[str, _Service] = {}
@@ -181,6 +186,7 @@ class Learner:
             return
         self.edges.fold(record, profile.key)
         self.identities.fold(record, profile.key)
+        self.baselines.fold(record, profile.key)
         clean = profile.fold(record)
         self.behaviours.fold(record, profile.key, clean=clean)
         if clean:
@@ -203,6 +209,7 @@ class Learner:
         self.edges.merge(other.edges)
         self.identities.merge(other.identities)
         self.changes.merge(other.changes)
+        self.baselines.merge(other.baselines)
         self.behaviours.merge(other.behaviours)
         for name, theirs in other._services.items():
             mine = self._services.setdefault(name, _Service())
@@ -241,7 +248,7 @@ class Learner:
                 invariants=service.steps.invariants(),
             )
             found += publish(service.profiles, context)
-        return tuple(found)
+        return self.baselines.adopt(found)
 
     def ownership(self, limit: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
         """(object key, at most 4 actors that hold it, the first first), the most recently given objects, oldest of them first.
@@ -292,7 +299,16 @@ class Learner:
             for name, s in self._services.items()
         }
         return msgspec.msgpack.encode(
-            [FORMAT, self.folded, services, self.edges.dump(), self.identities.dump(), self.changes.dump(), self.behaviours.dump()]
+            [
+                FORMAT,
+                self.folded,
+                services,
+                self.edges.dump(),
+                self.identities.dump(),
+                self.changes.dump(),
+                self.behaviours.dump(),
+                self.baselines.dump(),
+            ]
         )
 
     @classmethod
@@ -305,13 +321,13 @@ class Learner:
             version, *rest = msgspec.msgpack.decode(data, strict=False)
             if version != FORMAT:
                 raise ValueError(f"learned state has format {version!r}, expected {FORMAT}")
-            learner.folded, services, edges, identities, changes, behaviours = rest
+            learner.folded, services, edges, identities, changes, behaviours, baselines = rest
             learner.edges, learner.identities, learner.changes = (
                 Edges.load(edges),
                 Identities.load(identities),
                 Changes.load(changes),
             )
-            learner.behaviours = Models.load(behaviours)
+            learner.behaviours, learner.baselines = Models.load(behaviours), Baselines.load(baselines)
             for name, (tree, profiles, objects, declared, routes, steps) in services.items():
                 state = learner._services[name] = _Service()
                 state.tree = TemplateTree.from_bytes(tree)
@@ -431,6 +447,7 @@ class Learner:
         self.identities.move(renamed)
         self.changes.move(renamed)
         self.behaviours.move(renamed)
+        self.baselines.move(name, renamed)
         service.steps.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
