@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from eastwall import detections
 from eastwall.detections.prefilter import Prefilter
+from eastwall.model import deviations
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision
 from eastwall.model.endpoint import Endpoint, Match
@@ -60,6 +61,8 @@ class FactsPart(Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[StepUse, ...] = ()
     audited: bool = True
     source: str = "127.0.0.1"
+    deviations: tuple[dict[str, Any], ...] = ()
+    """Fields of structs of `model.deviations`, each with the struct's name as `type`; of the response where there is one."""
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,12 +162,18 @@ def _told_facts(case: Case, known: FactsPart) -> Facts:
     asked = replace(
         asked, match=Match(known.endpoint, beside=known.beside), audited=known.audited, call=replace(asked.call, peer=peer)
     )
+    differs = tuple([_deviation(dict(one)) for one in known.deviations])
     if case.response is None:
-        return asked
+        return replace(asked, deviations=differs)
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, identity, asked, (), ALLOWED)
     told = response_facts(message, _response(case.response))
     call = replace(told.call, prior=prior, peer=peer)
-    return replace(told, match=asked.match, identity=identity, call=call, audited=known.audited)
+    return replace(told, match=asked.match, identity=identity, call=call, audited=known.audited, deviations=differs)
+
+
+def _deviation(told: dict[str, Any]) -> deviations.Deviation:
+    found: deviations.Deviation = convert(told, getattr(deviations, told.pop("type")))
+    return found
 
 
 def findings(message: Request) -> tuple[Finding, ...]:
