@@ -36,6 +36,8 @@ LEARNING = (500, 1_500, 5_000)
 """Calls learned from: of 24 members and 7 to 9 others, so from about 15 to 150 calls each."""
 LEGITIMATE = 1_000
 """Calls per world after learning, in enforce mode: with all worlds, the first 10,000 and more."""
+AFTER = 400
+"""Legitimate calls per world when all attacks are over."""
 ATTACKERS = 2
 """Members who turn, of each world, for each flow."""
 QUIET = 3 * 3_600.0
@@ -52,6 +54,8 @@ class Played(Struct):
     refused (0: none), detections that spoke."""
     legitimate: int
     disturbed: list[str]
+    after: int
+    """Legitimate calls that were blocked after all attacks, of `AFTER`: attackers are back at their ordinary work."""
     fold: float
     """Records folded per second."""
 
@@ -72,7 +76,9 @@ def play(seed: int, calls: int, only: str = "") -> Played:
     for flow in FLOWS:
         if only in flow.name:
             flows[flow.name] = list(_attempts(rig, flow, random.Random(f"{seed}/{calls}/{flow.name}")))
-    return Played(seed, world.told(), flows, LEGITIMATE, disturbed, rig.records / max(rig.fold_seconds, 1e-9))
+    rig.time += QUIET
+    after = 0 if only else len(legitimate(rig, AFTER, rng))
+    return Played(seed, world.told(), flows, LEGITIMATE, disturbed, after, rig.records / max(rig.fold_seconds, 1e-9))
 
 
 def _attempts(rig: Rig, flow: Flow, rng: random.Random) -> Iterable[tuple[bool, int, list[str]]]:
@@ -107,6 +113,7 @@ class Score:
                         self.latency[name].append(stopped_at)
         self.disturbed = [line for world in self.worlds for line in world.disturbed]
         self.legitimate = sum(world.legitimate for world in self.worlds)
+        self.after = sum(world.after for world in self.worlds)
 
     def share(self, *, told: bool = False) -> float:
         """Of the attempts of classes that are to be stopped (or told) by design."""
@@ -148,6 +155,7 @@ def show(title: str, score: Score, *, seeds: bool) -> None:
         table.add_row(flow.name, "" if flow.tell else share, share if flow.tell else "", "" if flow.tell else late, where)
     table.add_row("all", f"{score.share():.1%}", f"{score.share(told=True):.1%}")
     table.add_row("legitimate calls blocked", f"{len(score.disturbed)} of {score.legitimate:,}")
+    table.add_row("legitimate calls blocked after all attacks", f"{score.after} of {AFTER * len(score.worlds):,}")
     Console(width=130).print(table)
     worlds = Table(title=f"{title}: by world", box=None)
     for name in ("seed", "world", "stopped or told"):
@@ -194,6 +202,7 @@ def whole(disturbed: bool) -> None:
                 "first_stop": {name: statistics.median(at) for name, at in score.latency.items()},
                 "disturbed": len(score.disturbed),
                 "legitimate": score.legitimate,
+                "disturbed_after": score.after,
             }
         if disturbed:
             print("\n".join(seen.disturbed))

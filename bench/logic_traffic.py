@@ -45,9 +45,20 @@ class Visit:
         self.world: World = rig.world
         self.user = user
         self.rng = rng
-        self.address = rng.choice(user.addresses)
+        self.address = self._place()
         self.agent = rng.choice(user.agents)
         self.pace = rng.choice((2.0, 5.0, 9.0))
+
+    def _place(self) -> str:
+        """Where from: a place that the user is often at, the telephone's network, which gives another address each time, or a journey."""
+        rng = self.rng
+        if self.user.role != "member":
+            return rng.choice(self.user.addresses)
+        if rng.random() < 0.02:
+            return f"{rng.randrange(11, 99)}.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+        if rng.random() < 0.3:
+            return f"100.{64 + self.user.internal % 4}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+        return rng.choice(self.user.addresses)
 
     def steps(self) -> Steps:
         role = self.user.role
@@ -216,7 +227,7 @@ class Visit:
 
     def _assist(self) -> Steps:
         boss = self.world.users[self.user.assists]
-        if "list" and self.world.evidence not in ("tenant", "nowhere"):
+        if self.world.evidence not in ("tenant", "nowhere"):
             yield self.do("list", which=0, owner=self.world.owner_value(boss), of=boss)
         theirs = [
             i for i in self.world.items.values() if i.owner == boss.name and i.kind == self.world.kind(0) and i.state != "deleted"
