@@ -31,3 +31,121 @@ class OwnerMismatch(Deviation, frozen=True):
     """Of an answer that lists: the paths in its body of the items that are another's."""
     listed: int = 0
     """Items of the list; 0: the answer is no list."""
+
+
+class UnusualVolume(Deviation, frozen=True):
+    """A caller was given, or did, far more in a window than its class of callers ever did there (`volumes`)."""
+
+    measure: str
+    """What was counted, for a sentence: `orders given`, `calls`, `calls of GET /export`, `records`, `bytes`, `email values`."""
+    amount: int
+    """In the window, this answer included."""
+    window: str
+    """`hour`, `day` or `week`."""
+    limit: int
+    """Above which it is told."""
+    greatest: int
+    """The most that any caller of the class had in such a window; without the one caller who had most, where there are many."""
+    cells: int
+    """Caller-windows that this rests on."""
+    actors: int
+    """Callers, at most 64 told apart."""
+    cls: str
+    shown: str
+    """The caller, fit to show."""
+    confidence: str = "medium"
+    """`low`: little is learned, or one caller of the class did come near."""
+    derived: bool = False
+    """Too few such windows were seen: what hours held was taken for a working day, or week, of such hours."""
+
+
+class DataNotSeen(Deviation, frozen=True):
+    """An answer gives a data class to a class of caller that never had it from this operation (`volumes`)."""
+
+    data_class: str
+    sensitivity: str
+    """`medium`, `high` or `critical`."""
+    cls: str
+    answers: int
+    """Clean calls of the operation by this class."""
+    others: tuple[str, ...] = ()
+    """Classes that do get it."""
+    masked: str = ""
+    sure: bool = False
+    """The value stands where no answer ever had one, or in many entries: no word of a free text."""
+
+
+class NewEdge(Deviation, frozen=True):
+    """A workload with a settled behaviour calls what it never called, or from where it never called (`edges`)."""
+
+    kind: str
+    """`service`, `operation` or `source`."""
+    caller: str
+    target: str
+    """The service, the operation, or the network."""
+    calls: int
+    """Calls of this caller that were learned."""
+    known: int
+    """Services, operations or networks that it is known to use."""
+    days: float
+    """For so long."""
+    reach: tuple[str, ...] = ()
+    """What makes it grave: `admin`, `sensitive data`, `objects of single callers`, `public network`."""
+    failures: int = 0
+    """Refusals (401, 403, 404) of this caller in the last minutes."""
+    suspicious: bool = False
+    """It had a suspicious finding in the last minutes."""
+    uses: int = 0
+    """Objects it used over edges that are new, this call's included, in the last hour."""
+
+
+class WeakerUse(Deviation, frozen=True):
+    """A call of an operation of which a newer, or another, version checks more; or of an old version (`versions`)."""
+
+    label: str
+    """The operation called: `GET /v1/orders/{order_id}`."""
+    other: str
+    """The one that checks more."""
+    check: str
+    """`authentication`, `authorization`, `validation`, `rate limit`, `data`; empty: it is only old."""
+    told: str
+    """The evidence, as a clause: `41 anonymous 2xx on GET /v1/orders/{id}, none of 312 on GET /v2/orders/{id}`."""
+    old: bool = False
+    """It is deprecated, or of an older version."""
+    exploited: bool = False
+    """This very call uses what is missing."""
+
+
+class UpstreamChange(Deviation, frozen=True):
+    """A third party's answer is not what its answers were (`upstream`)."""
+
+    kind: str
+    """`type`, `missing`, `new` or `size`."""
+    expected: str
+    found: str
+    samples: int
+    changes: int = 1
+    """Places that changed so."""
+
+
+class UpstreamValue(Deviation, frozen=True):
+    """A value of a third party's answer that looks as if it were meant to be carried out (`upstream`)."""
+
+    text: str
+    """The value; of this call alone, kept nowhere."""
+    hint: str
+    """Why it was picked: `markup`, `sql`, `template`, `command`, `url`, `prompt`."""
+
+
+class UpstreamRedirect(Deviation, frozen=True):
+    """A third party's answer sends us on to where it never did (`upstream`)."""
+
+    host: str
+    url: str
+    """Without query."""
+    answers: int
+    """Answers of this third party that were learned."""
+    known: tuple[str, ...] = ()
+    """Hosts it did redirect to."""
+    own: str = ""
+    """Host that was asked."""
