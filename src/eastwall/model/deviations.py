@@ -149,3 +149,27 @@ class UpstreamRedirect(Deviation, frozen=True):
     """Hosts it did redirect to."""
     own: str = ""
     """Host that was asked."""
+
+
+class ObjectEnumeration(Deviation, frozen=True):
+    """The caller names ever more objects that it was never given (`enumeration`)."""
+
+    kind: str
+    """Kind of the objects."""
+    shown: str
+    """The one of this call, fit to show."""
+    how: str
+    """`row`: they follow one another. `failing`: the service knows most of them not, or refuses them. `many`: there are too many.
+    `source`: they follow one another over several callers of one address. `pattern`: over callers of one make of client."""
+    ids: int
+    """Distinct objects within the window, this one included."""
+    window: float
+    """Seconds."""
+    failing: int
+    """Of them, how many the service did not give."""
+    usual: int
+    """What learned callers of the class had at most in such a window."""
+    callers: int
+    """Learned callers that this rests on; 0: nothing is learned of the class yet."""
+    others: int = 0
+    """`source`, `pattern`: callers that take part."""

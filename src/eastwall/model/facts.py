@@ -176,3 +176,5 @@ class Facts(Struct, frozen=True):
     """Values of this message that the prefilter hit, or would have, and that no detection saw: more than one message is given."""
     deviations: tuple[Deviation, ...] = ()
     """How the message differs from learned behaviour, by the models of `behaviours`."""
+    strange: tuple[tuple[int, int], ...] = ()
+    """Objects of `used` that the caller was never given and did not make: (index in `used`, how many others hold it, 4 for more)."""
