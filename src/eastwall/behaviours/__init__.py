@@ -114,7 +114,7 @@ def _load(folder: Path) -> Behaviour:
     return Behaviour(folder.name, model.Knowledge, model.Model, watch.Watch, watch.compile)
 
 
-BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(Path(__file__).parent.glob("*/model.py")))
+BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(Path(__file__).parent.glob("*/watch.py")))
 """By name. Places in it are places in `LiveSnapshot.behaviours`."""
 
 

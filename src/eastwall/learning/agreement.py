@@ -2,7 +2,7 @@
 
 What would loosen a baseline is an `Element`. Its `Backing` is counted from calls that had it: of those that were let through and answered
 well, and of those that Eastwall itself blocked for it alone, since a release that everybody follows is otherwise blocked for ever. Callers
-are counted, not calls, by bottom-k sampling with one hash (`learning.sketch`): the sample of an element's backers and the sample of a crowd
+are counted, not calls, by bottom-k sampling with one hash (`behaviours.sketch`): the sample of an element's backers and the sample of a crowd
 are comparable, so that their overlap tells which share of the crowd backs the element.
 
 Everything is counts, minima and lowest hashes: shards merge to what one stream would have counted.

@@ -22,7 +22,7 @@ from eastwall.learning.adopted import Adopted, Step
 from eastwall.learning.adoption import Adoption, Published
 from eastwall.learning.agreement import Backing, Crowd, Element
 from eastwall.learning.baseline_acts import MAX_ACTS, Act, Candidate, State, carry_out, standing
-from eastwall.learning.sketch import hash64
+from eastwall.behaviours.sketch import hash64
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Strength

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from eastwall.learning.correlation import Correlation
 from eastwall.learning.link_counts import Link
-from eastwall.learning.sketch import hash64
+from eastwall.behaviours.sketch import hash64
 from eastwall.model.record import CallRecord
 
 FORMAT = 1

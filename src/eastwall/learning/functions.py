@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eastwall.learning.sketch import keep_lowest
+from eastwall.behaviours.sketch import keep_lowest
 
 MAX_CLASSES = 32
 """Identity classes of one operation. The one with the fewest calls leaves for a new one."""

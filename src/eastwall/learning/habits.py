@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from eastwall.learning.sketch import hash64, keep_lowest
+from eastwall.behaviours.sketch import hash64, keep_lowest
 from eastwall.model.identity import Strength
 from eastwall.model.place import without_indices
 from eastwall.model.record import CallRecord

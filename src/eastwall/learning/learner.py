@@ -30,7 +30,7 @@ from eastwall.learning.identities import Identities
 from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
-from eastwall.learning.sketch import hash64
+from eastwall.behaviours.sketch import hash64
 from eastwall.learning.steps import CREATED, Steps
 from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from eastwall.learning.sketch import keep_lowest
+from eastwall.behaviours.sketch import keep_lowest
 from eastwall.model.endpoint import Precedent
 
 SAMPLE = 512
