@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
@@ -99,6 +100,7 @@ def _request_facts(
         sampled=sampled,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
         audited=state.audited(endpoint.id if endpoint is not None else call.service),
+        strange=_strange(named, identity, snapshot, state) if named and endpoint is not None else (),
     )
 
 
@@ -183,6 +185,24 @@ def _objects(
             ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence, parameter.by)
         )
     return tuple(uses)
+
+
+def _strange(
+    named: tuple[tuple[str, str, int, str], ...], identity: Identity, snapshot: LiveSnapshot, state: LiveState
+) -> tuple[tuple[int, int], ...]:
+    """(index, other holders) of the named objects that neither the caller nor its tenant was given."""
+    actor, live, known = identity.actor, state.grants.owners, snapshot.ownership.get
+    tenant = TENANT + identity.tenant if identity.tenant else actor
+    found: tuple[tuple[int, int], ...] = ()
+    for at, (_, kind, key, _) in enumerate(named):
+        owners = live(key)
+        if actor in owners or tenant in owners:
+            continue
+        before = known(key, ())
+        if actor in before or tenant in before or _is_self(actor, kind, key, snapshot):
+            continue
+        found += ((at, min(MAX_OWNERS, len(owners) + len(before))),)
+    return found
 
 
 def _is_self(actor: str, kind: str, key: int, snapshot: LiveSnapshot) -> bool:
