@@ -1,0 +1,104 @@
+"""How many ids that they were never given the callers of a class name at most: per kind of object, in a minute, an hour and a day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
+from eastwall.behaviours.windows import DAY, HOUR, MINUTE
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.record import CallRecord
+
+MAX_GROUPS = 512
+"""(identity class, kind of object) that are told apart; further ones are not learned. One has at most `SAMPLE` callers."""
+MAX_KINDS = 4
+"""Kinds of one call that are folded."""
+MEASURES = 5
+"""Distinct ids in a minute, an hour, a day; of them failing in an hour; the longest row."""
+_WINDOWS = (MINUTE, HOUR, DAY, 0.0, 0.0)
+
+
+class Group(Struct, frozen=True, array_like=True):
+    """What callers of a class do with a kind of object."""
+
+    cls: str
+    kind: str
+    usual: Usual
+
+
+class Knowledge(Struct, frozen=True):
+    """For engines."""
+
+    groups: tuple[Group, ...] = ()
+
+
+class Model:
+    """`merge` adds and takes the greater; nothing depends on the order of records (up to `MAX_GROUPS`)."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], Maxima] = {}
+
+    def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
+        """Failures teach too: that an ordinary caller meets a deleted object now and then is what is to be known."""
+        if not record.used or not record.actor or record.action == "block":
+            return
+        if not clean and any(finding.suspicious for finding in record.findings):
+            return
+        caller, cls, time = hash64(record.actor), record.actor_class, record.time
+        told = _told(note) if note is not None else None
+        last = ""
+        for _, kind, _ in record.used[:MAX_KINDS]:
+            if kind == last:
+                continue
+            last = kind
+            group = self._groups.get((cls, kind))
+            if group is None:
+                if len(self._groups) >= MAX_GROUPS:
+                    continue
+                group = self._groups[(cls, kind)] = Maxima()
+            group.fold(caller, time, told.get(kind) if told is not None else None)
+
+    def merge(self, other: Model) -> None:
+        for key, theirs in other._groups.items():
+            mine = self._groups.get(key)
+            if mine is None:
+                if len(self._groups) >= MAX_GROUPS:
+                    continue
+                mine = self._groups[key] = Maxima()
+            mine.merge(theirs)
+
+    def move(self, renamed: Mapping[str, str]) -> None:
+        """Nothing here is of one operation."""
+
+    def dump(self) -> Any:
+        return sorted([cls, kind, group.dump()] for (cls, kind), group in self._groups.items())
+
+    @classmethod
+    def load(cls, data: Any) -> Model:
+        state = cls()
+        state._groups = {(str(name), str(kind)): Maxima.load(group) for name, kind, group in data}
+        return state
+
+    def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
+        found = [
+            Group(cls, kind, usual)
+            for (cls, kind), group in sorted(self._groups.items())
+            if (usual := group.usual(_WINDOWS)) is not None
+        ]
+        return Knowledge(tuple(found)) if found else None
+
+
+def _told(note: Any) -> dict[str, tuple[int, ...]] | None:
+    """Kind -> counts."""
+    if type(note) not in (list, tuple):
+        return None
+    found = {}
+    for one in note[:MAX_KINDS]:
+        if type(one) in (list, tuple) and len(one) == 2 and type(one[0]) is str and (counts := told_counts(one[1], MEASURES)):
+            found[one[0]] = counts
+    return found

@@ -1,0 +1,82 @@
+"""Whether ids follow one another: what number an id holds, and how long the row is that it stands in.
+
+Read are whole numbers, also padded or behind a prefix (`INV-000123`), base-16 and base-36 numbers (`a3f9`), the last six digits of a MongoDB
+ObjectId (its counter), dates, and the time of a UUID of version 1 (RFC 9562: the rest of it is the same for one machine). UUIDs of version 7,
+ULIDs and Snowflakes follow one another too, but the next one cannot be guessed from one (random bits); those are only counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from itertools import pairwise
+from re import compile as regex
+
+DENSE = 2
+"""Greatest gap between neighbours of a row without one step."""
+
+Reading = tuple[str, int]
+"""(what stands around the number, the number)."""
+
+_TAIL = regex(r"(.{0,40}?)([0-9]{1,18})")
+_BASE36 = regex(r"(?=.*[0-9])(?=.*[a-zA-Z])[0-9a-zA-Z]{2,11}")
+_OBJECT_ID = regex(r"[0-9a-fA-F]{24}")
+_UUID1 = regex(r"([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?1([0-9a-fA-F]{3})-?([0-9a-fA-F]{4}-?[0-9a-fA-F]{12})")
+_DATE = regex(r"([0-9]{4})-?([01][0-9])-?([0-3][0-9])")
+
+
+def readings(value: str) -> tuple[Reading, ...]:
+    """What numbers an id may hold; empty: none that could be guessed."""
+    if len(value) > 40:
+        return ()
+    if len(value) >= 32:
+        unique = _UUID1.fullmatch(value)
+        if unique is None:
+            return ()
+        low, mid, high, rest = unique.groups()
+        return ((f"v1 {rest.lower()}", int(high + mid + low, 16)),)
+    if len(value) == 24 and _OBJECT_ID.fullmatch(value):
+        return ((f"oid {value[:18].lower()}", int(value[18:], 16)),)
+    found: tuple[Reading, ...] = ()
+    day = _DATE.fullmatch(value)
+    if day is not None:
+        try:
+            found = (("day", date(int(day[1]), int(day[2]), int(day[3])).toordinal()),)
+        except ValueError:
+            found = ()
+    tail = _TAIL.fullmatch(value)
+    if tail is not None:
+        found += ((f"n {tail[1]}", int(tail[2])),)
+    if _BASE36.fullmatch(value):
+        found += (("36", int(value, 36)),)
+    return found
+
+
+def row(seen: Iterable[Reading], new: Reading) -> int:
+    """Length of the row that `new` stands in, itself included: neighbours at most `DENSE` apart, or all at one step."""
+    around, number = new
+    numbers = sorted({number, *[value for prefix, value in seen if prefix == around]})
+    if len(numbers) < 3:
+        return len(numbers)
+    at = numbers.index(number)
+    gaps = [after - before for before, after in pairwise(numbers)]
+    left = right = at
+    while left and gaps[left - 1] <= DENSE:
+        left -= 1
+    while right < len(gaps) and gaps[right] <= DENSE:
+        right += 1
+    return max(right - left + 1, _even(gaps, at))
+
+
+def _even(gaps: list[int], at: int) -> int:
+    """The longest run of equal gaps that touches the number at `at`."""
+    longest = 0
+    for side in (at - 1, at):
+        if 0 <= side < len(gaps):
+            left = right = side
+            while left and gaps[left - 1] == gaps[side]:
+                left -= 1
+            while right + 1 < len(gaps) and gaps[right + 1] == gaps[side]:
+                right += 1
+            longest = max(longest, right - left + 2)
+    return longest

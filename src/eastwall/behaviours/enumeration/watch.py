@@ -1,0 +1,368 @@
+"""Counts the ids that callers name and were never given, and judges the next one by what callers of the class do.
+
+Ordinary calls name what their caller was given, and cost one look. What is counted stands with the actor, so that tokens and addresses may
+change; rows of ids that several callers share the work of are looked for per address and per make of client.
+
+Bounds: `MAX_CALLERS` callers with `MAX_KINDS` kinds each and `MAX_IDS` ids per kind and day, `MAX_ROWS` rows of `ROW` ids. Who is full is counted
+no further; when there are too many callers, the one that was quiet longest is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+from re import compile as regex
+from typing import Any
+
+from eastwall import behaviours
+from eastwall.behaviours import World
+from eastwall.behaviours.enumeration.model import Knowledge
+from eastwall.behaviours.enumeration.series import Reading, readings, row
+from eastwall.behaviours.maxima import Usual, hash64
+from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
+from eastwall.discovery.objects import GIVEN_LIMIT, steps_of
+from eastwall.model.call import Completion, Phase
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import Deviation, ObjectEnumeration
+from eastwall.model.facts import Facts
+from eastwall.model.identity import Identity, Strength
+
+MAX_CALLERS = 50_000
+MAX_KINDS = 8
+MAX_IDS = 512
+MAX_ROWS = 20_000
+ROW = 32
+"""Ids of one kind that are remembered in their order, per caller and per shared row."""
+PUBLIC = 4
+"""So many holders of an object: anybody may have it."""
+
+FREE = 7
+"""Ids in a minute or an hour that are let be, whatever was learned: the eighth is judged."""
+FREE_DAY = 20
+FREE_FAILING = 5
+"""The same of ids that the service did not give: bookmarks of deleted objects, typing errors."""
+FREE_ROW = 4
+"""Ids that follow one another and were never given: the fifth is judged."""
+SHARED_ROW = 8
+"""Ids of one row, named by several callers of one address or one make of client."""
+SHARERS = 3
+"""Callers who share a row by the make of their client; of one address two are enough."""
+RARE = 0.05
+"""Share of callers who ever name what they were not given, above which shared rows are none: links are sent round there."""
+_FAILED = frozenset((400, 401, 403, 404, 410, 422))
+
+Strange = tuple[str, str, int, str, int]
+"""(place, kind, key, fit to show, holders) of an object that the caller was never given."""
+
+
+class _Track:
+    """One caller and one kind."""
+
+    __slots__ = ("changed", "day", "failing", "hour", "ids", "longest", "minute", "row", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.ids: set[int] = set()
+        self.minute, self.hour, self.day, self.failing = Window(), Window(), Window(), Window()
+        self.row: deque[Reading] = deque(maxlen=ROW)
+        self.longest = 0
+        self.changed = True
+
+    def counts(self, now: float) -> tuple[int, ...]:
+        """As the model measures."""
+        return (
+            self.minute.count(now, MINUTE),
+            self.hour.count(now, HOUR),
+            self.day.count(now, DAY),
+            self.failing.count(now, HOUR),
+            self.longest,
+        )
+
+
+class _Known:
+    """Knowledge by class and kind."""
+
+    __slots__ = ("_groups", "_widest")
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._groups = {(group.cls, group.kind): group.usual for group in knowledge.groups}
+        self._widest: dict[str, Usual] = {}
+        for group in knowledge.groups:
+            known = self._widest.get(group.kind)
+            if known is None or group.usual.most > known.most:
+                self._widest[group.kind] = group.usual
+
+    def usual(self, identity: Identity, kind: str) -> Usual | None:
+        """What the caller's class does; None: not learned. A class that nobody vouches for cannot escape by its name: it is judged as the
+        class that does most."""
+        found = self._groups.get((identity.cls, kind))
+        if found is None and identity.strength < Strength.ASSERTED:
+            return self._widest.get(kind)
+        return found
+
+    def known(self, kind: str) -> bool:
+        return kind in self._widest
+
+
+def compile(knowledge: Knowledge, world: World) -> _Known:
+    """Look-up tables."""
+    return _Known(knowledge)
+
+
+class Watch(behaviours.Watch):
+    """See above."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, dict[str, _Track]] = {}
+        self._rows: dict[tuple[str, str], deque[list[Any]]] = {}
+        """(kind, address or make of client) -> [reading, caller, failed], the newest last."""
+
+    def __len__(self) -> int:
+        return len(self._callers) + len(self._rows)
+
+    def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
+        if not facts.strange:
+            return ()
+        found: dict[str, ObjectEnumeration] = {}
+        fresh: dict[str, int] = {}
+        for one in _strange(facts):
+            kind = one[1]
+            if kind in found:
+                continue
+            tracks = self._callers.get(facts.identity.actor)
+            track = tracks.get(kind) if tracks is not None else None
+            if track is not None and one[2] in track.ids and facts.call.time - track.since < DAY:
+                continue
+            fresh[kind] = fresh.get(kind, 0) + 1
+            deviation = self._judge(facts, one, track, fresh[kind], known)
+            if deviation is not None:
+                found[kind] = deviation
+        return tuple(found.values())
+
+    def after(self, facts: Facts, verdict: Verdict, known: _Known) -> None:
+        if facts.phase is Phase.REQUEST:
+            if facts.strange:
+                for one in _strange(facts):
+                    self._count(facts, one, known)
+        elif len(facts.given) >= GIVEN_LIMIT or (facts.uninspected and facts.match.endpoint is not None):
+            self._excuse(facts)
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        facts = request.facts
+        if not facts.strange:
+            return None
+        tracks = self._callers.get(facts.identity.actor)
+        if tracks is None:
+            return None
+        now = facts.call.time
+        if request.verdict.action != "block":
+            refused = completion.status in _FAILED or (response is not None and "fault" in response.facts.operation.traits)
+            for one in _strange(facts) if refused or completion.status == 201 else ():
+                self._outcome(facts, one, tracks.get(one[1]), refused=refused)
+        note = []
+        for kind in {facts.used[at][1] for at, _ in facts.strange}:
+            track = tracks.get(kind)
+            if track is not None and track.changed:
+                track.changed = False
+                note.append([kind, list(track.counts(now))])
+        return sorted(note) or None
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def _judge(self, facts: Facts, one: Strange, track: _Track | None, fresh: int, known: _Known) -> ObjectEnumeration | None:
+        """What the caller's next id looks like, itself counted. `fresh`: new ones in this call up to it."""
+        place, kind, _, shown, _ = one
+        now, usual = facts.call.time, known.usual(facts.identity, kind)
+        minute, hour, day, failing, longest = usual.most if usual is not None else (0, 0, 0, 0, 0)
+        callers = usual.callers if usual is not None else 0
+        numbers = readings(_value(facts, one))
+        if track is not None:
+            in_row = max((row(track.row, number) for number in numbers), default=0)
+            if in_row > FREE_ROW + 2 * longest:
+                failed = track.failing.count(now, HOUR)
+                return ObjectEnumeration(place, kind, shown, "row", in_row, DAY, failed, longest, callers)
+            failed = track.failing.count(now, HOUR)
+            if failed > FREE_FAILING + 2 * failing:
+                ids = track.hour.count(now, HOUR) + fresh
+                return ObjectEnumeration(place, kind, shown, "failing", ids, HOUR, failed, failing, callers)
+        for width, window, free, most in (
+            (MINUTE, track.minute if track is not None else None, FREE, minute),
+            (HOUR, track.hour if track is not None else None, FREE, hour),
+            (DAY, track.day if track is not None else None, FREE_DAY, day),
+        ):
+            ids = fresh + (window.count(now, width) if window is not None else 0)
+            if ids > free + 2 * most:
+                failed = track.failing.count(now, HOUR) if track is not None else 0
+                return ObjectEnumeration(place, kind, shown, "many", ids, width, failed, most, callers)
+        return self._shared(facts, one, numbers, usual, known)
+
+    def _shared(
+        self, facts: Facts, one: Strange, numbers: tuple[Reading, ...], usual: Usual | None, known: _Known
+    ) -> ObjectEnumeration | None:
+        """A row whose ids several callers name."""
+        place, kind, _, shown, _ = one
+        if usual is None or not numbers:
+            return None
+        for how, name in (("source", _source(facts)), ("pattern", _client(facts))):
+            seen = self._rows.get((kind, name))
+            if seen is None or len(seen) < SHARED_ROW - 1:
+                continue
+            for number in numbers:
+                length = row([entry[0] for entry in seen], number)
+                if length < SHARED_ROW:
+                    continue
+                near = [
+                    entry for entry in seen if entry[0][0] == number[0] and abs(entry[0][1] - number[1]) <= _reach(seen, number)
+                ]
+                sharers = {entry[1] for entry in near} | {hash64(facts.identity.actor)}
+                failed = sum(entry[2] for entry in near)
+                if len(sharers) < (2 if how == "source" else SHARERS):
+                    continue
+                if usual.some > RARE * usual.callers and 2 * failed < length:
+                    continue
+                most = usual.most[4] if len(usual.most) > 4 else 0
+                return ObjectEnumeration(place, kind, shown, how, length, DAY, failed, most, usual.callers, len(sharers))
+        return None
+
+    # -- counting -------------------------------------------------------------------------------------------------
+
+    def _count(self, facts: Facts, one: Strange, known: _Known) -> None:
+        actor, now, kind, key = facts.identity.actor, facts.call.time, one[1], one[2]
+        tracks = self._callers.pop(actor, None)
+        if tracks is None:
+            if len(self._callers) >= MAX_CALLERS:
+                del self._callers[next(iter(self._callers))]
+            tracks = {}
+        self._callers[actor] = tracks
+        track = tracks.get(kind)
+        if track is None:
+            if len(tracks) >= MAX_KINDS:
+                return
+            track = tracks[kind] = _Track(now)
+        elif not -DAY < now - track.since < DAY:
+            track.since = now
+            track.ids.clear()
+            track.row.clear()
+            track.longest = 0
+        if key in track.ids or len(track.ids) >= MAX_IDS:
+            return
+        track.ids.add(key)
+        track.changed = True
+        track.minute.add(now, MINUTE)
+        track.hour.add(now, HOUR)
+        track.day.add(now, DAY)
+        numbers = readings(_value(facts, one))
+        for number in numbers:
+            track.longest = max(track.longest, row(track.row, number))
+        track.row.extend(numbers)
+        if numbers and known.known(kind):
+            caller = hash64(actor)
+            for name in (_source(facts), _client(facts)):
+                self._enter(kind, name, numbers[0], caller)
+
+    def _enter(self, kind: str, name: str, number: Reading, caller: int) -> None:
+        seen = self._rows.pop((kind, name), None)
+        if seen is None:
+            if len(self._rows) >= MAX_ROWS:
+                del self._rows[next(iter(self._rows))]
+            seen = deque(maxlen=ROW)
+        self._rows[(kind, name)] = seen
+        # Many ids of one caller push out nobody else's: it has half of the places at most.
+        if sum(entry[1] == caller for entry in seen) * 2 >= ROW:
+            seen.remove(next(entry for entry in seen if entry[1] == caller))
+        seen.append([number, caller, 0])
+
+    def _outcome(self, facts: Facts, one: Strange, track: _Track | None, *, refused: bool) -> None:
+        """The service refused the object, or has just made it."""
+        now = facts.call.time
+        if track is None or one[2] not in track.ids:
+            return
+        if not refused:
+            for window, width in ((track.minute, MINUTE), (track.hour, HOUR), (track.day, DAY)):
+                if window.count(now, width) > 0 and window.current > 0:
+                    window.current -= 1
+            track.row.clear()
+            return
+        track.failing.add(now, HOUR)
+        track.changed = True
+        caller, numbers = hash64(facts.identity.actor), readings(_value(facts, one))
+        for name in (_source(facts), _client(facts)):
+            for entry in self._rows.get((one[1], name), ()):
+                if entry[1] == caller and entry[0] in numbers:
+                    entry[2] = 1
+
+    def _excuse(self, facts: Facts) -> None:
+        """Of what the caller was given not all was read: what it names of these kinds is not strange for sure, so nothing is held
+        against it that was not refused."""
+        endpoint = facts.match.endpoint
+        tracks = self._callers.get(facts.identity.actor)
+        if endpoint is None or tracks is None:
+            return
+        for _, kind in endpoint.gives:
+            track = tracks.get(kind)
+            if track is not None:
+                failing = track.failing
+                track = tracks[kind] = _Track(facts.call.time)
+                track.failing = failing
+
+
+def _strange(facts: Facts) -> Iterator[Strange]:
+    """What counts of what the caller was never given: not what anybody may have."""
+    for at, holders in facts.strange:
+        if holders < PUBLIC:
+            yield (*facts.used[at], holders)
+
+
+def _value(facts: Facts, one: Strange) -> str:
+    """The id itself. The masked form stands for it where it cannot be found: nothing is read in that."""
+    place, _, _, shown, _ = one
+    if "*" not in shown:
+        return shown
+    where, _, name = place.partition(".")
+    if where == "path":
+        return next((value for known, value in facts.match.params if known == name), "")
+    if where == "query":
+        return next((value for known, value in facts.operation.query if known == name), "")
+    return _in_body(facts.operation.body, name, shown)
+
+
+def _in_body(body: Any, place: str, shown: str) -> str:
+    nodes = [body]
+    for step in steps_of(place):
+        if step == "[]":
+            nodes = [item for node in nodes if type(node) is list for item in node[:50]][:50]
+        else:
+            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
+    return next((node for node in nodes if type(node) is str and node[:2] == shown[:2]), "")
+
+
+def _reach(seen: deque[list[Any]], number: Reading) -> int:
+    """How far from a number its row may go."""
+    numbers = sorted(entry[0][1] for entry in seen if entry[0][0] == number[0])
+    gaps = [after - before for before, after in pairwise(numbers) if after > before]
+    step = sorted(gaps)[len(gaps) // 2] if gaps else 1
+    return ROW * max(2, step)
+
+
+def _source(facts: Facts) -> str:
+    """The address that the call comes from: the forwarded client of a trusted proxy, else the direct peer."""
+    for principal in facts.identity.chain:
+        if principal.kind == "address":
+            return "a " + principal.name
+    return "a " + facts.call.peer.address
+
+
+_VERSION = regex(r"[0-9][0-9.]*")
+
+
+@lru_cache(maxsize=4096)
+def _make(agent: str, accepts: str, names: int) -> str:
+    return f"c {_VERSION.sub('', agent[:200])}|{accepts[:40]}|{names}"
+
+
+def _client(facts: Facts) -> str:
+    """The make of a client: its user agent without versions, what it accepts, and how many headers it sends."""
+    headers = facts.call.request.headers
+    return _make(headers.get("user-agent", ""), headers.get("accept-language", ""), len(headers))
