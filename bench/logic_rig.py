@@ -76,6 +76,7 @@ class Rig:
         self.records += len(self._kept.records)
         self._kept.records.clear()
         self._version += 1
+        endpoints = self.learner.endpoints()
         self._store.publish(
             Snapshot(
                 format=SNAPSHOT_FORMAT,
@@ -84,10 +85,11 @@ class Rig:
                 hash_key=bytes(range(32)),
                 services=(ServiceScope(SERVICE, mode=self.mode), ServiceScope(PARTNER, mode=self.mode, exposure="external")),
                 trust=TrustConfig(jwks=(("", self.world.jwks()),)),
-                endpoints=self.learner.endpoints(),
+                endpoints=endpoints,
                 policy=self._policy,
                 ownership=self.learner.ownership(OWNERSHIP),
                 identity_classes=self.learner.identities.classes(),
+                behaviours=self.learner.behaviours.publish(endpoints),
             )
         )
         self.engine.load()

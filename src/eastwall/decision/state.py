@@ -133,6 +133,7 @@ class LiveState:
         self.echoes = Echoes()
         self.steps = StepTable()
         self.watches = Watches()
+        self.watches.of("ownership_claims").holders = self.grants.owners
         self.untold = 0
         """News that other engines were not told: there was too much at once."""
         self._samples: dict[str, int] = {}

@@ -1,0 +1,153 @@
+"""Which values of a message may tell whose the data is, and which are the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from eastwall.discovery.objects import reference, words
+from eastwall.model.identity import Identity
+from eastwall.model.operation import Operation
+
+REQUEST, ANSWER = "?", "="
+"""Begin a place: on which side of the call it stands."""
+MAX_NODES = 600
+"""Values of one message that are read for learning."""
+MAX_ITEMS = 20
+"""Items of one array that are read for learning."""
+MAX_DEPTH = 8
+MAX_TEXT = 128
+"""Characters of a value that can name somebody."""
+MAX_LABELS = 8
+"""Claims of one caller that are compared."""
+MAX_HEADERS = 8
+
+_LABELS = ("sub", "email", "preferred_username", "username", "user_name", "upn", "client_id", "azp")
+"""Claims that name the caller (RFC 7519, OpenID Connect Core 1.0 section 5.1), beside those whose name refers to an object."""
+_OF_THE_TOKEN = frozenset(("jti", "sid", "kid", "iss", "aud", "nonce", "session_id", "token_id", "key_id"))
+_PERSONS = frozenset(
+    "user owner customer member patient person employee student author creator seller buyer holder subscriber profile applicant guest "
+    "created_by owned_by submitted_by booked_by requested_by account_owner account_holder uploaded_by ordered_by client beneficiary "
+    "policy_holder cardholder tenant org organization organisation company workspace merchant account team insured borrower sender payer "
+    "requester resident citizen learner pupil claimant principal subject".split()
+)
+"""Nouns of fields that say whose something is."""
+_HEADERS = ("x-user", "x-account", "x-tenant", "x-org", "x-customer", "x-owner", "x-workspace", "x-company")
+
+
+def text_of(value: Any) -> str:
+    """A value as claims are compared: numbers as text, letters in lower case; empty for what names nobody."""
+    if type(value) is str:
+        return value.lower() if 0 < len(value) <= MAX_TEXT else ""
+    return str(value) if type(value) is int and 0 <= value < 1 << 64 else ""
+
+
+@lru_cache(maxsize=8192)
+def space_of(holder: str, name: str) -> str:
+    """What a field's values number: `user` for `user_id`, `customer` for the `id` within `customer`; empty for a field that by its name
+    says of nobody whose it is."""
+    kind = reference(name)
+    if kind is None:
+        kind = "_".join(words(name))
+    elif not kind:
+        kind = "_".join(words(holder))
+    return kind if kind in _PERSONS else ""
+
+
+def own_values(identity: Identity) -> dict[str, str]:
+    """Label -> value of what names the caller: claims, the actor's name, the tenant."""
+    claims = identity.claims
+    found = {name: text for name in _LABELS if (text := text_of(claims.get(name, "")))}
+    if "sub" not in found and (text := text_of(identity.actor.partition(":")[2])) and identity.kind not in ("key", "address"):
+        found["name"] = text
+    if text := text_of(identity.tenant):
+        found["tenant"] = text
+    if len(claims) > 4:
+        for name, value in claims.items():
+            if len(found) >= MAX_LABELS:
+                break
+            named = name not in found and name not in _OF_THE_TOKEN and value != identity.tenant and reference(name)
+            if named and (text := text_of(value)):
+                found[name] = text
+    return found
+
+
+def also_own(identity: Identity) -> set[str]:
+    """Names of all for whom, or through whom, the call is made: agents act for people."""
+    return {text for one in identity.chain if (text := text_of(one.name))}
+
+
+def own_claim(identity: Identity, label: str) -> str:
+    """One of `own_values`."""
+    if label == "tenant":
+        return text_of(identity.tenant)
+    if label == "name":
+        return text_of(identity.actor.partition(":")[2])
+    return text_of(identity.claims.get(label, ""))
+
+
+def request_values(
+    operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """(place, space, text) of a request."""
+    for name, value in params:
+        if text := text_of(value):
+            yield f"{REQUEST}path.{name}", space_of("", name), text
+    for name, value in operation.query[:50]:
+        if text := text_of(value):
+            yield f"{REQUEST}query.{name[:64]}", space_of("", name), text
+    left = MAX_HEADERS
+    for name, value in headers.items():
+        if left and name.startswith(_HEADERS) and (text := text_of(value)):
+            left -= 1
+            yield f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text
+    if type(operation.body) is dict or type(operation.body) is list:
+        yield from _leaves(operation.body, f"{REQUEST}body", "", 0, [MAX_NODES])
+
+
+def answer_values(operation: Operation) -> Iterator[tuple[str, str, str]]:
+    """(place, space, text) of an answer."""
+    if type(operation.body) is dict or type(operation.body) is list:
+        yield from _leaves(operation.body, f"{ANSWER}body", "", 0, [MAX_NODES])
+
+
+def _leaves(node: Any, place: str, holder: str, depth: int, left: list[int]) -> Iterator[tuple[str, str, str]]:
+    if type(node) is list:
+        for item in node[:MAX_ITEMS]:
+            if (type(item) is dict or type(item) is list) and depth < MAX_DEPTH and left[0] > 0:
+                yield from _leaves(item, place + "[]", holder, depth + 1, left)
+        return
+    for key, value in node.items():
+        left[0] -= 1
+        if left[0] <= 0:
+            return
+        if type(value) is dict or type(value) is list:
+            if depth < MAX_DEPTH:
+                yield from _leaves(value, f"{place}.{key[:64]}", key, depth + 1, left)
+        elif text := text_of(value):
+            yield f"{place}.{key[:64]}", space_of(holder, key[:64]), text
+
+
+@lru_cache(maxsize=4096)
+def steps_of(place: str) -> tuple[str, ...]:
+    """`=body.items[].user_id` -> `("items", "[]", "user_id")`."""
+    inner = place[1:].removeprefix("body")
+    return tuple(step for part in inner.split(".") for step in part.replace("[]", "\0[]").split("\0") if step)
+
+
+Found = tuple[str, tuple[str | int, ...]]
+"""(text, path in the body)."""
+
+
+def at(node: Any, steps: tuple[str, ...], most: int) -> list[Found]:
+    """The values at a place, at most `most`."""
+    nodes: list[tuple[Any, tuple[str | int, ...]]] = [(node, ())]
+    for step in steps:
+        if step == "[]":
+            nodes = [(item, (*path, i)) for node, path in nodes if type(node) is list for i, item in enumerate(node)][:most]
+        else:
+            nodes = [(node[step], (*path, step)) for node, path in nodes if type(node) is dict and step in node]
+        if not nodes:
+            return []
+    return [(text, path) for node, path in nodes if (text := text_of(node))]

@@ -1,0 +1,379 @@
+"""Compares what messages say of whose the data is with who calls, before the request goes on and before the answer is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from eastwall import behaviours
+from eastwall.behaviours import World
+from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge, Rule
+from eastwall.behaviours.ownership_claims.reading import (
+    ANSWER,
+    Found,
+    also_own,
+    answer_values,
+    at,
+    own_claim,
+    own_values,
+    request_values,
+    steps_of,
+    text_of,
+)
+from eastwall.discovery.objects import ENVELOPES, collection_of, kind_of, object_key, shown
+from eastwall.model.call import Completion, Phase
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import Deviation, OwnerMismatch
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.facts import Facts
+from eastwall.model.identity import Identity, Strength
+
+EVERY_SERVICE = ""
+"""Keys of objects: see `decision.extract`."""
+MAX_ALIASES = 200_000
+"""Aliases that one engine remembers; the oldest leave. An actor has one for each space, so nobody fills them alone."""
+MAX_SEEN = 2_000
+"""Operations of which it is remembered which places ever held the caller's own."""
+MAX_SEEN_PLACES = 24
+MAX_ITEMS = 2_000
+"""Items of an answer that are compared."""
+MAX_SHOWN_ITEMS = 2_000
+NOBODY = ""
+"""Holder of an alias that two claim."""
+_IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
+
+
+class Known:
+    """Rules by operation."""
+
+    __slots__ = ("aliases", "hash_key", "requests", "responses")
+
+    def __init__(self, knowledge: Knowledge, world: World) -> None:
+        self.hash_key = world.hash_key
+        self.requests: dict[str, tuple[_Rule, ...]] = {}
+        self.responses: dict[str, tuple[_Rule, ...]] = {}
+        self.aliases: dict[tuple[str, str, int], int] = {}
+        """(service, space, hash of the actor or tenant) -> hash of its id there."""
+        endpoints = {one.id: one for one in world.endpoints}
+        for rule in knowledge.rules:
+            endpoint = endpoints.get(rule.endpoint)
+            if endpoint is not None:
+                into = self.responses if rule.place.startswith(ANSWER) else self.requests
+                into[rule.endpoint] = (*into.get(rule.endpoint, ()), _Rule(rule, endpoint))
+        for service, space, holder, value in knowledge.aliases:
+            self.aliases[service, space, holder] = value
+
+
+class _Rule:
+    """A rule, ready to be asked."""
+
+    __slots__ = ("alias", "broad", "claim", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
+
+    def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
+        self.rule = rule
+        self.claim = rule.claim
+        self.alias = rule.claim in ("alias", "tenant-alias")
+        self.broad = frozenset(rule.broad)
+        self.exceptions = frozenset(rule.exceptions)
+        self.service = endpoint.service
+        place = rule.place[1:]
+        self.place = place
+        self.source, _, name = place.partition(".")
+        body = self.source.startswith("body")
+        self.steps = steps_of(rule.place) if body else (name,)
+        self.listed = body and "[]" in self.steps
+        self.kinds = _kinds(self.steps, collection_of(endpoint.template)) if body else ()
+
+
+def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
+    """Kind of the object at each step down to the one that has the last step; the first is the body."""
+    kinds, holder = [kind_of("id", collection)], collection
+    for step in steps[:-1]:
+        if step != "[]" and step.lower() not in ENVELOPES:
+            holder = step
+        kinds.append(kind_of("id", holder))
+    return tuple(kinds)
+
+
+def compile(knowledge: Knowledge, world: World) -> Known:
+    return Known(knowledge, world)
+
+
+class Watch(behaviours.Watch):
+    """Remembers which id each actor has at a service, and which places ever held a caller's own."""
+
+    def __init__(self) -> None:
+        self._own: dict[tuple[str, str, int], int] = {}
+        """(service, space, hash of the actor or tenant) -> hash of its id."""
+        self._holders: dict[tuple[str, str, int], int] = {}
+        """(service, space, hash of the id) -> hash of its holder; 0: two claim it."""
+        self._seen: dict[str, set[str]] = {}
+        self._hash_key = b""
+        self.holders: Callable[[int], tuple[str, ...]] = _nobody
+        """Who was given an object (its key) lately; `LiveState` sets it."""
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    # -- comparing ------------------------------------------------------------------------------------------------
+
+    def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
+        endpoint = facts.match.endpoint
+        if endpoint is None or endpoint.id not in known.requests or facts.identity.strength == Strength.NONE:
+            return ()
+        found: tuple[Deviation, ...] = ()
+        for rule in known.requests[endpoint.id]:
+            if rule.source.startswith("body"):
+                values = at(facts.operation.body, rule.steps, MAX_ITEMS)
+            else:
+                values = _named(facts, rule.source, rule.steps[0])
+            if values and (others := self._foreign(values, rule, facts.identity, known)):
+                held = any(use.granted and use.place != rule.place for use in facts.objects)
+                found += (self._mismatch(rule, facts, others, held=held),)
+        return found
+
+    def response(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
+        endpoint = facts.match.endpoint
+        if endpoint is None or endpoint.id not in known.responses or facts.identity.strength == Strength.NONE:
+            return ()
+        response, body = facts.call.response, facts.operation.body
+        if response is None or not 200 <= response.status < 300 or body is None:
+            return ()
+        found: tuple[Deviation, ...] = ()
+        for rule in known.responses[endpoint.id]:
+            values = at(body, rule.steps, MAX_ITEMS)
+            if values and (others := self._foreign(values, rule, facts.identity, known)):
+                found += self._answered(rule, facts, others, known)
+        return found
+
+    def _foreign(self, values: list[Found], rule: _Rule, identity: Identity, known: Known) -> list[Found]:
+        """The values that are not the caller's own."""
+        if identity.cls in rule.broad:
+            return []
+        if rule.alias:
+            return self._foreign_ids(values, rule, identity, known)
+        own = own_claim(identity, rule.claim)
+        if not own:
+            return []
+        others = [value for value in values if value[0] != own]
+        if not others:
+            return []
+        if rule.exceptions and self._actor(identity, known.hash_key) in rule.exceptions:
+            return []
+        mine = also_own(identity) | set(own_values(identity).values())
+        return [value for value in others if value[0] not in mine]
+
+    def _foreign_ids(self, values: list[Found], rule: _Rule, identity: Identity, known: Known) -> list[Found]:
+        holder = self._holder(identity, rule, known.hash_key)
+        if not holder:
+            return []
+        space, service, key = rule.rule.space, rule.service, known.hash_key
+        own = self._alias(service, space, holder, known)
+        hashes = {text: _value(key, space, text) for text in {text for text, _ in values}}
+        if own:
+            others = [value for value in values if hashes[value[0]] != own]
+        else:
+            others = [value for value in values if self._holders.get((service, space, hashes[value[0]]), 0) not in (0, holder)]
+        if not others or (rule.exceptions and self._actor(identity, key) in rule.exceptions):
+            return []
+        mine = set(own_values(identity).values())
+        return [value for value in others if value[0] not in mine]
+
+    def _alias(self, service: str, space: str, holder: int, known: Known) -> int:
+        """The holder's id at the service, 0 where it is not known or two claim it."""
+        own = self._own.get((service, space, holder)) or known.aliases.get((service, space, holder), 0)
+        return own if self._holders.get((service, space, own), holder) == holder else 0
+
+    def _answered(self, rule: _Rule, facts: Facts, others: list[Found], known: Known) -> tuple[Deviation, ...]:
+        """Foreign values of an answer: those of objects that the caller was given before are told, not acted upon."""
+        if not rule.listed:
+            prior = facts.call.prior
+            asked = prior is not None and any(use.granted for use in prior.facts.objects)
+            held = asked or self._held(others[0][1], rule, facts, known)
+            return (self._mismatch(rule, facts, others, held=held, path=others[0][1]),)
+        strange = [value for value in others if not self._held(value[1], rule, facts, known)]
+        items = tuple(dict.fromkeys(_item(path) for _, path in strange))
+        if not strange:
+            return ()
+        return (self._mismatch(rule, facts, strange, held=False, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
+
+    def _held(self, path: tuple[str | int, ...], rule: _Rule, facts: Facts, known: Known) -> bool:
+        """Whether the object at the path is known as one that the caller was given or shown before."""
+        me = facts.identity.actor
+        for kind, node in _objects(facts.operation.body, path, rule):
+            text = _id_of(node)
+            if text and me in self.holders(object_key(known.hash_key, EVERY_SERVICE, kind, text)):
+                return True
+        return False
+
+    def _mismatch(
+        self,
+        rule: _Rule,
+        facts: Facts,
+        others: list[Found],
+        *,
+        held: bool,
+        path: tuple[str | int, ...] = (),
+        items: tuple[tuple[str | int, ...], ...] = (),
+    ) -> OwnerMismatch:
+        subject, listed = "", 0
+        if facts.phase is Phase.RESPONSE:
+            for kind, node in _objects(facts.operation.body, path, rule):
+                if text := _id_of(node):
+                    subject = f"{kind} {shown(text)}"
+                    break
+            listed = len({_item(where) for _, where in at(facts.operation.body, rule.steps, MAX_ITEMS)}) if items else 0
+        delegated = len(facts.identity.chain) > 1 and bool(
+            facts.identity.agent or facts.identity.human != facts.identity.actor != ""
+        )
+        confidence = "low" if held else "medium" if delegated or not rule.rule.high else "high"
+        return OwnerMismatch(
+            place=rule.place,
+            claim=rule.claim,
+            shown=_shown(others[0][0]),
+            equal=rule.rule.equal,
+            of=rule.rule.of,
+            confidence=confidence,
+            subject=subject,
+            items=items,
+            listed=listed,
+        )
+
+    # -- remembering ----------------------------------------------------------------------------------------------
+
+    def after(self, facts: Facts, verdict: Verdict, known: Any) -> None:
+        """What nobody asked for by an id tells the caller's own ids: an answer to `GET /orders`, to a POST that makes one."""
+        self._hash_key = known.hash_key
+        endpoint, prior = facts.match.endpoint, facts.call.prior
+        if facts.phase is not Phase.RESPONSE or endpoint is None or endpoint.id not in known.responses or prior is None:
+            return
+        if prior.facts.used or verdict.action == "block" or facts.deviations or facts.identity.strength == Strength.NONE:
+            return
+        for rule in known.responses[endpoint.id]:
+            if rule.alias and facts.identity.cls not in rule.broad:
+                values = {text for text, _ in at(facts.operation.body, rule.steps, MAX_ITEMS)}
+                holder = self._holder(facts.identity, rule, known.hash_key)
+                if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
+                    self._learn(rule, holder, _value(known.hash_key, rule.rule.space, values.pop()), known)
+
+    def _learn(self, rule: _Rule, holder: int, value: int, known: Known) -> None:
+        own, claimed = (rule.service, rule.rule.space, holder), (rule.service, rule.rule.space, value)
+        if own in self._own or own in known.aliases:
+            return
+        if len(self._own) >= MAX_ALIASES:
+            oldest = next(iter(self._own))
+            self._holders.pop((*oldest[:2], self._own.pop(oldest)), None)
+        self._own[own] = value
+        self._holders[claimed] = holder if self._holders.get(claimed, holder) == holder else 0
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        """Of sampled calls that succeeded: (actor, tenant, labels, rows of place, space, which labels were equal, hash of the value)."""
+        facts = request.facts
+        if (
+            not facts.sampled
+            or not 200 <= completion.status < 300
+            or facts.identity.strength == Strength.NONE
+            or not self._hash_key
+        ):
+            return None
+        own = own_values(facts.identity)
+        labels, mine = list(own), list(own.values())
+        endpoint = facts.match.endpoint
+        seen = self._places(
+            endpoint.id if endpoint is not None else f"{facts.call.service} {facts.operation.method} {facts.operation.name}"
+        )
+        rows: dict[str, list[Any]] = {}
+        read = list(request_values(facts.operation, facts.match.params, facts.call.request.headers))
+        if response is not None:
+            read += answer_values(response.facts.operation)
+        key = self._hash_key
+        for place, space, text in read:
+            mask = sum(1 << bit for bit, value in enumerate(mine) if value == text)
+            if mask and len(seen) < MAX_SEEN_PLACES:
+                seen.add(place)
+            if not mask and not space and place not in seen:
+                continue
+            value = _value(key, space, text)
+            row = rows.get(place)
+            if row is None:
+                if len(rows) < MAX_ROWS:
+                    rows[place] = [place, space, mask, value]
+            else:
+                row[2] &= mask
+                row[3] = value if row[3] == value else 0
+        if not rows:
+            return None
+        tenant = _value(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
+        return [self._actor(facts.identity, key), tenant, labels, list(rows.values())]
+
+    def _places(self, operation: str) -> set[str]:
+        found = self._seen.get(operation)
+        if found is None:
+            if len(self._seen) >= MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+            found = self._seen[operation] = set()
+        return found
+
+    def _holder(self, identity: Identity, rule: _Rule, key: bytes) -> int:
+        if rule.claim == "tenant-alias":
+            return _value(key, "tenant", identity.tenant) if identity.tenant else 0
+        return self._actor(identity, key)
+
+    @staticmethod
+    def _actor(identity: Identity, key: bytes) -> int:
+        return object_key(key, EVERY_SERVICE, "alias of", identity.actor)
+
+
+def _nobody(key: int) -> tuple[str, ...]:
+    return ()
+
+
+def _value(key: bytes, space: str, text: str) -> int:
+    return object_key(key, EVERY_SERVICE, f"alias {space}", text)
+
+
+def _named(facts: Facts, source: str, name: str) -> list[Found]:
+    """Values of a parameter or a header."""
+    if source == "path":
+        pairs = facts.match.params
+    elif source == "query":
+        pairs = facts.operation.query
+    else:
+        value = facts.call.request.headers.get(name)
+        pairs = ((name, value),) if value is not None else ()
+    return [(text, ()) for key, value in pairs if key == name and (text := text_of(value))]
+
+
+def _item(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path of the innermost item of a list that a path leads through."""
+    for end in range(len(path), 0, -1):
+        if type(path[end - 1]) is int:
+            return path[:end]
+    return ()
+
+
+def _objects(body: Any, path: tuple[str | int, ...], rule: _Rule) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, object) of those that the value stands in, from the innermost outwards; without the one that is the owner itself
+    (`customer.id`)."""
+    nodes, node = [body], body
+    for step in path[:-1]:
+        node = node[step]
+        nodes.append(node)
+    found = [(kind, one) for kind, one in zip(rule.kinds, nodes, strict=False) if type(one) is dict]
+    if found and path and str(path[-1]).lower() in _IDS:
+        found.pop()
+    return found[::-1]
+
+
+def _id_of(node: dict[str, Any]) -> str:
+    """An object's id as keys are made of it."""
+    for name in _IDS:
+        value = node.get(name)
+        if type(value) is int or type(value) is str:
+            return str(value)[:64]
+    return ""
+
+
+def _shown(text: str) -> str:
+    """Another's name or number: not whole, unless it is a plain number or UUID."""
+    return shown(text) if len(text) > 8 or "@" in text or not text.isalnum() else text
