@@ -173,3 +173,84 @@ class ObjectEnumeration(Deviation, frozen=True):
     """Learned callers that this rests on; 0: nothing is learned of the class yet."""
     others: int = 0
     """`source`, `pattern`: callers that take part."""
+
+
+class SkippedStep(Deviation, frozen=True):
+    """What always comes before this operation did not (`sessions`)."""
+
+    missing: str
+    """The operation that did not come, fit to show."""
+    kind: str
+    """Kind of the object on which it was missed; empty: by the caller."""
+    shown: str
+    """The object, fit to show."""
+    calls: int
+    """Learned calls that the rule rests on."""
+    held: int
+    """Of them, how many had it before."""
+    each: bool
+    """It comes anew before each. Otherwise once before the first."""
+    causal: bool
+    """The order is plausibly a cause, not a habit of callers."""
+    repeats: int = 0
+    """Directly before, and within a minute, the caller did the same so many times: a retry is one."""
+
+
+class RepeatedStep(Deviation, frozen=True):
+    """What is done once is done again by the same caller (`sessions`)."""
+
+    scope: str
+    """`value`, `actor` or `object KIND`."""
+    shown: str
+    """The code (masked) or object; empty for `actor`."""
+    times: int
+    """How often it was done before, calls on their way included."""
+    seconds: float
+    """Since the last time."""
+    things: int
+    """Learned things on which it was done."""
+    again: int
+    """Of them, on how many a second time."""
+    named: bool
+    """By its name too it is done once."""
+
+
+class AutomatedPace(Deviation, frozen=True):
+    """A caller changes things at a pace that no caller of its class ever showed (`sessions`)."""
+
+    cls: str
+    changes: int
+    """Within about ten seconds."""
+    run: int
+    """Changes without a second's pause."""
+    operations: int
+    """Distinct operations among them, at most 4 told apart."""
+    variation: float
+    """Coefficient of variation of the gaps: 0 is a clock's."""
+    usual: int
+    """Most changes within ten seconds of learned callers."""
+    usual_run: int
+    callers: int
+    """Learned callers of the class."""
+    hours: int = 0
+    """Set alone: in so many hours of the last 24 the caller was active."""
+    usual_hours: int = 0
+
+
+class UnusualSequence(Deviation, frozen=True):
+    """A session whose calls follow one another as no learned session's did (`sessions`)."""
+
+    operation: str
+    """The strangest step, fit to show."""
+    before: str
+    """The operation before it."""
+    times: int
+    """How often it was learned to follow that one."""
+    of: int
+    """All that was learned to follow that one."""
+    bits: float
+    """Mean surprise of the session's steps."""
+    usual: float
+    """The greatest mean of a learned caller of its class."""
+    callers: int
+    steps: int
