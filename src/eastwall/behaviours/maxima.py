@@ -15,8 +15,10 @@ LONE_CALLS = 200
 """Calls after which the only caller of a group (one workload) speaks for it."""
 FEW_CALLS = 50
 """Calls after which a group of two to four callers does."""
+MANY_CALLS = 30
+"""Calls after which a group of more does."""
 ENOUGH = 5
-"""Callers with whom a group is known from its first calls on."""
+"""Callers that are more than a few."""
 _HOUR = 3600.0
 _DAY = 86400.0
 MOST = 1_000_000
@@ -85,7 +87,7 @@ class Maxima:
         """What is known; None: too little. `windows`: seconds of each measure, 0 for one without. Where less time was seen than a window
         is long, a shorter window's count stands for as many of it as people work in a day."""
         callers = len(self.callers)
-        if callers < ENOUGH and self.calls < (LONE_CALLS if callers < 2 else FEW_CALLS):
+        if self.calls < (LONE_CALLS if callers < 2 else FEW_CALLS if callers < ENOUGH else MANY_CALLS):
             return None
         left_out = 0 if callers < 2 else max(1, callers // 50)
         most: list[int] = []

@@ -95,10 +95,10 @@ class _Known:
                 self._widest[group.kind] = group.usual
 
     def usual(self, identity: Identity, kind: str) -> Usual | None:
-        """What the caller's class does; None: not learned. A class that nobody vouches for cannot escape by its name: it is judged as the
-        class that does most."""
+        """What the caller's class does; None: not learned. People of a class of which little is known, and classes that nobody vouches for, do
+        not escape by its name: they are judged as the class that does most. A new workload may have a new way of working."""
         found = self._groups.get((identity.cls, kind))
-        if found is None and identity.strength < Strength.ASSERTED:
+        if found is None and (identity.kind == "user" or identity.strength < Strength.ASSERTED):
             return self._widest.get(kind)
         return found
 
@@ -230,6 +230,8 @@ class Watch(behaviours.Watch):
 
     def _count(self, facts: Facts, one: Strange, known: _Known) -> None:
         actor, now, kind, key = facts.identity.actor, facts.call.time, one[1], one[2]
+        if not known.known(kind):
+            return  # who was given what is not known for long enough either
         tracks = self._callers.pop(actor, None)
         if tracks is None:
             if len(self._callers) >= MAX_CALLERS:
@@ -257,7 +259,7 @@ class Watch(behaviours.Watch):
         for number in numbers:
             track.longest = max(track.longest, row(track.row, number))
         track.row.extend(numbers)
-        if numbers and known.known(kind):
+        if numbers:
             caller = hash64(actor)
             for name in (_source(facts), _client(facts)):
                 self._enter(kind, name, numbers[0], caller)
