@@ -1,0 +1,325 @@
+"""What one caller has in an hour, a day, a week: calls, bytes, records, distinct objects, sensitive values.
+
+For each class of callers of a service a uniform sample of (caller, window) cells is kept: those with the lowest hashes of caller and
+window (bottom-k). A cell that is in the sample at the end was in it from its first record on, so its counts are exact, whatever the order
+of records and shards. Distinct objects of a cell are exact below `OBJECTS`, and a k-minimum-values sketch above (standard error 13 %).
+
+One caller alone moves nothing: where a class has `MANY` callers, what is published as its greatest leaves out the caller who had most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.behaviours.sketch import Distinct, hash64, keep_lowest
+from eastwall.discovery.data_classes import BY_NAME
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.record import CallRecord
+
+SPANS = (("hour", 3_600, 192), ("day", 86_400, 128), ("week", 604_800, 64))
+"""(window, its seconds, cells of a class that are kept)."""
+OBJECTS = 64
+"""Distinct objects of a cell and kind that are counted exactly."""
+MAX_GROUPS = 128
+"""(service, class); the one with the fewest cells leaves. With `SPANS`, `OBJECTS` and one kind of object in each cell: 2 MB each at most."""
+MAX_MEASURES = 64
+"""Operations, data classes and the like of one cell."""
+MAX_KINDS = 8
+"""Kinds of objects of one cell."""
+MAX_OPEN = 4_096
+"""Cells of callers in the present hours, before they are counted into the samples."""
+MAX_PAIRS = 256
+"""(data class, class of callers) of one operation."""
+MAX_OPERATIONS = 20_000
+MIN_CELLS = 8
+"""Cells that must hold a measure before anything is published of it."""
+MANY = 10
+"""Callers from which on the one who had most is left out."""
+ACTORS = 64
+"""Callers of a class that are told apart."""
+_UNSIGNED = (1 << 64) - 1
+"""Keys of objects are signed."""
+
+
+class Measure(Struct, frozen=True, array_like=True):
+    """How much of one thing callers of a class have in a window, of those who have any."""
+
+    name: str
+    """`calls`, `bytes`, `records`, `call ENDPOINT`, `object KIND`, `data CLASS`."""
+    cells: int
+    actors: int
+    median: int
+    upper: int
+    """The 95th percentile."""
+    greatest: int
+    """Without the caller who had most, where there are `MANY`."""
+    top: int
+    """The greatest of all."""
+
+
+class Group(Struct, frozen=True, array_like=True):
+    """One class of callers of one service."""
+
+    service: str
+    cls: str
+    spans: tuple[tuple[str, int, tuple[Measure, ...]], ...]
+    """(window, cells, measures)."""
+
+
+class Knowledge(Struct, frozen=True):
+    """What engines know."""
+
+    groups: tuple[Group, ...] = ()
+    data: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...] = ()
+    """Operation -> data class in its answers -> classes of callers who got it."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Operation -> `GET /orders/{order_id}`, for those among the measures."""
+
+
+class _Cell:
+    """What one caller had in one window."""
+
+    __slots__ = ("actor", "counts", "objects")
+
+    def __init__(self, actor: int) -> None:
+        self.actor = actor
+        self.counts: dict[str, int] = {}
+        self.objects: dict[str, Distinct] = {}
+
+    def add(self, counts: Mapping[str, int], objects: Mapping[str, Iterable[int]]) -> None:
+        mine = self.counts
+        for name, count in counts.items():
+            if name in mine or len(mine) < MAX_MEASURES:
+                mine[name] = mine.get(name, 0) + count
+        for kind, keys in objects.items():
+            held = self.objects.get(kind)
+            if held is None:
+                if len(self.objects) >= MAX_KINDS:
+                    continue
+                held = self.objects[kind] = Distinct(size=OBJECTS)
+            for one in keys:
+                held.add(one & _UNSIGNED)
+
+    def measures(self) -> dict[str, int]:
+        return self.counts | {f"object {kind}": objects.count() for kind, objects in self.objects.items()}
+
+
+class _Sample:
+    """The cells of a class in windows of one length: those with the lowest hashes."""
+
+    __slots__ = ("ceiling", "cells", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.cells: dict[int, _Cell] = {}
+        self.ceiling = -1
+        """The highest hash, once there are enough."""
+
+    def cell(self, key: int, actor: int) -> _Cell | None:
+        """The cell of a window; None when it is not in the sample."""
+        found = self.cells.get(key)
+        if found is None:
+            if len(self.cells) >= self.size:
+                if self.ceiling < 0:
+                    self.ceiling = max(self.cells)
+                if key > self.ceiling:
+                    return None
+                del self.cells[self.ceiling]
+                self.ceiling = -1
+            found = self.cells[key] = _Cell(actor)
+        return found
+
+    def measures(self) -> tuple[Measure, ...]:
+        values: dict[str, list[tuple[int, int]]] = {}
+        for cell in self.cells.values():
+            for name, count in cell.measures().items():
+                if count > 0:
+                    values.setdefault(name, []).append((count, cell.actor))
+        return tuple(_measure(name, sorted(found)) for name, found in sorted(values.items()) if len(found) >= MIN_CELLS)
+
+
+def _measure(name: str, found: list[tuple[int, int]]) -> Measure:
+    top = found[-1][0]
+    actors = {actor for _, actor in found}
+    most = found[-1][1]
+    rest = [count for count, actor in found if actor != most] if len(actors) >= MANY else []
+    last = len(found) - 1
+    return Measure(
+        name,
+        len(found),
+        min(len(actors), ACTORS),
+        found[last // 2][0],
+        found[last * 95 // 100][0],
+        rest[-1] if rest else top,
+        top,
+    )
+
+
+class Model:
+    """Mergeable state."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], tuple[_Sample, ...]] = {}
+        self._open: dict[tuple[str, str, str, int], tuple[dict[str, int], dict[str, set[int]]]] = {}
+        """(service, class, caller, hour) -> what is not in the samples yet."""
+        self._data: dict[str, dict[str, set[int]]] = {}
+        """Operation -> `data class NUL class` -> hashes of its two lowest callers."""
+
+    def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
+        if not clean or not record.actor:
+            return
+        key = (record.service, record.actor_class, record.actor, int(record.time // 3_600))
+        entry = self._open.get(key)
+        if entry is None:
+            if len(self._open) >= MAX_OPEN:
+                self._settle()
+            entry = self._open[key] = ({"calls": 0, "bytes": 0}, {})
+        counts, objects = entry
+        counts["calls"] += 1
+        counts["bytes"] += record.response_bytes if record.response_bytes > 0 else 0
+        call = "call " + endpoint
+        counts[call] = counts.get(call, 0) + 1
+        records = note if type(note) is int and 0 < note < 1 << 40 else 0
+        if records:
+            counts["records"] = counts.get("records", 0) + records
+        for kind, given in record.given:
+            held = objects.get(kind)
+            if held is None:
+                held = objects[kind] = set()
+            held.add(given)
+        if record.data:
+            self._told(record, endpoint, counts, records)
+
+    def _told(self, record: CallRecord, endpoint: str, counts: dict[str, int], records: int) -> None:
+        for hit in record.data:
+            if hit.direction != "response" or hit.data_class in BY_NAME:
+                continue
+            name = f"data {hit.data_class}"
+            counts[name] = counts.get(name, 0) + (records if records and "[]" in hit.place else 1)
+            pairs = self._data.get(endpoint)
+            if pairs is None:
+                if len(self._data) >= MAX_OPERATIONS:
+                    continue
+                pairs = self._data[endpoint] = {}
+            pair = f"{hit.data_class}\0{record.actor_class}"
+            if pair in pairs or len(pairs) < MAX_PAIRS:
+                keep_lowest(pairs.setdefault(pair, set()), (hash64(record.actor),), 2)
+
+    def _settle(self) -> None:
+        """Count the open hours into the samples."""
+        for (service, cls, actor, hour), (counts, objects) in self._open.items():
+            samples = self._group(service, cls)
+            who = hash64(actor)
+            for (_, seconds, _), sample in zip(SPANS, samples, strict=True):
+                cell = sample.cell(hash64(f"{actor}\0{hour * 3_600 // seconds}"), who)
+                if cell is not None:
+                    cell.add(counts, objects)
+        self._open.clear()
+
+    def _group(self, service: str, cls: str) -> tuple[_Sample, ...]:
+        found = self._groups.get((service, cls))
+        if found is None:
+            if len(self._groups) >= MAX_GROUPS:
+                least = min(self._groups, key=lambda key: (len(self._groups[key][0].cells), key))
+                del self._groups[least]
+            found = self._groups[service, cls] = tuple(_Sample(size) for _, _, size in SPANS)
+        return found
+
+    def merge(self, other: Model) -> None:
+        self._settle()
+        other._settle()
+        for (service, cls), theirs in other._groups.items():
+            for mine, sample in zip(self._group(service, cls), theirs, strict=True):
+                for key, cell in sample.cells.items():
+                    into = mine.cell(key, cell.actor)
+                    if into is not None:
+                        into.add(cell.counts, {kind: objects.hashes for kind, objects in cell.objects.items()})
+        for endpoint, pairs in other._data.items():
+            self._add_pairs(endpoint, pairs)
+
+    def _add_pairs(self, endpoint: str, pairs: Mapping[str, set[int]]) -> None:
+        if endpoint in self._data or len(self._data) < MAX_OPERATIONS:
+            mine = self._data.setdefault(endpoint, {})
+            for pair, actors in pairs.items():
+                if pair in mine or len(mine) < MAX_PAIRS:
+                    keep_lowest(mine.setdefault(pair, set()), actors, 2)
+
+    def move(self, renamed: Mapping[str, str]) -> None:
+        self._settle()
+        names = {f"call {old}": f"call {new}" for old, new in renamed.items()}
+        for samples in self._groups.values():
+            for sample in samples:
+                for cell in sample.cells.values():
+                    if not names.keys().isdisjoint(cell.counts):
+                        old, cell.counts = cell.counts, {}
+                        for name, count in old.items():
+                            cell.add({names.get(name, name): count}, {})
+        for endpoint in [one for one in renamed if one in self._data]:
+            self._add_pairs(renamed[endpoint], self._data.pop(endpoint))
+
+    def dump(self) -> Any:
+        self._settle()
+        groups = [
+            [
+                service,
+                cls,
+                [
+                    [
+                        [
+                            key,
+                            cell.actor,
+                            dict(sorted(cell.counts.items())),
+                            {k: sorted(cell.objects[k].hashes) for k in sorted(cell.objects)},
+                        ]
+                        for key, cell in sorted(sample.cells.items())
+                    ]
+                    for sample in samples
+                ],
+            ]
+            for (service, cls), samples in sorted(self._groups.items())
+        ]
+        return [groups, {e: {pair: sorted(pairs[pair]) for pair in sorted(pairs)} for e, pairs in sorted(self._data.items())}]
+
+    @classmethod
+    def load(cls, data: Any) -> Model:
+        state = cls()
+        groups, pairs = data
+        for service, name, samples in groups:
+            for sample, cells in zip(state._group(service, name), samples, strict=True):
+                for key, actor, counts, objects in cells:
+                    cell = _Cell(int(actor))
+                    cell.add({str(k): int(v) for k, v in counts.items()}, objects)
+                    sample.cells[int(key)] = cell
+        state._data = {endpoint: {pair: set(actors) for pair, actors in found.items()} for endpoint, found in pairs.items()}
+        return state
+
+    def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
+        self._settle()
+        if not self._groups:
+            return None
+        groups = []
+        for (service, cls), samples in sorted(self._groups.items()):
+            spans = tuple(
+                (name, len(sample.cells), sample.measures()) for (name, _, _), sample in zip(SPANS, samples, strict=True)
+            )
+            if any(measures for _, _, measures in spans):
+                groups.append(Group(service, cls, spans))
+        named = {
+            measure.name[5:] for group in groups for _, _, of in group.spans for measure in of if measure.name[:5] == "call "
+        }
+        return Knowledge(
+            groups=tuple(groups),
+            data=tuple((endpoint, _who(pairs)) for endpoint, pairs in sorted(self._data.items())),
+            labels=tuple((e.id, e.operation or f"{e.method} {e.template}") for e in endpoints if e.id in named),
+        )
+
+
+def _who(pairs: Mapping[str, set[int]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, list[str]] = {}
+    for pair in sorted(pairs):
+        data_class, _, cls = pair.partition("\0")
+        found.setdefault(data_class, []).append(cls)
+    return tuple((name, tuple(classes)) for name, classes in found.items())
