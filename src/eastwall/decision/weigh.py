@@ -28,7 +28,7 @@ def examine(facts: Facts, snapshot: LiveSnapshot) -> tuple[tuple[Finding, ...], 
     if not findings:
         return findings, errors
     told = tuple(_in_file(_masked(finding, snapshot.data_classes), facts) for finding in findings)
-    return weigh(told, facts.match, snapshot), errors
+    return excuse(weigh(told, facts.match, snapshot), facts), errors
 
 
 def _in_file(finding: Finding, facts: Facts) -> Finding:
@@ -70,6 +70,21 @@ def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -
     if not used_to:
         return findings
     return tuple(_weighed(finding, used_to, snapshot) for finding in findings)
+
+
+def excuse(findings: tuple[Finding, ...], facts: Facts) -> tuple[Finding, ...]:
+    """The findings, with confidence `low` where an analyst said that this is fine here, of this class of callers, and until now."""
+    endpoint = facts.match.endpoint
+    if endpoint is None or not endpoint.excused:
+        return findings
+    cls, now = facts.identity.cls, facts.call.time
+    fine = {(detection, place) for detection, place, of, until in endpoint.excused if of == cls and now < until}
+    return tuple(
+        replace(finding, confidence="low", message=f"{finding.message}; an analyst said that this is fine here")
+        if (finding.id, without_indices(finding.where)) in fine
+        else finding
+        for finding in findings
+    )
 
 
 def _weighed(finding: Finding, used_to: dict[tuple[str, str], int], snapshot: LiveSnapshot) -> Finding:

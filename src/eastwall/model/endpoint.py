@@ -177,6 +177,8 @@ class Endpoint(Struct, frozen=True):
     """(kind, objects that this rests on): the operation is carried out at most once on each object."""
     users: tuple[tuple[str, int, int], ...] = ()
     """The function matrix: (identity class, its clean calls, its actors, at most 4 of them told apart), sorted."""
+    excused: tuple[tuple[str, str, str, float], ...] = ()
+    """(detection, place without indices, identity class, until, Unix seconds): what an analyst said is fine here, told with confidence `low`."""
 
 
 class Match(Struct, frozen=True):

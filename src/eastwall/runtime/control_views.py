@@ -62,6 +62,13 @@ def _essence(e: Endpoint) -> object:
         (e.properties, e.response_only, e.gives, e.data_classes),
         tuple((o.place, o.kind, o.exclusive, o.broad, round(o.confidence, 1)) for o in e.objects),
         tuple((cls, calls.bit_length()) for cls, calls in e.property_calls),
+        (
+            e.excused,
+            tuple(p.endpoint for p in e.after),
+            e.once is None,
+            tuple(one[:2] for one in e.accustomed),
+            tuple((cls, actors > 1) for cls, _, actors in e.users),
+        ),
     )
 
 
