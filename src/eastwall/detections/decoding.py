@@ -54,7 +54,7 @@ _HEX_RUN = re.compile(
 _UTF7_RUN = re.compile(r"\+([A-Za-z0-9+/]{2,200})-?")
 _INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])(ey[A-Za-z0-9_-]{8,4000})\.(ey[A-Za-z0-9_-]{2,16000})\.[A-Za-z0-9_-]*")
-_FORM = re.compile(r"[\w.\[\]%-]{1,64}=[^\s&]*+(?:&[\w.\[\]%-]{1,64}=[^\s&]*+)++")
+_FORM = re.compile(r"[\w.\[\]%-]{1,64}=[^\s&]*+(?:&[\w.\[\]%-]{1,64}=[^\s&]*+)+")
 _UNPACKING = Limits(max_decoded=MAX_PACKED)
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x78", "deflate"))
 

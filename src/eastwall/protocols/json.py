@@ -276,7 +276,7 @@ def _from_overlong(match: re.Match[bytes]) -> bytes:
 
 
 # Strings first, so that what stands in them is no comment. Possessive: linear on any input, an unterminated one ends with the text.
-_COMMENT = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|//[^\r\n]*+|\#[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?', re.DOTALL)
+_COMMENT = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|//[^\r\n]*+|\#[^\r\n]*+|/\*[^*]*+.*?(?:\*/|\Z)', re.DOTALL)
 _COMMA = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|,(?=\s*+[}\]])', re.DOTALL)
 
 

@@ -16,14 +16,18 @@ MAX_ELEMENT = 64 << 20
 MAX_DEPTH = 1_000
 """Depth at which a document is refused (outside of elements)."""
 
-# Everything up to the next bracket, whole strings in one go; possessive, so that nothing is tried twice.
-_PLAIN = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# Everything up to the next bracket, whole strings in one go; nothing is tried twice. Where a string may be left open in the buffer, an
+# atomic group holds that: a possessive one would go on in the middle of it on CPython before 3.11.5 (gh-106052).
+_PLAIN = re.compile(rb'(?>[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*)', re.DOTALL)
 
 
 def _nested(depth: int) -> bytes:
     """A bracketed value with at most so many levels of brackets in it; which bracket closes which is for the real parser."""
-    inner = rb'[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+"'
-    return rb"[{\[](?:" + inner + (rb"|" + _nested(depth - 1) if depth else b"") + rb")*+[}\]]"
+    plain = rb'[^"{}\[\]]*+'
+    inner = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    return (
+        rb"[{\[](?>" + plain + rb"(?:(?:" + inner + (rb"|" + _nested(depth - 1) if depth else b"") + rb")" + plain + rb")*)[}\]]"
+    )
 
 
 _WHOLE = re.compile(_nested(6), re.DOTALL)

@@ -22,7 +22,7 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][^\t\n\f\r />]*+)")
 # Tab, line feed, form feed, carriage return and space separate; any other control character is part of a name.
 _ATTRIBUTE = re.compile(
     r"[\t\n\f\r /]*+(?:(?P<end>>)|(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)"
-    r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"(?P<double>[^\"]*+)\"?+|'(?P<single>[^']*+)'?+|(?P<bare>[^\t\n\f\r >]*+)))?+)"
+    r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"(?P<double>[^\"]*+)\"?+|'(?P<single>[^']*+)'?+|(?P<bare>[^\t\n\f\r >]*+))|))"
 )
 
 

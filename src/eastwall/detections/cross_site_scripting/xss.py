@@ -39,7 +39,7 @@ _URL_ATTRIBUTES = frozenset(
 _DATA_TAGS = frozenset(
     "a area iframe frame object embed form button input script link base meta svg use math animate set x".split()
 )
-_CSS_COMMENT = re.compile(r"(\"[^\"\n]*+\"|'[^'\n]*+')|/\*(?:[^*]|\*(?!/))*+(?:\*/)?")
+_CSS_COMMENT = re.compile(r"(\"[^\"\n]*+\"|'[^'\n]*+')|/\*[^*]*+[\s\S]*?(?:\*/|\Z)")
 _CSS_ESCAPE = re.compile(r"\\([0-9a-f]{1,6})[ \t\n\f\r]?|\\([^0-9a-f\n])", re.IGNORECASE)
 _CSS_SCRIPT = re.compile(
     r"expression\(|(?:-moz-)?binding:url|-moz-binding:|behavio(?:u)?r:url|(?:url\(|@import(?:url\()?)[\"']?(?:(?:java|vb|live)script:|data:text/(?:html|javascript))",

@@ -33,7 +33,7 @@ MAX_TEXT = 65_536
 MAX_DEPTH, MAX_ALIASES, MAX_BATCH, MAX_DIRECTIVES, MAX_REPEATED = 16, 30, 20, 20, 60
 """Beyond which a document is of high severity: levels, aliases of one field, operations of a call, directives on one field, times one field is asked for."""
 _TOKEN = re.compile(
-    r'"""(?:[^"]|"(?!""))*+(?:""")?|"(?:[^"\\\n]|\\.)*+"?|#[^\n]*+|\.\.\.|@?[_A-Za-z][_0-9A-Za-z]*+|[{}():\[\]!=|$]|[^\s]'
+    r'"""[^"]*+[\s\S]*?(?:"""|\Z)|"(?:[^"\\\n]|\\.)*+"?|#[^\n]*+|\.\.\.|@?[_A-Za-z][_0-9A-Za-z]*+|[{}():\[\]!=|$]|[^\s]'
 )
 _WORDS = frozenset(("query", "mutation", "subscription", "fragment"))
 _LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*+"?')

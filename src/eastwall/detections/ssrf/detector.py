@@ -58,7 +58,7 @@ _INCLUDED = re.compile(
 )
 _ARGUMENT = re.compile(r"body\.(?:variables\.(?:input\.)?|params\.arguments\.|query:)?[\w-]{1,64}")
 """A member of the body itself, of GraphQL's variables or of a tool's arguments."""
-_NAME = re.compile(r"(?<![\w-])([\w-]*+)(?:\[\d+\])*+(?:\.\{[^}]*+\})?$")
+_NAME = re.compile(r"(?<![\w-])([\w-]*+)(?>(?:\[\d+\])*)(?:\.\{[^}]*+\})?$")
 _WORDS = {
     "metadata": "its cloud's or cluster's metadata",
     "loopback": "the service itself",
