@@ -129,7 +129,7 @@ class Ownership:
                 break
         else:
             holders = _earliest([*holders, (time, actor, cls)])
-        self.held[key] = (max(last, time), kind, holders)
+        self.held[key] = (last if last > time else time, kind, holders)
 
     def use(self, kind: str, key: int, actor: str, cls: str) -> None:
         """The actor named the object in a call that succeeded."""
@@ -160,7 +160,9 @@ class Ownership:
                 self._ceilings[kind] = max(sample)
                 return
             actors = sample[key] = {}
-        told[key] = min(told.get(key, 0) + weight, ENOUGH_TOLD)
+            told[key] = 0
+        if weight and (times := told[key]) < ENOUGH_TOLD:
+            told[key] = min(times + weight, ENOUGH_TOLD)
         if actor not in actors:
             if len(actors) < MAX_SAMPLED_HOLDERS:
                 actors[actor] = cls

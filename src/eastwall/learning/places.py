@@ -15,7 +15,8 @@ class Place:
     """Counts of one place; `merge` adds."""
 
     __slots__ = (
-        "absent", "classes", "first", "formats", "kinds", "longest", "maximum", "minimum", "seen", "shortest", "wordless", "words",
+        "absent", "classes", "first", "formats", "kinds", "longest", "maximum", "minimum", "sample", "seen", "shortest", "told",
+        "wordless", "words",
     )  # fmt: skip
 
     def __init__(self, first: float) -> None:
@@ -36,32 +37,51 @@ class Place:
         """Samples with a string that is no word of an enumeration."""
         self.first = first
         """Time of the first sample that had it, Unix seconds."""
+        self.sample = 0
+        """Number of the sample that was counted last, while it is counted; not stored."""
+        self.told = ""
+        """Of that sample, the first kind; not stored."""
 
-    def value(self, field: Field, *, first: bool) -> None:
-        """Add what one Field of a sample says; `first`: it is the first one of its kind."""
-        kind, length, number = field.kind, field.length, field.number
+    def value(self, field: Field, kind: str, first: bool) -> None:
+        """Add what one Field of a sample says; `first`: it is the first one of its kind. By position: this is the learner's hot function."""
         if first:
-            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            kinds = self.kinds
+            kinds[kind] = kinds.get(kind, 0) + 1
+        number = field.number
+        if number is not None:
+            minimum = self.minimum
+            if minimum is None:
+                self.minimum = self.maximum = number
+            elif number < minimum:
+                self.minimum = number
+            elif number > self.maximum:  # type: ignore[operator]
+                self.maximum = number
+            if kind != "string":
+                return
         if kind == "string":
             if first:
-                self.formats[field.format] = self.formats.get(field.format, 0) + 1
-            if field.text:
-                if self.words is not None:
-                    self.words[field.text] = self.words.get(field.text, 0) + 1
-                    if len(self.words) > MAX_WORDS:
+                formats, form = self.formats, field.format
+                formats[form] = formats.get(form, 0) + 1
+            text = field.text
+            if text:
+                words = self.words
+                if words is not None:
+                    words[text] = words.get(text, 0) + 1
+                    if len(words) > MAX_WORDS:
                         self.words = None
             elif first:
                 self.wordless += 1
-        if number is None:
-            if length > self.longest:
-                self.longest = length
-            if (kind == "string" or kind == "array") and (self.shortest is None or length < self.shortest):
-                self.shortest = length
-        else:
-            if self.minimum is None or number < self.minimum:
-                self.minimum = number
-            if self.maximum is None or number > self.maximum:
-                self.maximum = number
+            if number is not None:
+                return
+        elif kind != "array":
+            if field.length > self.longest:
+                self.longest = field.length
+            return
+        length = field.length
+        if length > self.longest:
+            self.longest = length
+        if self.shortest is None or length < self.shortest:
+            self.shortest = length
 
     def merge(self, other: Place) -> None:
         """Add the counts of another."""

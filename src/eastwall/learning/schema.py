@@ -57,14 +57,13 @@ class SchemaState:
 
     def fold(self, fields: Iterable[Field], time: float) -> None:
         """Add one sample."""
-        self.samples += 1
+        stamp = self.samples = self.samples + 1
         self._made = None
-        places = self.places
-        counted: set[str] = set()
-        kinds: set[tuple[str, str]] = set()
+        places, maps = self.places, self.maps
+        more: set[tuple[str, str]] | None = None
         for field in fields:
             name, kind = field.place, field.kind
-            if self.maps:
+            if maps:
                 name = self._written(name)
             if kind == FORM:
                 self._form(name, field.text, field.format)
@@ -73,23 +72,27 @@ class SchemaState:
             if place is None:
                 if len(places) >= MAX_PLACES:
                     self._prune()
-                    places = self.places
+                    places, maps = self.places, self.maps
                     name = self._written(name)
                 place = places.setdefault(name, Place(time))
             if time < place.first:
                 place.first = time
             if kind == ABSENT:
                 place.absent += 1
-                continue
-            if name not in counted:
-                counted.add(name)
+            elif place.sample != stamp:
+                place.sample, place.told = stamp, kind
                 place.seen += 1
                 if field.data_class:
                     place.classes[field.data_class] = place.classes.get(field.data_class, 0) + 1
-            first = (name, kind) not in kinds
-            if first:
-                kinds.add((name, kind))
-            place.value(field, first=first)
+                place.value(field, kind, True)
+            elif kind == place.told:
+                place.value(field, kind, False)
+            else:
+                # Several kinds at one place of one sample: few samples have that.
+                if more is None:
+                    more = set()
+                place.value(field, kind, (name, kind) not in more)
+                more.add((name, kind))
 
     def _form(self, place: str, word: str, listed: str) -> None:
         known = self._words(place)
