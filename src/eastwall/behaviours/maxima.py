@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-SAMPLE = 128
+SAMPLE = 64
 """Callers of one group that are told apart: those with the lowest hashes, a uniform sample of all (bottom-k, Cohen and Kaplan 2007)."""
 LONE_CALLS = 200
 """Calls after which the only caller of a group (one workload) speaks for it."""

@@ -254,3 +254,27 @@ class UnusualSequence(Deviation, frozen=True):
     """The greatest mean of a learned caller of its class."""
     callers: int
     steps: int
+
+
+class ChosenFreely(Deviation, frozen=True):
+    """Excuses rather than accuses: at this place callers of this class name, as a matter of course, objects that no answer gave them
+    (`ownership_claims`): a catalogue that is not asked for, staff with numbers from letters and calls."""
+
+
+class Harvest(Deviation, frozen=True):
+    """The caller asks one operation for far more than callers of its class do (`harvesting`)."""
+
+    operation: str
+    """The operation, fit to show: `GET /products`."""
+    what: str
+    """`pages` (of a list), `queries` (of a search), `objects` (one by one)."""
+    how: str
+    """`pace`: calls within a minute. `row`: objects whose ids follow one another. `hour`, `day`: different ones within."""
+    count: int
+    """Within the window, before this call."""
+    window: float
+    """Seconds."""
+    usual: int
+    """What learned callers of the class had at most in such a window."""
+    callers: int
+    """Learned callers that this rests on."""

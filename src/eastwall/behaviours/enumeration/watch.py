@@ -20,9 +20,10 @@ from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.enumeration.model import Knowledge
 from eastwall.behaviours.enumeration.series import Reading, readings, row
+from eastwall.behaviours.enumeration.values import value_of
 from eastwall.behaviours.maxima import Usual, hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
-from eastwall.discovery.objects import GIVEN_LIMIT, steps_of
+from eastwall.discovery.objects import GIVEN_LIMIT
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation, ObjectEnumeration
@@ -177,10 +178,10 @@ class Watch(behaviours.Watch):
         now, usual = facts.call.time, known.usual(facts.identity, kind)
         minute, hour, day, failing, longest = usual.most if usual is not None else (0, 0, 0, 0, 0)
         callers = usual.callers if usual is not None else 0
-        numbers = readings(_value(facts, one))
+        numbers = readings(value_of(facts, one[0], one[3]))
         if track is not None:
             in_row = max((row(track.row, number) for number in numbers), default=0)
-            if in_row > FREE_ROW + 2 * longest:
+            if in_row > FREE_ROW + longest + longest // 2:
                 failed = track.failing.count(now, HOUR)
                 return ObjectEnumeration(place, kind, shown, "row", in_row, DAY, failed, longest, callers)
             failed = track.failing.count(now, HOUR)
@@ -255,7 +256,7 @@ class Watch(behaviours.Watch):
         track.minute.add(now, MINUTE)
         track.hour.add(now, HOUR)
         track.day.add(now, DAY)
-        numbers = readings(_value(facts, one))
+        numbers = readings(value_of(facts, one[0], one[3]))
         for number in numbers:
             track.longest = max(track.longest, row(track.row, number))
         track.row.extend(numbers)
@@ -289,7 +290,7 @@ class Watch(behaviours.Watch):
             return
         track.failing.add(now, HOUR)
         track.changed = True
-        caller, numbers = hash64(facts.identity.actor), readings(_value(facts, one))
+        caller, numbers = hash64(facts.identity.actor), readings(value_of(facts, one[0], one[3]))
         for name in (_source(facts), _client(facts)):
             for entry in self._rows.get((one[1], name), ()):
                 if entry[1] == caller and entry[0] in numbers:
@@ -315,29 +316,6 @@ def _strange(facts: Facts) -> Iterator[Strange]:
     for at, holders in facts.strange:
         if holders < PUBLIC:
             yield (*facts.used[at], holders)
-
-
-def _value(facts: Facts, one: Strange) -> str:
-    """The id itself. The masked form stands for it where it cannot be found: nothing is read in that."""
-    place, _, _, shown, _ = one
-    if "*" not in shown:
-        return shown
-    where, _, name = place.partition(".")
-    if where == "path":
-        return next((value for known, value in facts.match.params if known == name), "")
-    if where == "query":
-        return next((value for known, value in facts.operation.query if known == name), "")
-    return _in_body(facts.operation.body, name, shown)
-
-
-def _in_body(body: Any, place: str, shown: str) -> str:
-    nodes = [body]
-    for step in steps_of(place):
-        if step == "[]":
-            nodes = [item for node in nodes if type(node) is list for item in node[:50]][:50]
-        else:
-            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
-    return next((node for node in nodes if type(node) is str and node[:2] == shown[:2]), "")
 
 
 def _reach(seen: deque[list[Any]], number: Reading) -> int:
