@@ -14,13 +14,14 @@ exceptions, by name. A value that all callers share says nothing. All is bounded
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Self
 
 from msgspec import Struct
 
 from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
+from eastwall.behaviours.sketch import keep_lowest
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 
@@ -36,6 +37,10 @@ MAX_LABELS = 8
 MAX_ROWS = 40
 """Places that one call's note may tell."""
 
+MAX_STRANGERS = 8
+"""Actors kept who named what they were never given, per place and class."""
+MAX_CHOSEN = 0.1
+"""Share of the calls that name what their callers were never given, above which a place is one where callers choose."""
 MIN_CALLS = 15
 MIN_ACTORS = 3
 MIN_ALIAS_ACTORS = 5
@@ -62,16 +67,27 @@ class Rule(Struct, frozen=True):
     equal: int
     of: int
     high: bool
-    broad: tuple[str, ...] = ()
-    """Classes that are not judged."""
+    classes: tuple[str, ...] = ()
+    """Classes that are judged: others see others' data as a matter of course, or too few of them were seen."""
     exceptions: tuple[int, ...] = ()
     """Actors (hashes) that are not judged: they had others' too while learning."""
+
+
+class Choice(Struct, frozen=True):
+    """A place whose ids callers do not have from answers alone: provenance says nothing of them."""
+
+    endpoint: str
+    place: str
+    """`path.order_id`, `body.lines[].product_id`."""
+    classes: tuple[str, ...]
+    """Classes that name what they were never given; `*`: callers of all."""
 
 
 class Knowledge(Struct, frozen=True):
     """What engines are to know."""
 
     rules: tuple[Rule, ...] = ()
+    choices: tuple[Choice, ...] = ()
     aliases: tuple[tuple[str, str, int, int], ...] = ()
     """(service, space, hash of the actor or tenant, hash of its id at the service), of sampled actors."""
 
@@ -151,6 +167,38 @@ class _Place:
         _lowest(self.actors, MAX_ACTORS, int)
 
 
+class _Named:
+    """How often callers named objects at one place, and how often such as they were never given."""
+
+    __slots__ = ("classes",)
+
+    def __init__(self) -> None:
+        self.classes: dict[str, tuple[list[int], set[int]]] = {}
+        """class -> ([calls, calls with such], actors that did: the lowest hashes)."""
+
+    def note(self, cls: str, calls: int, strange: int, actors: Iterable[int]) -> None:
+        counts, known = self.classes.setdefault(cls, ([0, 0], set()))
+        counts[0] += calls
+        counts[1] += strange
+        keep_lowest(known, actors, MAX_STRANGERS)
+        _lowest(self.classes, MAX_CLASSES, _hash)
+
+    def free(self) -> tuple[str, ...]:
+        """Classes that name what they were never given."""
+        found = []
+        ordinary, strange, actors = 0, 0, 0
+        for cls, ((calls, others), who) in sorted(self.classes.items()):
+            if calls >= 4 and 2 * others >= calls and (len(who) >= 2 or not cls.startswith("user")):
+                found.append(cls)
+            else:
+                ordinary, strange, actors = ordinary + calls, strange + others, actors + len(who)
+        if ordinary >= 10 and actors >= MIN_ACTORS and strange > MAX_CHOSEN * ordinary:
+            return ("*",)
+        if len(found) == len(self.classes) and any(len(who) >= MIN_ACTORS for _, who in self.classes.values()):
+            return ("*",)
+        return tuple(found)
+
+
 def _count(into: dict[str, list[int]], label: str, equal: int, present: int) -> None:
     found = into.get(label)
     if found is not None:
@@ -176,6 +224,7 @@ class Model:
 
     def __init__(self) -> None:
         self._places: dict[str, dict[str, _Place]] = {}
+        self._named: dict[str, dict[str, _Named]] = {}
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         if note is None or not clean or not 200 <= record.status < 300 or not record.actor:
@@ -183,7 +232,18 @@ class Model:
         told = _read(note)
         if told is None:
             return
-        actor, tenant, labels, rows = told
+        actor, tenant, labels, rows, named = told
+        if named:
+            known = self._named.get(endpoint)
+            if known is None:
+                known = self._named[endpoint] = {}
+                _lowest(self._named, MAX_ENDPOINTS, _hash)
+            for place, strange in named:
+                if place not in known:
+                    known[place] = _Named()
+                    _lowest(known, MAX_PLACES, _hash)
+                if place in known:
+                    known[place].note(record.actor_class, 1, strange, (actor,) if strange else ())
         places = self._places.get(endpoint)
         if places is None:
             places = self._places[endpoint] = {}
@@ -198,6 +258,17 @@ class Model:
     def merge(self, other: Self) -> None:
         for endpoint, places in other._places.items():
             self._join(endpoint, places)
+        for endpoint, named in other._named.items():
+            self._join_named(endpoint, named)
+
+    def _join_named(self, endpoint: str, named: Mapping[str, _Named]) -> None:
+        kept = self._named.setdefault(endpoint, {})
+        _lowest(self._named, MAX_ENDPOINTS, _hash)
+        for place, one in named.items():
+            into = kept.setdefault(place, _Named())
+            for cls, ((calls, strange), actors) in one.classes.items():
+                into.note(cls, calls, strange, actors)
+        _lowest(kept, MAX_PLACES, _hash)
 
     def _join(self, endpoint: str, places: Mapping[str, _Place]) -> None:
         kept = self._places.setdefault(endpoint, {})
@@ -210,8 +281,23 @@ class Model:
         for old, new in sorted(renamed.items()):
             if old != new and old in self._places:
                 self._join(new, self._places.pop(old))
+            if old != new and old in self._named:
+                self._join_named(new, self._named.pop(old))
 
     def dump(self) -> Any:
+        named = [
+            [
+                endpoint,
+                [
+                    [place, [[cls, *counts, sorted(actors)] for cls, (counts, actors) in sorted(one.classes.items())]]
+                    for place, one in sorted(places.items())
+                ],
+            ]
+            for endpoint, places in sorted(self._named.items())
+        ]
+        return [self._dump_places(), named]
+
+    def _dump_places(self) -> list[Any]:
         return [
             [
                 endpoint,
@@ -234,7 +320,14 @@ class Model:
     @classmethod
     def load(cls, data: Any) -> Self:
         model = cls()
-        for endpoint, places in data:
+        whole, named = data
+        for endpoint, places in named:
+            found = model._named[_text(endpoint)] = {}
+            for place, classes in places:
+                found[_text(place)] = known = _Named()
+                for name, calls, strange, actors in classes:
+                    known.note(_text(name), int(calls), int(strange), {int(actor) for actor in actors})
+        for endpoint, places in whole:
             kept = model._places[_text(endpoint)] = {}
             for place, space, classes, actors in places:
                 one = kept[_text(place)] = _Place(_text(space))
@@ -274,11 +367,17 @@ class Model:
                     for (service, known, claim), rule in sure.items():
                         if service == services[endpoint] and known == name and _agrees(counts, claim, rule):
                             rules[endpoint, place] = Rule(
-                                endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.broad, rule.exceptions
+                                endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.classes, rule.exceptions
                             )
                             break
         found = tuple(rule for _, rule in sorted(rules.items()))
-        return Knowledge(found, tuple(sorted(_one_to_one(aliases)))) if found else None
+        choices = tuple(
+            Choice(endpoint, place, free)
+            for endpoint, named in sorted(self._named.items())
+            for place, one in sorted(named.items())
+            if endpoint in services and (free := one.free())
+        )
+        return Knowledge(found, choices, tuple(sorted(_one_to_one(aliases)))) if found or choices else None
 
 
 def _one_to_one(aliases: set[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
@@ -303,12 +402,22 @@ def _text(value: Any) -> str:
     return value
 
 
-def _read(note: Any) -> tuple[int, int, list[str], list[tuple[str, str, int, int]]] | None:
+_Told = tuple[int, int, list[str], list[tuple[str, str, int, int]], list[tuple[str, int]]]
+
+
+def _read(note: Any) -> _Told | None:
     """A note as the watch made it; None for anything else."""
     match note:
-        case [int(actor), int(tenant), list(labels) | tuple(labels), list(rows) | tuple(rows)]:
+        case [
+            int(actor),
+            int(tenant),
+            list(labels) | tuple(labels),
+            list(rows) | tuple(rows),
+            list(named) | tuple(named),
+        ]:
             if len(labels) > MAX_LABELS or len(rows) > MAX_ROWS or not all(isinstance(label, str) for label in labels):
                 return None
+            places = [(place, 1 if strange else 0) for place, strange in _pairs(named)]
             read = []
             for row in rows:
                 match row:
@@ -316,8 +425,15 @@ def _read(note: Any) -> tuple[int, int, list[str], list[tuple[str, str, int, int
                         read.append((place, space, mask, value))
                     case _:
                         return None
-            return actor, tenant, list(labels), read
+            return actor, tenant, list(labels), read, places
     return None
+
+
+def _pairs(named: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    for one in list(named)[:MAX_ROWS]:
+        match one:
+            case [str(place), int(strange)] if len(place) <= 300:
+                yield place, strange
 
 
 # -- conclusions --------------------------------------------------------------------------------------------------
@@ -336,11 +452,10 @@ def judge_claims(endpoint: str, place: str, counts: _Place) -> Rule | None:
 
 def _judge_label(endpoint: str, place: str, counts: _Place, label: str) -> Rule | None:
     having = {key: one for key, one in counts.actors.items() if label in one.labels}
-    members = Counter(one.cls for one in having.values())
     broad = {
         cls
         for cls, labels in counts.classes.items()
-        if label in labels and members[cls] >= 2 and labels[label][1] >= 4 and labels[label][0] < 0.5 * labels[label][1]
+        if label in labels and labels[label][1] >= 4 and labels[label][0] < 0.5 * labels[label][1]
     }
     judged = {key: one for key, one in having.items() if one.cls not in broad}
     exceptions = tuple(sorted(key for key, one in judged.items() if one.labels[label][0] < 0.9 * one.labels[label][1]))
@@ -357,7 +472,13 @@ def _judge_label(endpoint: str, place: str, counts: _Place, label: str) -> Rule 
         return None
     if of < MIN_CALLS or equal < SHARE * of or (low := wilson(equal, of)) < FLOOR:
         return None
-    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, tuple(sorted(broad)), exceptions)
+    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, _judged_classes(regular), exceptions)
+
+
+def _judged_classes(regular: Iterable[_Actor]) -> tuple[str, ...]:
+    """Classes of which at least two actors keep to their own."""
+    members = Counter(one.cls for one in regular)
+    return tuple(sorted(cls for cls, count in members.items() if count >= 2))
 
 
 def judge_alias(endpoint: str, place: str, counts: _Place) -> tuple[Rule | None, list[tuple[int, int]]]:
@@ -366,7 +487,7 @@ def judge_alias(endpoint: str, place: str, counts: _Place) -> tuple[Rule | None,
         return None, []
     members = Counter(one.cls for one in counts.actors.values())
     loose = Counter(one.cls for one in counts.actors.values() if one.usual()[1] < 0.9 * one.calls)
-    broad = {cls for cls in members if members[cls] >= 2 and 2 * loose[cls] >= members[cls]}
+    broad = {cls for cls in members if 2 * loose[cls] >= members[cls]}
     judged = {key: one for key, one in counts.actors.items() if one.cls not in broad and one.calls >= 2}
     exceptions = tuple(sorted(key for key, one in judged.items() if one.usual()[1] < 0.9 * one.calls))
     regular = {key: one for key, one in judged.items() if key not in exceptions}
@@ -387,16 +508,18 @@ def judge_alias(endpoint: str, place: str, counts: _Place) -> tuple[Rule | None,
         claim, pairs = "tenant-alias", sorted(by_tenant)
     else:
         pairs = [(key, value) for key, value in pairs if holders[value] == 1]
-    return Rule(endpoint, place, claim, counts.space, equal, of, low >= SURE, tuple(sorted(broad)), exceptions), pairs
+    return Rule(
+        endpoint, place, claim, counts.space, equal, of, low >= SURE, _judged_classes(regular.values()), exceptions
+    ), pairs
 
 
 def _agrees(counts: _Place, claim: str, rule: Rule) -> bool:
     """Whether what little is known of a place says the same as a sure rule of a field of its name elsewhere."""
     if claim in ("alias", "tenant-alias"):
-        own = [one for key, one in counts.actors.items() if one.cls not in rule.broad and key not in rule.exceptions]
+        own = [one for key, one in counts.actors.items() if one.cls in rule.classes and key not in rule.exceptions]
         calls, usual = sum(one.calls for one in own), sum(one.usual()[1] for one in own)
         return bool(own) and calls >= 2 and usual == calls and counts.space == rule.space
-    pairs = [labels[claim] for cls, labels in counts.classes.items() if cls not in rule.broad and claim in labels]
+    pairs = [labels[claim] for cls, labels in counts.classes.items() if cls in rule.classes and claim in labels]
     equal, of = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     return of >= 2 and equal == of
 

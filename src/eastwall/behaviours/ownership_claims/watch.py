@@ -23,7 +23,7 @@ from eastwall.behaviours.ownership_claims.reading import (
 from eastwall.discovery.objects import ENVELOPES, collection_of, kind_of, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import Deviation, OwnerMismatch
+from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
@@ -46,7 +46,7 @@ _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("aliases", "hash_key", "requests", "responses")
+    __slots__ = ("aliases", "choices", "hash_key", "requests", "responses")
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -54,6 +54,7 @@ class Known:
         self.responses: dict[str, tuple[_Rule, ...]] = {}
         self.aliases: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the actor or tenant) -> hash of its id there."""
+        self.choices = {(one.endpoint, one.place): frozenset(one.classes) for one in knowledge.choices}
         endpoints = {one.id: one for one in world.endpoints}
         for rule in knowledge.rules:
             endpoint = endpoints.get(rule.endpoint)
@@ -67,13 +68,13 @@ class Known:
 class _Rule:
     """A rule, ready to be asked."""
 
-    __slots__ = ("alias", "broad", "claim", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
+    __slots__ = ("alias", "claim", "classes", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
 
     def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
         self.rule = rule
         self.claim = rule.claim
         self.alias = rule.claim in ("alias", "tenant-alias")
-        self.broad = frozenset(rule.broad)
+        self.classes = frozenset(rule.classes)
         self.exceptions = frozenset(rule.exceptions)
         self.service = endpoint.service
         place = rule.place[1:]
@@ -118,6 +119,22 @@ class Watch(behaviours.Watch):
     # -- comparing ------------------------------------------------------------------------------------------------
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
+        found = self._named_others(facts, known) if facts.match.endpoint is not None else ()
+        return found + self._excused(facts, known) if facts.objects else found
+
+    def _excused(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        """Places at which callers name what they were never given as a matter of course."""
+        endpoint = facts.match.endpoint
+        if endpoint is None or all(use.granted or not use.owners for use in facts.objects):
+            return ()
+        found: tuple[Deviation, ...] = ()
+        for use in facts.objects:
+            free = known.choices.get((endpoint.id, use.place))
+            if not use.granted and free is not None and ("*" in free or facts.identity.cls in free):
+                found += (ChosenFreely(place=use.place),)
+        return found
+
+    def _named_others(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
         if endpoint is None or endpoint.id not in known.requests or facts.identity.strength == Strength.NONE:
             return ()
@@ -148,7 +165,7 @@ class Watch(behaviours.Watch):
 
     def _foreign(self, values: list[Found], rule: _Rule, identity: Identity, known: Known) -> list[Found]:
         """The values that are not the caller's own."""
-        if identity.cls in rule.broad:
+        if identity.cls not in rule.classes:
             return []
         if rule.alias:
             return self._foreign_ids(values, rule, identity, known)
@@ -250,7 +267,7 @@ class Watch(behaviours.Watch):
         if prior.facts.used or verdict.action == "block" or facts.deviations or facts.identity.strength == Strength.NONE:
             return
         for rule in known.responses[endpoint.id]:
-            if rule.alias and facts.identity.cls not in rule.broad:
+            if rule.alias and facts.identity.cls in rule.classes:
                 values = {text for text, _ in at(facts.operation.body, rule.steps, MAX_ITEMS)}
                 holder = self._holder(facts.identity, rule, known.hash_key)
                 if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
@@ -301,10 +318,14 @@ class Watch(behaviours.Watch):
             else:
                 row[2] &= mask
                 row[3] = value if row[3] == value else 0
-        if not rows:
+        strange = {index for index, _ in facts.strange}
+        named: dict[str, int] = {}
+        for index, (place, _, _, _) in enumerate(facts.used):
+            named[place] = named.get(place, 0) | (index in strange)
+        if not rows and not named:
             return None
         tenant = _value(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
-        return [self._actor(facts.identity, key), tenant, labels, list(rows.values())]
+        return [self._actor(facts.identity, key), tenant, labels, list(rows.values()), list(named.items())[:MAX_ROWS]]
 
     def _places(self, operation: str) -> set[str]:
         found = self._seen.get(operation)

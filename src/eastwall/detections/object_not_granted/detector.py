@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.model.deviations import ChosenFreely
 from eastwall.model.facts import Facts, ObjectUse
 from eastwall.model.finding import Detection, Finding
 from eastwall.model.identity import Strength
@@ -32,7 +33,11 @@ def detect(facts: Facts) -> Sequence[Finding]:
     # Without any identity the actor is an address: many people may stand behind it, so "never given to it" says nothing.
     if facts.identity.strength == Strength.NONE:
         return ()
-    return [_finding(use, facts) for use in facts.objects if use.exclusive and not use.granted and use.owners >= 1]
+    others = [use for use in facts.objects if use.exclusive and not use.granted and use.owners >= 1]
+    if others and facts.deviations:
+        free = {one.place for one in facts.deviations if type(one) is ChosenFreely}
+        others = [use for use in others if use.place not in free]
+    return [_finding(use, facts) for use in others]
 
 
 def _finding(use: ObjectUse, facts: Facts) -> Finding:
