@@ -34,7 +34,7 @@ MAX_OPEN = 4_096
 MAX_PAIRS = 256
 """(data class, class of callers) of one operation."""
 MAX_OPERATIONS = 20_000
-MIN_CELLS = 8
+MIN_CELLS = 3
 """Cells that must hold a measure before anything is published of it."""
 MANY = 10
 """Callers from which on the one who had most is left out."""
@@ -66,7 +66,7 @@ class Group(Struct, frozen=True, array_like=True):
     service: str
     cls: str
     spans: tuple[tuple[str, int, tuple[Measure, ...]], ...]
-    """(window, cells, measures)."""
+    """(window, how many hours (days, weeks) of the calendar its cells are of, measures)."""
 
 
 class Knowledge(Struct, frozen=True):
@@ -82,10 +82,12 @@ class Knowledge(Struct, frozen=True):
 class _Cell:
     """What one caller had in one window."""
 
-    __slots__ = ("actor", "counts", "objects")
+    __slots__ = ("actor", "counts", "objects", "window")
 
-    def __init__(self, actor: int) -> None:
+    def __init__(self, actor: int, window: int) -> None:
         self.actor = actor
+        self.window = window
+        """Number of the hour, day or week."""
         self.counts: dict[str, int] = {}
         self.objects: dict[str, Distinct] = {}
 
@@ -118,7 +120,7 @@ class _Sample:
         self.ceiling = -1
         """The highest hash, once there are enough."""
 
-    def cell(self, key: int, actor: int) -> _Cell | None:
+    def cell(self, key: int, actor: int, window: int) -> _Cell | None:
         """The cell of a window; None when it is not in the sample."""
         found = self.cells.get(key)
         if found is None:
@@ -129,8 +131,11 @@ class _Sample:
                     return None
                 del self.cells[self.ceiling]
                 self.ceiling = -1
-            found = self.cells[key] = _Cell(actor)
+            found = self.cells[key] = _Cell(actor, window)
         return found
+
+    def windows(self) -> int:
+        return len({cell.window for cell in self.cells.values()})
 
     def measures(self) -> tuple[Measure, ...]:
         values: dict[str, list[tuple[int, int]]] = {}
@@ -214,7 +219,8 @@ class Model:
             samples = self._group(service, cls)
             who = hash64(actor)
             for (_, seconds, _), sample in zip(SPANS, samples, strict=True):
-                cell = sample.cell(hash64(f"{actor}\0{hour * 3_600 // seconds}"), who)
+                window = hour * 3_600 // seconds
+                cell = sample.cell(hash64(f"{actor}\0{window}"), who, window)
                 if cell is not None:
                     cell.add(counts, objects)
         self._open.clear()
@@ -234,7 +240,7 @@ class Model:
         for (service, cls), theirs in other._groups.items():
             for mine, sample in zip(self._group(service, cls), theirs, strict=True):
                 for key, cell in sample.cells.items():
-                    into = mine.cell(key, cell.actor)
+                    into = mine.cell(key, cell.actor, cell.window)
                     if into is not None:
                         into.add(cell.counts, {kind: objects.hashes for kind, objects in cell.objects.items()})
         for endpoint, pairs in other._data.items():
@@ -271,6 +277,7 @@ class Model:
                         [
                             key,
                             cell.actor,
+                            cell.window,
                             dict(sorted(cell.counts.items())),
                             {k: sorted(cell.objects[k].hashes) for k in sorted(cell.objects)},
                         ]
@@ -289,8 +296,8 @@ class Model:
         groups, pairs = data
         for service, name, samples in groups:
             for sample, cells in zip(state._group(service, name), samples, strict=True):
-                for key, actor, counts, objects in cells:
-                    cell = _Cell(int(actor))
+                for key, actor, window, counts, objects in cells:
+                    cell = _Cell(int(actor), int(window))
                     cell.add({str(k): int(v) for k, v in counts.items()}, objects)
                     sample.cells[int(key)] = cell
         state._data = {endpoint: {pair: set(actors) for pair, actors in found.items()} for endpoint, found in pairs.items()}
@@ -303,7 +310,7 @@ class Model:
         groups = []
         for (service, cls), samples in sorted(self._groups.items()):
             spans = tuple(
-                (name, len(sample.cells), sample.measures()) for (name, _, _), sample in zip(SPANS, samples, strict=True)
+                (name, sample.windows(), sample.measures()) for (name, _, _), sample in zip(SPANS, samples, strict=True)
             )
             if any(measures for _, _, measures in spans):
                 groups.append(Group(service, cls, spans))

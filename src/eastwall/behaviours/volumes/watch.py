@@ -22,12 +22,12 @@ from eastwall.model.identity import Strength
 
 MAX_CALLERS = 50_000
 """(service, caller) that are counted; those longest silent leave."""
-FACTOR = 3.0
-"""Times the greatest that was learned, from `SURE_CELLS` on; up to twice that for fewer."""
-SURE_CELLS = 24
-DEVIATIONS = 4.5
+FACTORS = ((16, 3.0), (6, 6.0), (3, 10.0))
+"""(caller-hours that held the measure, times the greatest of them): the less is known, the farther from it is far. Of a class with a
+single caller twice as many must be known."""
+DEVIATIONS = 4.0
 """Standard deviations above the median of the logarithm, as the median and the 95th percentile tell them: heavy tails ask for more."""
-FLOORS = {"calls": 300, "bytes": 2_000_000, "records": 200, "call": 20, "object": 50, "data": 60}
+FLOORS = {"calls": 300, "bytes": 2_000_000, "records": 200, "call": 25, "object": 50, "data": 60}
 """What nobody is told for, in an hour. Of a day `DAY_FLOOR` times that, of a week `WEEK_FLOOR` times."""
 DAY_FLOOR, WEEK_FLOOR = 3, 8
 WORKING_HOURS, WORKING_DAYS = 8, 5
@@ -35,8 +35,10 @@ WORKING_HOURS, WORKING_DAYS = 8, 5
 DERIVED = 1.5
 DAY_FACTOR = 2.0
 """Times the greatest day or week: lower than for hours, since what is steady varies less."""
-ENOUGH = {"hour": 12, "day": 12, "week": 6}
-"""Caller-windows that must hold a measure before it is judged."""
+ENOUGH = 6
+"""Caller-days (or weeks) that must hold a measure before it is judged by them, ..."""
+CALENDAR = {"hour": 2, "day": 4, "week": 3}
+"""... of so many hours, days, weeks of the calendar: the first day that is learned from is none yet."""
 BYTES = 4_096
 """Bytes that weigh as much as one call."""
 MIN_ANSWERS = 30
@@ -50,7 +52,6 @@ class Limit(Struct, frozen=True):
 
     amount: int
     measure: Measure
-    cells: int
     derived: bool = False
 
 
@@ -77,7 +78,7 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
     """Limits from quantiles."""
     bounds = {}
     for group in knowledge.groups:
-        spans = {name: {m.name: (m, cells) for m in measures} for name, cells, measures in group.spans}
+        spans = {name: {m.name: (m, seen) for m in measures} for name, seen, measures in group.spans}
         limits = _limits(spans)
         if any(limits):
             bounds[group.service, group.cls] = Bounds(limits)
@@ -85,39 +86,40 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
 
 
 def _limits(spans: dict[str, dict[str, tuple[Measure, int]]]) -> tuple[dict[str, Limit], ...]:
-    hours = {name: limit for name, (m, cells) in spans.get("hour", {}).items() if (limit := _hour(m, cells)) is not None}
+    hours = {name: limit for name, (m, seen) in spans.get("hour", {}).items() if (limit := _hour(m, seen)) is not None}
     days = _longer(spans.get("day", {}), hours, "day", DAY_FLOOR, WORKING_HOURS)
     weeks = _longer(spans.get("week", {}), days, "week", WEEK_FLOOR, WORKING_DAYS)
     return hours, days, weeks
 
 
-def _hour(measure: Measure, cells: int) -> Limit | None:
-    if measure.cells < ENOUGH["hour"] or (measure.actors < 2 and measure.cells < 2 * ENOUGH["hour"]):
+def _hour(measure: Measure, seen: int) -> Limit | None:
+    cells = measure.cells if measure.actors > 1 else measure.cells // 2
+    factor = next((times for least, times in FACTORS if cells >= least), 0.0)
+    if not factor or seen < CALENDAR["hour"]:
         return None
-    factor = FACTOR * max(1.0, min(2.0, SURE_CELLS / measure.cells))
-    return Limit(_far(measure, factor, 1), measure, cells)
+    return Limit(_far(measure, factor, 1), measure)
 
 
 def _longer(
-    seen: dict[str, tuple[Measure, int]], shorter: dict[str, Limit], window: str, floor: int, times: int
+    spans: dict[str, tuple[Measure, int]], shorter: dict[str, Limit], window: str, floor: int, times: int
 ) -> dict[str, Limit]:
     """Limits of days by what days held, or by hours where too few days were seen; of weeks likewise by days."""
     found = {}
     for name, limit in shorter.items():
-        measure, cells = seen.get(name, (limit.measure, 0))
-        if cells and measure.cells >= ENOUGH[window]:
-            found[name] = Limit(_far(measure, DAY_FACTOR, floor), measure, cells)
+        measure, seen = spans.get(name, (limit.measure, 0))
+        if seen >= CALENDAR[window] and measure.cells >= ENOUGH:
+            found[name] = Limit(max(_far(measure, DAY_FACTOR, floor), limit.amount), measure)
         else:
-            amount = max(int(limit.measure.greatest * times * DERIVED), limit.amount, _floor(name) * floor)
-            known = limit.measure
-            if limit.derived:  # a week from days that hours stand for
-                amount = max(int(limit.amount * times), _floor(name) * floor)
-            found[name] = Limit(amount, known, limit.cells, derived=True)
+            # A week by days that hours stand for is as many such days.
+            most = limit.amount * times if limit.derived else int(limit.measure.greatest * times * DERIVED)
+            found[name] = Limit(max(most, limit.amount, _floor(name) * floor), limit.measure, derived=True)
     return found
 
 
 def _far(measure: Measure, factor: float, floor: int) -> int:
-    spread = log(measure.upper / measure.median) / 1.645 if 0 < measure.median < measure.upper else 0.0
+    # With few cells the 95th percentile is the greatest of them, and says nothing of a tail that the factor does not.
+    heavy = measure.cells >= FACTORS[0][0] and 0 < measure.median < measure.upper
+    spread = log(measure.upper / measure.median) / 1.645 if heavy else 0.0
     tail = exp(min(log(max(measure.median, 1)) + DEVIATIONS * spread, 60.0))
     return int(max(measure.greatest * factor, tail, _floor(measure.name) * floor))
 

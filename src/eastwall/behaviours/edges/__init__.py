@@ -1,0 +1,1 @@
+"""Who calls what, and from where: edges that a settled caller never had."""
