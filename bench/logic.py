@@ -10,7 +10,7 @@ import argparse
 import os
 import random
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -70,7 +70,8 @@ def play(seed: int, calls: int, only: str = "") -> Played:
     disturbed = []
     for step, outcome in legitimate(rig, LEGITIMATE, rng, churn=True):
         what = "; ".join(f"{f.id} {f.where}: {f.message}" for f in outcome.findings if f.severity in ("high", "critical"))
-        disturbed.append(f"world {seed} ({world.told()}): {step.ask.op} {step.ask.method} {step.ask.path}: {what}")
+        by = " ".join(sorted({f.id for f in outcome.findings if f.severity in ("high", "critical")}))
+        disturbed.append(f"{by} | world {seed} ({world.told()}): {step.ask.op} {step.ask.method} {step.ask.path}: {what}")
     rig.publish()
     flows: dict[str, list[tuple[bool, int, list[str]]]] = {}
     for flow in FLOWS:
@@ -182,7 +183,12 @@ def main() -> None:
             parser.error("only worlds 1 to 12 are looked at")
         score = measure(seeds, options.calls, options.only)
         show(f"seeds {', '.join(map(str, seeds))}; {options.calls:,} calls learned", score, seeds=True)
-        print("\n".join(score.disturbed[: 1_000 if options.disturbed else 20]))
+        if options.disturbed:
+            print("\n".join(score.disturbed))
+        for by, count in Counter(
+            (line.partition(" | ")[0], line.partition(" | world ")[2].split()[0]) for line in score.disturbed
+        ).most_common():
+            print(f"{count:5} legitimate calls of world {by[1]} blocked by {by[0]}")
         return
     whole(options.disturbed)
 

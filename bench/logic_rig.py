@@ -119,7 +119,7 @@ class Rig:
         body = b"" if made.body is None else json.dumps(made.body).encode()
         headers = {"user-agent": agent or caller.agents[0], "accept": "application/json", **made.headers}
         if not made.anonymous:
-            headers["authorization"] = f"Bearer {token or self.world.token(caller)}"
+            headers["authorization"] = f"Bearer {token or self.world.token(caller, self.time)}"
         if body:
             headers["content-type"] = "application/json"
         source = address or caller.addresses[0]

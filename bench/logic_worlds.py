@@ -60,6 +60,7 @@ shows within a link). `office`: many users share one address. `telling`: sign-in
 _WORDS = "amber birch cedar delta ember fjord grove haven iris juniper kelp lotus maple north ochre pine quartz river slate tide umber vale".split()
 CURRENCIES = ("EUR", "EUR", "EUR", "USD", "GBP")
 MEMBERS = 24
+TOKEN_SECONDS = 8 * 3_600
 AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0) Firefox/139.0",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5) Safari/604.1",
@@ -158,7 +159,8 @@ class World:
         self._internal = rng.randrange(200, 5_000)
         self._lines = rng.randrange(10_000, 800_000)
         self.secret = rng.randbytes(32)
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, tuple[str, float]] = {}
+        """User -> (token, until when it is good)."""
         self.refresh: dict[str, str] = {}
         """Refresh token -> user."""
         self.resets: dict[str, str] = {}
@@ -239,14 +241,15 @@ class World:
 
     # -- tokens ---------------------------------------------------------------------------------------------------
 
-    def token(self, user: User) -> str:
-        """The user's token, as it was issued last: a role that was gained since is not in it."""
-        return self._tokens.get(user.name) or self.issue(user, 1_700_000_000.0)
+    def token(self, user: User, now: float) -> str:
+        """The user's token, as it was issued last: a role that was gained since is not in it. Clients get a new one before it runs out."""
+        token, until = self._tokens.get(user.name, ("", 0.0))
+        return token if now < until - 60.0 else self.issue(user, now)
 
     def issue(self, user: User, now: float) -> str:
         """A new HS256 JWT whose claims say who and what the user is."""
         claims: dict[str, Any] = {"iss": "https://login.example", "sub": user.sub, "roles": [user.role]}
-        claims |= {"iat": int(now), "exp": int(now) + 30 * 86_400, "jti": f"{self.rng.getrandbits(64):016x}"}
+        claims |= {"iat": int(now), "exp": int(now) + TOKEN_SECONDS, "jti": f"{self.rng.getrandbits(64):016x}"}
         if user.tenant:
             claims["tenant"] = user.tenant
         if self.evidence == "email":
@@ -256,8 +259,9 @@ class World:
         if user.role == "service":
             claims["azp"] = user.name
         message = ".".join(_b64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT", "kid": "k1"}, claims))
-        self._tokens[user.name] = f"{message}.{_b64(hmac.digest(self.secret, message.encode(), 'sha256'))}"
-        return self._tokens[user.name]
+        token = f"{message}.{_b64(hmac.digest(self.secret, message.encode(), 'sha256'))}"
+        self._tokens[user.name] = token, now + TOKEN_SECONDS
+        return token
 
     def jwks(self) -> bytes:
         return json.dumps({"keys": [{"kty": "oct", "kid": "k1", "k": _b64(self.secret)}]}).encode()
