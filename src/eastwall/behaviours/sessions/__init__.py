@@ -1,0 +1,1 @@
+"""Sessions: in which order an actor's calls come, which steps are taken once, and at what pace."""

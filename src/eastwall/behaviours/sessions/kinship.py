@@ -1,0 +1,100 @@
+"""What an operation is by its name: a read, a gate, a step that is taken once, bookkeeping. And whether two are of one business flow.
+
+Names decide nothing alone: they say which of the orders that were seen may be causes, and which are mere habits of a user interface.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from eastwall.discovery.objects import changes, singular, words
+from eastwall.model.endpoint import Endpoint
+
+READS = frozenset(
+    "get list search fetch find query read show view count lookup describe export download history line detail document documents me "
+    "profile eta status summary report preview browse suggest autocomplete batch check".split()
+)
+GATES = frozenset(
+    "otp mfa totp challenge verify verification confirm confirmation terms accept consent agree checkout pay payment authorize authorise "
+    "approve approval sign signature kyc validate review quote reserve hold capture".split()
+)
+"""What something else waits for, whatever it is called."""
+ONE_TIME = frozenset(
+    "refund redeem coupon voucher promo promotion payout withdraw withdrawal claim vote pay payment place checkout cancel capture settle "
+    "cashout reward bonus giftcard otp verify confirm transfer".split()
+)
+"""What is taken once on one thing by its very name."""
+NOISE = frozenset(
+    "track tracking analytics event metric metrics telemetry log logs beacon heartbeat ping csrf refresh token session login logout signin "
+    "signout device push notification notifications impression seen presence typing".split()
+)
+"""Bookkeeping that goes with everything."""
+CODES = frozenset("code coupon voucher promo promotion giftcard otp pin nonce token".split())
+"""Last words of properties whose value is used up."""
+_EMPTY = frozenset("api v rest rpc service svc public internal current mutation tools call ep graphql mcp user users tenant tenants".split())
+
+
+def label(endpoint: Endpoint) -> str:
+    """Fit to show."""
+    return endpoint.operation or f"{endpoint.method} {endpoint.template}"
+
+
+def names(endpoint: Endpoint) -> tuple[str, ...]:
+    """Singular words of the operation's own name: of its path's literal segments, or of what its protocol calls it."""
+    parts = [endpoint.operation] if endpoint.operation and endpoint.protocol != "rest" else []
+    if not parts:
+        parts = [segment for segment in endpoint.template.split("/") if segment and "{" not in segment]
+    return tuple(dict.fromkeys(singular(word) for part in parts for word in words(part) if not word.isdigit()))
+
+
+def reads(endpoint: Endpoint) -> bool:
+    """Whether it changes nothing: by its method, or where all is POST (RPC, MCP) by the first or last word of its name."""
+    if not changes(endpoint.method, endpoint.operation):
+        return True
+    found = list(names(endpoint))
+    if endpoint.operation or endpoint.method != "POST":
+        last = endpoint.operation.replace(":", "/").rpartition("/")[2].rpartition(" ")[2]
+        found = [word for word in map(singular, words(last)) if word not in _EMPTY] if last else []
+        return bool(found) and (found[0] in READS or found[-1] in READS)
+    last = endpoint.template.rstrip("/").rpartition("/")[2]
+    tail = [singular(word) for word in words(last)]
+    return "{" not in last and bool(tail) and (tail[0] in READS or tail[-1] in READS)
+
+
+def bookkeeping(endpoint: Endpoint) -> bool:
+    """Whether it goes with everything, or takes credentials."""
+    return endpoint.login or not NOISE.isdisjoint(names(endpoint))
+
+
+def gate(endpoint: Endpoint) -> bool:
+    return not GATES.isdisjoint(names(endpoint))
+
+
+def one_time(endpoint: Endpoint) -> bool:
+    return not ONE_TIME.isdisjoint(names(endpoint))
+
+
+def code_place(place: str) -> bool:
+    """Whether a property holds something that is used up: `code`, `input.voucherCode`."""
+    found = words(place.rpartition(".")[2])
+    return bool(found) and (found[-1] in CODES or found[0] in CODES)
+
+
+def of_kind(endpoint: Endpoint, kind: str) -> bool:
+    """Whether the operation is about objects of a kind, rather than one that it merely mentions."""
+    return kind in names(endpoint) or kind.rpartition("_")[2] in names(endpoint)
+
+
+def common_words(endpoints: Iterable[Endpoint]) -> frozenset[str]:
+    """Words that say nothing of kinship: half of the operations have them."""
+    count, seen = 0, Counter[str]()
+    for endpoint in endpoints:
+        count += 1
+        seen.update(names(endpoint))
+    return frozenset(word for word, times in seen.items() if times * 2 > count) | _EMPTY
+
+
+def kin(one: Endpoint, other: Endpoint, common: frozenset[str]) -> bool:
+    """Whether two operations are about the same thing: `POST /cart/checkout` and `POST /cart/payment`."""
+    return not (set(names(one)) & set(names(other))) <= common

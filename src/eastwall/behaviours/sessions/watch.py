@@ -1,0 +1,472 @@
+"""What an engine remembers of sessions, and what it makes of a call: steps that are missing or come again, pace, strangeness.
+
+A change counts from its request on, until an answer says that it failed: of ten calls at once each sees those before it (CWE-362), and what
+is on its way is not called missing. So nothing here waits for the records.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from eastwall import behaviours
+from eastwall.behaviours.maxima import Usual
+from eastwall.behaviours.sessions import kinship
+from eastwall.behaviours.sessions.contexts import ORDER, Predictor
+from eastwall.behaviours.sessions.invariants import Once, Precedence, Rules
+from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Done, Trails
+from eastwall.behaviours.sessions.model import Knowledge
+from eastwall.behaviours.sketch import hash64
+from eastwall.discovery.objects import SAFE_METHODS, shown
+from eastwall.model.call import Completion, Phase
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import AutomatedPace, Deviation, RepeatedStep, SkippedStep, UnusualSequence
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.facts import Facts
+from eastwall.model.identity import Identity, Strength
+
+MAX_PENDING = 20_000
+"""Calls on their way."""
+MAX_OBJECTS = 3
+"""Objects of one call."""
+MAX_NOTED = 16
+"""Operations that a note names as done before."""
+NOTED_OF_ONE = 5
+"""Calls of one operation by one actor within a day that are noted: nobody teaches alone."""
+MIN_RUN = 12
+"""Changes without a pause, before their pace is asked about."""
+MIN_STEPS = 8
+"""Calls of a session before it may be called strange."""
+MIN_LEARNED = 1_000
+"""Calls of a service whose order was learned, before anything is strange."""
+_PLACES = 1_000
+
+
+class Info:
+    """An operation that changes something."""
+
+    __slots__ = ("after", "endpoint", "kinds", "label", "once_actor", "once_objects", "once_value", "rules")
+
+    def __init__(self, endpoint: Endpoint, rules: Rules | None, aliases: dict[str, tuple[str, ...]]) -> None:
+        self.endpoint = endpoint
+        self.label = kinship.label(endpoint)
+        self.rules = rules
+        self.kinds: dict[str, bool] = {}
+        """kind -> whether the operation is about such objects."""
+        self.after: tuple[tuple[Precedence, tuple[str, ...]], ...] = ()
+        """(rule, ids of what comes before)."""
+        self.once_value: Once | None = None
+        self.once_actor: Once | None = None
+        self.once_objects: dict[str, Once] = {}
+        if rules is not None:
+            self.after = tuple((rule, (rule.before, *aliases.get(rule.before, ()))) for rule in rules.after)
+            for one in rules.once:
+                if one.scope == "value":
+                    self.once_value = one
+                elif one.scope == "actor":
+                    self.once_actor = one
+                else:
+                    self.once_objects[one.scope.removeprefix("object ")] = one
+
+    def about(self, kind: str) -> bool:
+        own = self.kinds.get(kind)
+        if own is None:
+            if len(self.kinds) > 100:
+                self.kinds.clear()
+            own = self.kinds[kind] = kinship.of_kind(self.endpoint, kind)
+        return own
+
+
+class Known:
+    """Knowledge, ready for look-up."""
+
+    __slots__ = ("_aliases", "_rules", "endpoints", "labels", "ops", "paces", "predictors")
+
+    def __init__(self, knowledge: Knowledge, endpoints: tuple[Endpoint, ...]) -> None:
+        self._rules = {rules.endpoint: rules for rules in knowledge.rules}
+        aliases: dict[str, tuple[str, ...]] = {}
+        for old, new in knowledge.moved:
+            aliases[new] = (*aliases.get(new, ()), old)
+        self._aliases = aliases
+        self.endpoints = {endpoint.id: endpoint for endpoint in endpoints}
+        self.ops: dict[str, Info | None] = {}
+        """Filled as operations are called; None: it changes nothing, or is bookkeeping."""
+        self.paces: dict[tuple[str, str], Usual] = {(service, cls): usual for service, cls, usual in knowledge.paces}
+        self.predictors = {
+            service: one
+            for service, followers in knowledge.contexts
+            if (one := Predictor(followers)).calls >= MIN_LEARNED
+        }
+
+    def info(self, endpoint: Endpoint) -> Info | None:
+        """Of an operation that changes something; None for all others."""
+        try:
+            return self.ops[endpoint.id]
+        except KeyError:
+            plain = kinship.reads(endpoint) or kinship.bookkeeping(endpoint)
+            found = None if plain else Info(endpoint, self._rules.get(endpoint.id), self._aliases)
+            self.ops[endpoint.id] = found
+            return found
+
+    def label(self, operation: str) -> str:
+        endpoint = self.endpoints.get(operation)
+        return kinship.label(endpoint) if endpoint is not None else operation
+
+
+def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
+    """Look-up tables for the watch."""
+    return Known(knowledge, world.endpoints)
+
+
+class _Begun:
+    """A call on its way."""
+
+    __slots__ = ("actor", "before", "key", "note", "objects", "operation", "settled", "things")
+
+    def __init__(self, actor: Actor, operation: str) -> None:
+        self.actor = actor
+        self.operation = operation
+        self.note: dict[str, Any] | None = None
+        self.before: Done | None = None
+        self.things: list[int] = []
+        self.objects: list[int] = []
+        self.key = 0
+        self.settled = True
+        """Whether it needs no taking back."""
+
+
+class Watch(behaviours.Watch):
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._certain = Actors()
+        self._guessed = Actors(MAX_GUESSED)
+        self._trails = Trails()
+        self._pending: dict[str, _Begun] = {}
+        self._known: Any = None
+        self._since: dict[str, float] = {}
+        """Operation -> since when it is known here: before that, nobody could tell that it was called."""
+        self._places: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._started = -1.0
+        self.alone = True
+        """Whether all calls of an actor come to this engine. If not, what is missing here may have been done elsewhere."""
+
+    # -- before the call ------------------------------------------------------------------------------------------
+
+    def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        endpoint = facts.match.endpoint
+        identity = facts.identity
+        if endpoint is None or not identity.strength:
+            return ()
+        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actor = actors.get(identity.actor)
+        info = known.info(endpoint)
+        found: tuple[Deviation, ...] = ()
+        if actor is not None and actor.strange:
+            found = self._strange(actor, identity, facts.call.service, known)
+        if info is None or facts.call.id in self._pending:
+            return found
+        if actor is not None and actor.run >= MIN_RUN:
+            found += self._pace(actor, identity, facts, info, known)
+        if info.rules is not None:
+            if info.rules.once and actor is not None:
+                found += self._repeated(actor, facts, info)
+            if info.after and self._known is known:
+                found += self._skipped(actor, actors.floor, facts, info)
+        return found
+
+    def _skipped(self, actor: Actor | None, floor: float, facts: Facts, info: Info) -> tuple[Deviation, ...]:
+        """What should have come before. What was done before this engine looked, or was forgotten, is not called missing."""
+        now = facts.call.time
+        if not self.alone:
+            return ()
+        found: tuple[Deviation, ...] = ()
+        own = info.endpoint.id
+        for rule, ids in info.after:
+            begun = max(self._started, max(self._since.get(name, now) for name in ids[:1]))
+            if rule.kind:
+                if now - max(begun, self._trails.floor) < rule.horizon or (actor is not None and actor.lossy):
+                    continue
+                for place, kind, key, value in facts.used[:MAX_OBJECTS]:
+                    if kind == rule.kind:
+                        trail = self._trails.of(key)
+                        if not any(name in trail for name in ids):
+                            found += (_missing(rule, place, value, 0),)
+                            break
+                continue
+            if now - max(begun, floor, actor.floor if actor is not None else 0.0) < rule.horizon:
+                continue
+            done = actor.done if actor is not None else {}
+            last = max((done[name][1] for name in ids if name in done), default=-1)
+            self_done = done.get(own)
+            if last < 0 or (rule.each and self_done is not None and self_done[1] > last):
+                retries = actor.retries(own, now) if actor is not None and last >= 0 else 0
+                if retries and self._same_key(actor, facts, info):
+                    continue
+                found += (_missing(rule, "session", "", retries),)
+        return found
+
+    def _repeated(self, actor: Actor, facts: Facts, info: Info) -> tuple[Deviation, ...]:
+        """What is done once, and was done."""
+        own, now = info.endpoint.id, facts.call.time
+        if self._same_key(actor, facts, info):
+            return ()
+        found: tuple[Deviation, ...] = ()
+        if info.once_value is not None:
+            for place, thing, value in self._codes(facts):
+                times = actor.marks.get((own, thing))
+                if times is not None:
+                    found += (_again(info.once_value, f"body.{place}", shown(value), times, now),)
+        if info.once_objects:
+            for place, kind, key, value in facts.used[:MAX_OBJECTS]:
+                once, times = info.once_objects.get(kind), actor.marks.get((own, key))
+                if once is not None and times is not None:
+                    found += (_again(once, place, value, times, now),)
+        if info.once_actor is not None and (done := actor.done.get(own)) is not None:
+            found += (_again(info.once_actor, "session", "", (done[0], done[2]), now),)
+        return found
+
+    @staticmethod
+    def _same_key(actor: Actor | None, facts: Facts, info: Info) -> bool:
+        """Whether this is a retry by the service's own means."""
+        if actor is None or info.rules is None or not info.rules.keyed:
+            return False
+        key = facts.call.request.headers.get("idempotency-key")
+        return bool(key) and ("\0" + info.endpoint.id, hash64(str(key))) in actor.marks
+
+    def _pace(self, actor: Actor, identity: Identity, facts: Facts, info: Info, known: Known) -> tuple[Deviation, ...]:
+        if identity.kind != "user":
+            return ()  # workloads are regular by nature
+        usual = known.paces.get((facts.call.service, identity.cls))
+        if usual is None or len(usual.most) < 3:
+            return ()
+        level, run, gaps, squares = actor.paced(facts.call.time)
+        if run < MIN_RUN or run <= 2 * usual.most[1] or level <= 2 * usual.most[0]:
+            return ()
+        mean = gaps / (run - 1)
+        variation = sqrt(max(0.0, squares / (run - 1) - mean * mean)) / mean if mean > 0 else 0.0
+        operations = len({*actor.run_operations, info.endpoint.id})
+        return (
+            AutomatedPace(
+                "session", identity.cls, int(level), run, operations, round(variation, 3), usual.most[0], usual.most[1], usual.callers
+            ),
+        )
+
+    def _strange(self, actor: Actor, identity: Identity, service: str, known: Known) -> tuple[Deviation, ...]:
+        usual, predictor = known.paces.get((service, identity.cls)), known.predictors.get(service)
+        if usual is None or predictor is None:
+            return ()
+        _, before, operation = actor.worst
+        times, of = predictor.after((before,), operation)
+        mean = round(actor.bits / actor.steps, 2)
+        names = known.label(operation), known.label(before)
+        return (UnusualSequence("session", *names, times, of, mean, usual.most[3] / 100, usual.callers, actor.steps),)
+
+    # -- the call was judged --------------------------------------------------------------------------------------
+
+    def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
+        identity = facts.identity
+        if not identity.strength:
+            return
+        now = facts.call.time
+        if known is not self._known:
+            self._learned(known, now)
+        endpoint = facts.match.endpoint
+        if facts.phase is Phase.REQUEST:
+            if endpoint is None or verdict.action == "block":
+                return
+            info = known.info(endpoint)
+            if info is not None and facts.call.id not in self._pending:
+                self._begin(facts, info, known)
+            return
+        prior, response = facts.call.prior, facts.call.response
+        if prior is None or response is None or prior.verdict.action == "block":
+            return
+        done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
+        begun = self._pending.get(facts.call.id) if self._pending else None
+        if begun is not None:
+            if begun.key == 1:
+                return  # a further event of the same answer
+            begun.key = 1
+            if not done:
+                self._take_back(begun)
+        if not done:
+            return
+        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actor = actors.of(identity.actor, now)
+        actor.seen(now)
+        if endpoint is None:
+            if facts.operation.method not in SAFE_METHODS:
+                actor.blurred = now
+            return
+        self._step(actor, endpoint, begun, facts, known)
+
+    def _learned(self, known: Known, now: float) -> None:
+        """New knowledge: remember since when which operation is known."""
+        self._known = known
+        if self._started < 0:
+            self._started = now
+        for name in known.endpoints:
+            self._since.setdefault(name, now)
+        if len(self._since) > 2 * len(known.endpoints) + 100:
+            self._since = {name: at for name, at in self._since.items() if name in known.endpoints}
+
+    def _begin(self, facts: Facts, info: Info, known: Known) -> None:
+        identity, call = facts.identity, facts.call
+        now, own = call.time, info.endpoint.id
+        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actor = actors.of(identity.actor, now)
+        actor.seen(now)
+        begun = _Begun(actor, own)
+        begun.settled = False
+        key = call.request.headers.get("idempotency-key")
+        known_done = actor.done.get(own)
+        times = known_done[0] if known_done is not None and now - known_done[4] <= 86_400.0 else 0
+        noted = times < NOTED_OF_ONE and not actor.retries(own, now) and now - actor.blurred > 1_800.0
+        note: dict[str, Any] = {}
+        if noted:
+            since, late = _since(actor, known_done, own, now)
+            note["f"] = [int(known_done is None), int(key is not None), since, late]
+        marks: list[list[Any]] = [["actor", times]] if noted else []
+        trails: list[list[Any]] = []
+        for _, kind, thing, _ in facts.used[:MAX_OBJECTS]:
+            if info.about(kind) and thing not in begun.things:
+                self._on_object(begun, kind, thing, now, trails, marks)
+        for _, thing, _ in self._codes(facts):
+            marks.append(["value", (actor.marks.get((own, thing)) or (0,))[0]])
+            begun.things.append(thing)
+        for thing in begun.things:
+            actor.mark(own, thing, now)
+        if key is not None:
+            actor.mark("\0" + own, hash64(str(key)), now)
+        begun.before = actor.begin(own, now)
+        actor.changed(own, now)
+        if noted:
+            note["o"], note["m"] = trails, marks
+        mean = int(100 * actor.bits / actor.steps) if actor.steps >= MIN_STEPS else 0
+        note["p"] = [int(actor.level), actor.run, actor.hours.bit_count(), mean]
+        begun.note = note
+        if len(self._pending) >= MAX_PENDING:
+            self._pending.pop(next(iter(self._pending)))
+        self._pending[call.id] = begun
+
+    def _on_object(
+        self, begun: _Begun, kind: str, thing: int, now: float, trails: list[list[Any]], marks: list[list[Any]]
+    ) -> None:
+        trail = self._trails.of(thing)
+        own = begun.operation
+        before = [name for name in trail if name != own]
+        trails.append([kind, before, [name for name in before if now - trail[name] > 1_800.0]])
+        marks.append([f"object {kind}", (begun.actor.marks.get((own, thing)) or (0,))[0]])
+        begun.things.append(thing)
+        if self._trails.add(thing, own, now, begun.actor):
+            begun.objects.append(thing)
+
+    def _codes(self, facts: Facts) -> list[tuple[str, int, str]]:
+        """(place, hash, value) of what is used up."""
+        properties = facts.properties
+        if not properties:
+            return []
+        places = self._places.get(properties)
+        if places is None:
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            places = self._places[properties] = tuple(p for p in properties if "[" not in p and kinship.code_place(p))[:2]
+        found = []
+        for place in places:
+            value = _at(facts.operation.body, place)
+            if type(value) is str and 3 <= len(value) <= 128:
+                found.append((place, hash64(value), value))
+        return found
+
+    def _step(self, actor: Actor, endpoint: Endpoint, begun: _Begun | None, facts: Facts, known: Known) -> None:
+        """A call was answered well: the next of its session."""
+        own, history = endpoint.id, actor.history
+        prior = facts.call.prior
+        predictor = known.predictors.get(facts.call.service)
+        if actor.strange:  # it was told
+            actor.bits, actor.steps, actor.worst, actor.strange = 0.0, 0, (0.0, "", ""), False
+        if predictor is not None and history:
+            bits = predictor.surprise(history, own)
+            actor.bits += bits
+            actor.steps += 1
+            if bits > actor.worst[0]:
+                actor.worst = (bits, history[-1], own)
+            usual = known.paces.get((facts.call.service, facts.identity.cls))
+            actor.strange = (  # told with the next call
+                bits > 6.0
+                and usual is not None
+                and actor.steps >= MIN_STEPS
+                and len(usual.most) == 4
+                and usual.most[3] > 0
+                and 100 * actor.bits > actor.steps * (1.25 * usual.most[3] + 100)
+            )
+        if prior is not None and prior.facts.sampled:
+            note = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
+            if begun is None:
+                begun = _Begun(actor, own)
+                begun.note = {}
+                if len(self._pending) >= MAX_PENDING:
+                    self._pending.pop(next(iter(self._pending)))
+                self._pending[facts.call.id] = begun
+                begun.key = 1
+            if begun.note is not None:
+                begun.note["x"] = note
+        actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
+
+    def _take_back(self, begun: _Begun) -> None:
+        """What was begun has failed."""
+        if begun.settled:
+            return
+        begun.settled, begun.note = True, None
+        begun.actor.failed(begun.operation, begun.before)
+        for thing in begun.things:
+            begun.actor.unmark(begun.operation, thing)
+        for key in begun.objects:
+            self._trails.take_back(key, begun.operation)
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        begun = self._pending.pop(request.call_id, None)
+        if begun is None:
+            return None
+        if not 200 <= completion.status < 300 or completion.grpc_status > 0:
+            if response is None or completion.grpc_status > 0:
+                self._take_back(begun)
+            return None
+        return begun.note
+
+    def __len__(self) -> int:
+        return len(self._certain) + len(self._guessed) + len(self._trails)
+
+
+def _since(actor: Actor, own_done: Done | None, own: str, now: float) -> tuple[list[str], list[str]]:
+    """What the actor did since it last did this, latest first, and what of it more than half an hour ago."""
+    number = own_done[1] if own_done is not None else -1
+    since: list[str] = []
+    late: list[str] = []
+    for name in reversed(actor.done):
+        done = actor.done[name]
+        if done[1] <= number or len(since) >= MAX_NOTED:
+            break
+        if name != own:
+            since.append(name)
+            if now - done[2] > 1_800.0:
+                late.append(name)
+    return since, late
+
+
+def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedStep:
+    return SkippedStep(place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries)
+
+
+def _again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:
+    seconds = round(max(0.0, now - times[1]), 3)
+    return RepeatedStep(place, once.scope, value, times[0], seconds, once.things, once.again, once.named)
+
+
+def _at(body: Any, place: str) -> Any:
+    for name in place.split("."):
+        if type(body) is not dict or name not in body:
+            return None
+        body = body[name]
+    return body
