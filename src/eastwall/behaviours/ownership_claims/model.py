@@ -21,7 +21,6 @@ from typing import Any, Self
 from msgspec import Struct
 
 from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
-from eastwall.behaviours.sketch import keep_lowest
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 
@@ -37,10 +36,16 @@ MAX_LABELS = 8
 MAX_ROWS = 40
 """Places that one call's note may tell."""
 
-MAX_STRANGERS = 8
-"""Actors kept who named what they were never given, per place and class."""
+MAX_STRANGERS = 32
+"""Actors sampled per place and class for how they name objects."""
+MAX_STAFF = 10
+"""A class of more members who name what they were never given is no staff: there everybody chooses."""
+_AUTHORITY = frozenset(
+    "admin administrator support staff ops operator moderator manager supervisor auditor internal agent service".split()
+)
 MAX_CHOSEN = 0.1
 """Share of the calls that name what their callers were never given, above which a place is one where callers choose."""
+_OF_OWNERS = frozenset(("object-not-granted", "owner-mismatch", "object-enumeration"))
 MIN_CALLS = 15
 MIN_ACTORS = 3
 MIN_ALIAS_ACTORS = 5
@@ -73,21 +78,21 @@ class Rule(Struct, frozen=True):
     """Actors (hashes) that are not judged: they had others' too while learning."""
 
 
-class Choice(Struct, frozen=True):
-    """A place whose ids callers do not have from answers alone: provenance says nothing of them."""
+class Broad(Struct, frozen=True):
+    """Classes that name objects of a kind that no answer gave them: they see everybody's."""
 
-    endpoint: str
-    place: str
-    """`path.order_id`, `body.lines[].product_id`."""
+    service: str
+    kind: str
     classes: tuple[str, ...]
-    """Classes that name what they were never given; `*`: callers of all."""
 
 
 class Knowledge(Struct, frozen=True):
     """What engines are to know."""
 
     rules: tuple[Rule, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[tuple[str, str], ...] = ()
+    """(operation, place) whose ids callers do not have from answers alone (`body.lines[].product_id`): provenance says nothing of them."""
+    broad: tuple[Broad, ...] = ()
     aliases: tuple[tuple[str, str, int, int], ...] = ()
     """(service, space, hash of the actor or tenant, hash of its id at the service), of sampled actors."""
 
@@ -168,35 +173,51 @@ class _Place:
 
 
 class _Named:
-    """How often callers named objects at one place, and how often such as they were never given."""
+    """How often callers named objects at one place, and how often such as they were never given: of a sample of actors of each class."""
 
-    __slots__ = ("classes",)
+    __slots__ = ("classes", "kind")
 
-    def __init__(self) -> None:
-        self.classes: dict[str, tuple[list[int], set[int]]] = {}
-        """class -> ([calls, calls with such], actors that did: the lowest hashes)."""
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+        self.classes: dict[str, dict[int, list[int]]] = {}
+        """class -> actor (the lowest hashes) -> [calls, calls with such]."""
 
-    def note(self, cls: str, calls: int, strange: int, actors: Iterable[int]) -> None:
-        counts, known = self.classes.setdefault(cls, ([0, 0], set()))
+    def note(self, cls: str, actor: int, calls: int, strange: int) -> None:
+        actors = self.classes.get(cls)
+        if actors is None:
+            actors = self.classes[cls] = {}
+            _lowest(self.classes, MAX_CLASSES, _hash)
+        counts = actors.get(actor)
+        if counts is None:
+            counts = actors[actor] = [0, 0]
+            _lowest(actors, MAX_STRANGERS, int)
         counts[0] += calls
         counts[1] += strange
-        keep_lowest(known, actors, MAX_STRANGERS)
-        _lowest(self.classes, MAX_CLASSES, _hash)
 
-    def free(self) -> tuple[str, ...]:
-        """Classes that name what they were never given."""
-        found = []
-        ordinary, strange, actors = 0, 0, 0
-        for cls, ((calls, others), who) in sorted(self.classes.items()):
-            if calls >= 4 and 2 * others >= calls and (len(who) >= 2 or not cls.startswith("user")):
-                found.append(cls)
-            else:
-                ordinary, strange, actors = ordinary + calls, strange + others, actors + len(who)
-        if ordinary >= 10 and actors >= MIN_ACTORS and strange > MAX_CHOSEN * ordinary:
-            return ("*",)
-        if len(found) == len(self.classes) and any(len(who) >= MIN_ACTORS for _, who in self.classes.values()):
-            return ("*",)
-        return tuple(found)
+    def merge(self, other: _Named) -> None:
+        self.kind = max(self.kind, other.kind)
+        for cls, actors in other.classes.items():
+            for actor, (calls, strange) in actors.items():
+                self.note(cls, actor, calls, strange)
+
+    def broad(self) -> tuple[str, ...]:
+        """Classes most of whose members name, mostly, what they were never given."""
+        return tuple(cls for cls, actors in sorted(self.classes.items()) if _is_broad(cls, actors))
+
+    def free(self) -> bool:
+        """Whether ordinary callers choose at this place: of a third of them a tenth of the calls."""
+        judged = [one for cls, actors in self.classes.items() if not _is_broad(cls, actors) for one in actors.values()]
+        choosing = sum(strange > MAX_CHOSEN * calls for calls, strange in judged)
+        if choosing >= MIN_ACTORS and choosing * 3 >= len(judged):
+            return True
+        return any(len(actors) > MAX_STAFF and _is_broad(cls, actors) for cls, actors in self.classes.items())
+
+
+def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:
+    calls, strange = sum(one[0] for one in actors.values()), sum(one[1] for one in actors.values())
+    mostly = sum(2 * others >= count for count, others in actors.values())
+    several = len(actors) >= 2 or not cls.startswith("user") or not _AUTHORITY.isdisjoint(cls.split("+"))
+    return several and calls >= 4 and 2 * strange >= calls and 2 * mostly >= len(actors)
 
 
 def _count(into: dict[str, list[int]], label: str, equal: int, present: int) -> None:
@@ -227,23 +248,16 @@ class Model:
         self._named: dict[str, dict[str, _Named]] = {}
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
-        if note is None or not clean or not 200 <= record.status < 300 or not record.actor:
+        if note is None or not 200 <= record.status < 300 or not record.actor or not (clean or _only_owners(record)):
             return
         told = _read(note)
         if told is None:
             return
         actor, tenant, labels, rows, named = told
-        if named:
-            known = self._named.get(endpoint)
-            if known is None:
-                known = self._named[endpoint] = {}
-                _lowest(self._named, MAX_ENDPOINTS, _hash)
-            for place, strange in named:
-                if place not in known:
-                    known[place] = _Named()
-                    _lowest(known, MAX_PLACES, _hash)
-                if place in known:
-                    known[place].note(record.actor_class, 1, strange, (actor,) if strange else ())
+        # Also of calls that were found for their objects: that staff sees everybody's would never be learned otherwise.
+        self._name(endpoint, record.actor_class, actor, named)
+        if not clean:
+            return
         places = self._places.get(endpoint)
         if places is None:
             places = self._places[endpoint] = {}
@@ -255,6 +269,18 @@ class Model:
                 _bounded(places)
             found.note(actor, record.actor_class, tenant, labels, mask, value)
 
+    def _name(self, endpoint: str, cls: str, actor: int, named: Iterable[tuple[str, str, int]]) -> None:
+        for place, kind, strange in named:
+            known = self._named.get(endpoint)
+            if known is None:
+                known = self._named[endpoint] = {}
+                _lowest(self._named, MAX_ENDPOINTS, _hash)
+            one = known.get(place)
+            if one is None:
+                one = known[place] = _Named(kind)
+                _lowest(known, MAX_PLACES, _hash)
+            one.note(cls, actor, 1, strange)
+
     def merge(self, other: Self) -> None:
         for endpoint, places in other._places.items():
             self._join(endpoint, places)
@@ -265,9 +291,7 @@ class Model:
         kept = self._named.setdefault(endpoint, {})
         _lowest(self._named, MAX_ENDPOINTS, _hash)
         for place, one in named.items():
-            into = kept.setdefault(place, _Named())
-            for cls, ((calls, strange), actors) in one.classes.items():
-                into.note(cls, calls, strange, actors)
+            kept.setdefault(place, _Named()).merge(one)
         _lowest(kept, MAX_PLACES, _hash)
 
     def _join(self, endpoint: str, places: Mapping[str, _Place]) -> None:
@@ -289,7 +313,7 @@ class Model:
             [
                 endpoint,
                 [
-                    [place, [[cls, *counts, sorted(actors)] for cls, (counts, actors) in sorted(one.classes.items())]]
+                    [place, one.kind, [[cls, sorted(actors.items())] for cls, actors in sorted(one.classes.items())]]
                     for place, one in sorted(places.items())
                 ],
             ]
@@ -323,10 +347,10 @@ class Model:
         whole, named = data
         for endpoint, places in named:
             found = model._named[_text(endpoint)] = {}
-            for place, classes in places:
-                found[_text(place)] = known = _Named()
-                for name, calls, strange, actors in classes:
-                    known.note(_text(name), int(calls), int(strange), {int(actor) for actor in actors})
+            for place, kind, classes in places:
+                found[_text(place)] = known = _Named(_text(kind))
+                for name, actors in classes:
+                    known.classes[_text(name)] = {int(actor): [int(calls), int(odd)] for actor, (calls, odd) in actors}
         for endpoint, places in whole:
             kept = model._places[_text(endpoint)] = {}
             for place, space, classes, actors in places:
@@ -371,13 +395,21 @@ class Model:
                             )
                             break
         found = tuple(rule for _, rule in sorted(rules.items()))
-        choices = tuple(
-            Choice(endpoint, place, free)
-            for endpoint, named in sorted(self._named.items())
-            for place, one in sorted(named.items())
-            if endpoint in services and (free := one.free())
-        )
-        return Knowledge(found, choices, tuple(sorted(_one_to_one(aliases)))) if found or choices else None
+        choices, broad = self._provenance(services)
+        return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases)))) if found or choices or broad else None
+
+    def _provenance(self, services: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], tuple[Broad, ...]]:
+        """Where callers choose, and who sees all of which kind."""
+        kinds: dict[tuple[str, str], _Named] = {}
+        choices = []
+        for endpoint, named in sorted(self._named.items()):
+            for place, one in sorted(named.items()):
+                if endpoint in services:
+                    if one.free():
+                        choices.append((endpoint, place))
+                    kinds.setdefault((services[endpoint], one.kind), _Named()).merge(one)
+        broad = tuple(Broad(service, kind, found) for (service, kind), one in sorted(kinds.items()) if (found := one.broad()))
+        return tuple(choices), broad
 
 
 def _one_to_one(aliases: set[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
@@ -402,7 +434,7 @@ def _text(value: Any) -> str:
     return value
 
 
-_Told = tuple[int, int, list[str], list[tuple[str, str, int, int]], list[tuple[str, int]]]
+_Told = tuple[int, int, list[str], list[tuple[str, str, int, int]], list[tuple[str, str, int]]]
 
 
 def _read(note: Any) -> _Told | None:
@@ -417,7 +449,7 @@ def _read(note: Any) -> _Told | None:
         ]:
             if len(labels) > MAX_LABELS or len(rows) > MAX_ROWS or not all(isinstance(label, str) for label in labels):
                 return None
-            places = [(place, 1 if strange else 0) for place, strange in _pairs(named)]
+            places = list(_named(named))
             read = []
             for row in rows:
                 match row:
@@ -429,11 +461,16 @@ def _read(note: Any) -> _Told | None:
     return None
 
 
-def _pairs(named: Iterable[Any]) -> Iterable[tuple[str, Any]]:
-    for one in list(named)[:MAX_ROWS]:
+def _named(told: Iterable[Any]) -> Iterable[tuple[str, str, int]]:
+    for one in list(told)[:MAX_ROWS]:
         match one:
-            case [str(place), int(strange)] if len(place) <= 300:
-                yield place, strange
+            case [str(place), str(kind), int(strange)] if len(place) <= 300:
+                yield place, kind, 1 if strange else 0
+
+
+def _only_owners(record: CallRecord) -> bool:
+    """Whether all that speaks against a call is whose objects it is about."""
+    return record.action != "block" and all(one.id in _OF_OWNERS for one in record.findings if one.suspicious)
 
 
 # -- conclusions --------------------------------------------------------------------------------------------------

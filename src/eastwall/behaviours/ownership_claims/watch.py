@@ -38,15 +38,14 @@ MAX_SEEN_PLACES = 24
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
 MAX_SHOWN_ITEMS = 2_000
-NOBODY = ""
-"""Holder of an alias that two claim."""
+_NONE: frozenset[str] = frozenset()
 _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 
 
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("aliases", "choices", "hash_key", "requests", "responses")
+    __slots__ = ("aliases", "broad", "choices", "hash_key", "requests", "responses")
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -54,7 +53,8 @@ class Known:
         self.responses: dict[str, tuple[_Rule, ...]] = {}
         self.aliases: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the actor or tenant) -> hash of its id there."""
-        self.choices = {(one.endpoint, one.place): frozenset(one.classes) for one in knowledge.choices}
+        self.choices = frozenset(knowledge.choices)
+        self.broad = {(one.service, one.kind): frozenset(one.classes) for one in knowledge.broad}
         endpoints = {one.id: one for one in world.endpoints}
         for rule in knowledge.rules:
             endpoint = endpoints.get(rule.endpoint)
@@ -129,8 +129,8 @@ class Watch(behaviours.Watch):
             return ()
         found: tuple[Deviation, ...] = ()
         for use in facts.objects:
-            free = known.choices.get((endpoint.id, use.place))
-            if not use.granted and free is not None and ("*" in free or facts.identity.cls in free):
+            broad = known.broad.get((endpoint.service, use.kind), _NONE)
+            if not use.granted and (facts.identity.cls in broad or (endpoint.id, use.place) in known.choices):
                 found += (ChosenFreely(place=use.place),)
         return found
 
@@ -319,13 +319,19 @@ class Watch(behaviours.Watch):
                 row[2] &= mask
                 row[3] = value if row[3] == value else 0
         strange = {index for index, _ in facts.strange}
-        named: dict[str, int] = {}
-        for index, (place, _, _, _) in enumerate(facts.used):
-            named[place] = named.get(place, 0) | (index in strange)
+        named: dict[tuple[str, str], int] = {}
+        for index, (place, kind, _, _) in enumerate(facts.used):
+            named[place, kind] = named.get((place, kind), 0) | (index in strange)
         if not rows and not named:
             return None
         tenant = _value(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
-        return [self._actor(facts.identity, key), tenant, labels, list(rows.values()), list(named.items())[:MAX_ROWS]]
+        return [
+            self._actor(facts.identity, key),
+            tenant,
+            labels,
+            list(rows.values()),
+            [(*where, odd) for where, odd in named.items()][:MAX_ROWS],
+        ]
 
     def _places(self, operation: str) -> set[str]:
         found = self._seen.get(operation)
