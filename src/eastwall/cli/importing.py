@@ -10,7 +10,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
     """
     from eastwall.runtime.importing import Importer, SpoolFullError, search_cycles_seldom
 
-    specs = [file for file in files if file != "-" and _is_specification(file)]
+    specs = [file for file in files if file != "-" and declares(file)]
     recordings = tuple(file for file in files if file not in specs)
     try:
         directory = open_data_dir(data)
@@ -73,27 +73,19 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
         if control is not None:
             stack.callback(control.stop)
         if service:  # first, so that the calls are told by what is declared
-            declared += _declare(specs, service, control, data)
-        progress = stack.enter_context(_progress(as_json))
+            declared += declare(specs, service, control, data)
+        progress = stack.enter_context(progress_bar(as_json))
         importer = Importer(directory, f"import-{os.getpid()}", service=service, gather=control is not None)
         search_cycles_seldom()
-        due = DRAIN
         try:
-            for call in _calls(recordings, format_ or "", importer.skipped, faults, progress):
-                importer.add(call)
-                if control is not None and importer.taken.calls >= due:
-                    due += min(max(DRAIN, due // 2), MOST)
-                    _store(importer, control)
-                    control.publish()
-            if control is not None:
-                _store(importer, control)
+            take(importer, control, calls_of(recordings, format_ or "", importer.skipped, faults, progress))
         except SpoolFullError as error:
             raise Failure(error.strerror or str(error)) from None
         finally:
             with contextlib.suppress(SpoolFullError):
                 importer.close()
         if control is not None:
-            _drain(control)
+            drain(control)
             control.publish()
         else:
             _await_stored(importer)
@@ -101,7 +93,7 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
             seen = list(importer.taken.services)
             if len(seen) != 1:
                 raise Failure(f"`{specs[0]}` declares an API: name its service with --service", USAGE)
-            declared += _declare(specs, seen[0], control, data)
+            declared += declare(specs, seen[0], control, data)
         with contextlib.suppress(OSError):
             importer.directory.rmdir()
     _tell(importer, faults, declared, data, as_json=as_json)
@@ -109,7 +101,20 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
         raise Failure("; ".join(faults), USAGE)
 
 
-def _is_specification(file: str) -> bool:
+def take(importer: Importer, control: Control | None, calls: Iterable[ObservedCall]) -> None:
+    """Judge, record and learn calls. Raises SpoolFullError, Failure."""
+    due = DRAIN
+    for call in calls:
+        importer.add(call)
+        if control is not None and importer.taken.calls >= due:
+            due += min(max(DRAIN, due // 2), MOST)
+            _store(importer, control)
+            control.publish()
+    if control is not None:
+        _store(importer, control)
+
+
+def declares(file: str) -> bool:
     """Raises Failure when it cannot be read."""
     try:
         with open(file, "rb") as stream:
@@ -118,7 +123,7 @@ def _is_specification(file: str) -> bool:
         raise Failure(f"`{file}` cannot be read: {error.strerror}", USAGE) from None
 
 
-def _declare(files: Sequence[str], service: str, control: Control | None, data: Path) -> list[str]:
+def declare(files: Sequence[str], service: str, control: Control | None, data: Path) -> list[str]:
     """Keep specifications, here or with the control that runs; one line about each. Raises Failure."""
     told = []
     for file in files:
@@ -140,7 +145,7 @@ def _declare(files: Sequence[str], service: str, control: Control | None, data: 
 
 def _control(data: DataDir) -> Control | None:
     """A control of our own to store the records; None when one runs on the directory. Raises Failure."""
-    if _supervised(data):
+    if supervised(data):
         return None
     try:
         from eastwall.runtime.control import Control
@@ -156,7 +161,7 @@ def _control(data: DataDir) -> Control | None:
         raise Failure(str(error)) from None
 
 
-def _supervised(data: DataDir) -> bool:
+def supervised(data: DataDir) -> bool:
     """Whether `eastwall up` runs there, also while it is starting its control again."""
     with contextlib.suppress(OSError), (data.run / "lock").open("a") as lock:
         try:
@@ -174,7 +179,7 @@ def _store(importer: Importer, control: Control) -> None:
     if not records:
         return
     try:
-        _drain(control)
+        drain(control)
         control.record(records, f"{records[0].id}-{records[-1].id}-{len(records)}")
     except LakeError as error:
         importer.spill(records)
@@ -183,7 +188,7 @@ def _store(importer: Importer, control: Control) -> None:
         raise Failure(f"what was learned cannot be kept: {error.strerror or error}") from None
 
 
-def _drain(control: Control) -> None:
+def drain(control: Control) -> None:
     while control.record_batch(MOST):
         pass
 
@@ -219,7 +224,7 @@ class _Counted(io.RawIOBase):
         return len(data)
 
 
-def _progress(as_json: bool) -> Progress:
+def progress_bar(as_json: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -232,16 +237,16 @@ def _progress(as_json: bool) -> Progress:
     )
 
 
-def _calls(
+def calls_of(
     files: tuple[str, ...], format_: str, skipped: Skipped, faults: list[str], progress: Progress
 ) -> Iterator[ObservedCall]:
     """The calls of all files, in the order of their times: the parts of a rotated log may come in any order."""
     # Without a recording (specifications alone) there is nothing to merge.
-    streams = [_calls_of(file, format_, skipped, faults, progress) for file in files]
+    streams = [_calls_in(file, format_, skipped, faults, progress) for file in files]
     return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda call: call.time)
 
 
-def _calls_of(file: str, format_: str, skipped: Skipped, faults: list[str], progress: Progress) -> Iterator[ObservedCall]:
+def _calls_in(file: str, format_: str, skipped: Skipped, faults: list[str], progress: Progress) -> Iterator[ObservedCall]:
     name = "standard input" if file == "-" else file
     size = os.stat(file).st_size if file != "-" else None
     task = progress.add_task(clean(name[-40:]).plain, total=size)

@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from eastwall import __version__
+from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
 from eastwall.model.finding import SEVERITIES
@@ -42,6 +43,10 @@ class ControlApi(Protocol):
 
     @property
     def discovered(self) -> DiscoveryApi: ...
+    @property
+    def baselines(self) -> BaselinesApi: ...
+    @property
+    def feedback(self) -> FeedbackApi: ...
 
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...
@@ -83,6 +88,7 @@ def create_app(
     _faults(app, unavailable)
     _reading(app, control)
     add_blueprint(app, control.discovered)
+    add_adaptation(app, control)
     _changing(app, control)
     _session(app, sessions)
     _page(app, control)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,9 +33,12 @@ from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
+from eastwall.runtime.baselines import ActLog, BaselineApi, recover
 from eastwall.runtime.control_views import by_reason, essence, for_engines, graphql_at, named, text_keys
 from eastwall.runtime.discovered import Discovered, UnknownError, World
+from eastwall.runtime.feedback import FeedbackApi, FeedbackStore, Relearning
 from eastwall.runtime.layout import DataDir
+from eastwall.runtime.learning import read_state, write_state
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.sources.kubernetes_watch import KubernetesWatch
@@ -52,8 +56,6 @@ REFRESH_SECONDS = 30.0
 """Counters and ownership alone are published this often: every snapshot costs each engine a compile."""
 OWNERSHIP_LIMIT = 200_000
 """Objects whose owners engines get; the most recently used ones."""
-RELEARN_LIMIT = 200_000
-"""Newest stored calls that are folded when the learner's state is lost."""
 ENGINE_DEAD = 5.0
 """Seconds without a heartbeat after which an engine is shown as dead."""
 CACHE_SECONDS = 1.0
@@ -63,8 +65,8 @@ CACHE_SECONDS = 1.0
 class Control:
     """One per data directory. `start`, then answer questions, then `stop`."""
 
-    def __init__(self, data: DataDir, *, retention_days: int = 0) -> None:
-        """Opens lake, spool and learner. Raises LakeError, SpoolBusyError, SpoolCorruptError, ValueError: one clear line each."""
+    def __init__(self, data: DataDir, *, retention_days: int = 0, lake: ChdbLake | None = None) -> None:
+        """`lake`: in place of the directory's own. Opens lake, spool and learner. Raises LakeError, SpoolBusyError, SpoolCorruptError, ValueError: one clear line each."""
         self.data = data
         self._retention_days = retention_days
         self.started = time.time()
@@ -72,7 +74,7 @@ class Control:
         self._policies = PolicyStore(data.policy)
         self._specs = SpecStore(data.specs)
         self._spool = SpoolReader(data.spool)
-        self._lake = ChdbLake(data.lake)
+        self._lake = lake if lake is not None else ChdbLake(data.lake)
         self._snapshots = FileSnapshotStore(data.snapshots)
         self._version = self._snapshots.latest_version()
         self._learner_file = data.root / "learner" / "state"
@@ -93,8 +95,15 @@ class Control:
         self._revision = 0
         """Counts up with each new list of endpoints, so that pages fetch it only then."""
         self._published_at = 0.0
+        self._feedback = FeedbackStore(data.root / "learner" / "feedback.json")
+        self._acts = ActLog(data.root / "baselines" / "promotions.jsonl")
+        if self._acts.fault:
+            log.error("%s", self._acts.fault)
+            self._faults["baselines"] = self._acts.fault
+        self._record_lock = threading.Lock()
+        """Held from storing calls to learning from them, so that learning anew takes each once."""
         self._learner = self._load_learner()
-        self._endpoints: tuple[Endpoint, ...] = self._learner.endpoints()
+        self._endpoints: tuple[Endpoint, ...] = self._learned()
         self._cluster: KubernetesWatch | None = None
         self._exact_at = 0.0
         """When templates were last read whole, monotonic seconds; in between large services may keep theirs for a while."""
@@ -103,6 +112,8 @@ class Control:
         """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
         self.discovered = Discovered(self._world, self._learner_alone)
+        self.baselines = BaselineApi(self._learner_alone, self._acts, self.publish, time.time)
+        self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -111,6 +122,7 @@ class Control:
         """Publish the first snapshot and start recording."""
         self.publish()
         self._apply_to_data_plane()
+        self.feedback.resume()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -146,6 +158,7 @@ class Control:
 
     def close(self) -> None:
         """Close everything; nothing is published. Enough for a control that was never started."""
+        self.feedback.close()
         self._lake.close()
         self._spool.close()
 
@@ -198,40 +211,116 @@ class Control:
     def record(self, records: Sequence[CallRecord], token: str, encoded: Sequence[bytes] = ()) -> None:
         """Store and learn records. `token`: a name of just these; the same one twice in a row stores and learns once. `encoded`: them in
         MessagePack, where that is at hand. Raises LakeError, OSError."""
-        self._lake.insert(records, token, encoded)
-        if token != self._last_token:
-            with self._learner_lock:
-                self._learner.fold(records)
-                started = time.monotonic()
-                learner_state.save(self._learner_file, self._learner.to_bytes(), token)
-                self._save_seconds = time.monotonic() - started
-                if self._learner.unlearned > self._unlearned:
-                    self._unlearned = self._learner.unlearned
-                    fault = f"{self._unlearned:,} calls could not be learned from; the last: {self._learner.fault}"
-                    log.error("%s", fault)
-                    self._faults["learner"] = fault
-            self._last_token = token
+        with self._record_lock:
+            self._lake.insert(records, token, encoded)
+            if token != self._last_token:
+                with self._learner_lock:
+                    self._learner.fold(self._feedback.book.teaching(records))
+                    self._save(token)
+                    if self._learner.unlearned > self._unlearned:
+                        self._unlearned = self._learner.unlearned
+                        fault = f"{self._unlearned:,} calls could not be learned from; the last: {self._learner.fault}"
+                        log.error("%s", fault)
+                        self._faults["learner"] = fault
+                self._last_token = token
         self._last_batch_at = time.time()
         self._changed.set()
+
+    def _save(self, token: str) -> None:
+        """With the learner alone. Raises OSError."""
+        started = time.monotonic()
+        learner_state.save(self._learner_file, self._learner.to_bytes(), token)
+        self._save_seconds = time.monotonic() - started
+
+    def _learned(self, *, lazy: bool = False) -> tuple[Endpoint, ...]:
+        """What engines are to judge by, with the learner alone. What was promoted is written down before it counts. Raises OSError."""
+        endpoints = self._learner.endpoints(lazy=lazy)
+        acts = self._learner.baselines.since(self._acts.seq)
+        if acts:
+            self._acts.append(acts)
+            self._essence = None
+        return self._feedback.book.excuse(endpoints, time.time())
+
+    def _teach(self, record: CallRecord) -> None:
+        """Learn from one call that was said to be fine. Raises OSError."""
+        with self._learner_lock:
+            self._learner.fold([record])
+            self._save(self._last_token)
+            self._feedback.known(self._feedback.marks())
+
+    def _relearn(self) -> None:
+        """Learn anew from the lake, with what analysts said, and put it in place of what was learned. Raises LakeError, OSError."""
+        fresh = self._fresh()
+        marks, book = self._feedback.marks(), self._feedback.book
+        learning = Relearning(fresh, self._lake.following, book)
+        for _ in learning.run():
+            if self._stop.is_set():
+                return
+        with self._record_lock:
+            for _ in learning.run():  # what was stored meanwhile
+                pass
+            with self._learner_lock:
+                for name, endpoints in self._declared.items():
+                    fresh.declare(name, endpoints)
+                for act in self._learner.baselines.acts():
+                    fresh.baselines.replay(act)
+                self._learner = fresh
+                self._learned()
+                self._save(self._last_token)
+                self._feedback.known(marks)
+        self._changed.set()
+
+    def take_in(self, learned: Learner) -> None:
+        """Add what another learner has learned. It is kept beside, since its calls are not in the lake. Raises OSError."""
+        with self._record_lock, self._learner_lock:
+            number = 1 + max((int(file.stem) for file in self._taught()), default=0)
+            write_state(self._learner_file.parent / "taught" / f"{number:06d}.state", learned)
+            self._learner.merge(learned)
+            self._save(self._last_token)
+        self.publish()
+
+    def learned_alone(self) -> contextlib.AbstractContextManager[Learner]:
+        """The learner, for one thread at a time."""
+        return self._learner_alone()
+
+    def _taught(self) -> list[Path]:
+        return sorted((self._learner_file.parent / "taught").glob("[0-9]*.state"))
+
+    def _fresh(self) -> Learner:
+        """A learner that knows what `take_in` gave and no call, and what was done to the baselines: that is done again as it learns."""
+        learner = Learner(self._hash_key)
+        for file in self._taught():
+            try:
+                learner.merge(read_state(file, self._hash_key))
+            except ValueError as error:
+                log.error("%s: it is left out", error)
+                self._faults["learner"] = f"{error}: it is left out"
+        for act in self._acts.acts:
+            learner.baselines.replay(act)
+        return learner
 
     def _load_learner(self) -> Learner:
         try:
             found = learner_state.load(self._learner_file)
             if found is None:
-                return Learner(self._hash_key)
+                return self._fresh()
             self._last_token = found.token
-            return Learner.from_bytes(found.state, self._hash_key)
+            learner = Learner.from_bytes(found.state, self._hash_key)
+            recover(learner.baselines, self._acts)
+            return learner
         except ValueError as error:
-            log.error("%s; learning again from the newest %d calls in the lake", error, RELEARN_LIMIT)
+            log.error("%s; learning again from the lake", error)
             self._faults["learner"] = (
                 f"{error}; learned again from the lake at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
             )
             with contextlib.suppress(OSError):
                 self._learner_file.rename(self._learner_file.with_suffix(".corrupt"))
-            learner = Learner(self._hash_key)
-            learner.fold(reversed(self._lake.calls(limit=RELEARN_LIMIT)))
+            learner = self._fresh()
+            for _ in Relearning(learner, self._lake.following, self._feedback.book).run():
+                pass
             with contextlib.suppress(OSError):  # else it is learned again at the next start
                 learner_state.save(self._learner_file, learner.to_bytes(), "")
+                self._feedback.known(self._feedback.marks())
             return learner
 
     def _expire(self) -> None:
@@ -266,7 +355,7 @@ class Control:
         """Publish when engines would act differently, or counters are old; the seconds that asking the learner took."""
         started = time.monotonic()
         with self._learner_lock:
-            endpoints = self._learner.endpoints(lazy=started - self._exact_at < REFRESH_SECONDS)
+            endpoints = self._learned(lazy=started - self._exact_at < REFRESH_SECONDS)
             classes = self._learner.identities.classes()
             self._learner.changes.observe(endpoints, time.time())
         cost = time.monotonic() - started
@@ -284,7 +373,7 @@ class Control:
         """Build and publish a snapshot now; its version. `known`: the endpoints, where they were just asked for. Raises OSError."""
         with self._publish_lock:
             with self._learner_lock:
-                endpoints = self._learner.endpoints() if known is None else known
+                endpoints = self._learned() if known is None else known
                 ownership = self._learner.ownership(OWNERSHIP_LIMIT)
                 classes = self._learner.identities.classes()
                 behaviours = self._learner.behaviours.publish(endpoints)

@@ -132,6 +132,10 @@ class ChdbLake:
             conditions.append("(severity > 0 OR would != 'allow' OR action != 'allow')")
         return self._records(f"WHERE {' AND '.join(conditions)} ORDER BY time DESC, id DESC LIMIT {{limit:UInt32}}", parameters)
 
+    def following(self, after: str, limit: int) -> list[CallRecord]:
+        """Calls with event ids after `after` (empty: from the first on), in the order of ids, which is that of their times."""
+        return self._records("WHERE id > {after:String} ORDER BY id LIMIT {limit:UInt32}", {"after": after, "limit": limit})
+
     def findings(self, *, service: str = "", since: float = 0.0, limit: int = 100) -> list[dict[str, Any]]:
         """Single findings with their call's essentials, newest first."""
         condition = " AND service = {service:String}" if service else ""
