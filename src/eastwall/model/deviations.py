@@ -278,3 +278,57 @@ class Harvest(Deviation, frozen=True):
     """What learned callers of the class had at most in such a window."""
     callers: int
     """Learned callers that this rests on."""
+
+
+class CredentialMoved(Deviation, frozen=True):
+    """A credential is used where, and with what, it never was (`credential_use`)."""
+
+    how: str
+    """`moved`: a token from a network and with a make of client that are both new to it. `together`: and its own are in use at the same
+    time. `network`: a workload's, from a network that it never called from."""
+    agent: str
+    """Product of this call's user agent, fit to show."""
+    before: str
+    """Product of the one before; empty for `network`."""
+    networks: int
+    """Networks that the credential was used from."""
+    since: float
+    """Seconds since it was used at its own place."""
+    credentials: int
+    """`network`: learned calls of the workload. Else: learned credentials of the class, none of which moved so."""
+    callers: int
+    """Learned callers that this rests on; 0: nothing is learned yet."""
+
+
+class AuthenticationAbuse(Deviation, frozen=True):
+    """More attempts on accounts than people make (`authentication`)."""
+
+    how: str
+    """`spraying`: accounts that failed from one address. `guessing`: failures of one account. `surge`: accounts that failed with one make of
+    client from many addresses. `codes`: codes that failed. `resets`: accounts for which one address asks for a reset. `flood`: resets of one
+    account. `lookups`: accounts that one address asks about without going on."""
+    count: int
+    """Different ones within the window, before this call."""
+    window: float
+    """Seconds."""
+    usual: int
+    """What the learned most of them was."""
+    callers: int
+    """Learned addresses that this rests on; 0: nothing is learned yet."""
+    sources: int = 0
+    """Different addresses, where there are several."""
+
+
+class AnswersTell(Deviation, frozen=True):
+    """What an operation answers tells existing accounts from others (`authentication`)."""
+
+    operation: str
+    """The operation, fit to show."""
+    by: str
+    """`answer` or `time`."""
+    existing: int
+    """Failures of existing accounts that this rests on."""
+    others: int
+    """Failures of others."""
+    shown: str
+    """How they differ: `401 against 404`, `median 180 ms against 12 ms`."""
