@@ -1,0 +1,136 @@
+"""How the credentials of a class move between networks and clients, and the networks that each workload calls from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from eastwall.behaviours.credential_use.places import network
+from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.record import CallRecord
+
+MAX_CLASSES = 256
+MAX_WORKLOADS = 1_000
+"""Workloads whose networks are kept: those with the lowest hashes."""
+MAX_NETWORKS = 8
+"""Of one workload: the lowest hashes. One with more is pinned to none."""
+PINNED = 3
+"""Networks that a pinned workload has at most."""
+PINNED_CALLS = 30
+MEASURES = 2
+"""Times that a credential changed network and make of client at once; networks of one credential."""
+
+
+class Moves(Struct, frozen=True, array_like=True):
+    """How credentials of a class move."""
+
+    cls: str
+    usual: Usual
+
+
+class Pins(Struct, frozen=True, array_like=True):
+    """The networks of a workload."""
+
+    actor: int
+    """`hash64` of its name."""
+    networks: tuple[int, ...]
+    """`hash64` of each, sorted."""
+    calls: int
+
+
+class Knowledge(Struct, frozen=True):
+    """For engines."""
+
+    moves: tuple[Moves, ...] = ()
+    pins: tuple[Pins, ...] = ()
+
+
+class Model:
+    """`merge` adds; nothing depends on the order of records (up to `MAX_CLASSES`)."""
+
+    __slots__ = ("_highest", "_moves", "_workloads")
+
+    def __init__(self) -> None:
+        self._moves: dict[str, Maxima] = {}
+        self._workloads: dict[int, list[Any]] = {}
+        """Hash of the actor -> [calls, hashes of networks]."""
+        self._highest = -1
+
+    def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
+        kind = record.actor_kind
+        if clean and kind != "user" and kind != "address" and record.strength > 1:
+            self._workload(hash64(record.actor), 1, (hash64(network(_address(record))),))
+        if note is None or not record.actor or record.action == "block":
+            return
+        if not clean and any(finding.suspicious for finding in record.findings):
+            return
+        counts = told_counts(note, MEASURES)
+        if counts is not None:
+            moves = self._class(record.actor_class)
+            if moves is not None:
+                moves.fold(hash64(record.actor), record.time, counts)
+
+    def merge(self, other: Model) -> None:
+        for cls, theirs in other._moves.items():
+            mine = self._class(cls)
+            if mine is not None:
+                mine.merge(theirs)
+        for actor, (calls, networks) in other._workloads.items():
+            self._workload(actor, calls, networks)
+
+    def move(self, renamed: Mapping[str, str]) -> None:
+        """Nothing here is of one operation."""
+
+    def dump(self) -> Any:
+        workloads = sorted([actor, calls, sorted(networks)] for actor, (calls, networks) in self._workloads.items())
+        return [sorted([cls, moves.dump()] for cls, moves in self._moves.items()), workloads]
+
+    @classmethod
+    def load(cls, data: Any) -> Model:
+        state = cls()
+        moves, workloads = data
+        state._moves = {str(name): Maxima.load(one) for name, one in moves}
+        for actor, calls, networks in workloads:
+            state._workload(int(actor), int(calls), [int(one) for one in networks])
+        return state
+
+    def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
+        moves = [
+            Moves(cls, usual) for cls, group in sorted(self._moves.items()) if (usual := group.usual((0.0, 0.0))) is not None
+        ]
+        pins = [
+            Pins(actor, tuple(sorted(networks)), calls)
+            for actor, (calls, networks) in sorted(self._workloads.items())
+            if calls >= PINNED_CALLS and len(networks) <= PINNED
+        ]
+        return Knowledge(tuple(moves), tuple(pins)) if moves or pins else None
+
+    def _class(self, cls: str) -> Maxima | None:
+        group = self._moves.get(cls)
+        if group is None and len(self._moves) < MAX_CLASSES:
+            group = self._moves[cls] = Maxima()
+        return group
+
+    def _workload(self, actor: int, calls: int, networks: Sequence[int]) -> None:
+        known = self._workloads.get(actor)
+        if known is None:
+            if 0 <= self._highest < actor:
+                return
+            if len(self._workloads) >= MAX_WORKLOADS:
+                del self._workloads[self._highest]
+            known = self._workloads[actor] = [0, set()]
+            self._highest = max(self._workloads) if len(self._workloads) >= MAX_WORKLOADS else -1
+        known[0] += calls
+        if not known[1].issuperset(networks):
+            known[1].update(networks)
+            while len(known[1]) > MAX_NETWORKS:
+                known[1].remove(max(known[1]))
+
+
+def _address(record: CallRecord) -> str:
+    """As `places.address_of` tells it of a call."""
+    last = record.principals[-1] if record.principals else ""
+    return last.removeprefix("address:") if last.startswith("address:") else record.source
