@@ -20,8 +20,8 @@ MAX_CALLERS = 2_000
 """The one with the fewest calls leaves."""
 MAX_OPERATIONS, MAX_SERVICES, MAX_NETWORKS = 512, 64, 32
 """Of one caller. Who has so many networks is at home everywhere: its networks are not judged."""
-MIN_CALLS = 100
-"""Clean calls of a caller before its edges are judged."""
+MIN_CALLS, MIN_SECONDS = 15, 7_200.0
+"""Clean calls of a caller, and time from the first to the last, before its edges are judged."""
 UNSEEN = 0.02
 """Share of calls over edges that were used once: what is to be expected of edges yet unseen (Good and Turing, 1953). A caller with more is
 not settled."""
@@ -90,7 +90,8 @@ class _Edges:
     def settled(self) -> bool:
         edges = self.operations or self.services
         old = [calls for calls, first, _ in edges.values() if first < self.last - YOUNG_SECONDS or calls >= YOUNG_CALLS]
-        return self.calls >= MIN_CALLS and sum(calls == 1 for calls in old) <= UNSEEN * self.calls
+        enough = self.calls >= MIN_CALLS and self.last - self.first >= MIN_SECONDS
+        return enough and sum(calls == 1 for calls in old) <= UNSEEN * self.calls
 
     def known(self, table: Mapping[str, list[Any]]) -> tuple[str, ...]:
         """Edges that are not just begun."""

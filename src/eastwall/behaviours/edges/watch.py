@@ -12,6 +12,7 @@ from eastwall.behaviours.edges.model import PRIVATE, Caller, Knowledge, caller_o
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import SENSITIVITY
 from eastwall.discovery.lifecycle import is_admin
+from eastwall.discovery.privilege import privileged
 from eastwall.model.decision import Verdict
 from eastwall.model.deviations import Deviation, NewEdge
 from eastwall.model.endpoint import Endpoint
@@ -48,7 +49,7 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
 
 def _reach(endpoint: Endpoint) -> tuple[str, ...]:
     found = []
-    if is_admin(endpoint):
+    if is_admin(endpoint) or (endpoint.users and all(privileged(cls) for cls, _, _ in endpoint.users)):
         found.append("admin")
     if any(way == "response" and SENSITIVITY.get(name) in _GRAVE for way, _, name in endpoint.data_classes):
         found.append("sensitive data")
