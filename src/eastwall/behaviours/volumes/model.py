@@ -94,14 +94,17 @@ class _Cell:
     def add(self, counts: Mapping[str, int], objects: Mapping[str, Iterable[int]]) -> None:
         mine = self.counts
         for name, count in counts.items():
-            if name in mine or len(mine) < MAX_MEASURES:
-                mine[name] = mine.get(name, 0) + count
+            mine[name] = mine.get(name, 0) + count
+        while len(mine) > MAX_MEASURES:
+            del mine[max(mine)]  # by name, not by who came first: shards in any order keep the same
         for kind, keys in objects.items():
             held = self.objects.get(kind)
             if held is None:
-                if len(self.objects) >= MAX_KINDS:
+                if len(self.objects) >= MAX_KINDS and kind > max(self.objects):
                     continue
                 held = self.objects[kind] = Distinct(size=OBJECTS)
+                if len(self.objects) > MAX_KINDS:
+                    del self.objects[max(self.objects)]
             for one in keys:
                 held.add(one & _UNSIGNED)
 
