@@ -22,7 +22,7 @@ from tests.e2e.harness import EASTWALL, free_port, run_cli
 from eastwall.cli.client import Client
 from eastwall.cli.up import build_options
 from eastwall.runtime.demo import shop
-from eastwall.runtime.demo.attacker import STEPS
+from eastwall.runtime.demo.attacker import LEARNED, STEPS
 from eastwall.runtime.demo.catalog import BILLING_SECRET, SERVICES
 from eastwall.runtime.demo.run import Demo, Screen, Settings
 from eastwall.runtime.supervisor import Supervisor
@@ -70,6 +70,9 @@ def test_once_finds_everything_stops_every_attack_and_disturbs_nobody(adapter: s
         assert 0 < step["blocked"] <= step["sent"]
         assert all((step["event_id"], step["by"])), step
         assert step["status"] in (403, 429)
+        if step["name"] in LEARNED:
+            assert step["policies"] == ["builtin/detections"], "by what was learned, and by no rule of the demo"
+            assert step["evidence"] in done.stdout
     shadow = {(d["service"], d["method"], d["template"]) for d in report["drift"] if d["kind"] == "shadow"}
     undeclared = {(n, *o) for n in SERVICES for o in set(shop.expected_templates(n)) - set(shop.declared_templates(n))}
     assert shadow == undeclared

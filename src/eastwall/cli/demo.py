@@ -59,7 +59,7 @@ def demo(
     """Start three small services, put Eastwall before them, and watch two acts.
 
     discover: twenty customers shop, and their calls become a map of the APIs. enforce: the mode is switched while they go on, and an
-    attacker with an account of the shop tries eight things. Exit code 0 only if every API was found, every attack was stopped and no
+    attacker with an account of the shop tries thirteen things. Exit code 0 only if every API was found, every attack was stopped and no
     ordinary call was.
 
     All of it is on loopback: real services with real holes, invented people, test card numbers.

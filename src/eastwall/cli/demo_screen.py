@@ -141,6 +141,16 @@ class DemoScreen(Screen):
             self.out.print()
             self.out.print(_step_table(steps, self.out.width))
 
+    def explained(self, steps: list[dict[str, Any]]) -> None:
+        if not steps:
+            return
+        self.out.print()
+        self.out.print("[dim]Nobody wrote a rule about these. What was learned from the customers' calls, and what it said:[/]")
+        for step in steps:
+            self.out.print(
+                Text.assemble((f"{step['name']}  ", "bold"), (f"{step['by']}: ", "cyan"), clean(step["evidence"])), soft_wrap=True
+            )
+
     def stopped(self, why: dict[str, Any]) -> None:
         self.out.print()
         self.out.print(f"[bold]$ eastwall why {why['id']}[/]")

@@ -26,8 +26,12 @@ def test_a_step_is_stopped_by_eastwall_or_not_at_all(succeeded: bool, blocked: i
     assert step.stopped is stopped
 
 
+def _step(name: str, *, stopped: bool = True, policies: tuple[str, ...] = ("builtin/detections",)) -> dict[str, Any]:
+    return {"name": name, "stopped": stopped, "policies": list(policies)}
+
+
 def _success(**changes: Any) -> Report:
-    steps = [{"name": name, "stopped": True} for name in STEPS]
+    steps = [_step(name) for name in STEPS]
     fields: dict[str, Any] = {"attacks_sent": len(STEPS), "attacks_blocked": len(STEPS), "steps": steps, "legit_sent": 10}
     return Report(**(fields | changes))
 
@@ -42,8 +46,16 @@ def test_success_has_no_faults() -> None:
         ({"missing": ["orders GET /orders"]}, "orders GET /orders"),
         ({"legit_blocked": 1}, "1 ordinary calls were blocked"),
         ({"legit_failed": 2}, "2 ordinary calls failed"),
-        ({"attacks_blocked": 7, "steps": [{"name": n, "stopped": n != "bola"} for n in STEPS]}, "not stopped: bola"),
-        ({"attacks_sent": 0, "attacks_blocked": 0, "steps": []}, "8 steps were not carried out"),
+        ({"attacks_blocked": len(STEPS) - 1, "steps": [_step(n, stopped=n != "bola") for n in STEPS]}, "not stopped: bola"),
+        ({"attacks_sent": 0, "attacks_blocked": 0, "steps": []}, f"{len(STEPS)} steps were not carried out"),
+        (
+            {
+                "steps": [
+                    _step(n, policies=("orders-are-private", "builtin/detections")) if n == "bola" else _step(n) for n in STEPS
+                ]
+            },
+            "stopped by a policy of the demo, and not by what was learned: bola",
+        ),
     ],
 )
 def test_each_failure_is_a_fault(changes: dict[str, Any], said: str) -> None:

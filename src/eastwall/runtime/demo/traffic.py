@@ -177,7 +177,9 @@ class _Session:
     def _after_order(self, number: int) -> None:
         call = self.call
         call("order", "orders", "GET", f"/orders/{number}")
-        if self.chance(0.2):
+        if self.chance(0.6):
+            call("coupon", "orders", "POST", f"/orders/{number}/coupon", {"code": f"WELCOME-{self.random.randint(10, 99)}"})
+        if self.chance(0.15):
             call("cancel", "orders", "POST", f"/orders/{number}/cancel", {"reason": "ordered the wrong size"})
             return
         card = {
@@ -193,6 +195,9 @@ class _Session:
             call("pay", "billing", "GET", f"/invoices/{paid['invoice_id']}")
         if self.chance(0.5):
             call("pay", "orders", "GET", f"/orders/{number}/invoice")
+        if self.chance(0.9):
+            slot = self.random.choice(("morning", "afternoon", "evening"))
+            call("delivery", "orders", "POST", f"/orders/{number}/delivery", {"slot": slot})
         if self.chance(0.5):
             call("track", "orders", "GET", f"/orders/{number}/tracking")
 
@@ -221,6 +226,9 @@ class _Session:
                 if self.chance(0.7):
                     call("support", "billing", "GET", f"/customers/{user['id']}/cards")
             orders = call("support", "orders", "GET", "/orders?" + urlencode({"email": customer.email})).get("orders", [])
+            if self.chance(0.8):
+                gift = {"email": customer.email, "amount": pick.choice((5, 10, 15, 20)), "reason": "a late parcel"}
+                call("support", "storefront", "POST", "/vouchers", gift)
             for order in orders[:2]:
                 call("support", "orders", "GET", f"/orders/{order['id']}")
                 call("support", "orders", "GET", f"/orders/{order['id']}/tracking")
