@@ -194,6 +194,10 @@ class SkippedStep(Deviation, frozen=True):
     """The order is plausibly a cause, not a habit of callers."""
     repeats: int = 0
     """Directly before, and within a minute, the caller did the same so many times: a retry is one."""
+    cls: str = ""
+    """Class of callers for which the rule holds; empty: for all."""
+    named: bool = False
+    """By its name too the operation presumes the missing one: `refund` and `pay`."""
 
 
 class RepeatedStep(Deviation, frozen=True):

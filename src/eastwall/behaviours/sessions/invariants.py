@@ -8,16 +8,18 @@ a gate by its name (a code, a confirmation, terms), and does not go with half of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from eastwall.behaviours.sessions import kinship
-from eastwall.behaviours.sessions.flows import Flow
+from eastwall.behaviours.sessions.flows import Flow, Tally
 from eastwall.model.endpoint import Endpoint
 
 MIN_CALLS = 12
 """Calls before a rule is told; 30 before it may stop anything (see the detection)."""
+MIN_NAMED = 4
+"""The same, where the name of the later operation presumes the earlier one."""
 MIN_ONCE = 4
 """Things on which something was done, before it is said that it is done once."""
 MIN_ACTORS = 3
@@ -50,6 +52,10 @@ class Precedence(Struct, frozen=True, array_like=True):
     """The order is plausibly a cause: see the module."""
     horizon: float
     """Seconds that an engine must have watched before it knows that something was not done."""
+    cls: str = ""
+    """Class of callers for which it holds; empty: for all."""
+    named: bool = False
+    """By its name too the operation presumes the one before: `refund` and `pay`."""
 
 
 class Once(Struct, frozen=True, array_like=True):
@@ -77,56 +83,65 @@ class Rules(Struct, frozen=True, array_like=True):
 
 
 def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tuple[Rules, ...]:
-    """Rules of all operations of which there are any, by id."""
+    """Rules of all operations of which there are any, by id. `flows` by operation, and by `operation NUL class`."""
     known = {endpoint.id: endpoint for endpoint in endpoints}
     changing = {key for key in flows if key in known and not kinship.reads(known[key]) and not kinship.bookkeeping(known[key])}
     by_service: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_service.setdefault(endpoint.service, []).append(endpoint)
     common = {service: kinship.common_words(found) for service, found in by_service.items()}
-    before = {key: _before(flows[key], changing - {key}) for key in changing}
+    codes = {service: _codes(flows[e.id] for e in found if e.id in changing) for service, found in by_service.items()}
+    before = {key: _before(key, flows[key], changing, known) for key in changing}
     everywhere = _ubiquitous(before)
+    classes: dict[str, list[str]] = {}
+    for key in flows:
+        name, mark, cls = key.partition("\0")
+        if mark and name in changing:
+            classes.setdefault(name, []).append(cls)
     found = []
     for key in sorted(changing):
         endpoint, flow = known[key], flows[key]
         if len(flow.actors) < MIN_ACTORS:
             continue
-        words = common[endpoint.service]
-        objects, own = _on_objects(endpoint, flow, known, before, changing - {key})
-        after = objects
+        after, own = _on_objects(endpoint, flow, known, before, changing - {key})
         if own * 2 < flow.calls:
-            nearest = [name for name in before[key] if not any(name in before[other] and other not in before[name] for other in before[key])]
-            after = [_by_actor(key, name, flow, known, words, everywhere) for name in nearest] + objects
+            judge = _Judge(key, known, common[endpoint.service], everywhere, before)
+            after += judge.rules("", flow)
+            always = {rule.before for rule in after}
+            for cls in sorted(classes.get(key, ())):
+                those = flows[f"{key}\0{cls}"]
+                if len(those.actors) >= MIN_ACTORS and those.calls < flow.calls:
+                    after += [rule for rule in judge.rules(cls, those) if rule.before not in always]
         after = sorted(after, key=lambda rule: (not rule.causal, -rule.held, rule.before, rule.kind))[:MAX_AFTER]
-        once = _once(endpoint, flow)
+        once = _once(endpoint, flow, codes[endpoint.service])
         if after or once:
             found.append(Rules(key, kinship.label(endpoint), tuple(after), once, flow.keyed * 2 > flow.calls))
     return tuple(found)
 
 
-def _enough(count: int, of: int) -> bool:
-    return of >= MIN_CALLS and count >= of - int(TOLERANCE * of)
+def _enough(count: int, of: int, least: int = MIN_CALLS) -> bool:
+    return of >= least and count >= of - int(TOLERANCE * of)
 
 
-def _before(flow: Flow, changing: set[str]) -> dict[str, bool]:
+def _before(key: str, flow: Flow, changing: set[str], known: Mapping[str, Endpoint]) -> dict[str, bool]:
     """What always comes before: each time (True), or before the first time."""
     found = {}
     for name, (calls, first, _) in flow.before.items():
-        if name in changing:
-            if _enough(calls, flow.calls):
+        if name in changing and name != key:
+            least = MIN_NAMED if kinship.presumes(known[key], known[name]) else MIN_CALLS
+            if _enough(calls, flow.calls, least):
                 found[name] = True
-            elif _enough(first, flow.firsts):
+            elif _enough(first, flow.firsts, least):
                 found[name] = False
     return found
 
 
 def _ubiquitous(before: Mapping[str, Mapping[str, bool]]) -> frozenset[str]:
     """What comes before half of everything."""
-    judged = [found for found in before.values() if found]
     if len(before) < MIN_OTHERS:
         return frozenset()
-    names = {name for found in judged for name in found}
-    return frozenset(name for name in names if sum(name in found for found in judged) > UBIQUITOUS * len(before))
+    names = {name for found in before.values() for name in found}
+    return frozenset(name for name in names if sum(name in found for found in before.values()) > UBIQUITOUS * len(before))
 
 
 def _horizon(late: int, calls: int) -> float:
@@ -134,14 +149,32 @@ def _horizon(late: int, calls: int) -> float:
     return SHORT if not late else DAY if late <= TOLERANCE * calls else LONG
 
 
-def _by_actor(
-    key: str, name: str, flow: Flow, known: Mapping[str, Endpoint], common: frozenset[str], everywhere: frozenset[str]
-) -> Precedence:
-    calls, first, late = flow.before[name]
-    each = _enough(calls, flow.calls)
-    total, held = (flow.calls, calls) if each else (flow.firsts, first)
-    causal = name not in everywhere and (kinship.gate(known[name]) or kinship.kin(known[key], known[name], common))
-    return Precedence(name, kinship.label(known[name]), total, held, each, "", causal, _horizon(late, total))
+class _Judge(Struct, frozen=True):
+    """What follows from what the callers of one operation had done."""
+
+    key: str
+    known: Mapping[str, Endpoint]
+    common: frozenset[str]
+    everywhere: frozenset[str]
+    before: Mapping[str, Mapping[str, bool]]
+
+    def rules(self, cls: str, flow: Flow) -> list[Precedence]:
+        """Of what comes before, the nearest: what that presumes itself is not counted again."""
+        always = _before(self.key, flow, set(self.before), self.known)
+        nearest = [
+            name
+            for name in always
+            if not any(name in self.before[other] and other not in self.before[name] for other in always if other != name)
+        ]
+        return [self._rule(name, flow, cls, each=always[name]) for name in nearest]
+
+    def _rule(self, name: str, flow: Flow, cls: str, *, each: bool) -> Precedence:
+        calls, first, late = flow.before[name]
+        own, other = self.known[self.key], self.known[name]
+        total, held = (flow.calls, calls) if each else (flow.firsts, first)
+        causal = name not in self.everywhere and (kinship.gate(other) or kinship.kin(own, other, self.common))
+        presumed = kinship.presumes(own, other)
+        return Precedence(name, kinship.label(other), total, held, each, "", causal, _horizon(late, total), cls, presumed)
 
 
 def _on_objects(
@@ -154,16 +187,29 @@ def _on_objects(
         if not kinship.of_kind(endpoint, kind):
             continue
         own += calls
-        always = {name for name, (count, _) in names.items() if name in changing and _enough(count, calls)}
-        for name in always:
-            if any(name in before[other] and other not in before[name] for other in always if other != name):
+        named = {name: kinship.presumes(endpoint, known[name]) for name in names if name in changing}
+        always = {name for name in named if _enough(names[name][0], calls, MIN_NAMED if named[name] else MIN_CALLS)}
+        for name in sorted(always):
+            if not named[name] and any(name in before[o] and o not in before[name] for o in always if o != name):
                 continue  # what it presumes itself
             count, late = names[name]
-            found.append(Precedence(name, kinship.label(known[name]), calls, count, True, kind, True, _horizon(late, calls)))
+            label, horizon = kinship.label(known[name]), _horizon(late, calls)
+            found.append(Precedence(name, label, calls, count, True, kind, True, horizon, "", named[name]))
     return found, own
 
 
-def _once(endpoint: Endpoint, flow: Flow) -> tuple[Once, ...]:
+def _codes(flows: Iterable[Flow]) -> Tally:
+    """Codes of one service: how they are used up is seldom a matter of the operation that takes them."""
+    whole = Tally()
+    for flow in flows:
+        one = flow.tallies.get("value")
+        if one is not None and one.again <= int(TOLERANCE * one.first):
+            whole.first += one.first
+            whole.again += one.again
+    return whole
+
+
+def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
     if endpoint.method in _ONE_PLACE:
         return ()
     named = kinship.one_time(endpoint)
@@ -171,6 +217,9 @@ def _once(endpoint: Endpoint, flow: Flow) -> tuple[Once, ...]:
     for scope, tally in sorted(flow.tallies.items()):
         if scope.startswith("object ") and not kinship.of_kind(endpoint, scope[7:]):
             continue
-        if tally.first >= MIN_ONCE and tally.again <= int(TOLERANCE * tally.first):
-            found.append(Once(scope, tally.first, tally.again, named or scope == "value"))
+        if tally.again > int(TOLERANCE * tally.first):
+            continue
+        whole = codes if scope == "value" else tally
+        if whole.first >= MIN_ONCE:
+            found.append(Once(scope, whole.first, whole.again, named or scope == "value"))
     return tuple(found)

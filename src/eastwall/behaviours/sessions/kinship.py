@@ -25,6 +25,18 @@ ONE_TIME = frozenset(
     "cashout reward bonus giftcard otp verify confirm transfer".split()
 )
 """What is taken once on one thing by its very name."""
+_PAID = frozenset("pay payment charge capture purchase checkout settle".split())
+PRESUMES = {
+    "refund": _PAID,
+    "chargeback": _PAID,
+    "capture": frozenset(("authorize", "authorise", "authorization", "hold", "reserve")),
+    "return": frozenset("deliver delivery ship shipment pay payment receive".split()),
+    "unship": frozenset(("ship",)),
+    "ship": _PAID,
+    "fulfil": _PAID,
+    "fulfill": _PAID,
+}
+"""What a name presumes: nobody is given back what was not paid."""
 NOISE = frozenset(
     "track tracking analytics event metric metrics telemetry log logs beacon heartbeat ping csrf refresh token session login logout signin "
     "signout device push notification notifications impression seen presence typing".split()
@@ -69,6 +81,12 @@ def bookkeeping(endpoint: Endpoint) -> bool:
 
 def gate(endpoint: Endpoint) -> bool:
     return not GATES.isdisjoint(names(endpoint))
+
+
+def presumes(endpoint: Endpoint, other: Endpoint) -> bool:
+    """Whether the name of an operation presumes another one: `refund` and `pay`."""
+    found = names(other)
+    return any(word in PRESUMES and not PRESUMES[word].isdisjoint(found) for word in names(endpoint))
 
 
 def one_time(endpoint: Endpoint) -> bool:

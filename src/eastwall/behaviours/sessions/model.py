@@ -21,7 +21,7 @@ from eastwall.behaviours.sketch import hash64
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 
-MAX_FLOWS = 4_000
+MAX_FLOWS = 8_000
 MAX_SERVICES = 64
 MAX_GROUPS = 128
 MAX_MOVED = 1_000
@@ -52,6 +52,7 @@ class Model:
 
     def __init__(self) -> None:
         self.flows: dict[str, Flow] = {}
+        """By operation, and by `operation NUL class`: what one class always does, another (support, a service account) may not."""
         self.contexts: dict[str, Contexts] = {}
         self.paces: dict[str, Maxima] = {}
         """`service NUL class`."""
@@ -69,7 +70,7 @@ class Model:
             self._pace(record, pace, actor)
         flow = note.get("f")
         if flow is not None:
-            self._flow(endpoint, flow, note, actor)
+            self._flow(endpoint, record.actor_class, flow, note, actor)
 
     def _follows(self, service: str, endpoint: str, after: Any, actor: int) -> None:
         contexts = self.contexts.get(service)
@@ -97,24 +98,34 @@ class Model:
             group = self.paces[key] = Maxima()
         group.fold(actor, record.time, pace)
 
-    def _flow(self, endpoint: str, told: Any, note: Mapping[str, Any], actor: int) -> None:
+    def _flow(self, endpoint: str, cls: str, told: Any, note: Mapping[str, Any], actor: int) -> None:
         """`f`: [first, keyed, [since], [late]]; `o`: [[kind, [before], [late]]]; `m`: [[scope, times]]."""
-        flow = self.flows.get(endpoint)
+        flow = self._of(endpoint)
         if flow is None:
-            if len(self.flows) >= MAX_FLOWS:
-                least = min(self.flows, key=lambda known: (self.flows[known].calls, known))
-                if self.flows[least].calls > 1:
-                    return
-                del self.flows[least]
-            flow = self.flows[endpoint] = Flow()
+            return
         if type(told) in (list, tuple) and len(told) == 4 and _named(told[2]) and _named(told[3]):
-            flow.fold(told[2], told[3], first=bool(told[0]), keyed=bool(told[1]), actor=actor)
+            first, keyed = bool(told[0]), bool(told[1])
+            flow.fold(told[2], told[3], first=first, keyed=keyed, actor=actor)
+            if (own := self._of(f"{endpoint}{_GROUP}{cls}")) is not None:
+                own.fold(told[2], told[3], first=first, keyed=keyed, actor=actor)
         for entry in _list(note.get("o")):
             if type(entry) in (list, tuple) and len(entry) == 3 and type(entry[0]) is str and _named(entry[1]) and _named(entry[2]):
                 flow.on_object(entry[0], entry[1], entry[2])
         for entry in _list(note.get("m")):
             if type(entry) in (list, tuple) and len(entry) == 2 and type(entry[0]) is str and type(entry[1]) is int:
                 flow.tally(entry[0], entry[1])
+
+    def _of(self, key: str) -> Flow | None:
+        """Counts of an operation, or of a class's calls of it; those with the fewest calls leave."""
+        flow = self.flows.get(key)
+        if flow is None:
+            if len(self.flows) >= MAX_FLOWS:
+                least = min(self.flows, key=lambda known: (self.flows[known].calls, known))
+                if self.flows[least].calls > 1:
+                    return None
+                del self.flows[least]
+            flow = self.flows[key] = Flow()
+        return flow
 
     def merge(self, other: Model) -> None:
         for endpoint, flow in other.flows.items():
@@ -129,9 +140,10 @@ class Model:
         self._note_moved(other.moved)
 
     def move(self, renamed: Mapping[str, str]) -> None:
-        for old, new in renamed.items():
-            if (flow := self.flows.pop(old, None)) is not None:
-                self.flows.setdefault(new, Flow()).merge(flow)
+        for key in [key for key in self.flows if key.partition(_GROUP)[0] in renamed]:
+            name, mark, cls = key.partition(_GROUP)
+            flow = self.flows.pop(key)
+            self.flows.setdefault(renamed[name] + mark + cls, Flow()).merge(flow)
         for flow in self.flows.values():
             flow.move(renamed)
         for contexts in self.contexts.values():

@@ -35,6 +35,11 @@ NOTED_OF_ONE = 5
 """Calls of one operation by one actor within a day that are noted: nobody teaches alone."""
 MIN_RUN = 12
 """Changes without a pause, before their pace is asked about."""
+RESTLESS = 22
+"""Hours of a day with a change: nobody sleeps so little."""
+USUAL_HOURS = 16
+ALL_DAY = 0x3FFFFF
+"""The last 22 hours."""
 MIN_STEPS = 8
 """Calls of a session before it may be called strange."""
 MIN_LEARNED = 1_000
@@ -166,7 +171,7 @@ class Watch(behaviours.Watch):
             found = self._strange(actor, identity, facts.call.service, known)
         if info is None or facts.call.id in self._pending:
             return found
-        if actor is not None and actor.run >= MIN_RUN:
+        if actor is not None and (actor.run >= MIN_RUN or actor.hours & ALL_DAY == ALL_DAY):
             found += self._pace(actor, identity, facts, info, known)
         if info.rules is not None:
             if info.rules.once and actor is not None:
@@ -183,6 +188,8 @@ class Watch(behaviours.Watch):
         found: tuple[Deviation, ...] = ()
         own = info.endpoint.id
         for rule, ids in info.after:
+            if rule.cls and rule.cls != facts.identity.cls:
+                continue
             begun = max(self._started, max(self._since.get(name, now) for name in ids[:1]))
             if rule.kind:
                 if now - max(begun, self._trails.floor) < rule.horizon or (actor is not None and actor.lossy):
@@ -240,6 +247,10 @@ class Watch(behaviours.Watch):
         usual = known.paces.get((facts.call.service, identity.cls))
         if usual is None or len(usual.most) < 3:
             return ()
+        hours = actor.hours.bit_count()
+        if hours >= RESTLESS and usual.most[2] <= USUAL_HOURS:
+            told = AutomatedPace("session", identity.cls, 0, 0, 0, 0.0, 0, 0, usual.callers, hours, usual.most[2])
+            return (told,)
         level, run, gaps, squares = actor.paced(facts.call.time)
         if run < MIN_RUN or run <= 2 * usual.most[1] or level <= 2 * usual.most[0]:
             return ()
@@ -273,11 +284,13 @@ class Watch(behaviours.Watch):
             self._learned(known, now)
         endpoint = facts.match.endpoint
         if facts.phase is Phase.REQUEST:
-            if endpoint is None or verdict.action == "block":
+            info = known.info(endpoint) if endpoint is not None else None
+            if info is None or facts.call.id in self._pending:
                 return
-            info = known.info(endpoint)
-            if info is not None and facts.call.id not in self._pending:
-                self._begin(facts, info, known)
+            if verdict.action == "block":
+                self._attempted(facts, info)
+            else:
+                self._begin(facts, info)
             return
         prior, response = facts.call.prior, facts.call.response
         if prior is None or response is None or prior.verdict.action == "block":
@@ -311,7 +324,15 @@ class Watch(behaviours.Watch):
         if len(self._since) > 2 * len(known.endpoints) + 100:
             self._since = {name: at for name, at in self._since.items() if name in known.endpoints}
 
-    def _begin(self, facts: Facts, info: Info, known: Known) -> None:
+    def _attempted(self, facts: Facts, info: Info) -> None:
+        """A blocked call: whoever goes on at the same pace has made no pause."""
+        identity = facts.identity
+        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actor = actors.get(identity.actor)
+        if actor is not None:
+            actor.changed(info.endpoint.id, facts.call.time)
+
+    def _begin(self, facts: Facts, info: Info) -> None:
         identity, call = facts.identity, facts.call
         now, own = call.time, info.endpoint.id
         actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
@@ -456,7 +477,7 @@ def _since(actor: Actor, own_done: Done | None, own: str, now: float) -> tuple[l
 
 
 def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedStep:
-    return SkippedStep(place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries)
+    return SkippedStep(place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named)
 
 
 def _again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:

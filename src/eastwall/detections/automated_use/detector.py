@@ -41,6 +41,8 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _finding(one: AutomatedPace, facts: Facts) -> Finding:
+    if one.hours:
+        return _restless(one, facts)
     sure = one.run >= RUN and one.callers >= CALLERS and one.operations >= OPERATIONS
     message = (
         f"{facts.identity.actor} made {one.run} changes without a second's pause, {one.changes} within ten seconds, with gaps that vary by "
@@ -55,4 +57,20 @@ def _finding(one: AutomatedPace, facts: Facts) -> Finding:
         where=one.place,
         message=message,
         evidence=f"{one.run} changes without a pause",
+    )
+
+
+def _restless(one: AutomatedPace, facts: Facts) -> Finding:
+    message = (
+        f"{facts.identity.actor} changed something in {one.hours} of the last 24 hours; none of {one.callers} learned callers of class "
+        f"{one.cls} was active in more than {one.usual_hours} of a day"
+    )
+    return Finding(
+        id=META.id,
+        severity="low",
+        confidence="low",
+        owasp=META.owasp,
+        where=one.place,
+        message=message,
+        evidence=f"active in {one.hours} of 24 hours",
     )

@@ -11,6 +11,8 @@ from eastwall.model.finding import Detection, Finding
 SURE = 30
 """Calls after which a rule is worth acting upon: had a tenth of all callers a way around the step, one would have taken it by then (with
 96 % certainty; 30 without any: 0.9 ** 30 = 4 %)."""
+NAMED = 4
+"""The same, where the name of the operation presumes the missing one, and none contradicted: nobody is given back what was not paid."""
 
 META = Detection(
     id="sequence-broken",
@@ -38,13 +40,15 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _sure(one: SkippedStep) -> bool:
-    return one.causal and one.calls >= SURE and one.repeats != 1
+    enough = one.calls >= SURE or (one.named and one.calls >= NAMED and one.held == one.calls)
+    return one.causal and enough and one.repeats != 1
 
 
 def _finding(one: SkippedStep, facts: Facts) -> Finding:
     whom = f"{one.kind} {one.shown}" if one.kind else facts.identity.actor
+    of = f" of class {one.cls}" if one.cls else ""
     how = "before each such call" if one.each else "before the first such call"
-    said = f"`{one.missing}` came {how} in {one.held:,} of {one.calls:,} learned cases"
+    said = f"`{one.missing}` came {how} in {one.held:,} of {one.calls:,} learned cases{of}"
     if one.repeats:
         message = f"{whom} does this again without it: {said}; it was done {one.repeats} times in a row already"
     else:
