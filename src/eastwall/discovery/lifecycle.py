@@ -52,7 +52,8 @@ _PARAMETER = regex(r"\{[^{}]*\}")
 _VERSION = regex(r"v(\d{1,4})(?:[._](\d{1,4}))?(?:(?:alpha|beta|rc)\d*)?")
 _DATE_VERSION = regex(r"(20\d\d)-(0[1-9]|1[0-2])(?:-\d\d)?")
 _PACKAGE_VERSION = regex(r"(?<=\w)\.v(\d{1,4})(?:(?:alpha|beta)\d*)?(?=\.\w)")
-_STRUCTURE = frozenset({"api", "apis", "rest", "service", "services", "public", "internal", "gateway", "rpc"})
+STRUCTURE = frozenset({"api", "apis", "rest", "service", "services", "public", "internal", "gateway", "rpc"})
+"""Path segments that name no thing."""
 _ADMIN = frozenset(
     "admin admins administration administrator adm superuser root sudo internal debug actuator manage management console "
     "backoffice back-office ops operator staff heapdump threaddump env jolokia pprof shutdown impersonate".split()
@@ -334,7 +335,7 @@ def family(template: str) -> str:
     """What operations on one thing have in common: the path up to its first segment that is no mere structure, without a version."""
     segments = versioned(template)[1].split("/")[1:]
     for at, segment in enumerate(segments):
-        if segment.lower() not in _STRUCTURE:
+        if segment.lower() not in STRUCTURE:
             return "/" + "/".join(segments[: at + 1])
     return "/" + "/".join(segments)
 
@@ -380,7 +381,7 @@ def _bases(spoken: Sequence[Endpoint]) -> tuple[tuple[str, ...], ...]:
                 break
             common.append(column[0])
         # `/petstore/v2` and `/api` are bases; `/orders` may be all that a specification of the whole host has.
-        while common and common[-1].lower() not in _STRUCTURE and not _VERSION.fullmatch(common[-1].lower()):
+        while common and common[-1].lower() not in STRUCTURE and not _VERSION.fullmatch(common[-1].lower()):
             common.pop()
         said.add(tuple(common))
     return tuple(sorted(said))
