@@ -104,12 +104,16 @@ def import_(files: tuple[str, ...], format_: str | None, service: str, data: Pat
 def take(importer: Importer, control: Control | None, calls: Iterable[ObservedCall]) -> None:
     """Judge, record and learn calls. Raises SpoolFullError, Failure."""
     due = DRAIN
+    if control is not None:
+        control.publish()  # the key under which ids are hashed is in it: without, those of the first calls would be nobody's
+        importer.reload()
     for call in calls:
         importer.add(call)
         if control is not None and importer.taken.calls >= due:
             due += min(max(DRAIN, due // 2), MOST)
             _store(importer, control)
             control.publish()
+            importer.reload()
     if control is not None:
         _store(importer, control)
 

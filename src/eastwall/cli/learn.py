@@ -186,6 +186,6 @@ def _tell(learner: Learner, calls: int, skipped: Skipped | None, declared: list[
 def _tell_unjudged(one: Summary) -> None:
     if one.unjudged:
         out = printer()
-        out.print(clean(f"\n{one.service}: not judged yet"), style="yellow")
+        out.print("\n", clean(one.service), ": [yellow]not judged yet[/]", sep="")
         for line in one.unjudged:
             told(out, clean(line))

@@ -37,7 +37,7 @@ def baselines() -> None:
 @json_option
 def list_(service: str, data: Path, as_json: bool) -> None:
     """Versions, and candidates that wait, with their evidence and what they wait for."""
-    found = Client(data).get("/baselines", service=service)
+    found = Client(data, at_rest=True).get("/baselines", service=service)
     if as_json:
         print_json(found)
         return
@@ -64,7 +64,7 @@ def list_(service: str, data: Path, as_json: bool) -> None:
 @json_option
 def diff(service: str, data: Path, as_json: bool) -> None:
     """What was promoted, rejected and rolled back in SERVICE: what was, what is, on which evidence."""
-    found = Client(data).get(f"/baselines/{Client.quoted(service)}")
+    found = Client(data, at_rest=True).get(f"/baselines/{Client.quoted(service)}")
     if as_json:
         print_json(found)
         return
@@ -96,7 +96,7 @@ def _done(act: dict[str, Any], *, as_json: bool) -> None:
 @json_option
 def promote(candidate: str, data: Path, as_json: bool) -> None:
     """Take the candidate ID in, whether its callers agree or not."""
-    _done(Client(data).send("POST", f"/baselines/candidates/{Client.quoted(candidate)}/promote"), as_json=as_json)
+    _done(Client(data, at_rest=True).send("POST", f"/baselines/candidates/{Client.quoted(candidate)}/promote"), as_json=as_json)
 
 
 @baselines.command(short_help="Keep a candidate out.")
@@ -105,7 +105,7 @@ def promote(candidate: str, data: Path, as_json: bool) -> None:
 @json_option
 def reject(candidate: str, data: Path, as_json: bool) -> None:
     """Never take the candidate ID in by agreement; `promote` still does."""
-    _done(Client(data).send("POST", f"/baselines/candidates/{Client.quoted(candidate)}/reject"), as_json=as_json)
+    _done(Client(data, at_rest=True).send("POST", f"/baselines/candidates/{Client.quoted(candidate)}/reject"), as_json=as_json)
 
 
 @baselines.command(short_help="Go back to an earlier version, and pin it.")
@@ -115,7 +115,7 @@ def reject(candidate: str, data: Path, as_json: bool) -> None:
 @json_option
 def rollback(service: str, version: int, data: Path, as_json: bool) -> None:
     """Undo what was promoted in SERVICE after VERSION. It is pinned: nothing is promoted by agreement until `unpin` or a deploy."""
-    _done(Client(data).send("POST", f"/baselines/{Client.quoted(service)}/rollback", {"version": version}), as_json=as_json)
+    _done(Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/rollback", {"version": version}), as_json=as_json)
 
 
 @baselines.command(short_help="End a pin.")
@@ -124,7 +124,7 @@ def rollback(service: str, version: int, data: Path, as_json: bool) -> None:
 @json_option
 def unpin(service: str, data: Path, as_json: bool) -> None:
     """Let candidates of SERVICE be promoted by agreement again."""
-    _done(Client(data).send("POST", f"/baselines/{Client.quoted(service)}/unpin"), as_json=as_json)
+    _done(Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/unpin"), as_json=as_json)
 
 
 @baselines.command(short_help="Say that a release begins.")
@@ -134,7 +134,7 @@ def unpin(service: str, data: Path, as_json: bool) -> None:
 @json_option
 def deploy(service: str, reason: str, data: Path, as_json: bool) -> None:
     """Say that the release VERSION of SERVICE begins: what its callers agree on is promoted within a minute. For pipelines."""
-    _done(Client(data).send("POST", f"/baselines/{Client.quoted(service)}/deploy", {"reason": reason}), as_json=as_json)
+    _done(Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/deploy", {"reason": reason}), as_json=as_json)
 
 
 class _Feedback(_ListFirst):
@@ -176,7 +176,7 @@ def feedback() -> None:
 def say(event: str, judgement: str, note: str, days: float, window: float, data: Path, as_json: bool) -> None:
     """Say that the call EVENT was fine, or an attack."""
     body = {"judgement": judgement, "note": note, "days": days, "window": window}
-    found = Client(data).send("POST", f"/calls/{Client.quoted(event)}/feedback", body)
+    found = Client(data, at_rest=True).send("POST", f"/calls/{Client.quoted(event)}/feedback", body)
     if as_json:
         print_json(found)
         return
@@ -190,7 +190,7 @@ def say(event: str, judgement: str, note: str, days: float, window: float, data:
 @json_option
 def list_said(data: Path, as_json: bool) -> None:
     """What was said of calls, newest first."""
-    found = Client(data).get("/feedback")
+    found = Client(data, at_rest=True).get("/feedback")
     if as_json:
         print_json(found)
         return
@@ -210,7 +210,7 @@ def list_said(data: Path, as_json: bool) -> None:
 @json_option
 def undo(identity: str, data: Path, as_json: bool) -> None:
     """Take the judgement ID back: what was learned is built anew without it."""
-    found = Client(data).send("DELETE", f"/feedback/{Client.quoted(identity)}")
+    found = Client(data, at_rest=True).send("DELETE", f"/feedback/{Client.quoted(identity)}")
     if found is None:
         raise Failure(f"there is no judgement `{identity}`", NOT_FOUND)
     if as_json:

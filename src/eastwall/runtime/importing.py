@@ -253,6 +253,10 @@ class Importer:
         if self._wait_for_disk and self.waiting:
             self._wait()
 
+    def reload(self) -> None:
+        """Judge by the newest snapshot from the next call on, so that an import is the same however fast it goes."""
+        self.engine.load()
+
     @property
     def waiting(self) -> bool:
         """Whether records gather in memory because the disk takes none."""
