@@ -103,6 +103,10 @@ class _Known:
             return self._widest.get(kind)
         return found
 
+    def counts(self, identity: Identity, kind: str) -> bool:
+        """Whether the number alone says something: not where a class that somebody vouches for is new. Staff see much."""
+        return identity.strength < Strength.ASSERTED or (identity.cls, kind) in self._groups
+
     def known(self, kind: str) -> bool:
         return kind in self._widest
 
@@ -195,6 +199,7 @@ class Watch(behaviours.Watch):
         ):
             ids = fresh + (window.count(now, width) if window is not None else 0)
             if ids > free + 2 * most:
+                callers = callers if known.counts(facts.identity, kind) else 0
                 failed = track.failing.count(now, HOUR) if track is not None else 0
                 return ObjectEnumeration(place, kind, shown, "many", ids, width, failed, most, callers)
         return self._shared(facts, one, numbers, usual, known)

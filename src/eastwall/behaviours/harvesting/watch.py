@@ -86,10 +86,10 @@ class _Known:
                 self._widest[group.endpoint] = group.usual
 
     def usual(self, identity: Identity, endpoint: str) -> Usual | None:
-        """What the caller's class does; of people and of classes that nobody vouches for, if it is not learned, what the class does that
-        does most. None: not learned."""
+        """What the caller's class does; of a class that nobody vouches for, if it is not learned, what the class does that does most.
+        None: not learned."""
         found = self._groups.get((endpoint, identity.cls))
-        if found is None and (identity.kind == "user" or identity.strength < Strength.ASSERTED):
+        if found is None and identity.strength < Strength.ASSERTED:
             return self._widest.get(endpoint)
         return found
 

@@ -1,0 +1,336 @@
+"""Counts attempts on accounts by address, by account and by make of client, over an hour and a day.
+
+What failed and got in later from the same address was a slip, and counts no more: an office of two hundred behind one address has slips every day.
+Blocked attempts count against their address only; else an attacker could lock a victim's account. An account's own addresses, those it got
+in from, are never stopped for what others do to it.
+
+Bounds: `MAX_TALLIES` tallies of at most `MAX_MEMBERS` each; one address begins at most `MAX_MEMBERS` of accounts. The tally that was quiet longest
+leaves first. Accounts and codes are kept as hashes of this process alone.
+"""
+
+from __future__ import annotations
+
+from re import compile as regex
+from typing import Any
+from zlib import crc32
+
+from eastwall import behaviours
+from eastwall.behaviours import World
+from eastwall.behaviours.authentication import roles
+from eastwall.behaviours.authentication.model import (
+    ACCOUNT_DAY,
+    CODES_HOUR,
+    FAILED_DAY,
+    FLOOD_DAY,
+    MEASURES,
+    RESETS_DAY,
+    RESETS_HOUR,
+    Group,
+    Knowledge,
+)
+from eastwall.behaviours.credential_use.places import make
+from eastwall.behaviours.windows import DAY, HOUR
+from eastwall.model.call import Completion
+from eastwall.model.decision import Decision
+from eastwall.model.deviations import AnswersTell, AuthenticationAbuse, Deviation
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.facts import Facts
+from eastwall.model.identity import Strength
+
+MAX_TALLIES = 100_000
+MAX_MEMBERS = 128
+MAX_EXISTING = 100_000
+"""Accounts known to exist: they got in."""
+OWN = 8
+"""Addresses of an account that it got in from."""
+
+FREE = {"spraying": 8, "guessing": 20, "codes": 5, "resets": 5, "resets a day": 12, "flood": 4, "lookups": 10, "surge": 15}
+"""Beside twice the learned most. An office has slips; a person tries a code three times, and asks for a reset again when no mail comes."""
+SURGE_SOURCES = 5
+"""Addresses over which a surge is spread at least."""
+SURGE_SHARE = 0.9
+"""Of the accounts tried with one make of client within the hour, how many failed."""
+_FAILED = frozenset((400, 401, 403, 404, 409, 410, 422, 423, 429))
+_CHANGING = regex(rb"[0-9a-fA-F-]{8,}|[0-9]+")
+_READ = 4_096
+
+
+class _Tally:
+    """Different things under one name, each with the time it was last seen."""
+
+    __slots__ = ("members", "own", "passed")
+
+    def __init__(self) -> None:
+        self.members: dict[int, float] = {}
+        self.passed: dict[int, float] = {}
+        """Of what got in: the same."""
+        self.own: tuple[int, ...] = ()
+        """Of an account: addresses it got in from."""
+
+    def add(self, member: int, now: float) -> None:
+        members = self.members
+        members.pop(member, None)
+        if len(members) >= MAX_MEMBERS:
+            del members[next(iter(members))]
+        members[member] = now
+
+    def pass_(self, member: int, now: float) -> None:
+        self.members.pop(member, None)
+        self.passed.pop(member, None)
+        if len(self.passed) >= MAX_MEMBERS:
+            del self.passed[next(iter(self.passed))]
+        self.passed[member] = now
+
+    def count(self, now: float, window: float) -> int:
+        return sum(-window < now - at < window for at in self.members.values())
+
+
+class _Known:
+    """Knowledge by operation."""
+
+    __slots__ = ("groups",)
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.groups: dict[str, Group] = {group.endpoint: group for group in knowledge.groups}
+
+    def most(self, endpoint: Endpoint | None, measure: int) -> tuple[int, int]:
+        """(the learned most, addresses it rests on)."""
+        group = self.groups.get(endpoint.id) if endpoint is not None else None
+        if group is None or group.usual is None or len(group.usual.most) < MEASURES:
+            return 0, 0
+        return group.usual.most[measure], group.usual.callers
+
+
+def compile(knowledge: Knowledge, world: World) -> _Known:
+    """Look-up tables."""
+    return _Known(knowledge)
+
+
+class Watch(behaviours.Watch):
+    """See above."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, Any], _Tally] = {}
+        self._existing: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
+        endpoint, operation = facts.match.endpoint, facts.operation
+        path = endpoint.template if endpoint is not None else operation.path
+        if not roles.interesting(path, operation.name) and (endpoint is None or not endpoint.login):
+            return ()
+        role = roles.role(endpoint, operation, facts.properties)
+        if not role:
+            return ()
+        found = self._judge(role, facts, known)
+        told: tuple[Deviation, ...] = (found,) if found is not None else ()
+        group = known.groups.get(endpoint.id) if endpoint is not None else None
+        if endpoint is not None and group is not None and group.tells is not None:
+            tells = group.tells
+            told += (AnswersTell("operation", f"{endpoint.method} {endpoint.template}"[:120], tells.by, tells.existing, tells.others, tells.shown),)  # fmt: skip
+        return told
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        facts = request.facts
+        endpoint, operation = facts.match.endpoint, facts.operation
+        path = endpoint.template if endpoint is not None else operation.path
+        if not roles.interesting(path, operation.name) and (endpoint is None or not endpoint.login):
+            return None
+        role = roles.role(endpoint, operation, facts.properties)
+        if not role or completion.status == 0:
+            return None
+        blocked = request.verdict.action in ("block", "limit")
+        fault = response is not None and "fault" in response.facts.operation.traits
+        failed = blocked or fault or completion.status in _FAILED
+        if completion.status >= 500 and not blocked:
+            return None  # says nothing of the attempt
+        account, code = _hashes(facts)
+        existing = account in self._existing if account else False
+        self._count(role, facts, account, code, failed=failed, blocked=blocked)
+        if blocked:
+            return None
+        answer = _form(response) if failed and account and response is not None else -1
+        return [self._measures(facts, account, role), answer, existing]
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def _judge(self, role: str, facts: Facts, known: _Known) -> AuthenticationAbuse | None:
+        now, endpoint = facts.call.time, facts.match.endpoint
+        source = _source(facts)
+        if role == roles.SIGN_IN:
+            account, _ = _hashes(facts)
+            return (
+                self._spraying(facts, known, source, now)
+                or self._guessing(facts, known, source, account, now)
+                or self._surge("failed with", facts, source, now, known)
+            )
+        if role in (roles.CODE, roles.CONFIRM):
+            account, _ = _hashes(facts)
+            names: list[Any] = [facts.identity.actor] if facts.identity.strength > Strength.NONE else [source]
+            names += [account] if account else []
+            for name in names:
+                most, callers = known.most(endpoint, CODES_HOUR)
+                count = self._size("codes of", (_id(facts), name), now, HOUR)
+                if count > FREE["codes"] + 2 * most:
+                    return AuthenticationAbuse("body", "codes", count, HOUR, most, callers)
+            return self._surge("codes with", facts, source, now, known)
+        if role == roles.RESET:
+            for measure, window, free in ((RESETS_HOUR, HOUR, FREE["resets"]), (RESETS_DAY, DAY, FREE["resets a day"])):
+                most, callers = known.most(endpoint, measure)
+                count = self._size("resets by", source, now, window)
+                if count > free + 2 * most:
+                    return AuthenticationAbuse("body", "resets", count, window, most, callers)
+            account, _ = _hashes(facts)
+            most, callers = known.most(endpoint, FLOOD_DAY)
+            count = self._size("resets of", account, now, DAY) if account else 0
+            return AuthenticationAbuse("body", "flood", count, DAY, most, callers) if count > FREE["flood"] + 2 * most else None
+        most, callers = known.most(endpoint, RESETS_HOUR)
+        count = self._size("lookups by", source, now, HOUR)
+        return AuthenticationAbuse("body", "lookups", count, HOUR, most, callers) if count > FREE["lookups"] + 2 * most else None
+
+    def _spraying(self, facts: Facts, known: _Known, source: str, now: float) -> AuthenticationAbuse | None:
+        tally = self._tallies.get(("failed at", source))
+        if tally is None or len(tally.members) <= FREE["spraying"]:
+            return None
+        most, callers = known.most(facts.match.endpoint, FAILED_DAY)
+        count = tally.count(now, DAY)
+        passed = sum(-DAY < now - at < DAY for at in tally.passed.values())
+        # Where as many get in, people are behind the address.
+        if count <= FREE["spraying"] + 2 * most + passed:
+            return None
+        return AuthenticationAbuse("body", "spraying", count, DAY, most, callers)
+
+    def _guessing(self, facts: Facts, known: _Known, source: str, account: int, now: float) -> AuthenticationAbuse | None:
+        tally = self._tallies.get(("failures of", account)) if account else None
+        if tally is None or hash(source) in tally.own:
+            return None
+        most, callers = known.most(facts.match.endpoint, ACCOUNT_DAY)
+        count = tally.count(now, DAY)
+        return AuthenticationAbuse("body", "guessing", count, DAY, most, callers) if count > FREE["guessing"] + 2 * most else None
+
+    def _surge(self, what: str, facts: Facts, source: str, now: float, known: _Known) -> AuthenticationAbuse | None:
+        """Many addresses, one make of client, and nearly all of it fails."""
+        client = (_id(facts), _client(facts))
+        tally = self._tallies.get((what, client))
+        if tally is None or len(tally.members) <= FREE["surge"]:
+            return None
+        mine = self._tallies.get(("failed at", source))
+        if mine is not None and mine.passed:
+            return None  # somebody gets in from here
+        most, callers = known.most(facts.match.endpoint, FAILED_DAY if what == "failed with" else CODES_HOUR)
+        count = tally.count(now, HOUR)
+        passed = sum(-HOUR < now - at < HOUR for at in tally.passed.values())
+        sources = self._size("sources of " + what, client, now, HOUR)
+        if count <= FREE["surge"] + 2 * most or sources < SURGE_SOURCES or count < SURGE_SHARE * (count + passed):
+            return None
+        return AuthenticationAbuse("body", "surge", count, HOUR, most, callers, sources)
+
+    # -- counting -------------------------------------------------------------------------------------------------
+
+    def _count(self, role: str, facts: Facts, account: int, code: int, *, failed: bool, blocked: bool) -> None:
+        now, source = facts.call.time, _source(facts)
+        client = (_id(facts), _client(facts))
+        if role == roles.SIGN_IN and account:
+            self._signed_in(source, client, account, now, failed=failed, blocked=blocked)
+        elif role in (roles.CODE, roles.CONFIRM):
+            names: list[Any] = [facts.identity.actor] if facts.identity.strength > Strength.NONE else [source]
+            names += [account] if account and not blocked else []
+            for name in names:
+                tally = self._tally("codes of", (_id(facts), name))
+                if failed:
+                    tally.add(code or hash(now), now)
+                else:
+                    tally.members.clear()
+            if failed and not blocked:
+                self._tally("codes with", client).add(hash((source, code)), now)
+                self._tally("sources of codes with", client).add(hash(source), now)
+        elif role == roles.RESET:
+            self._tally("resets by", source).add(account, now)
+            if account and not blocked:
+                self._tally("resets of", account).add(hash(now), now)
+        elif role in (roles.REGISTER, roles.LOOKUP) and account and (failed or role == roles.LOOKUP):
+            self._tally("lookups by", source).add(account, now)
+
+    def _signed_in(self, source: str, client: tuple[str, str], account: int, now: float, *, failed: bool, blocked: bool) -> None:
+        mine = self._tally("failed at", source)
+        if not failed:
+            mine.pass_(account, now)
+            self._tally("failed with", client).pass_(account, now)
+            own = self._tally("failures of", account)
+            own.members.clear()
+            if hash(source) not in own.own:
+                own.own = (*own.own, hash(source))[-OWN:]
+            self._existing.pop(account, None)
+            if len(self._existing) >= MAX_EXISTING:
+                del self._existing[next(iter(self._existing))]
+            self._existing[account] = None
+            return
+        full = len(mine.members) >= MAX_MEMBERS
+        mine.add(account, now)
+        if not blocked and not full:
+            self._tally("failures of", account).add(hash((source, now)), now)
+            self._tally("failed with", client).add(account, now)
+            self._tally("sources of failed with", client).add(hash(source), now)
+
+    def _measures(self, facts: Facts, account: int, role: str) -> list[int]:
+        """As the model measures."""
+        now, source = facts.call.time, _source(facts)
+        actor = facts.identity.actor if facts.identity.strength > Strength.NONE else source
+        asked = "resets by" if role == roles.RESET else "lookups by"
+        return [
+            self._size("failed at", source, now, HOUR),
+            self._size("failed at", source, now, DAY),
+            self._size("failures of", account, now, HOUR),
+            self._size("failures of", account, now, DAY),
+            self._size(asked, source, now, HOUR),
+            self._size(asked, source, now, DAY),
+            self._size("resets of", account, now, DAY),
+            self._size("codes of", (_id(facts), actor), now, HOUR),
+        ]
+
+    def _size(self, what: str, name: Any, now: float, window: float) -> int:
+        tally = self._tallies.get((what, name))
+        return tally.count(now, window) if tally is not None else 0
+
+    def _tally(self, what: str, name: Any) -> _Tally:
+        key = (what, name)
+        tally = self._tallies.pop(key, None)
+        if tally is None:
+            if len(self._tallies) >= MAX_TALLIES:
+                del self._tallies[next(iter(self._tallies))]
+            tally = _Tally()
+        self._tallies[key] = tally
+        return tally
+
+
+def _hashes(facts: Facts) -> tuple[int, int]:
+    """(account, code); 0 where the request names none."""
+    account, code = roles.said(facts.operation)
+    return (hash(account) if account else 0, hash(code) if code else 0)
+
+
+def _id(facts: Facts) -> str:
+    endpoint = facts.match.endpoint
+    return endpoint.id if endpoint is not None else facts.operation.path[:200]
+
+
+def _source(facts: Facts) -> str:
+    """The address that the attempt comes from: the forwarded client of a trusted proxy, else the direct peer."""
+    for principal in facts.identity.chain:
+        if principal.kind == "address":
+            return principal.name
+    return facts.call.peer.address
+
+
+def _client(facts: Facts) -> str:
+    headers = facts.call.request.headers
+    return f"{make(headers.get('user-agent', ''))}|{headers.get('accept-language', '')[:40]}|{len(headers)}"
+
+
+def _form(response: Decision) -> int:
+    """A checksum of what an answer says, without what differs each time."""
+    answer = response.facts.call.response
+    text = response.facts.operation.raw_body[:_READ]
+    return crc32(_CHANGING.sub(b"#", text), answer.status if answer is not None else 0)

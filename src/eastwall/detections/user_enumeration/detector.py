@@ -1,0 +1,54 @@
+"""Accounts asked about one after the other (OWASP API2:2023): who has one is worth money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eastwall.model.deviations import AuthenticationAbuse
+from eastwall.model.facts import Facts
+from eastwall.model.finding import Detection, Finding
+
+META = Detection(
+    id="user-enumeration",
+    title="One address asks about many accounts without going on",
+    severity="high",
+    confidence="medium",
+    audience="both",
+    phases=("request",),
+    owasp=("API2:2023", "API3:2023"),
+    cwe=("CWE-204", "CWE-799"),
+    attack=("T1589.002", "T1087"),
+    stage="reconnaissance",
+    on_error="monitor",
+    default_action="block",
+    needs=("deviations",),
+)
+
+
+def detect(facts: Facts) -> Sequence[Finding]:
+    """At most one finding."""
+    return [
+        _finding(
+            one, "medium", f"this address asked within an hour about {one.count:,} different accounts, and went on with none"
+        )
+        for one in facts.deviations
+        if type(one) is AuthenticationAbuse and one.how == "lookups"
+    ]
+
+
+def _finding(one: AuthenticationAbuse, confidence: str, message: str) -> Finding:
+    return Finding(
+        id=META.id,
+        severity=META.severity,
+        confidence=confidence,
+        owasp=META.owasp,
+        where=one.place,
+        message=f"{message}; {_usual(one)}",
+        evidence=f"{one.count} within {one.window / 3600:g} h, usually at most {one.usual}"[:120],
+    )
+
+
+def _usual(one: AuthenticationAbuse) -> str:
+    if not one.callers:
+        return "nothing is learned yet of what is usual here"
+    return f"{one.callers:,} learned addresses had {one.usual:,} at most"
