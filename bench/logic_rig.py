@@ -57,14 +57,16 @@ class Rig:
         self.records = 0
         self.fold_seconds = 0.0
         self._kept = Kept()
-        self._store = Published()
+        self.store = Published()
         self._version = 0
         self.learner = Learner(bytes(range(32)))
         self.mode = Mode.MONITOR
+        self.recording: list[tuple[Call, Response | None, Completion]] | None = None
+        """Where calls are kept as they come, when somebody wants to see them again."""
         policies, faults = parse_files(dict(builtin_text()))
         assert not faults, faults
         self._policy = encode(policies)
-        self.engine = Engine("bench", self._store, self._kept, clock=lambda: self.time)
+        self.engine = Engine("bench", self.store, self._kept, clock=lambda: self.time)
         self.publish()
 
     def publish(self, mode: Mode | None = None) -> None:
@@ -77,7 +79,7 @@ class Rig:
         self._kept.records.clear()
         self._version += 1
         endpoints = self.learner.endpoints()
-        self._store.publish(
+        self.store.publish(
             Snapshot(
                 format=SNAPSHOT_FORMAT,
                 version=self._version,
@@ -128,6 +130,7 @@ class Rig:
         call = Call(event_id(self.time, self.calls.to_bytes(10, "big")), service, self.time, Peer(source, 1), request)
         answer = self.engine.request(call)
         result: Result | None = None
+        response: Response | None = None
         delivered, shown = b"", 0
         if not answer.deny:
             result = perform(self.world, caller, made.op, made.args) if reply is None else reply
@@ -140,21 +143,11 @@ class Rig:
                 delivered = answer.body
         status = answer.status if answer.deny else shown
         path = made.path.partition("?")[0]
-        self.engine.completed(
-            Completion(
-                call.id,
-                service,
-                self.time,
-                made.method,
-                path,
-                f"{service}.example",
-                status,
-                len(body),
-                len(delivered),
-                900,
-                source,
-            )
-        )
+        host, sizes = f"{service}.example", (len(body), len(delivered))
+        completion = Completion(call.id, service, self.time, made.method, path, host, status, *sizes, 900, source)
+        self.engine.completed(completion)
+        if self.recording is not None:
+            self.recording.append((call, response, completion))
         self.engine.tick(self.time)
         findings = self._kept.records[-1].findings
         if result is None or (answer.deny and not result.changed):

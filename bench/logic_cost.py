@@ -1,0 +1,122 @@
+"""What the models of behaviour cost: the same calls through two engines that differ in them alone, and the same records through two learners.
+
+Only what stands in `eastwall.behaviours` is told apart; the ownership, steps and functions of the core are in both.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import statistics
+import time
+from typing import Any
+
+from bench.in_memory import Kept
+from bench.logic_rig import Rig
+from bench.logic_traffic import legitimate
+from bench.logic_worlds import World
+from eastwall.behaviours import BEHAVIOURS, Models, Watches
+from eastwall.learning.learner import Learner
+from eastwall.model.call import Call, Completion, Mode, Response
+from eastwall.runtime.engine import Engine
+
+Exchange = tuple[Call, Response | None, Completion]
+_PHASES = ("_request", "_response", "_after", "_completed")
+
+
+def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str, float]:
+    """Figures of one world: microseconds per call (both messages and the completion), and records per second."""
+    world, rng = World(seed), random.Random(seed)
+    rig = Rig(world)
+    legitimate(rig, learned, rng)
+    rig.publish(Mode.ENFORCE)
+    exchanges: list[Exchange] = []
+    rig.recording = exchanges
+    legitimate(rig, calls, rng)
+    whole, bare = _engine(rig), _engine(rig)
+    blank = Watches.__new__(Watches)
+    for name in ("_all", *_PHASES):
+        setattr(blank, name, ())
+    bare.state.watches = blank
+    for one in exchanges[:200]:  # warm
+        _took(whole, one), _took(bare, one)
+    with_, without, records = [], [], []
+    gc.disable()
+    for number, one in enumerate(exchanges[200:]):
+        first, second = (whole, bare) if number % 2 else (bare, whole)
+        times = {id(first): _took(first, one), id(second): _took(second, one)}
+        with_.append(times[id(whole)])
+        without.append(times[id(bare)])
+    gc.enable()
+    records = whole._spool.records  # type: ignore[attr-defined]
+    more = [a - b for a, b in zip(with_, without, strict=True)]
+    figures = {
+        "decide_us_p50": statistics.median(with_) * 1e6,
+        "decide_without_us_p50": statistics.median(without) * 1e6,
+        "behaviours_us_p50": statistics.median(more) * 1e6,
+        "behaviours_us_mean": statistics.fmean(more) * 1e6,
+    }
+    figures |= _by_model(rig, exchanges)
+    figures["fold_per_second"], figures["fold_without_per_second"] = _folds(records)
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def _engine(rig: Rig) -> Engine:
+    return Engine("bench", rig.store, Kept(), clock=lambda: rig.time)
+
+
+def _took(engine: Engine, exchange: Exchange) -> float:
+    call, response, completion = exchange
+    started = time.perf_counter()
+    engine.request(call)
+    if response is not None:
+        engine.response(call.id, response)
+    engine.completed(completion)
+    return time.perf_counter() - started
+
+
+def _by_model(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
+    """Mean microseconds per call of each model, its methods timed one by one (which itself costs some tenths)."""
+    engine, spent = _engine(rig), dict.fromkeys((one.name for one in BEHAVIOURS), 0.0)
+
+    def timed(name: str, method: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*arguments)
+            finally:
+                spent[name] += time.perf_counter() - started
+
+        return run
+
+    watches: Any = engine.state.watches
+    for phase in _PHASES[:3]:
+        setattr(watches, phase, tuple((at, timed(BEHAVIOURS[at].name, method)) for at, method in getattr(watches, phase)))
+    watches._completed = tuple((name, timed(name, method)) for name, method in watches._completed)
+    for one in exchanges:
+        _took(engine, one)
+    return {f"{name}_us_mean": seconds / len(exchanges) * 1e6 for name, seconds in spent.items()}
+
+
+class _NoModels(Models):
+    def fold(self, record: Any, endpoint: str, *, clean: bool) -> None:
+        pass
+
+
+def _folds(records: list[Any]) -> tuple[float, float]:
+    """Records per second, with and without the models; the best of five each, in turn."""
+    best = [0.0, 0.0]
+    for _ in range(5):
+        for at in (0, 1):
+            learner = Learner(bytes(range(32)))
+            if at:
+                learner.behaviours = _NoModels()
+            started = time.perf_counter()
+            learner.fold(records)
+            best[at] = max(best[at], len(records) / (time.perf_counter() - started))
+    return best[0], best[1]
+
+
+if __name__ == "__main__":
+    for name, value in measure().items():
+        print(f"{name:32} {value:,}")
