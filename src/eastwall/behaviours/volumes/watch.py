@@ -74,6 +74,10 @@ class Known(Struct, frozen=True):
     labels: dict[str, str]
 
 
+_UNCERTAIN = 1 << 40
+"""Stands for a number of objects that takes counting."""
+
+
 def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
     """Limits from quantiles."""
     bounds = {}
@@ -180,25 +184,29 @@ class Watch(behaviours.Watch):
         given = _by_kind(facts)
         worst: tuple[float, int, str, int, Limit] | None = None
         for index, limits in enumerate(bounds.limits):
-            share = tally.share(index, time)
             past = tally.past[index]
             present = tally.present(index)
-            for name, limit in limits.items():
-                kind = name[7:] if name.startswith("object ") else ""
-                if kind:
-                    if kind not in given:
-                        continue
-                    amount = _distinct(present, kind, given[kind])
-                    if past is not None and kind in past.objects:
-                        amount += int(past.objects[kind].count() * share)
-                elif name in counts:
-                    amount = counts[name] + sum(sums.counts.get(name, 0) for sums in present)
-                    if past is not None:
-                        amount += int(past.counts.get(name, 0) * share)
-                else:
+            # No measure is greater than all weights together: most limits are out of reach, and their measures are not looked at.
+            reach = 1 + records + len(facts.given) + (size >> 12) + sum(sums.weight for sums in present) + _weight_of(past)
+            share = tally.share(index, time)
+            for name, more in counts.items():
+                limit = limits.get(name)
+                if limit is None or _weight(name, limit.amount) > reach:
                     continue
+                amount = more + sum([sums.counts.get(name, 0) for sums in present])
+                if past is not None:
+                    amount += int(past.counts.get(name, 0) * share)
                 if amount > limit.amount and (worst is None or amount / limit.amount > worst[0]):
                     worst = (amount / limit.amount, index, name, amount, limit)
+            for kind, keys in given.items():
+                limit = limits.get("object " + kind)
+                if limit is None or _most(present, past, kind, len(keys)) <= limit.amount:
+                    continue
+                amount = _distinct(present, kind, keys)
+                if past is not None and kind in past.objects:
+                    amount += int(past.objects[kind].count() * share)
+                if amount > limit.amount and (worst is None or amount / limit.amount > worst[0]):
+                    worst = (amount / limit.amount, index, "object " + kind, amount, limit)
         if worst is None:
             return ()
         _, index, name, amount, limit = worst
@@ -298,6 +306,15 @@ def _distinct(present: list[Sums], kind: str, more: list[int]) -> int:
         whole.join(one)
     whole.add(more)
     return whole.count()
+
+
+def _most(present: list[Sums], past: Sums | None, kind: str, more: int) -> int:
+    """At least as many as `_distinct` and those of the window before: what several windows share counts for each."""
+    for sums in present if past is None else (*present, past):
+        objects = sums.objects.get(kind)
+        if objects is not None:
+            more += len(objects.keys) if objects.keys is not None else _UNCERTAIN
+    return more
 
 
 def _weight_of(sums: Sums | None) -> int:
