@@ -102,8 +102,11 @@ def _keys(endpoint: Endpoint) -> Iterable[tuple[str, str, str]]:
         if key[1]:
             yield key
         parts = key[1].split("/")
-        if endpoint.method == "GET" and len(parts) == 2 and parts[1] == "{}":
-            yield "", singular(parts[0].lower()), "item"
+        if endpoint.method == "GET" and len(parts) > 1 and parts[-2] != "{}":
+            kind = singular(parts[-2].lower())
+            # Where the id stands elsewhere (`/orders/current?id=17`), what is learned of objects says so.
+            if parts[-1] == "{}" or any(one.kind == kind and not one.place.startswith("path.") for one in endpoint.objects):
+                yield "", kind, "item"
     elif endpoint.operation and not endpoint.operation.startswith("mutation "):
         name = endpoint.operation.rpartition("/")[2].rpartition(" ")[2]
         parts = [part.lower() for part in words(name)]

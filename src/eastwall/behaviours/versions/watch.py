@@ -95,9 +95,11 @@ class Watch(behaviours.Watch):
         return ()
 
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
-        if facts.deviations and facts.call.response is None and facts.match.endpoint is not None:
-            if any(type(one) is WeakerUse and not one.exploited for one in facts.deviations):
-                self._told.put((facts.identity.actor, facts.match.endpoint.id), facts.call.time)
+        endpoint = facts.match.endpoint
+        if not facts.deviations or facts.call.response is not None or endpoint is None:
+            return
+        if any(type(one) is WeakerUse and not one.exploited for one in facts.deviations):
+            self._told.put((facts.identity.actor, endpoint.id), facts.call.time)
 
     def _recent(self, facts: Facts) -> bool:
         assert facts.match.endpoint is not None
