@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.attempts import attempts
 from eastwall.model.deviations import AuthenticationAbuse
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -37,23 +38,5 @@ def detect(facts: Facts) -> Sequence[Finding]:
     for one in facts.deviations:
         if type(one) is AuthenticationAbuse and one.how in _MESSAGES:
             message = _MESSAGES[one.how].format(count=one.count, sources=one.sources)
-            found.append(_finding(one, "high" if one.how == "spraying" and one.callers else "medium", message))
+            found.append(attempts(META, one, message, confidence="high" if one.how == "spraying" and one.callers else "medium"))
     return found
-
-
-def _finding(one: AuthenticationAbuse, confidence: str, message: str) -> Finding:
-    return Finding(
-        id=META.id,
-        severity=META.severity,
-        confidence=confidence,
-        owasp=META.owasp,
-        where=one.place,
-        message=f"{message}; {_usual(one)}",
-        evidence=f"{one.count} within {one.window / 3600:g} h, usually at most {one.usual}"[:120],
-    )
-
-
-def _usual(one: AuthenticationAbuse) -> str:
-    if not one.callers:
-        return "nothing is learned yet of what is usual here"
-    return f"{one.callers:,} learned addresses had {one.usual:,} at most"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
+from eastwall.detections.attempts import attempts
 from eastwall.model.deviations import AuthenticationAbuse
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -36,26 +35,8 @@ def detect(facts: Facts) -> Sequence[Finding]:
         span = "an hour" if one.window <= 3_600 else "a day"
         if one.how == "resets":
             message = f"this address asked within {span} for resets of {one.count:,} different accounts"
-            found.append(_finding(one, "medium", message))
+            found.append(attempts(META, one, message, confidence="medium"))
         else:
             message = f"a reset of this account was asked for {one.count:,} times within {span}"
-            found.append(replace(_finding(one, "medium", message), severity="medium"))
+            found.append(attempts(META, one, message, confidence="medium", severity="medium"))
     return found
-
-
-def _finding(one: AuthenticationAbuse, confidence: str, message: str) -> Finding:
-    return Finding(
-        id=META.id,
-        severity=META.severity,
-        confidence=confidence,
-        owasp=META.owasp,
-        where=one.place,
-        message=f"{message}; {_usual(one)}",
-        evidence=f"{one.count} within {one.window / 3600:g} h, usually at most {one.usual}"[:120],
-    )
-
-
-def _usual(one: AuthenticationAbuse) -> str:
-    if not one.callers:
-        return "nothing is learned yet of what is usual here"
-    return f"{one.callers:,} learned addresses had {one.usual:,} at most"
