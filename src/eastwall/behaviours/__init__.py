@@ -24,6 +24,7 @@ from typing import Any, Protocol, Self
 import msgspec
 from msgspec import Struct
 
+from eastwall.discovery.inventory import Inventory
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation
@@ -64,6 +65,7 @@ class World(Struct, frozen=True):
 
     endpoints: tuple[Endpoint, ...]
     hash_key: bytes
+    inventory: Inventory
 
 
 class Watch:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eastwall.behaviours import World, compile_known
-from eastwall.decision.expected import function_use, outside, ranges_of
+from eastwall.behaviours.functions.matrix import function_use
+from eastwall.decision.expected import outside, ranges_of
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
 from eastwall.detections.prefilter import Prefilter
@@ -149,7 +150,7 @@ class LiveSnapshot:
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:
             self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
-        self.behaviours = compile_known(snapshot.behaviours, World(snapshot.endpoints, snapshot.hash_key))
+        self.behaviours = compile_known(snapshot.behaviours, World(snapshot.endpoints, snapshot.hash_key, self.inventory))
         """What each model of `behaviours` knows."""
         self.exclusive_kinds = _exclusive_kinds(snapshot.endpoints)
         """Service -> kind -> what is known of its objects: for operations that nobody used before."""

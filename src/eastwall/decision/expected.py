@@ -1,31 +1,24 @@
-"""What an operation's callers were learned to be and to send, asked of one call: its class, and its numbers."""
+"""What an operation's callers were learned to be and to send, asked of one call."""
 
 from __future__ import annotations
 
-from collections import Counter
 from math import inf
 from re import compile as regex
 from typing import Any
 
 from msgspec import Struct
 
-from eastwall.discovery.lifecycle import is_admin
 from eastwall.model.endpoint import Endpoint, FieldProfile
-from eastwall.model.facts import FunctionUse, ValueUse
+from eastwall.model.facts import ValueUse
 from eastwall.model.operation import Operation
 
 MIN_SAMPLES = 30
 """Clean samples before a range is known."""
-LONE_CALLS = 3
-"""Clean calls after which the only actor of a class is known to use an operation."""
 MAX_RANGES = 40
 """Numeric fields of one operation that are judged: those seen most."""
 MAX_ITEMS = 2_000
 """Array items whose numbers are judged, of all arrays of one place."""
 
-_AUTHORITY = frozenset(
-    "admin admins administrator superadmin superuser root sudo staff support operator ops moderator manager supervisor owner internal auditor".split()
-)
 _NUMBER = regex(r" *+[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]{1,4})? *+")
 """What services read as a number: of any size, with a sign, an exponent."""
 
@@ -40,31 +33,6 @@ class Range(Struct, frozen=True):
     minimum: float
     maximum: float
     samples: int
-
-
-def function_use(endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bool) -> FunctionUse | None:
-    """What is strange about a class calling this operation; None when it uses it, or nothing can be said.
-
-    A class uses an operation when two of its actors did, or, of a class with one actor (`lone`), this one repeatedly. Expected is what it would have called if it used this
-    operation as it uses the service.
-    """
-    others = [(calls, name) for name, calls, _ in endpoint.users if name != cls]
-    own = next((entry for entry in endpoint.users if entry[0] == cls), None)
-    if own is not None and (own[2] >= 2 or (lone and own[1] >= LONE_CALLS)):
-        return None
-    calls, everything = sum(count for count, _ in others), sum(totals.values())
-    if not calls or not everything:
-        return None
-    classes = tuple(name for _, name in sorted(others, key=lambda other: (-other[0], other[1])))
-    privileged = not authority(cls) and (is_admin(endpoint) or all(map(authority, classes)))
-    if endpoint.status != "learned" and not privileged:
-        return None  # administrators' operations are called too rarely to wait for
-    return FunctionUse(calls=calls, classes=classes, expected=round(calls * totals[cls] / everything, 2), privileged=privileged)
-
-
-def authority(cls: str) -> bool:
-    """Whether a class is one of those who run a service: `user+admin`."""
-    return not _AUTHORITY.isdisjoint(cls.lower().replace("-", "+").replace("_", "+").split("+"))
 
 
 def ranges_of(endpoint: Endpoint) -> tuple[Range, ...]:

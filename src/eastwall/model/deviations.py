@@ -336,3 +336,26 @@ class AnswersTell(Deviation, frozen=True):
     """Failures of others."""
     shown: str
     """How they differ: `401 against 404`, `median 180 ms against 12 ms`."""
+
+
+class FunctionDeviation(Deviation, frozen=True):
+    """The caller's class does not use this operation, or those that it belongs to; or the caller lacks a scope that its callers bear
+    (`functions`)."""
+
+    what: str
+    """The operation, fit to show."""
+    group: str = ""
+    """The path below which nobody of the class calls anything; empty: the operation itself is known."""
+    calls: int = 0
+    """Clean calls that this rests on."""
+    classes: tuple[str, ...] = ()
+    """Who made them, most calls first."""
+    expected: float = 0.0
+    """Of these calls, how many the caller's class would have made, had it used them as it uses the service; of a scope, how many would have
+    lacked it."""
+    privileged: bool = False
+    """Only classes of more authority use it, or it is administrators' by its name."""
+    scope: str = ""
+    """The scope that the caller lacks."""
+    chance: float = 1.0
+    """See `FunctionUse.chance`."""

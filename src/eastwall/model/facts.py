@@ -56,7 +56,14 @@ class FunctionUse(Struct, frozen=True):
     expected: float
     """Calls that the caller's class would have made of it, had it used it as it uses the rest of the service."""
     privileged: bool
-    """It is administrative by its path, or only classes with a role of authority use it."""
+    """It is administrative by its path, or only classes with more authority use it."""
+    ruled: bool = True
+    """It is administrative by its path, or only those who run the service use it; False: staff do."""
+    apart: bool = False
+    """Only programs use it (service accounts, workloads), and the caller is a person."""
+    chance: float = 1.0
+    """How likely it is by chance alone that none of its calls came from a class of less authority, 0..1; 1: some did, or the caller's class hardly
+    ever calls anything."""
 
 
 class StepUse(Struct, frozen=True):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.model.deviations import FunctionDeviation
 from eastwall.model.facts import Facts, FunctionUse
 from eastwall.model.finding import Detection, Finding
 
 SURE, LIKELY = 5.0, 2.0
 """Calls that the class would have made had it used the operation as it uses the service: by chance alone, none of five happens in less than one
 of a hundred cases, none of two in one of seven."""
+RARE = 0.01
+"""Chance that nobody of less authority happened to call it, below which it is theirs who did."""
+MANY = 10.0
+"""The same where only staff or programs use it: what people do rarely (a refund) may be what staff do all day."""
 
 META = Detection(
     id="function-not-used",
@@ -24,30 +29,65 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
-    needs=("function",),
+    needs=("function", "deviations"),
 )
 
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """At most one finding: severe where the operation is for those who run the service, else told."""
     use, endpoint = facts.function, facts.match.endpoint
-    if use is None or endpoint is None or use.expected < LIKELY:
+    if use is not None and endpoint is not None and (use.expected >= LIKELY or use.chance <= RARE):
+        what = endpoint.operation or f"{endpoint.method} {endpoint.template}"
+        who, severity, confidence = _who(use.classes), *_weight(use)
+        message = f"{facts.identity.cls} never uses {what}; {use.calls:,} calls were made by {who}, and {_expected(use, facts.identity.cls)}"
+        return [_finding("operation", severity, confidence, message, what)]
+    found = [one for one in facts.deviations if type(one) is FunctionDeviation and one.place == "operation"]
+    if not found:
         return ()
-    what = endpoint.operation or f"{endpoint.method} {endpoint.template}"
-    who = ", ".join(use.classes[:3]) + (f" and {len(use.classes) - 3} more" if len(use.classes) > 3 else "")
-    return [
-        Finding(
-            id=META.id,
-            severity="high" if use.privileged else "medium",
-            confidence=_confidence(use),
-            owasp=META.owasp,
-            where="operation",
-            message=f"{facts.identity.cls} never uses {what}; {use.calls:,} calls were made by {who}, and {use.expected:,.0f} were to be "
-            f"expected of {facts.identity.cls} if it did",
-            evidence=what[:120],
+    strongest = max(found, key=lambda one: (one.expected, -one.chance))
+    if strongest.expected < LIKELY and strongest.chance > RARE:
+        return ()
+    confidence = "high" if strongest.expected >= SURE else "medium"
+    return [_finding("operation", "high", confidence, told(strongest, facts.identity.cls), strongest.what)]
+
+
+def told(one: FunctionDeviation, cls: str) -> str:
+    """In one sentence what was expected, from which evidence."""
+    if one.scope:
+        return (
+            f"the caller lacks the scope {one.scope[:60]}, which all callers of {one.what} bore in {one.calls:,} calls; by chance {one.expected:,.0f} of them "
+            "would have lacked it"
         )
-    ]
+    where = f"anything below {one.group[:100]}" if one.group else one.what
+    return f"{cls} never uses {where}; {one.calls:,} calls were made by {_who(one.classes)}, and {_expected(one, cls)}"
 
 
-def _confidence(use: FunctionUse) -> str:
-    return "high" if use.expected >= SURE and use.privileged else "medium" if use.expected >= LIKELY else "low"
+def _expected(use: FunctionUse | FunctionDeviation, cls: str) -> str:
+    if use.expected >= LIKELY:
+        return f"{use.expected:,.0f} were to be expected of {cls} if it did"
+    return "classes of less authority made none, which is no chance"
+
+
+def _who(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
+
+
+def _weight(use: FunctionUse) -> tuple[str, str]:
+    """(severity, confidence)."""
+    if use.privileged and use.ruled:
+        return "high", "high" if use.expected >= SURE else "medium"
+    if use.privileged or use.apart:
+        return "high", "medium" if use.expected >= MANY else "low"
+    return "medium", "medium"
+
+
+def _finding(where: str, severity: str, confidence: str, message: str, what: str) -> Finding:
+    return Finding(
+        id=META.id,
+        severity=severity,
+        confidence=confidence,
+        owasp=META.owasp,
+        where=where,
+        message=message,
+        evidence=what[:120],
+    )

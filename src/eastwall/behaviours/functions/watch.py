@@ -1,0 +1,248 @@
+"""Compares a request with who uses its operation, or those beside and above it, and with the scopes that its callers bear."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from re import compile as regex
+
+from eastwall import behaviours
+from eastwall.behaviours.functions.matrix import authority, function_use, use_of
+from eastwall.behaviours.functions.model import Knowledge, ScopeUse
+from eastwall.discovery.inventory import Inventory, identify, split_template
+from eastwall.discovery.lifecycle import is_admin
+from eastwall.model.deviations import Deviation, FunctionDeviation
+from eastwall.model.endpoint import Endpoint
+from eastwall.model.facts import Facts, FunctionUse
+from eastwall.model.identity import Identity, Strength
+from eastwall.model.operation import Operation
+
+MIN_CALLS = 12
+"""Clean calls of an operation before scopes are required there."""
+REQUIRED = 0.98
+"""Share of them that bore a scope for it to be required."""
+MIN_USERS = 3
+"""Callers of the operation, told apart over all classes."""
+RARE = 20
+"""Calls of an operation below which the group that it belongs to speaks for it."""
+MAX_DEPTH = 8
+"""Segments of a path that make groups."""
+MAX_VERDICTS = 10_000
+
+METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
+PATHS = ("x-original-url", "x-rewrite-url")
+"""Headers by which frameworks take another method (Rails, Express, Spring, ASP.NET) or path (Symfony, IIS) than the request line's."""
+_OVERRIDES = (*METHODS, *PATHS)
+_METHOD = regex(r"[A-Za-z]{1,20}")
+_ADMIN = ":admin"
+"""Stands for all operations of one path whose names say that they are administrators' (GraphQL, MCP)."""
+
+
+class _Group:
+    """What lies below a path: who uses it."""
+
+    __slots__ = ("admin", "below", "users")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Group] = {}
+        self.users: Counter[str] = Counter()
+        self.admin = False
+
+
+class Known:
+    """Look-up tables of one snapshot."""
+
+    __slots__ = ("inventory", "lone", "missing", "required", "roots", "totals", "verdicts")
+
+    def __init__(self, knowledge: Knowledge, world: behaviours.World) -> None:
+        self.inventory: Inventory = world.inventory
+        self.roots: dict[str, _Group] = {}
+        """Service -> its paths as a tree."""
+        self.totals: dict[str, Counter[str]] = {}
+        """Service -> class -> clean calls."""
+        most: dict[str, Counter[str]] = {}
+        for endpoint in world.endpoints:
+            totals = self.totals.setdefault(endpoint.service, Counter())
+            seen = most.setdefault(endpoint.service, Counter())
+            totals.update({cls: calls for cls, calls, _ in endpoint.users})
+            for cls, _, actors in endpoint.users:
+                seen[cls] = max(seen[cls], actors)
+            if endpoint.users:
+                self._group(endpoint)
+        self.lone = {service: frozenset(cls for cls, actors in seen.items() if actors < 2) for service, seen in most.items()}
+        self.verdicts: dict[tuple[str, tuple[str, ...], str], tuple[FunctionUse, str] | None] = {}
+        self.required = _required(knowledge.scopes, {endpoint.id: endpoint for endpoint in world.endpoints})
+        """Endpoint id -> (scope, calls, calls that would have lacked it by chance)."""
+
+    def _group(self, endpoint: Endpoint) -> None:
+        node = self.roots.setdefault(endpoint.service, _Group())
+        users = {cls: calls for cls, calls, _ in endpoint.users}
+        for name in steps_of(endpoint):
+            node = node.below.setdefault(name, _Group())
+            node.users.update(users)
+            node.admin = node.admin or is_admin(endpoint)
+
+    def of_group(self, service: str, steps: tuple[str, ...], cls: str) -> tuple[FunctionUse, str] | None:
+        """What is strange about a class calling something below these steps: by the widest group that others have to themselves."""
+        key = (service, steps, cls)
+        if key not in self.verdicts:
+            if len(self.verdicts) > MAX_VERDICTS:
+                self.verdicts.clear()
+            self.verdicts[key] = self._of_group(*key)
+        return self.verdicts[key]
+
+    def _of_group(self, service: str, steps: tuple[str, ...], cls: str) -> tuple[FunctionUse, str] | None:
+        node, totals = self.roots.get(service), self.totals.get(service)
+        if node is None or totals is None:
+            return None
+        for depth, step in enumerate(steps, 1):
+            below = node.below.get(step) or node.below.get("{}")
+            if below is None:
+                return None
+            node = below
+            if not node.users[cls]:
+                use = use_of([(calls, name) for name, calls in node.users.items()], cls, totals, admin=node.admin)
+                if use is not None and use.privileged:
+                    return use, "/" + "/".join(steps[:depth])
+        return None
+
+
+def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
+    """For the watch."""
+    return Known(knowledge, world)
+
+
+class Watch(behaviours.Watch):
+    """Has nothing to remember."""
+
+    def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        identity = facts.identity
+        if identity.strength is Strength.NONE:
+            return ()  # an address has no class of its own: `missing-authentication` judges these
+        found: tuple[Deviation, ...] = ()
+        endpoint = facts.match.endpoint
+        if endpoint is None:
+            found = self._unknown(facts, known)
+        elif endpoint.id in known.required or endpoint.calls < RARE:
+            found = self._known(endpoint, facts, known)
+        headers = facts.call.request.headers
+        if not headers.keys().isdisjoint(_OVERRIDES):
+            found += self._overridden(facts, known)
+        return found
+
+    def _known(self, endpoint: Endpoint, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        identity = facts.identity
+        found: tuple[Deviation, ...] = ()
+        needed = known.required.get(endpoint.id)
+        if needed is not None:
+            found = tuple(_lacking(endpoint, needed, identity))
+        if endpoint.calls < RARE:
+            told = known.of_group(endpoint.service, steps_of(endpoint), identity.cls)
+            if told is not None and not any(cls == identity.cls and actors >= 2 for cls, _, actors in endpoint.users):
+                found += (_deviation(told[0], _name(endpoint), told[1]),)
+        return found
+
+    def _unknown(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        beside, operation = facts.match.beside, facts.operation
+        steps = steps_of(beside) if beside is not None else _steps(operation.segments, operation.name)
+        told = known.of_group(facts.call.service, steps, facts.identity.cls)
+        if told is None:
+            return ()
+        return (_deviation(told[0], f"{operation.method[:20]} /{'/'.join(steps)}"[:120], told[1]),)
+
+    def _overridden(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        request, service, cls = facts.call.request, facts.call.service, facts.identity.cls
+        method, path, via = request.method, "", ""
+        for name in _OVERRIDES:
+            value = request.headers.get(name, "").strip()
+            if name in METHODS and _METHOD.fullmatch(value) and value.upper() != method:
+                method, via = value.upper(), name
+            elif name in PATHS and value:
+                path, via = _path(value[:2_000]), name
+        if not via:
+            return ()
+        segments = tuple(part for part in path.split("/") if part) if path else facts.operation.segments
+        meant = Operation("rest", method, segments, path or facts.operation.path)
+        match = identify(service, meant, known.inventory)
+        use: FunctionUse | None = None
+        group = ""
+        if match.endpoint is not None:
+            use = function_use(match.endpoint, cls, known.totals[service], lone=cls in known.lone[service])
+        if use is None and (match.endpoint is None or not any(name == cls for name, _, _ in match.endpoint.users)):
+            beside = match.endpoint or match.beside
+            told = known.of_group(service, steps_of(beside) if beside else _steps(segments, ""), cls)
+            use, group = told if told is not None else (None, "")
+        if use is None:
+            return ()
+        return (_deviation(use, f"{method} /{'/'.join(segments)}"[:120], group, via),)
+
+
+def steps_of(endpoint: Endpoint) -> tuple[str, ...]:
+    """Of which groups an operation is, from the outermost in: the segments of its template, `{}` for parameters."""
+    segments = tuple("{}" if "{" in segment else segment for segment in split_template(endpoint.template))
+    return _steps(segments, endpoint.operation, admin=is_admin(endpoint))
+
+
+def _steps(segments: Iterable[str], operation: str, *, admin: bool = False) -> tuple[str, ...]:
+    steps = tuple(segments)[:MAX_DEPTH]
+    if not operation or "/" in operation:
+        return steps
+    named = admin or any(part.startswith("admin") for part in regex(r"[^a-z]+").split(operation.lower()))
+    return (*steps, _ADMIN if named else operation)
+
+
+def _path(target: str) -> str:
+    """The path of a request target or URL, whatever a caller wrote there."""
+    _, scheme, rest = target.partition("://")
+    path = "/" + rest.partition("/")[2] if scheme else target
+    return path.partition("?")[0].partition("#")[0]
+
+
+def _name(endpoint: Endpoint) -> str:
+    return (endpoint.operation or f"{endpoint.method} {endpoint.template}")[:120]
+
+
+def _deviation(use: FunctionUse, what: str, group: str, via: str = "") -> FunctionDeviation:
+    return FunctionDeviation(
+        place=f"header.{via}" if via else "operation",
+        what=what,
+        group=group,
+        calls=use.calls,
+        classes=use.classes,
+        expected=use.expected,
+        privileged=use.privileged,
+        chance=use.chance,
+    )
+
+
+def _lacking(endpoint: Endpoint, needed: tuple[tuple[str, int, float], ...], identity: Identity) -> Iterable[FunctionDeviation]:
+    for scope, calls, expected in needed:
+        if scope not in identity.scopes and not authority(identity.cls):
+            yield FunctionDeviation(
+                place="operation", what=_name(endpoint), calls=calls, expected=expected, privileged=True, scope=scope
+            )
+
+
+def _required(scopes: tuple[ScopeUse, ...], endpoints: dict[str, Endpoint]) -> dict[str, tuple[tuple[str, int, float], ...]]:
+    """What callers of an operation all bear, and others do not: else it says nothing."""
+    bore: dict[str, Counter[str]] = {}
+    whole: Counter[str] = Counter()
+    for use in scopes:
+        service = endpoints[use.endpoint].service
+        whole[service] += use.calls
+        bore.setdefault(service, Counter()).update(dict(use.scopes))
+    found: dict[str, tuple[tuple[str, int, float], ...]] = {}
+    for use in scopes:
+        endpoint = endpoints[use.endpoint]
+        if use.calls < MIN_CALLS or sum(actors for _, _, actors in endpoint.users) < MIN_USERS:
+            continue
+        total = whole[endpoint.service]
+        needed = tuple(
+            (scope, use.calls, round(use.calls * (1 - bore[endpoint.service][scope] / total), 2))
+            for scope, calls in use.scopes
+            if calls >= REQUIRED * use.calls
+        )
+        needed = tuple(one for one in needed if one[2] >= 1.0)
+        if needed:
+            found[use.endpoint] = needed
+    return found
