@@ -288,8 +288,8 @@ class CredentialMoved(Deviation, frozen=True):
     """A credential is used where, and with what, it never was (`credential_use`)."""
 
     how: str
-    """`moved`: a token from a network and with a make of client that are both new to it. `together`: and its own are in use at the same
-    time. `network`: a workload's, from a network that it never called from."""
+    """`moved`: a token from a network and with a make of client that are both new to its actor. `stranger`: and nobody of the class uses that
+    make. `together`: and its own place uses it at the same time. `network`: a workload's, from a network that it never called from."""
     agent: str
     """Product of this call's user agent, fit to show."""
     before: str
@@ -299,7 +299,7 @@ class CredentialMoved(Deviation, frozen=True):
     since: float
     """Seconds since it was used at its own place."""
     credentials: int
-    """`network`: learned calls of the workload. Else: learned credentials of the class, none of which moved so."""
+    """`network`: learned calls of the workload. Else: learned uses of credentials of the class at new places."""
     callers: int
     """Learned callers that this rests on; 0: nothing is learned yet."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.behaviours.credential_use.places import network
+from eastwall.behaviours.credential_use.places import make, network
 from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -20,6 +20,8 @@ MAX_NETWORKS = 8
 PINNED = 3
 """Networks that a pinned workload has at most."""
 PINNED_CALLS = 30
+MAX_MAKES = 256
+"""Makes of client of one class: those with the lowest hashes."""
 MEASURES = 2
 """Times that a credential changed network and make of client at once; networks of one credential."""
 
@@ -29,6 +31,8 @@ class Moves(Struct, frozen=True, array_like=True):
 
     cls: str
     usual: Usual
+    makes: tuple[int, ...] = ()
+    """`hash64` of the makes of client that two or more of its callers use, sorted."""
 
 
 class Pins(Struct, frozen=True, array_like=True):
@@ -51,10 +55,12 @@ class Knowledge(Struct, frozen=True):
 class Model:
     """`merge` adds; nothing depends on the order of records (up to `MAX_CLASSES`)."""
 
-    __slots__ = ("_highest", "_moves", "_workloads")
+    __slots__ = ("_highest", "_makes", "_moves", "_workloads")
 
     def __init__(self) -> None:
         self._moves: dict[str, Maxima] = {}
+        self._makes: dict[str, dict[int, list[int]]] = {}
+        """Class -> hash of a make -> the lowest two hashes of its callers."""
         self._workloads: dict[int, list[Any]] = {}
         """Hash of the actor -> [calls, hashes of networks]."""
         self._highest = -1
@@ -71,13 +77,17 @@ class Model:
         if counts is not None:
             moves = self._class(record.actor_class)
             if moves is not None:
-                moves.fold(hash64(record.actor), record.time, counts)
+                caller = hash64(record.actor)
+                moves.fold(caller, record.time, counts)
+                self._make(record.actor_class, hash64(make(record.user_agent)), (caller,))
 
     def merge(self, other: Model) -> None:
         for cls, theirs in other._moves.items():
             mine = self._class(cls)
             if mine is not None:
                 mine.merge(theirs)
+                for one, callers in other._makes.get(cls, {}).items():
+                    self._make(cls, one, callers)
         for actor, (calls, networks) in other._workloads.items():
             self._workload(actor, calls, networks)
 
@@ -86,20 +96,24 @@ class Model:
 
     def dump(self) -> Any:
         workloads = sorted([actor, calls, sorted(networks)] for actor, (calls, networks) in self._workloads.items())
-        return [sorted([cls, moves.dump()] for cls, moves in self._moves.items()), workloads]
+        makes = {cls: sorted([one, *callers] for one, callers in known.items()) for cls, known in self._makes.items()}
+        return [sorted([cls, moves.dump(), makes.get(cls, [])] for cls, moves in self._moves.items()), workloads]
 
     @classmethod
     def load(cls, data: Any) -> Model:
         state = cls()
         moves, workloads = data
-        state._moves = {str(name): Maxima.load(one) for name, one in moves}
+        state._moves = {str(name): Maxima.load(one) for name, one, _ in moves}
+        state._makes = {str(name): {int(one): [int(c) for c in callers] for one, *callers in makes} for name, _, makes in moves}
         for actor, calls, networks in workloads:
             state._workload(int(actor), int(calls), [int(one) for one in networks])
         return state
 
     def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
         moves = [
-            Moves(cls, usual) for cls, group in sorted(self._moves.items()) if (usual := group.usual((0.0, 0.0))) is not None
+            Moves(cls, usual, tuple(sorted(one for one, callers in self._makes.get(cls, {}).items() if len(callers) > 1)))
+            for cls, group in sorted(self._moves.items())
+            if (usual := group.usual((0.0, 0.0))) is not None
         ]
         pins = [
             Pins(actor, tuple(sorted(networks)), calls)
@@ -113,6 +127,18 @@ class Model:
         if group is None and len(self._moves) < MAX_CLASSES:
             group = self._moves[cls] = Maxima()
         return group
+
+    def _make(self, cls: str, one: int, callers: Sequence[int]) -> None:
+        known = self._makes.setdefault(cls, {})
+        entry = known.get(one)
+        if entry is None:
+            if len(known) >= MAX_MAKES:
+                highest = max(known)
+                if one > highest:
+                    return
+                del known[highest]
+            entry = known[one] = []
+        entry[:] = sorted({*entry, *callers})[:2]
 
     def _workload(self, actor: int, calls: int, networks: Sequence[int]) -> None:
         known = self._workloads.get(actor)

@@ -1,10 +1,11 @@
 """Where each bearer token was used and with what client, and whether a workload calls from its networks.
 
-A network alone says nothing (people roam, offices and carriers share addresses), nor does a client alone (an app has several). A token that is used
-from a network and with a make of client that are *both* new to it is in another's hands, unless credentials of its class are known to move so.
+A network alone says nothing (people roam, offices and carriers share addresses), nor does a client alone (people have several). A token that turns up
+at a network and with a make of client that are *both* new to its actor is in another's hands: surely so when nobody of the class uses that make, or
+when the token's own place goes on using it.
 
-Bounds: `MAX_TOKENS` tokens with `MAX_PLACES` places each; no token is kept, only its hash. The token that was quiet longest leaves first; what is
-forgotten is new, and the next place it is seen at is its own.
+Bounds: `MAX_TOKENS` tokens, `MAX_ACTORS` actors with `MAX_PLACES` networks and makes each; no token is kept, only its hash. What was quiet longest
+leaves first; what is forgotten is new, and the next place it is seen at is its own.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
-from eastwall.behaviours.credential_use.model import Knowledge, Pins
+from eastwall.behaviours.credential_use.model import Knowledge, Moves, Pins
 from eastwall.behaviours.credential_use.places import address_of, make, network, shown
-from eastwall.behaviours.maxima import Usual, hash64
+from eastwall.behaviours.maxima import hash64
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import CredentialMoved, Deviation
 from eastwall.model.facts import Facts
-from eastwall.model.identity import Strength
+from eastwall.model.identity import Identity, Strength
 
-MAX_TOKENS = 200_000
-MAX_PLACES = 8
+MAX_TOKENS = 100_000
+MAX_ACTORS = 50_000
+MAX_PLACES = 16
 TOGETHER = 600.0
 """Seconds within which two uses are at the same time: nobody changes both place and client so fast and back."""
 SHORTEST = 20
@@ -31,19 +33,38 @@ SHORTEST = 20
 
 
 class _Token:
-    """One token."""
+    """One token, where it was last used by its owner."""
 
-    __slots__ = ("address", "agent", "elsewhere", "last", "makes", "networks")
+    __slots__ = ("address", "agent", "elsewhere", "last", "networks")
 
     def __init__(self, address: str, agent: str, now: float) -> None:
         self.address = address
         self.agent = agent
-        """As last used at its own places."""
         self.last = now
-        self.networks = [network(address)]
-        self.makes = [make(agent)]
+        self.networks = 1
         self.elsewhere = 0
-        """Uses at places that are none of its own."""
+        """Uses at places that are none of its actor's."""
+
+
+class _Places:
+    """Where an actor is, with whatever token."""
+
+    __slots__ = ("makes", "networks")
+
+    def __init__(self) -> None:
+        self.networks: dict[str, None] = {}
+        self.makes: dict[str, None] = {}
+
+    def add(self, address: str, agent: str) -> None:
+        for known, name in ((self.networks, network(address)), (self.makes, make(agent))):
+            if name not in known:
+                if len(known) >= MAX_PLACES:
+                    del known[next(iter(known))]
+                known[name] = None
+
+    def strange(self, address: str, agent: str) -> bool:
+        """Both are new."""
+        return network(address) not in self.networks and make(agent) not in self.makes
 
 
 class _Known:
@@ -52,12 +73,12 @@ class _Known:
     __slots__ = ("moves", "pins", "widest")
 
     def __init__(self, knowledge: Knowledge) -> None:
-        self.moves = {one.cls: one.usual for one in knowledge.moves}
+        self.moves = {one.cls: one for one in knowledge.moves}
         self.pins: dict[int, Pins] = {one.actor: one for one in knowledge.pins}
-        self.widest = max((one.usual for one in knowledge.moves), key=lambda usual: usual.most, default=None)
+        self.widest = max(knowledge.moves, key=lambda one: (one.usual.most, one.usual.callers), default=None)
 
-    def usual(self, facts: Facts) -> Usual | None:
-        identity = facts.identity
+    def moves_of(self, identity: Identity) -> Moves | None:
+        """How credentials of the caller's class move; None: not learned."""
         found = self.moves.get(identity.cls)
         if found is None and (identity.kind == "user" or identity.strength < Strength.ASSERTED):
             return self.widest
@@ -74,9 +95,10 @@ class Watch(behaviours.Watch):
 
     def __init__(self) -> None:
         self._tokens: dict[int, _Token] = {}
+        self._actors: dict[str, _Places] = {}
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self._tokens) + len(self._actors)
 
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         identity = facts.identity
@@ -111,37 +133,46 @@ class Watch(behaviours.Watch):
             if len(self._tokens) >= MAX_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self._tokens[key] = _Token(address, agent, facts.call.time)
+            self._places(identity.actor).add(address, agent)
             return [0, 1]
         if token.agent == agent and token.address == address:
             token.last = facts.call.time
             return None
-        where, what = network(address), make(agent)
-        if where not in token.networks and what not in token.makes:
+        places = self._places(identity.actor)
+        if places.strange(address, agent):
             token.elsewhere += 1
-            return [min(token.elsewhere, 100), len(token.networks) + 1] if request.verdict.action != "block" else None
+            return [min(token.elsewhere, 100), token.networks + 1] if request.verdict.action != "block" else None
+        if network(address) != network(token.address):
+            token.networks = min(token.networks + 1, 100)
         token.address, token.agent, token.last = address, agent, facts.call.time
-        if where in token.networks and what in token.makes:
-            return None
-        if where not in token.networks and len(token.networks) < MAX_PLACES:
-            token.networks.append(where)
-        if what not in token.makes and len(token.makes) < MAX_PLACES:
-            token.makes.append(what)
-        return [0, len(token.networks)]
+        places.add(address, agent)
+        return [0, token.networks]
 
-    @staticmethod
-    def _moved(facts: Facts, token: _Token, known: _Known) -> tuple[Deviation, ...]:
-        agent = facts.call.request.headers.get("user-agent", "")
-        if network(address_of(facts.identity)) in token.networks or make(agent) in token.makes:
+    def _places(self, actor: str) -> _Places:
+        places = self._actors.pop(actor, None)
+        if places is None:
+            if len(self._actors) >= MAX_ACTORS:
+                del self._actors[next(iter(self._actors))]
+            places = _Places()
+        self._actors[actor] = places
+        return places
+
+    def _moved(self, facts: Facts, token: _Token, known: _Known) -> tuple[Deviation, ...]:
+        identity, agent = facts.identity, facts.call.request.headers.get("user-agent", "")
+        places = self._actors.get(identity.actor)
+        if places is None or not places.strange(address_of(identity), agent):
             return ()
-        usual = known.usual(facts)
-        if usual is not None and usual.most and usual.most[0] > 0:
-            return ()  # a gateway for browsers, or whatever it is: credentials of this class do move so
+        moves = known.moves_of(identity)
         since = max(0.0, facts.call.time - token.last)
-        how = "together" if token.elsewhere and since < TOGETHER else "moved"
-        callers, credentials = (usual.callers, usual.calls) if usual is not None else (0, 0)
+        how = "moved"
+        callers, credentials = (moves.usual.callers, moves.usual.calls) if moves is not None else (0, 0)
+        if moves is not None and hash64(make(agent)) not in moves.makes:
+            how = "stranger"
+        elif moves is not None and moves.usual.most[:1] == (0,) and token.elsewhere and since < TOGETHER:
+            how = "together"
         return (
             CredentialMoved(
-                "header.authorization", how, shown(agent), shown(token.agent), len(token.networks), since, credentials, callers
+                "header.authorization", how, shown(agent), shown(token.agent), token.networks, since, credentials, callers
             ),
         )
 

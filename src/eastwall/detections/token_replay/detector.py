@@ -30,17 +30,22 @@ def detect(facts: Facts) -> Sequence[Finding]:
     return [_finding(one, facts) for one in facts.deviations if type(one) is CredentialMoved and one.how != "network"]
 
 
+_RESTS = {
+    "stranger": "of {callers:,} learned callers of its class no two use such a client",
+    "together": "its own place uses it at the same time, and hardly a credential of {callers:,} learned callers of its class moved so",
+    "moved": "but callers of its class do use such a client",
+}
+
+
 def _finding(one: CredentialMoved, facts: Facts) -> Finding:
     rests = (
-        f"none of {one.credentials:,} learned credentials of {one.callers:,} callers of its class did so"
-        if one.callers
-        else "nothing is learned yet of how credentials of its class move"
+        _RESTS.get(one.how, "").format(callers=one.callers) if one.callers else "nothing is learned yet of callers of its class"
     )
     message = (
-        f"the token of {facts.identity.actor[:80]} was used by `{one.before}` from {_networks(one.networks)} {_ago(one.since)} ago, and now by "
-        f"`{one.agent}` from a network and with a client that are both new to it; {rests}"
+        f"the token of {facts.identity.actor[:80]} was used by `{one.before}` {_ago(one.since)} ago, and now by `{one.agent}` from a network and with "
+        f"a client that are both new to its owner; {rests}"
     )
-    confidence = "low" if not one.callers else "high" if one.how == "together" else "medium"
+    confidence = "low" if not one.callers or one.how == "moved" else "high" if one.how == "together" else "medium"
     return Finding(
         id=META.id,
         severity=META.severity,
@@ -50,10 +55,6 @@ def _finding(one: CredentialMoved, facts: Facts) -> Finding:
         message=message,
         evidence=f"{one.before} -> {one.agent}"[:120],
     )
-
-
-def _networks(count: int) -> str:
-    return "one network" if count == 1 else f"{count} networks"
 
 
 def _ago(seconds: float) -> str:
