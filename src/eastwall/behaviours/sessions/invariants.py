@@ -75,7 +75,9 @@ class Rules(Struct, frozen=True, array_like=True):
     """What is known of one operation."""
 
     endpoint: str
+    """Its id; empty: of all operations of a service that have no rules of their own."""
     label: str
+    """Fit to show; of a service, its name."""
     after: tuple[Precedence, ...] = ()
     once: tuple[Once, ...] = ()
     keyed: bool = False
@@ -83,7 +85,7 @@ class Rules(Struct, frozen=True, array_like=True):
 
 
 def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tuple[Rules, ...]:
-    """Rules of all operations of which there are any, by id. `flows` by operation, and by `operation NUL class`."""
+    """Rules of services, then of all operations of which there are any, by id. `flows` by operation, and by `operation NUL class`."""
     known = {endpoint.id: endpoint for endpoint in endpoints}
     changing = {key for key in flows if key in known and not kinship.reads(known[key]) and not kinship.bookkeeping(known[key])}
     by_service: dict[str, list[Endpoint]] = {}
@@ -98,7 +100,11 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
         name, mark, cls = key.partition("\0")
         if mark and name in changing:
             classes.setdefault(name, []).append(cls)
-    found = []
+    found = [
+        Rules("", service, (), (Once("value", codes[service].first, codes[service].again, True),))
+        for service in sorted(codes)
+        if codes[service].first >= MIN_ONCE
+    ]
     for key in sorted(changing):
         endpoint, flow = known[key], flows[key]
         if len(flow.actors) < MIN_ACTORS:
@@ -203,10 +209,16 @@ def _codes(flows: Iterable[Flow]) -> Tally:
     whole = Tally()
     for flow in flows:
         one = flow.tallies.get("value")
-        if one is not None and one.again <= int(TOLERANCE * one.first):
+        if one is not None and not _reused(flow):
             whole.first += one.first
             whole.again += one.again
     return whole
+
+
+def _reused(flow: Flow) -> bool:
+    """Whether callers send this operation one code again and again."""
+    one = flow.tallies.get("value")
+    return one is not None and one.again > int(TOLERANCE * one.first)
 
 
 def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
@@ -219,7 +231,8 @@ def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
             continue
         if tally.again > int(TOLERANCE * tally.first):
             continue
-        whole = codes if scope == "value" else tally
-        if whole.first >= MIN_ONCE:
-            found.append(Once(scope, whole.first, whole.again, named or scope == "value"))
+        if scope != "value" and tally.first >= MIN_ONCE:
+            found.append(Once(scope, tally.first, tally.again, named))
+    if codes.first >= MIN_ONCE and not _reused(flow):
+        found.append(Once("value", codes.first, codes.again, True))
     return tuple(found)

@@ -17,7 +17,7 @@ from eastwall.behaviours.sessions.invariants import Once, Precedence, Rules
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Done, Trails
 from eastwall.behaviours.sessions.model import Knowledge
 from eastwall.behaviours.sketch import hash64
-from eastwall.discovery.objects import SAFE_METHODS, shown
+from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import AutomatedPace, Deviation, RepeatedStep, SkippedStep, UnusualSequence
@@ -27,6 +27,8 @@ from eastwall.model.identity import Identity, Strength
 
 MAX_PENDING = 20_000
 """Calls on their way."""
+CREATED = ""
+"""Stands for the making of an object among what was done to it."""
 MAX_OBJECTS = 3
 """Objects of one call."""
 MAX_NOTED = 16
@@ -85,10 +87,12 @@ class Info:
 class Known:
     """Knowledge, ready for look-up."""
 
-    __slots__ = ("_aliases", "_rules", "endpoints", "labels", "ops", "paces", "predictors")
+    __slots__ = ("_aliases", "_rules", "codes", "endpoints", "labels", "ops", "paces", "predictors")
 
     def __init__(self, knowledge: Knowledge, endpoints: tuple[Endpoint, ...]) -> None:
-        self._rules = {rules.endpoint: rules for rules in knowledge.rules}
+        self._rules = {rules.endpoint: rules for rules in knowledge.rules if rules.endpoint}
+        self.codes = {rules.label: rules.once[0] for rules in knowledge.rules if not rules.endpoint and rules.once}
+        """Service -> how codes are used up there: for operations that nobody called before."""
         aliases: dict[str, tuple[str, ...]] = {}
         for old, new in knowledge.moved:
             aliases[new] = (*aliases.get(new, ()), old)
@@ -126,7 +130,7 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
 class _Begun:
     """A call on its way."""
 
-    __slots__ = ("actor", "before", "key", "note", "objects", "operation", "settled", "things")
+    __slots__ = ("actor", "answered", "before", "note", "objects", "operation", "settled", "things")
 
     def __init__(self, actor: Actor, operation: str) -> None:
         self.actor = actor
@@ -135,7 +139,8 @@ class _Begun:
         self.before: Done | None = None
         self.things: list[int] = []
         self.objects: list[int] = []
-        self.key = 0
+        self.answered = False
+        """Whether its answer was judged."""
         self.settled = True
         """Whether it needs no taking back."""
 
@@ -161,12 +166,17 @@ class Watch(behaviours.Watch):
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
         identity = facts.identity
-        if endpoint is None or not identity.strength:
+        if not identity.strength:
             return ()
         actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
         actor = actors.get(identity.actor)
-        info = known.info(endpoint)
         found: tuple[Deviation, ...] = ()
+        if endpoint is None:
+            once = known.codes.get(facts.call.service)
+            if actor is None or once is None or facts.call.id in self._pending:
+                return ()
+            return self._used_up(actor, _unknown(facts), once, facts)
+        info = known.info(endpoint)
         if actor is not None and actor.strange:
             found = self._strange(actor, identity, facts.call.service, known)
         if info is None or facts.call.id in self._pending:
@@ -192,12 +202,12 @@ class Watch(behaviours.Watch):
                 continue
             begun = max(self._started, max(self._since.get(name, now) for name in ids[:1]))
             if rule.kind:
-                if now - max(begun, self._trails.floor) < rule.horizon or (actor is not None and actor.lossy):
-                    continue
+                watched = now - max(begun, self._trails.floor) >= rule.horizon and (actor is None or not actor.lossy)
                 for place, kind, key, value in facts.used[:MAX_OBJECTS]:
                     if kind == rule.kind:
                         trail = self._trails.of(key)
-                        if not any(name in trail for name in ids):
+                        whole = watched or trail.get(CREATED, -1.0) >= begun
+                        if whole and not any(name in trail for name in ids):
                             found += (_missing(rule, place, value, 0),)
                             break
                 continue
@@ -220,10 +230,7 @@ class Watch(behaviours.Watch):
             return ()
         found: tuple[Deviation, ...] = ()
         if info.once_value is not None:
-            for place, thing, value in self._codes(facts):
-                times = actor.marks.get((own, thing))
-                if times is not None:
-                    found += (_again(info.once_value, f"body.{place}", shown(value), times, now),)
+            found = self._used_up(actor, own, info.once_value, facts)
         if info.once_objects:
             for place, kind, key, value in facts.used[:MAX_OBJECTS]:
                 once, times = info.once_objects.get(kind), actor.marks.get((own, key))
@@ -231,6 +238,15 @@ class Watch(behaviours.Watch):
                     found += (_again(once, place, value, times, now),)
         if info.once_actor is not None and (done := actor.done.get(own)) is not None:
             found += (_again(info.once_actor, "session", "", (done[0], done[2]), now),)
+        return found
+
+    def _used_up(self, actor: Actor, operation: str, once: Once, facts: Facts) -> tuple[Deviation, ...]:
+        """Codes that the caller used already."""
+        found: tuple[Deviation, ...] = ()
+        for place, thing, value in self._codes(facts):
+            times = actor.marks.get((operation, thing))
+            if times is not None:
+                found += (_again(once, f"body.{place}", shown(value), times, facts.call.time),)
         return found
 
     @staticmethod
@@ -284,8 +300,14 @@ class Watch(behaviours.Watch):
             self._learned(known, now)
         endpoint = facts.match.endpoint
         if facts.phase is Phase.REQUEST:
-            info = known.info(endpoint) if endpoint is not None else None
-            if info is None or facts.call.id in self._pending:
+            if facts.call.id in self._pending:
+                return
+            if endpoint is None:
+                if verdict.action != "block" and facts.operation.method not in SAFE_METHODS:
+                    self._unknown(facts)
+                return
+            info = known.info(endpoint)
+            if info is None:
                 return
             if verdict.action == "block":
                 self._attempted(facts, info)
@@ -298,9 +320,9 @@ class Watch(behaviours.Watch):
         done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
         begun = self._pending.get(facts.call.id) if self._pending else None
         if begun is not None:
-            if begun.key == 1:
+            if begun.answered:
                 return  # a further event of the same answer
-            begun.key = 1
+            begun.answered = True
             if not done:
                 self._take_back(begun)
         if not done:
@@ -312,6 +334,8 @@ class Watch(behaviours.Watch):
             if facts.operation.method not in SAFE_METHODS:
                 actor.blurred = now
             return
+        if facts.given and begun is not None and response.status == 201:
+            self._made(actor, endpoint, begun, facts)
         self._step(actor, endpoint, begun, facts, known)
 
     def _learned(self, known: Known, now: float) -> None:
@@ -331,6 +355,25 @@ class Watch(behaviours.Watch):
         actor = actors.get(identity.actor)
         if actor is not None:
             actor.changed(info.endpoint.id, facts.call.time)
+
+    def _unknown(self, facts: Facts) -> None:
+        """A call of an operation that is not known: the codes in it are used all the same."""
+        codes = self._codes(facts)
+        if not codes:
+            return
+        identity, now = facts.identity, facts.call.time
+        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        begun = _Begun(actors.of(identity.actor, now), _unknown(facts))
+        begun.things = [thing for _, thing, _ in codes]
+        begun.settled = False
+        for thing in begun.things:
+            begun.actor.mark(begun.operation, thing, now)
+        self._keep(facts.call.id, begun)
+
+    def _keep(self, call: str, begun: _Begun) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            self._pending.pop(next(iter(self._pending)))
+        self._pending[call] = begun
 
     def _begin(self, facts: Facts, info: Info) -> None:
         identity, call = facts.identity, facts.call
@@ -367,16 +410,14 @@ class Watch(behaviours.Watch):
         mean = int(100 * actor.bits / actor.steps) if actor.steps >= MIN_STEPS else 0
         note["p"] = [int(actor.level), actor.run, actor.hours.bit_count(), mean]
         begun.note = note
-        if len(self._pending) >= MAX_PENDING:
-            self._pending.pop(next(iter(self._pending)))
-        self._pending[call.id] = begun
+        self._keep(call.id, begun)
 
     def _on_object(
         self, begun: _Begun, kind: str, thing: int, now: float, trails: list[list[Any]], marks: list[list[Any]]
     ) -> None:
         trail = self._trails.of(thing)
         own = begun.operation
-        before = [name for name in trail if name != own]
+        before = [name for name in trail if name not in (own, CREATED)]
         trails.append([kind, before, [name for name in before if now - trail[name] > 1_800.0]])
         marks.append([f"object {kind}", (begun.actor.marks.get((own, thing)) or (0,))[0]])
         begun.things.append(thing)
@@ -427,13 +468,19 @@ class Watch(behaviours.Watch):
             if begun is None:
                 begun = _Begun(actor, own)
                 begun.note = {}
-                if len(self._pending) >= MAX_PENDING:
-                    self._pending.pop(next(iter(self._pending)))
-                self._pending[facts.call.id] = begun
-                begun.key = 1
+                begun.answered = True
+                self._keep(facts.call.id, begun)
             if begun.note is not None:
                 begun.note["x"] = note
         actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
+
+    def _made(self, actor: Actor, endpoint: Endpoint, begun: _Begun, facts: Facts) -> None:
+        """A POST answered with 201 and one object of its kind has made it: nothing was done to it before."""
+        if endpoint.method == "POST" and not begun.settled:
+            kind = made_kind(endpoint)
+            made = [key for one, key in facts.given if one == kind and key not in begun.things]
+            if len(made) == 1 and not self._trails.of(made[0]):
+                self._trails.add(made[0], CREATED, facts.call.time, actor)
 
     def _take_back(self, begun: _Begun) -> None:
         """What was begun has failed."""
@@ -458,6 +505,11 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._certain) + len(self._guessed) + len(self._trails)
+
+
+def _unknown(facts: Facts) -> str:
+    """Stands for the operations of a service that are not known."""
+    return f"?{facts.call.service}"
 
 
 def _since(actor: Actor, own_done: Done | None, own: str, now: float) -> tuple[list[str], list[str]]:
