@@ -1,0 +1,160 @@
+"""What every model of behaviour must hold, whatever it learns: merging, loading, bounds, bad notes, knowledge that compiles."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from bench.logic_rig import Rig
+from bench.logic_traffic import legitimate
+from bench.logic_worlds import World as Service
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from eastwall.behaviours import BEHAVIOURS, Behaviour, Models, Watches, World, compile_known
+from eastwall.discovery.inventory import compile_inventory
+from eastwall.learning.learner import Learner
+from eastwall.model.record import CallRecord
+
+SHARDS = 8
+CALLS = 500
+each = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda one: one.name)
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[Learner, list[tuple[CallRecord, str, bool]]]:
+    """Records of the ordinary calls of two worlds with what their watches noted, each with its operation."""
+    records: list[CallRecord] = []
+    learner = Learner(bytes(range(32)))
+    for seed in (2, 5):
+        rig = Rig(Service(seed))
+        fold = rig.learner.fold
+
+        def kept(batch: list[CallRecord], fold: Any = fold) -> None:
+            records.extend(batch)
+            fold(batch)
+
+        rig.learner.fold = kept  # type: ignore[method-assign, assignment]
+        legitimate(rig, CALLS, random.Random(seed))
+        rig.publish()
+    learner.fold(records)
+    return learner, [(r, r.endpoint or "ep_1", not r.findings and 200 <= r.status < 300) for r in records]
+
+
+def _folded(behaviour: Behaviour, records: list[tuple[CallRecord, str, bool]]) -> Any:
+    model = behaviour.model()
+    for record, endpoint, clean in records:
+        model.fold(record, endpoint, dict(record.notes).get(behaviour.name), clean=clean)
+    return model
+
+
+def _plain(data: Any) -> Any:
+    """As it comes back from a file."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(data), strict=False)
+
+
+def _same(data: Any) -> Any:
+    """For comparison: sums of numbers may differ in their last digit by the order."""
+    if isinstance(data, float):
+        return pytest.approx(data, rel=1e-9)
+    if isinstance(data, dict):
+        return {key: _same(value) for key, value in data.items()}
+    return [_same(value) for value in data] if isinstance(data, list) else data
+
+
+@each
+def test_shards_merge_to_what_one_stream_gives(behaviour: Behaviour, learned: Any) -> None:
+    records = list(learned[1])
+    whole = _plain(_folded(behaviour, records).dump())
+    for seed in range(2):
+        rng = random.Random(seed)
+        rng.shuffle(records)
+        shards = [_folded(behaviour, records[at::SHARDS]) for at in range(SHARDS)]
+        rng.shuffle(shards)
+        first = shards[0]
+        for other in shards[1:]:
+            first.merge(other)
+        assert _plain(first.dump()) == _same(whole)
+
+
+@each
+def test_what_is_dumped_loads_and_publishes_the_same(behaviour: Behaviour, learned: Any) -> None:
+    learner, records = learned
+    model = _folded(behaviour, records)
+    again = behaviour.model.load(_plain(model.dump()))
+    endpoints = learner.endpoints()
+    assert _plain(again.dump()) == _plain(model.dump())
+    assert again.publish(endpoints) == model.publish(endpoints)
+    assert _plain(behaviour.model.load(_plain(behaviour.model().dump())).dump()) == _plain(behaviour.model().dump())
+
+
+def test_knowledge_compiles_and_watches_take_it(learned: Any) -> None:
+    learner, _ = learned
+    endpoints = learner.endpoints()
+    world = World(endpoints, bytes(32), compile_inventory(endpoints))
+    assert len(compile_known(learner.behaviours.publish(endpoints), world)) == len(BEHAVIOURS)
+    assert len(compile_known((), World((), bytes(32), compile_inventory(())))) == len(BEHAVIOURS)
+    assert Watches().sizes().keys() == {one.name for one in BEHAVIOURS}
+    assert Models.load({}).dump().keys() == {one.name for one in BEHAVIOURS}
+
+
+@each
+def test_operations_that_get_new_ids_and_their_old_ones_again_lose_nothing(behaviour: Behaviour, learned: Any) -> None:
+    learner, records = learned
+    endpoints = learner.endpoints()
+    model = _folded(behaviour, records)
+    before = model.publish(endpoints)
+    ids = {endpoint for _, endpoint, _ in records}
+    model.move({endpoint: f"{endpoint}x" for endpoint in ids})
+    there = model.publish(endpoints)
+    model.move({f"{endpoint}x": endpoint for endpoint in ids})
+    assert model.publish(endpoints) == before
+    assert "ep_" not in repr(before) or there != before
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@each
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(note=plain)
+def test_a_note_that_is_none_is_passed_over(behaviour: Behaviour, learned: Any, note: Any) -> None:
+    model = behaviour.model()
+    for record, endpoint, clean in learned[1][:3]:
+        model.fold(record, endpoint, note, clean=clean)
+    model.merge(behaviour.model())
+    model.publish(learned[0].endpoints())
+    behaviour.model.load(_plain(model.dump()))
+
+
+@each
+def test_replayed_records_and_clocks_that_jump(behaviour: Behaviour, learned: Any) -> None:
+    model = behaviour.model()
+    rng = random.Random(1)
+    for record, endpoint, clean in learned[1][:300]:
+        for when in (record.time, 0.0, 9e10, record.time - rng.random() * 1e6):
+            model.fold(replace(record, time=when), endpoint, dict(record.notes).get(behaviour.name), clean=clean)
+    model.publish(learned[0].endpoints())
+
+
+@each
+def test_a_flood_of_names_is_bounded(behaviour: Behaviour, learned: Any) -> None:
+    noted = [one for one in learned[1] if dict(one[0].notes).get(behaviour.name) is not None] or learned[1]
+    model = behaviour.model()
+    sizes = []
+    for number in range(6_000):
+        record, _, clean = noted[number % len(noted)]
+        flood = replace(
+            record, actor=f"user:{number}", actor_class=f"user+r{number}", service=f"s{number % 1_500}", scopes=(f"x{number}",)
+        )
+        model.fold(flood, f"ep_{number:012x}", dict(record.notes).get(behaviour.name), clean=clean)
+        if number % 3_000 == 2_999:
+            sizes.append(len(msgspec.msgpack.encode(model.dump())))
+    assert sizes[-1] < 30 << 20
