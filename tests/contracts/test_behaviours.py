@@ -106,13 +106,17 @@ def test_operations_that_get_new_ids_and_their_old_ones_again_lose_nothing(behav
     learner, records = learned
     endpoints = learner.endpoints()
     model = _folded(behaviour, records)
-    before = model.publish(endpoints)
+    before = _known(model.publish(endpoints))
     ids = {endpoint for _, endpoint, _ in records}
     model.move({endpoint: f"{endpoint}x" for endpoint in ids})
-    there = model.publish(endpoints)
     model.move({f"{endpoint}x": endpoint for endpoint in ids})
-    assert model.publish(endpoints) == before
-    assert "ep_" not in repr(before) or there != before
+    assert _known(model.publish(endpoints)) == before
+
+
+def _known(knowledge: Any) -> dict[str, Any]:
+    """Without what tells engines which ids are old, and what is empty."""
+    told: dict[str, Any] = msgspec.to_builtins(knowledge) if knowledge is not None else {}
+    return {name: value for name, value in told.items() if value and name != "moved"}
 
 
 plain = st.recursive(
