@@ -160,6 +160,7 @@ class ObjectEnumeration(Deviation, frozen=True):
     """The one of this call, fit to show."""
     how: str
     """`row`: they follow one another. `failing`: the service knows most of them not, or refuses them. `many`: there are too many.
+    `unknown`: nothing is learned of the kind, and the service refuses nearly all of them.
     `source`: they follow one another over several callers of one address. `pattern`: over callers of one make of client."""
     ids: int
     """Distinct objects within the window, this one included."""
@@ -359,3 +360,85 @@ class FunctionDeviation(Deviation, frozen=True):
     """The scope that the caller lacks."""
     chance: float = 1.0
     """See `FunctionUse.chance`."""
+
+
+class NumberOutside(Deviation, frozen=True):
+    """A number of a request is unlike all that several callers ever sent there (`values`)."""
+
+    how: str
+    """`huge`, `zero`, `negative`, `fraction` or `text` (a number written as a string)."""
+    value: float
+    least: float
+    """The least that learned callers sent: that of the third caller from below, so that no single one moves it."""
+    most: float
+    """The greatest likewise."""
+    calls: int
+    """Learned calls that had the number."""
+    actors: int
+    """Their callers, at most 8 told apart."""
+    far: bool = False
+    """So far outside that no spread of the learned numbers reaches it."""
+
+
+class WordNotSeen(Deviation, frozen=True):
+    """A word of a request stands where callers only ever sent a few others (`values`)."""
+
+    shown: str
+    words: tuple[str, ...]
+    """What callers send, most often sent first; at most 6."""
+    calls: int
+    actors: int
+    """At most 8 told apart."""
+    answered: bool = False
+    """Answers hold the word under this name: it is the service that sets it."""
+    classes: tuple[str, ...] = ()
+    """Other classes of callers that do send it."""
+
+
+class RelationBroken(Deviation, frozen=True):
+    """Two or more values of a request that belonged together in learned calls, and do not here (`values`)."""
+
+    relation: str
+    """For a sentence: `total = price x quantity`."""
+    shown: str
+    """What stands there: `1`."""
+    expected: str
+    """What the relation gives: `349.9`."""
+    held: int
+    """Learned calls in which it held."""
+    of: int
+    """Learned calls that had all its values."""
+    actors: int
+    """Callers, at most 8 told apart."""
+    far: bool = False
+    """By more than a twentieth: neither rounding nor a small charge."""
+
+
+class ValueReused(Deviation, frozen=True):
+    """A value that learned callers used once is used again (`single_use`)."""
+
+    shown: str
+    times: int
+    """Successful uses before this one."""
+    by: str
+    """`caller`: nobody uses it twice. `anybody`: it is used once at all."""
+    uses: int
+    """Learned uses of such values."""
+    actors: int
+    """Their callers, at most 64 told apart."""
+
+
+class FieldNotGiven(Deviation, frozen=True):
+    """An answer gives a property to a class of callers that never got it from this operation (`exposure`)."""
+
+    cls: str
+    answers: int
+    """Learned answers to this class."""
+    classes: tuple[str, ...] = ()
+    """Other classes that do get it, most answers first."""
+    others: int = 0
+    """Answers to them that had it."""
+    authority: bool = False
+    """Those classes are of authority, all of them, and this one is not."""
+    callers: int = 0
+    """Callers of this class who got it since, this one included: a release gives it to everybody."""
