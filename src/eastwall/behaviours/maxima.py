@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from math import ceil
 from typing import Any
 
 from msgspec import Struct
@@ -19,8 +20,7 @@ MANY_CALLS = 30
 """Calls after which a group of more does."""
 ENOUGH = 5
 """Callers that are more than a few."""
-_HOUR = 3600.0
-_DAY = 86400.0
+LONGEST = 8.0
 MOST = 1_000_000
 """Greatest count that a note may tell."""
 
@@ -84,19 +84,17 @@ class Maxima:
             _raise(known, counts)
 
     def usual(self, windows: Sequence[float]) -> Usual | None:
-        """What is known; None: too little. `windows`: seconds of each measure, 0 for one without. Where less time was seen than a window
-        is long, a shorter window's count stands for as many of it as people work in a day."""
+        """What is known; None: too little. `windows`: seconds of each measure, 0 for one without. What was counted over less time than a
+        window is long is drawn out to it, at most `LONGEST` times: nobody works around the clock."""
         callers = len(self.callers)
-        if self.calls < (LONE_CALLS if callers < 2 else FEW_CALLS if callers < ENOUGH else MANY_CALLS):
+        if not callers or self.calls < (LONE_CALLS if callers < 2 else FEW_CALLS if callers < ENOUGH else MANY_CALLS):
             return None
         left_out = 0 if callers < 2 else max(1, callers // 50)
+        span = max(1.0, self.last - self.first)
         most: list[int] = []
         for at, window in enumerate(windows):
             ranked = sorted((counts[at] if at < len(counts) else 0 for counts in self.callers.values()), reverse=True)
-            found = ranked[left_out]
-            if window > self.last - self.first and at and windows[at - 1] < window:
-                found = max(found, 8 * most[-1])
-            most.append(found)
+            most.append(ceil(ranked[left_out] * max(1.0, min(LONGEST, window / span))))
         some = sum(any(counts) for counts in self.callers.values())
         return Usual(callers, self.calls, some, tuple(most))
 

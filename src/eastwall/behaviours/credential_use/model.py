@@ -67,7 +67,7 @@ class Model:
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         kind = record.actor_kind
-        if clean and kind != "user" and kind != "address" and record.strength > 1:
+        if kind != "user" and kind != "address" and record.strength > 1 and _let_in(record):
             self._workload(hash64(record.actor), 1, (hash64(network(_address(record))),))
         if note is None or not record.actor or record.action == "block":
             return
@@ -154,6 +154,12 @@ class Model:
             known[1].update(networks)
             while len(known[1]) > MAX_NETWORKS:
                 known[1].remove(max(known[1]))
+
+
+def _let_in(record: CallRecord) -> bool:
+    """The service took the caller for whom it says it is, and so did we. (What is wrong with the answer is no fault of the caller's.)"""
+    good = 200 <= record.status < 300 and record.action != "block"
+    return good and not any(finding.suspicious and finding.phase == "request" for finding in record.findings)
 
 
 def _address(record: CallRecord) -> str:

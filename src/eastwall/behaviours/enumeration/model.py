@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
+from eastwall.behaviours.maxima import MANY_CALLS, Maxima, Usual, hash64, told_counts
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -33,15 +33,19 @@ class Knowledge(Struct, frozen=True):
     """For engines."""
 
     groups: tuple[Group, ...] = ()
+    kinds: tuple[str, ...] = ()
+    """Kinds that are in use long enough to be counted, sorted. Before, who was given what is not known for long enough either."""
 
 
 class Model:
     """`merge` adds and takes the greater; nothing depends on the order of records (up to `MAX_GROUPS`)."""
 
-    __slots__ = ("_groups",)
+    __slots__ = ("_groups", "_kinds")
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], Maxima] = {}
+        self._kinds: dict[str, int] = {}
+        """Kind -> calls that named one."""
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         """Failures teach too: that an ordinary caller meets a deleted object now and then is what is to be known."""
@@ -56,14 +60,22 @@ class Model:
             if kind == last:
                 continue
             last = kind
+            counts = told.get(kind) if told is not None else None
+            if kind in self._kinds or len(self._kinds) < MAX_GROUPS:
+                self._kinds[kind] = self._kinds.get(kind, 0) + 1
+            if counts == ():
+                continue  # strange, and not counted yet: to call it nothing would be wrong
             group = self._groups.get((cls, kind))
             if group is None:
                 if len(self._groups) >= MAX_GROUPS:
                     continue
                 group = self._groups[(cls, kind)] = Maxima()
-            group.fold(caller, time, told.get(kind) if told is not None else None)
+            group.fold(caller, time, counts)
 
     def merge(self, other: Model) -> None:
+        for kind, calls in other._kinds.items():
+            if kind in self._kinds or len(self._kinds) < MAX_GROUPS:
+                self._kinds[kind] = self._kinds.get(kind, 0) + calls
         for key, theirs in other._groups.items():
             mine = self._groups.get(key)
             if mine is None:
@@ -76,12 +88,15 @@ class Model:
         """Nothing here is of one operation."""
 
     def dump(self) -> Any:
-        return sorted([cls, kind, group.dump()] for (cls, kind), group in self._groups.items())
+        groups = sorted([cls, kind, group.dump()] for (cls, kind), group in self._groups.items())
+        return [groups, sorted([kind, calls] for kind, calls in self._kinds.items())]
 
     @classmethod
     def load(cls, data: Any) -> Model:
         state = cls()
-        state._groups = {(str(name), str(kind)): Maxima.load(group) for name, kind, group in data}
+        groups, kinds = data
+        state._groups = {(str(name), str(kind)): Maxima.load(group) for name, kind, group in groups}
+        state._kinds = {str(kind): int(calls) for kind, calls in kinds}
         return state
 
     def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
@@ -90,15 +105,19 @@ class Model:
             for (cls, kind), group in sorted(self._groups.items())
             if (usual := group.usual(_WINDOWS)) is not None
         ]
-        return Knowledge(tuple(found)) if found else None
+        kinds = tuple(sorted(kind for kind, calls in self._kinds.items() if calls >= MANY_CALLS))
+        return Knowledge(tuple(found), kinds) if kinds else None
 
 
 def _told(note: Any) -> dict[str, tuple[int, ...]] | None:
-    """Kind -> counts."""
+    """Kind -> counts; empty where nothing is counted yet."""
     if type(note) not in (list, tuple):
         return None
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for one in note[:MAX_KINDS]:
-        if type(one) in (list, tuple) and len(one) == 2 and type(one[0]) is str and (counts := told_counts(one[1], MEASURES)):
+        if type(one) not in (list, tuple) or len(one) != 2 or type(one[0]) is not str:
+            continue
+        counts = () if one[1] in ([], ()) else told_counts(one[1], MEASURES)
+        if counts is not None:
             found[one[0]] = counts
     return found

@@ -44,6 +44,8 @@ FREE = 7
 FREE_DAY = 20
 FREE_FAILING = 5
 """The same of ids that the service did not give: bookmarks of deleted objects, typing errors."""
+FREE_UNKNOWN = 8
+"""The same before anything is learned of the kind, at an operation that mostly gives what it is asked for."""
 FREE_ROW = 4
 """Ids that follow one another and were never given: the fifth is judged."""
 SHARED_ROW = 8
@@ -52,6 +54,8 @@ SHARERS = 3
 """Callers who share a row by the make of their client; of one address two are enough."""
 RARE = 0.05
 """Share of callers who ever name what they were not given, above which shared rows are none: links are sent round there."""
+MOSTLY_GIVES = 5
+"""Answers of an operation that gave what was asked for, before what it refuses says anything."""
 _FAILED = frozenset((400, 401, 403, 404, 410, 422))
 
 Strange = tuple[str, str, int, str, int]
@@ -61,7 +65,7 @@ Strange = tuple[str, str, int, str, int]
 class _Track:
     """One caller and one kind."""
 
-    __slots__ = ("changed", "day", "failing", "hour", "ids", "longest", "minute", "row", "since")
+    __slots__ = ("changed", "day", "failing", "hour", "ids", "longest", "minute", "passed", "row", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
@@ -69,6 +73,8 @@ class _Track:
         self.minute, self.hour, self.day, self.failing = Window(), Window(), Window(), Window()
         self.row: deque[Reading] = deque(maxlen=ROW)
         self.longest = 0
+        self.passed = 0
+        """Of the ids, those that the service gave or made."""
         self.changed = True
 
     def counts(self, now: float) -> tuple[int, ...]:
@@ -85,9 +91,10 @@ class _Track:
 class _Known:
     """Knowledge by class and kind."""
 
-    __slots__ = ("_groups", "_widest")
+    __slots__ = ("_groups", "_kinds", "_widest")
 
     def __init__(self, knowledge: Knowledge) -> None:
+        self._kinds = frozenset(knowledge.kinds)
         self._groups = {(group.cls, group.kind): group.usual for group in knowledge.groups}
         self._widest: dict[str, Usual] = {}
         for group in knowledge.groups:
@@ -108,7 +115,7 @@ class _Known:
         return identity.strength < Strength.ASSERTED or (identity.cls, kind) in self._groups
 
     def known(self, kind: str) -> bool:
-        return kind in self._widest
+        return kind in self._kinds
 
 
 def compile(knowledge: Knowledge, world: World) -> _Known:
@@ -116,10 +123,15 @@ def compile(knowledge: Knowledge, world: World) -> _Known:
     return _Known(knowledge)
 
 
+_NOTHING = _Known(Knowledge())
+
+
 class Watch(behaviours.Watch):
     """See above."""
 
     def __init__(self) -> None:
+        self._known = _NOTHING
+        """As of the last request: for its completion."""
         self._callers: dict[str, dict[str, _Track]] = {}
         self._rows: dict[tuple[str, str], deque[list[Any]]] = {}
         """(kind, address or make of client) -> [reading, caller, failed], the newest last."""
@@ -130,6 +142,7 @@ class Watch(behaviours.Watch):
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         if not facts.strange:
             return ()
+        self._known = known
         found: dict[str, ObjectEnumeration] = {}
         fresh: dict[str, int] = {}
         for one in _strange(facts):
@@ -160,16 +173,18 @@ class Watch(behaviours.Watch):
             return None
         tracks = self._callers.get(facts.identity.actor)
         if tracks is None:
-            return None
+            tracks = {}
         now = facts.call.time
         if request.verdict.action != "block":
             refused = completion.status in _FAILED or (response is not None and "fault" in response.facts.operation.traits)
-            for one in _strange(facts) if refused or completion.status == 201 else ():
-                self._outcome(facts, one, tracks.get(one[1]), refused=refused)
-        note = []
+            for one in _strange(facts):
+                self._outcome(facts, one, tracks.get(one[1]), refused=refused, made=completion.status == 201)
+        note: list[list[Any]] = []
         for kind in {facts.used[at][1] for at, _ in facts.strange}:
             track = tracks.get(kind)
-            if track is not None and track.changed:
+            if not self._known.known(kind):
+                note.append([kind, []])
+            elif track is not None and track.changed:
                 track.changed = False
                 note.append([kind, list(track.counts(now))])
         return sorted(note) or None
@@ -179,7 +194,10 @@ class Watch(behaviours.Watch):
     def _judge(self, facts: Facts, one: Strange, track: _Track | None, fresh: int, known: _Known) -> ObjectEnumeration | None:
         """What the caller's next id looks like, itself counted. `fresh`: new ones in this call up to it."""
         place, kind, _, shown, _ = one
-        now, usual = facts.call.time, known.usual(facts.identity, kind)
+        now = facts.call.time
+        if not known.known(kind):
+            return self._refused(facts, one, track)
+        usual = known.usual(facts.identity, kind)
         minute, hour, day, failing, longest = usual.most if usual is not None else (0, 0, 0, 0, 0)
         callers = usual.callers if usual is not None else 0
         numbers = readings(value_of(facts, one[0], one[3]))
@@ -203,6 +221,25 @@ class Watch(behaviours.Watch):
                 failed = track.failing.count(now, HOUR) if track is not None else 0
                 return ObjectEnumeration(place, kind, shown, "many", ids, width, failed, most, callers)
         return self._shared(facts, one, numbers, usual, known)
+
+    @staticmethod
+    def _refused(facts: Facts, one: Strange, track: _Track | None) -> ObjectEnumeration | None:
+        """Nothing is learned of the kind: the service itself refuses nearly all of it, though it refuses hardly anybody here."""
+        endpoint = facts.match.endpoint
+        failed = track.failing.count(facts.call.time, HOUR) if track is not None else 0
+        if (
+            track is None
+            or endpoint is None
+            or failed <= FREE_UNKNOWN
+            or track.passed * 4 > failed
+            or facts.operation.method == "HEAD"
+        ):
+            return None
+        given = sum(count for status, count in endpoint.statuses if 200 <= status < 300)
+        refused = sum(count for status, count in endpoint.statuses if status in _FAILED)
+        if given < MOSTLY_GIVES or refused * 2 > given + failed:
+            return None
+        return ObjectEnumeration(one[0], one[1], one[3], "unknown", failed + 1, HOUR, failed, 0, 0)
 
     def _shared(
         self, facts: Facts, one: Strange, numbers: tuple[Reading, ...], usual: Usual | None, known: _Known
@@ -236,8 +273,6 @@ class Watch(behaviours.Watch):
 
     def _count(self, facts: Facts, one: Strange, known: _Known) -> None:
         actor, now, kind, key = facts.identity.actor, facts.call.time, one[1], one[2]
-        if not known.known(kind):
-            return  # who was given what is not known for long enough either
         tracks = self._callers.pop(actor, None)
         if tracks is None:
             if len(self._callers) >= MAX_CALLERS:
@@ -253,10 +288,12 @@ class Watch(behaviours.Watch):
             track.since = now
             track.ids.clear()
             track.row.clear()
-            track.longest = 0
+            track.longest = track.passed = 0
         if key in track.ids or len(track.ids) >= MAX_IDS:
             return
         track.ids.add(key)
+        if not known.known(kind):
+            return  # what the service refuses is counted alone
         track.changed = True
         track.minute.add(now, MINUTE)
         track.hour.add(now, HOUR)
@@ -282,12 +319,15 @@ class Watch(behaviours.Watch):
             seen.remove(next(entry for entry in seen if entry[1] == caller))
         seen.append([number, caller, 0])
 
-    def _outcome(self, facts: Facts, one: Strange, track: _Track | None, *, refused: bool) -> None:
-        """The service refused the object, or has just made it."""
+    def _outcome(self, facts: Facts, one: Strange, track: _Track | None, *, refused: bool, made: bool) -> None:
+        """The service refused the object, gave it, or has just made it."""
         now = facts.call.time
         if track is None or one[2] not in track.ids:
             return
         if not refused:
+            track.passed += 1
+            if not made:
+                return
             for window, width in ((track.minute, MINUTE), (track.hour, HOUR), (track.day, DAY)):
                 if window.count(now, width) > 0 and window.current > 0:
                     window.current -= 1

@@ -36,7 +36,7 @@ MAX_HELD = 1_000_000
 
 FREE_PACE = 30
 """Calls of one operation in a minute that are let be, whatever was learned, beside `FACTOR_PACE` times the learned most."""
-FACTOR_PACE = 3
+FACTOR_PACE = 2
 FREE_HOUR = 20
 FREE_DAY = 60
 FACTOR = 4
@@ -135,7 +135,7 @@ class Watch(behaviours.Watch):
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         endpoint = request.match.endpoint
-        if endpoint is None or request.verdict.action == "block":
+        if endpoint is None:
             return None
         facts = request.facts
         if not _reads(facts.operation.method, endpoint.template, facts.operation.name):
@@ -149,13 +149,17 @@ class Watch(behaviours.Watch):
                 return None
         elif not 0 <= now - track.began < HOUR:
             self._roll(track, now)
+        if request.verdict.action == "block":
+            if track.last is not None:
+                self._remember(track, facts)  # what was stopped belongs to the row all the same
+            return None
         target = _target(facts)
         targets = track.targets
         if target not in targets and len(targets) < MAX_TARGETS:
             targets.add(target)
             self._held += 1
             track.day.add(now, DAY)
-            if len(targets) > FREE_ROW:
+            if len(targets) > FREE_ROW // 2:
                 self._remember(track, facts)
         track.calls += 1
         minute = track.minute
@@ -171,10 +175,11 @@ class Watch(behaviours.Watch):
         track.next_minute = max(track.next_minute, track.minute.current + 1 + track.minute.current // 4)
         track.next_hour = max(track.next_hour, hour + 1 + hour // 4)
         if (hour > FREE_ROW or pace > FREE_PACE) and self._judge(facts, endpoint, track, self._known) is not None:
-            track.next_minute = track.next_hour = 1  # asked anew with each call
             self._over.setdefault(facts.identity.actor, {})[endpoint.id] = None
-        elif hour > FREE_ROW:
-            track.next_hour = hour + 1
+        if hour > FREE_ROW:
+            track.next_hour = hour + 1  # from here on each is looked at
+        if pace > FREE_PACE:
+            track.next_minute = track.minute.current + 1
         return [calls, pace, hour, track.day.count(now, DAY)]
 
     def _judge(self, facts: Facts, endpoint: Endpoint, track: _Track, known: _Known) -> Harvest | None:

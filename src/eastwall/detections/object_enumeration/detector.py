@@ -47,6 +47,8 @@ def _finding(one: ObjectEnumeration, facts: Facts) -> Finding:
         )
     elif one.how == "failing":
         message = f"{about}: within {within} the service refused or did not know {one.failing:,} that it was never given; {usual}"
+    elif one.how == "unknown":
+        message = f"{about}: within {within} the service refused or did not know {one.failing:,} that it was never given, and hardly any other"
     elif one.how == "many":
         message = f"{about}, the {_th(one.ids)} within {within} that it was never given{refused}; {usual}"
     else:
@@ -64,7 +66,9 @@ def _finding(one: ObjectEnumeration, facts: Facts) -> Finding:
 
 
 def _confidence(one: ObjectEnumeration) -> str:
-    """Nothing learned: no ground to stop anybody. What follows one another or fails is no way of working; the number alone may be."""
+    """Nothing learned: no ground to stop anybody, unless the service itself refuses nearly all. What follows one another or fails is no way of working; the number alone may be."""
+    if one.how == "unknown":
+        return "medium"
     if not one.callers:
         return "low"
     return "high" if one.how in ("row", "failing") else "medium"
