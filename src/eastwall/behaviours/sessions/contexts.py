@@ -123,7 +123,9 @@ class Predictor:
     __slots__ = ("_tables", "_unseen", "calls")
 
     def __init__(self, followers: Sequence[Followers]) -> None:
-        self._tables = {one.context: (sum(n for _, n in one.following), len(one.following), dict(one.following)) for one in followers}
+        self._tables = {
+            one.context: (sum(n for _, n in one.following), len(one.following), dict(one.following)) for one in followers
+        }
         whole = self._tables.get(())
         self.calls = whole[0] if whole else 0
         self._unseen = -log2(1 / (2 + (whole[1] if whole else 0)))

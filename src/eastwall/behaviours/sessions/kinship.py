@@ -44,7 +44,9 @@ NOISE = frozenset(
 """Bookkeeping that goes with everything."""
 CODES = frozenset("code coupon voucher promo promotion giftcard otp pin nonce token".split())
 """Last words of properties whose value is used up."""
-_EMPTY = frozenset("api v rest rpc service svc public internal current mutation tools call ep graphql mcp user users tenant tenants".split())
+_EMPTY = frozenset(
+    "api v rest rpc service svc public internal current mutation tools call ep graphql mcp user users tenant tenants".split()
+)
 
 
 def label(endpoint: Endpoint) -> str:

@@ -85,7 +85,11 @@ class Model:
             contexts.fold(before, endpoint, actor, weight)
 
     def _pace(self, record: CallRecord, pace: Any, actor: int) -> None:
-        if type(pace) not in (list, tuple) or len(pace) != len(WINDOWS) or any(type(n) is not int or not 0 <= n < 1 << 20 for n in pace):
+        if (
+            type(pace) not in (list, tuple)
+            or len(pace) != len(WINDOWS)
+            or any(type(n) is not int or not 0 <= n < 1 << 20 for n in pace)
+        ):
             return
         key = f"{record.service}{_GROUP}{record.actor_class}"
         group = self.paces.get(key)
@@ -109,7 +113,13 @@ class Model:
             if (own := self._of(f"{endpoint}{_GROUP}{cls}")) is not None:
                 own.fold(told[2], told[3], first=first, keyed=keyed, actor=actor)
         for entry in _list(note.get("o")):
-            if type(entry) in (list, tuple) and len(entry) == 3 and type(entry[0]) is str and _named(entry[1]) and _named(entry[2]):
+            if (
+                type(entry) in (list, tuple)
+                and len(entry) == 3
+                and type(entry[0]) is str
+                and _named(entry[1])
+                and _named(entry[2])
+            ):
                 flow.on_object(entry[0], entry[1], entry[2])
         for entry in _list(note.get("m")):
             if type(entry) in (list, tuple) and len(entry) == 2 and type(entry[0]) is str and type(entry[1]) is int:

@@ -52,19 +52,19 @@ _PLACES = 1_000
 class Info:
     """An operation that changes something."""
 
-    __slots__ = ("after", "endpoint", "kinds", "label", "once_actor", "once_objects", "once_value", "rules")
+    __slots__ = ("after", "endpoint", "keyed", "kinds", "once", "once_actor", "once_objects", "once_value")
 
-    def __init__(self, endpoint: Endpoint, rules: Rules | None, aliases: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, endpoint: Endpoint, rules: Rules | None, codes: Once | None, aliases: dict[str, tuple[str, ...]]) -> None:
+        """`codes`: how codes are used up at its service, for an operation of which too little is known."""
         self.endpoint = endpoint
-        self.label = kinship.label(endpoint)
-        self.rules = rules
         self.kinds: dict[str, bool] = {}
         """kind -> whether the operation is about such objects."""
         self.after: tuple[tuple[Precedence, tuple[str, ...]], ...] = ()
         """(rule, ids of what comes before)."""
-        self.once_value: Once | None = None
+        self.once_value = codes if rules is None and endpoint.method not in ("PUT", "DELETE") else None
         self.once_actor: Once | None = None
         self.once_objects: dict[str, Once] = {}
+        self.keyed = rules is not None and rules.keyed
         if rules is not None:
             self.after = tuple((rule, (rule.before, *aliases.get(rule.before, ()))) for rule in rules.after)
             for one in rules.once:
@@ -74,6 +74,7 @@ class Info:
                     self.once_actor = one
                 else:
                     self.once_objects[one.scope.removeprefix("object ")] = one
+        self.once = self.once_value is not None or self.once_actor is not None or bool(self.once_objects)
 
     def about(self, kind: str) -> bool:
         own = self.kinds.get(kind)
@@ -102,9 +103,7 @@ class Known:
         """Filled as operations are called; None: it changes nothing, or is bookkeeping."""
         self.paces: dict[tuple[str, str], Usual] = {(service, cls): usual for service, cls, usual in knowledge.paces}
         self.predictors = {
-            service: one
-            for service, followers in knowledge.contexts
-            if (one := Predictor(followers)).calls >= MIN_LEARNED
+            service: one for service, followers in knowledge.contexts if (one := Predictor(followers)).calls >= MIN_LEARNED
         }
 
     def info(self, endpoint: Endpoint) -> Info | None:
@@ -113,7 +112,9 @@ class Known:
             return self.ops[endpoint.id]
         except KeyError:
             plain = kinship.reads(endpoint) or kinship.bookkeeping(endpoint)
-            found = None if plain else Info(endpoint, self._rules.get(endpoint.id), self._aliases)
+            found = (
+                None if plain else Info(endpoint, self._rules.get(endpoint.id), self.codes.get(endpoint.service), self._aliases)
+            )
             self.ops[endpoint.id] = found
             return found
 
@@ -183,11 +184,10 @@ class Watch(behaviours.Watch):
             return found
         if actor is not None and (actor.run >= MIN_RUN or actor.hours & ALL_DAY == ALL_DAY):
             found += self._pace(actor, identity, facts, info, known)
-        if info.rules is not None:
-            if info.rules.once and actor is not None:
-                found += self._repeated(actor, facts, info)
-            if info.after and self._known is known:
-                found += self._skipped(actor, actors.floor, facts, info)
+        if info.once and actor is not None:
+            found += self._repeated(actor, facts, info)
+        if info.after and self._known is known:
+            found += self._skipped(actor, actors.floor, facts, info)
         return found
 
     def _skipped(self, actor: Actor | None, floor: float, facts: Facts, info: Info) -> tuple[Deviation, ...]:
@@ -252,7 +252,7 @@ class Watch(behaviours.Watch):
     @staticmethod
     def _same_key(actor: Actor | None, facts: Facts, info: Info) -> bool:
         """Whether this is a retry by the service's own means."""
-        if actor is None or info.rules is None or not info.rules.keyed:
+        if actor is None or not info.keyed:
             return False
         key = facts.call.request.headers.get("idempotency-key")
         return bool(key) and ("\0" + info.endpoint.id, hash64(str(key))) in actor.marks
@@ -275,7 +275,15 @@ class Watch(behaviours.Watch):
         operations = len({*actor.run_operations, info.endpoint.id})
         return (
             AutomatedPace(
-                "session", identity.cls, int(level), run, operations, round(variation, 3), usual.most[0], usual.most[1], usual.callers
+                "session",
+                identity.cls,
+                int(level),
+                run,
+                operations,
+                round(variation, 3),
+                usual.most[0],
+                usual.most[1],
+                usual.callers,
             ),
         )
 
@@ -529,7 +537,9 @@ def _since(actor: Actor, own_done: Done | None, own: str, now: float) -> tuple[l
 
 
 def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedStep:
-    return SkippedStep(place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named)
+    return SkippedStep(
+        place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named
+    )
 
 
 def _again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:

@@ -12,7 +12,7 @@ SURE = 30
 """Calls after which a rule is worth acting upon: had a tenth of all callers a way around the step, one would have taken it by then (with
 96 % certainty; 30 without any: 0.9 ** 30 = 4 %)."""
 NAMED = 4
-"""The same, where the name of the operation presumes the missing one, and none contradicted: nobody is given back what was not paid."""
+"""The same, where the name of the operation presumes the missing one: nobody is given back what was not paid."""
 
 META = Detection(
     id="sequence-broken",
@@ -40,7 +40,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _sure(one: SkippedStep) -> bool:
-    enough = one.calls >= SURE or (one.named and one.calls >= NAMED and one.held == one.calls)
+    enough = one.calls >= SURE or (one.named and one.calls >= NAMED)
     return one.causal and enough and one.repeats != 1
 
 

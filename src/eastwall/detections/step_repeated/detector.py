@@ -55,7 +55,9 @@ def _sure(one: RepeatedStep) -> bool:
 
 
 def _finding(one: RepeatedStep, facts: Facts) -> Finding:
-    on = {"value": f" with the code {one.shown}", "actor": ""}.get(one.scope, f" on {one.scope.removeprefix('object ')} {one.shown}")
+    on = {"value": f" with the code {one.shown}", "actor": ""}.get(
+        one.scope, f" on {one.scope.removeprefix('object ')} {one.shown}"
+    )
     others = {"value": "codes", "actor": "callers"}.get(one.scope, "others")
     message = (
         f"{facts.identity.actor} did this{on} {one.times} times already, the last time {one.seconds:,.3f} s ago, and it was done a second "
