@@ -162,8 +162,9 @@ def _numbers(strike: Strike, count: int) -> list[str]:
     world = strike.world
     known = sorted(int(item.id.rpartition(":")[2]) for item in world.items.values() if item.kind == world.kind(0))
     start = known[len(known) // 3]
-    head = f"{strike.user.tenant}:" if world.ids == "composite" else ""
-    return [f"{head}{start + n}" for n in range(count)]
+    if world.ids == "composite":  # which tenant a number is of must be guessed too
+        return [f"t{tenant}:{start + n}" for n in range(count) for tenant in range(5)]
+    return [str(start + n) for n in range(count)]
 
 
 def _guess(strike: Strike, number: str) -> str:
@@ -196,7 +197,7 @@ def enumerate_addresses(strike: Strike) -> bool | None:
     got = 0
     for at, number in enumerate(_numbers(strike, 60)):
         made = strike.rig.ask(strike.user, "get", which=0, id=_guess(strike, number))
-        got += strike.got(strike.send(made, gap=3.0, address=f"45.{at}.7.{at + 9}"))
+        got += strike.got(strike.send(made, gap=3.0, address=f"45.{at % 250}.{at // 250}.9"))
     return got > ENOUGH
 
 
@@ -206,7 +207,7 @@ def enumerate_tokens(strike: Strike) -> bool | None:
     if world.ids not in ("integer", "composite") or world.relation == "url":
         return None
     numbers, got = _numbers(strike, 60), 0
-    for at in range(0, 60, 5):
+    for at in range(0, len(numbers), 5):
         puppet = world.join()
         for number in numbers[at : at + 5]:
             made = strike.rig.ask(puppet, "get", which=0, id=_guess(strike, number))

@@ -3,6 +3,7 @@ parties that it trusts (API10)."""
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from typing import Any
 
 from bench.logic_rig import PARTNER
@@ -143,7 +144,7 @@ def bulk(strike: Strike) -> bool | None:
     world = strike.world
     strike.user = strike.rng.choice([user for user in world.users.values() if user.role == "support"])
     pool = [item for item in world.items.values() if item.state != "deleted" and item.kind == world.kind(0)]
-    return sum(strike.hit("get", which=0, item=item, gap=0.2).done for item in (pool * 4)[:400]) > 200
+    return sum(strike.hit("get", which=0, item=item, gap=0.2).done for item in islice(cycle(pool), 400)) > 200
 
 
 def slow_bulk(strike: Strike) -> bool | None:
@@ -151,7 +152,7 @@ def slow_bulk(strike: Strike) -> bool | None:
     world = strike.world
     strike.user = strike.rng.choice([user for user in world.users.values() if user.role == "support"])
     pool = [item for item in world.items.values() if item.state != "deleted" and item.kind == world.kind(0)]
-    return sum(strike.hit("get", which=0, item=item, gap=90.0).done for item in (pool * 8)[:960]) > 700
+    return sum(strike.hit("get", which=0, item=item, gap=90.0).done for item in islice(cycle(pool), 960)) > 700
 
 
 def exports(strike: Strike) -> bool | None:
@@ -174,7 +175,7 @@ def pivot_other_kind(strike: Strike) -> bool | None:
     world = strike.world
     strike.user = world.users["svc-fulfilment"]
     pool = [item for item in world.items.values() if item.kind == world.kind(1) and item.state != "deleted"]
-    return sum(strike.hit("get", which=1, item=item, gap=0.3).done for item in (pool * 5)[:40]) > ENOUGH if pool else None
+    return sum(strike.hit("get", which=1, item=item, gap=0.3).done for item in islice(cycle(pool), 40)) > ENOUGH if pool else None
 
 
 def credential_abroad(strike: Strike) -> bool | None:
