@@ -118,10 +118,10 @@ class Adoption:
         if element.endpoint and (known is None or endpoint is None):
             return None
         since = known.since if known is not None else self.since
-        crowd = active(self._crowds(element), backing.first)
         grave = backing.grave or self._grave(element, endpoint)
         began = backing.first if backing.calls else self.now
         deployed = bool(service.deployed) and began >= service.deployed - BURST_SECONDS
+        crowd = active(self._crowds(element), began, deployed=deployed)
         calls = endpoint.calls if endpoint is not None else self.calls
         agreement = agree(backing, crowd, calls=calls, age=max(began - since, 0.0), deployed=deployed, grave=grave)
         if element.aspect == "accustomed" or element.cls == "learned":
@@ -172,7 +172,7 @@ class Adoption:
         start = max(b.first for b in fresh.values()) - BURST_SECONDS
         burst = {e: b for e, b in fresh.items() if b.first >= start}
         actors = {actor for b in burst.values() for actor in b.actors}
-        crowd = active((c for (endpoint, _), c in service.crowds.items() if not endpoint), start)
+        crowd = active([c for (endpoint, _), c in service.crowds.items() if not endpoint], start)
         share = len(crowd & actors) / len(crowd) if crowd else 0.0
         if len(burst) < BURST_ELEMENTS or len(actors) < 3 or share < BURST_SHARE:
             return []

@@ -10,7 +10,7 @@ Everything is counts, minima and lowest hashes: shards merge to what one stream 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -40,6 +40,10 @@ SECONDS = 3_600.0
 MIN_SECONDS = 10.0
 DEPLOY_SECONDS = 60.0
 """The same after a deploy."""
+LOOKBACK = 86_400.0
+"""Seconds before the first backer whose callers are of the crowd too: at night, few callers are not all."""
+DEPLOY_CROWD = 8
+"""After a deploy only those who called since then are the crowd, once they are so many, or half of all who are known."""
 
 
 class Element(NamedTuple):
@@ -103,12 +107,12 @@ class Backing:
         return max((entry[0] for entry in self.actors.values()), default=0.0) / self.calls if self.calls else 0.0
 
     def span(self) -> float:
-        """Seconds between the first times of the backers; of four or more without the outermost two, so that one wrong clock says nothing.
-        Of one backer, between its calls."""
+        """Seconds between the first times of the backers, of three or more without the last, of four or more without the first: one wrong
+        clock says nothing. Of one or two backers, between their calls."""
         firsts = sorted(entry[1] for entry in self.actors.values())
-        if len(firsts) < 2:
+        if len(firsts) < 3:
             return max(self.last - self.first, 0.0)
-        return firsts[-2] - firsts[1] if len(firsts) > 3 else max(self.last - self.first, 0.0)
+        return firsts[-2] - firsts[len(firsts) > 3]
 
     def reach(self, backers: int) -> tuple[float, float]:
         """(least, greatest) value that so many callers reached: what fewer went beyond does not count. inf and -inf for none."""
@@ -183,10 +187,14 @@ class Agreement(Struct, frozen=True):
     """Share of the calls of the busiest caller."""
 
 
-def active(crowds: Iterable[Crowd], since: float) -> set[int]:
-    """Callers who called at `since` or later: the `CROWD` lowest of all crowds."""
-    found = {actor for crowd in crowds for actor, last in crowd.last.items() if last >= since}
-    return set(sorted(found)[:CROWD])
+def active(crowds: Sequence[Crowd], since: float, *, deployed: bool = False) -> set[int]:
+    """Who could back what began at `since`: the `CROWD` lowest of all crowds' callers."""
+    known = {actor: last for crowd in crowds for actor, last in crowd.last.items()}
+    if deployed:
+        found = {actor for actor, last in known.items() if last >= since}
+        if len(found) >= min(DEPLOY_CROWD, -(-len(known) // 2)):
+            return set(sorted(found)[:CROWD])
+    return set(sorted(actor for actor, last in known.items() if last >= since - LOOKBACK)[:CROWD])
 
 
 def agree(backing: Backing, crowd: set[int], *, calls: int, age: float, deployed: bool, grave: bool) -> Agreement:

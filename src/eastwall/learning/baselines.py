@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from eastwall.behaviours.sketch import hash64
 from eastwall.learning.adopted import Adopted, Step
 from eastwall.learning.adoption import Adoption, Published
 from eastwall.learning.agreement import Backing, Crowd, Element
 from eastwall.learning.baseline_acts import MAX_ACTS, Act, Candidate, State, carry_out, standing
-from eastwall.behaviours.sketch import hash64
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Strength
