@@ -18,7 +18,7 @@ from eastwall.model.deviations import Deviation, UpstreamChange, UpstreamRedirec
 from eastwall.model.endpoint import Schema
 from eastwall.model.facts import Facts
 
-ENOUGH = 20
+ENOUGH = 8
 """Answers from which on their shape is known."""
 FEW_ANSWERS = 10
 """Answers of a third party before a redirect to another host is told; to an internal address it always is."""

@@ -9,7 +9,8 @@ from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
 SURE = 30
-"""Answers that were learned before one that is of another shape altogether is held back."""
+"""Answers that were learned before a single difference is more than chance. Where types changed and fields are missing at once, the
+`ENOUGH` of the watch are."""
 _WHAT = {"type": "is {found} and was {expected}", "missing": "is missing and was always there", "new": "was never there"}
 
 META = Detection(
@@ -42,7 +43,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
         Finding(
             id=META.id,
             severity="high" if broken else "low" if kinds == {"new"} else "medium",
-            confidence="medium" if first.samples >= SURE else "low",
+            confidence="medium" if broken or first.samples >= SURE else "low",
             owasp=META.owasp,
             where=first.place,
             message=f"the answer of {facts.call.service} is not as {first.samples:,} answers were: {told}",
