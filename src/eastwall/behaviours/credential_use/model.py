@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.behaviours.credential_use.places import make, network
+from eastwall.behaviours.credential_use.places import PRIVATE, make, network
 from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -20,6 +20,8 @@ MAX_NETWORKS = 8
 PINNED = 3
 """Networks that a pinned workload has at most."""
 PINNED_CALLS = 30
+INSIDE_CALLS = 5
+"""The same of one that never called from a public network: from there to the internet is a long way."""
 MAX_MAKES = 256
 """Makes of client of one class: those with the lowest hashes."""
 MEASURES = 2
@@ -115,10 +117,11 @@ class Model:
             for cls, group in sorted(self._moves.items())
             if (usual := group.usual((0.0, 0.0))) is not None
         ]
+        inside = {hash64(PRIVATE)}
         pins = [
             Pins(actor, tuple(sorted(networks)), calls)
             for actor, (calls, networks) in sorted(self._workloads.items())
-            if calls >= PINNED_CALLS and len(networks) <= PINNED
+            if (calls >= PINNED_CALLS and len(networks) <= PINNED) or (calls >= INSIDE_CALLS and networks == inside)
         ]
         return Knowledge(tuple(moves), tuple(pins)) if moves or pins else None
 
