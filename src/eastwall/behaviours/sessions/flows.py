@@ -33,7 +33,7 @@ class Tally(Struct):
 class Flow:
     """Counts of one operation. `merge` adds; nothing depends on the order of calls."""
 
-    __slots__ = ("actors", "before", "calls", "firsts", "keyed", "objects", "tallies")
+    __slots__ = ("actors", "age", "before", "calls", "firsts", "keyed", "objects", "tallies")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -42,6 +42,8 @@ class Flow:
         """Of them the first of an actor that the engine remembers."""
         self.keyed = 0
         """Of them, with an idempotency key."""
+        self.age = 0
+        """Sum over them of the minutes that the engine had watched."""
         self.actors: set[int] = set()
         self.before: dict[str, list[int]] = {}
         """operation -> [calls with it since the last such call, firsts with it at all, of the former more than half an hour ago]."""
@@ -50,8 +52,9 @@ class Flow:
         self.tallies: dict[str, Tally] = {}
         """`value`, `actor` or `object KIND`."""
 
-    def fold(self, since: Sequence[str], late: Sequence[str], *, first: bool, keyed: bool, actor: int) -> None:
-        """One call, and what its actor did since the last one like it."""
+    def fold(self, since: Sequence[str], late: Sequence[str], *, first: bool, keyed: bool, actor: int, age: int = 0) -> None:
+        """One call, and what its actor did since the last one like it. `age`: minutes that the engine had watched."""
+        self.age += age
         self.calls += 1
         self.firsts += first
         self.keyed += keyed
@@ -87,6 +90,7 @@ class Flow:
         self.calls += other.calls
         self.firsts += other.firsts
         self.keyed += other.keyed
+        self.age += other.age
         keep_lowest(self.actors, other.actors, ACTORS)
         for name, (calls, first, late) in other.before.items():
             self._count(name, calls, first, late)
@@ -120,6 +124,7 @@ class Flow:
             self.calls,
             self.firsts,
             self.keyed,
+            self.age,
             sorted(self.actors),
             dict(sorted(self.before.items())),
             {kind: [calls, dict(sorted(before.items()))] for kind, (calls, before) in sorted(self.objects.items())},
@@ -129,14 +134,14 @@ class Flow:
     @classmethod
     def load(cls, data: Any) -> Flow:
         state = cls()
-        state.calls, state.firsts, state.keyed = (int(n) for n in data[:3])
-        state.actors = {int(actor) for actor in data[3]}
-        state.before = {str(name): [int(n) for n in counts] for name, counts in data[4].items()}
+        state.calls, state.firsts, state.keyed, state.age = (int(n) for n in data[:4])
+        state.actors = {int(actor) for actor in data[4]}
+        state.before = {str(name): [int(n) for n in counts] for name, counts in data[5].items()}
         state.objects = {
             str(kind): [int(calls), {str(name): [int(n) for n in counts] for name, counts in before.items()}]
-            for kind, (calls, before) in data[5].items()
+            for kind, (calls, before) in data[6].items()
         }
-        state.tallies = {str(scope): Tally(int(first), int(again)) for scope, (first, again) in data[6].items()}
+        state.tallies = {str(scope): Tally(int(first), int(again)) for scope, (first, again) in data[7].items()}
         return state
 
     def _count(self, name: str, calls: int, first: int, late: int) -> None:

@@ -154,9 +154,11 @@ def _ubiquitous(before: Mapping[str, Mapping[str, bool]]) -> frozenset[str]:
     return frozenset(name for name in names if sum(name in found for found in before.values()) > UBIQUITOUS * len(before))
 
 
-def _horizon(late: int, calls: int) -> float:
-    """How long an engine must have watched: by how much of it was more than half an hour ago."""
-    return SHORT if not late else DAY if late <= TOLERANCE * calls else LONG
+def _horizon(late: int, calls: int, flow: Flow) -> float:
+    """How long an engine must have watched: by how much of it was more than half an hour ago; at most twice as long as engines had on the
+    average when the rule was learned, for what they could not see by then contradicted it."""
+    usual = SHORT if not late else DAY if late <= TOLERANCE * calls else LONG
+    return min(usual, max(SHORT, 120.0 * flow.age / max(1, flow.calls)))
 
 
 class _Judge(Struct, frozen=True):
@@ -184,7 +186,7 @@ class _Judge(Struct, frozen=True):
         total, held = (flow.calls, calls) if each else (flow.firsts, first)
         causal = name not in self.everywhere and (kinship.gate(other) or kinship.kin(own, other, self.common))
         presumed = kinship.presumes(own, other)
-        return Precedence(name, kinship.label(other), total, held, each, "", causal, _horizon(late, total), cls, presumed)
+        return Precedence(name, kinship.label(other), total, held, each, "", causal, _horizon(late, total, flow), cls, presumed)
 
 
 def _on_objects(
@@ -203,7 +205,7 @@ def _on_objects(
             if not named[name] and any(name in before[o] and o not in before[name] for o in always if o != name):
                 continue  # what it presumes itself
             count, late = names[name]
-            label, horizon = kinship.label(known[name]), _horizon(late, calls)
+            label, horizon = kinship.label(known[name]), _horizon(late, calls, flow)
             found.append(Precedence(name, label, calls, count, True, kind, True, horizon, "", named[name]))
     return found, own
 

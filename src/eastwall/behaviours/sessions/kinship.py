@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from eastwall.discovery.objects import changes, singular, words
 from eastwall.model.endpoint import Endpoint
@@ -25,6 +26,7 @@ ONE_TIME = frozenset(
     "cashout reward bonus giftcard otp verify confirm transfer".split()
 )
 """What is taken once on one thing by its very name."""
+MAKES = frozenset("create add new make open place book register submit issue draft start".split())
 _PAID = frozenset("pay payment charge capture purchase checkout settle".split())
 PRESUMES = {
     "refund": _PAID,
@@ -83,6 +85,16 @@ def bookkeeping(endpoint: Endpoint) -> bool:
 
 def gate(endpoint: Endpoint) -> bool:
     return not GATES.isdisjoint(names(endpoint))
+
+
+@lru_cache(maxsize=4096)
+def _makes(operation: str) -> bool:
+    return not MAKES.isdisjoint(words(operation))
+
+
+def makes(endpoint: Endpoint) -> bool:
+    """Whether it makes an object by its name: `createOrder`."""
+    return _makes(label(endpoint))
 
 
 def presumes(endpoint: Endpoint, other: Endpoint) -> bool:

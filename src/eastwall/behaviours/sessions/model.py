@@ -28,6 +28,8 @@ MAX_MOVED = 1_000
 MAX_NAMES = 24
 """Operations that one note may name."""
 MAX_WEIGHT = 32
+MAX_AGE = 100_000
+"""Minutes."""
 WINDOWS = (10.0, 0.0, 86_400.0, 0.0)
 """Seconds of the measures of `paces`: changes within ten seconds, changes without a pause, active hours of a day, bits of surprise."""
 _GROUP = "\0"
@@ -103,15 +105,16 @@ class Model:
         group.fold(actor, record.time, pace)
 
     def _flow(self, endpoint: str, cls: str, told: Any, note: Mapping[str, Any], actor: int) -> None:
-        """`f`: [first, keyed, [since], [late]]; `o`: [[kind, [before], [late]]]; `m`: [[scope, times]]."""
+        """`f`: [first, keyed, [since], [late], minutes watched]; `o`: [[kind, [before], [late]]]; `m`: [[scope, times]]."""
         flow = self._of(endpoint)
         if flow is None:
             return
-        if type(told) in (list, tuple) and len(told) == 4 and _named(told[2]) and _named(told[3]):
+        if type(told) in (list, tuple) and len(told) == 5 and _named(told[2]) and _named(told[3]):
             first, keyed = bool(told[0]), bool(told[1])
-            flow.fold(told[2], told[3], first=first, keyed=keyed, actor=actor)
+            age = min(told[4], MAX_AGE) if type(told[4]) is int and told[4] > 0 else 0
+            flow.fold(told[2], told[3], first=first, keyed=keyed, actor=actor, age=age)
             if (own := self._of(f"{endpoint}{_GROUP}{cls}")) is not None:
-                own.fold(told[2], told[3], first=first, keyed=keyed, actor=actor)
+                own.fold(told[2], told[3], first=first, keyed=keyed, actor=actor, age=age)
         for entry in _list(note.get("o")):
             if (
                 type(entry) in (list, tuple)

@@ -342,7 +342,7 @@ class Watch(behaviours.Watch):
             if facts.operation.method not in SAFE_METHODS:
                 actor.blurred = now
             return
-        if facts.given and begun is not None and response.status == 201:
+        if facts.given and begun is not None:
             self._made(actor, endpoint, begun, facts)
         self._step(actor, endpoint, begun, facts, known)
 
@@ -398,7 +398,7 @@ class Watch(behaviours.Watch):
         note: dict[str, Any] = {}
         if noted:
             since, late = _since(actor, known_done, own, now)
-            note["f"] = [int(known_done is None), int(key is not None), since, late]
+            note["f"] = [int(known_done is None), int(key is not None), since, late, int(max(0.0, now - self._started) // 60)]
         marks: list[list[Any]] = [["actor", times]] if noted else []
         trails: list[list[Any]] = []
         for _, kind, thing, _ in facts.used[:MAX_OBJECTS]:
@@ -483,8 +483,10 @@ class Watch(behaviours.Watch):
         actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
 
     def _made(self, actor: Actor, endpoint: Endpoint, begun: _Begun, facts: Facts) -> None:
-        """A POST answered with 201 and one object of its kind has made it: nothing was done to it before."""
-        if endpoint.method == "POST" and not begun.settled:
+        """A POST that is answered with one object of its kind unasked has made it, by its status or its name: nothing was done to it before."""
+        response = facts.call.response
+        made_by = response is not None and (response.status == 201 or kinship.makes(endpoint))
+        if endpoint.method == "POST" and made_by and not begun.settled:
             kind = made_kind(endpoint)
             made = [key for one, key in facts.given if one == kind and key not in begun.things]
             if len(made) == 1 and not self._trails.of(made[0]):

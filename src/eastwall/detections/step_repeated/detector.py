@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
 
+from eastwall.detections.repetition import abusive
 from eastwall.model.deviations import RepeatedStep
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
-ODDS = 100
-"""To one against a caller who does it as others do: see `odds`."""
 BY_NAME = 8
 """Things on which a step was done once that a name like `refund` or `redeem` is worth, or that what is repeated is a code."""
-RETRIES = 1
-"""Repetitions that an honest client makes: a double click, a lost answer."""
 
 META = Detection(
     id="step-repeated",
@@ -33,12 +29,6 @@ META = Detection(
 )
 
 
-def odds(things: int, times: int) -> int:
-    """To one against `times` repetitions on a further thing, when none was repeated on `things`: by the rule of succession, with a share
-    of repeating callers of which nothing is known before (a uniform prior; repetitions of one who repeats are geometric)."""
-    return comb(things + 1 + times, times)
-
-
 def detect(facts: Facts) -> Sequence[Finding]:
     """At most one finding: the repetition with the most evidence."""
     repeated = [one for one in facts.deviations if type(one) is RepeatedStep]
@@ -49,9 +39,9 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 def _sure(one: RepeatedStep) -> bool:
     # That a caller does something once in a day is a habit more often than a rule.
-    if one.scope == "actor" or one.times <= RETRIES:
+    if one.scope == "actor":
         return False
-    return odds(one.things // (1 + one.again) + (BY_NAME if one.named else 0), one.times) >= ODDS
+    return abusive(one.things // (1 + one.again) + (BY_NAME if one.named else 0), one.times)
 
 
 def _finding(one: RepeatedStep, facts: Facts) -> Finding:
