@@ -110,8 +110,9 @@ class Shares:
         raise LookupError("nothing is charged to anybody")
 
     def outweighs(self, number: int, other: int) -> bool:
-        """Whether a holder has more than twice as many entries as another."""
-        return self._counts[number] > 2 * self._counts[other]
+        """Whether a holder has more than twice as many entries as another, and one more: what passes on to the lighter of two, for ever
+        lighter, comes to rest."""
+        return self._counts[number] > 2 * self._counts[other] + 1
 
     def oldest(self, number: int, charged: Callable[[int], int | None]) -> int:
         """Take the holder's oldest entry from its queue, and return it. `charged` says to whom an entry is charged now."""

@@ -8,21 +8,19 @@ more. What several engines must know of one caller they tell each other: `news` 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 import msgspec
 
 from eastwall.behaviours import Watches
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
+from eastwall.decision.shares import Shares
 from eastwall.decision.step_table import StepTable
 from eastwall.discovery.echo import Echoes
 from eastwall.model.facts import LoginWindow
 from eastwall.policy.limits import LimitTable
 
 __all__ = ["MAX_OBJECTS", "MAX_OWNERS", "GrantTable", "LiveState", "LoginTable", "StepTable"]
-
-_K = TypeVar("_K", bound=Hashable)
 
 MAX_NEWS = 50_000
 """Entries that wait to be told to other engines, per table; further ones stay here alone and are counted."""
@@ -47,20 +45,57 @@ class _Attempts:
             self.failures.popleft()
 
 
+class _AttemptTable:
+    """Failures by key. When full, the network that most keys were first seen from loses its oldest one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._shares = Shares()
+        self._payers: dict[int, int] = {}
+        self._attempts: dict[int, _Attempts] = {}
+        self.get = self._attempts.get
+
+    def put(self, key: int, network: str) -> _Attempts:
+        attempts = self._attempts.get(key)
+        if attempts is None:
+            shares = self._shares
+            while shares.full(network):
+                self._drop(shares.oldest(shares.smallest(), self._payers.get))
+            if len(self._attempts) >= self._limit:
+                self._drop(shares.oldest(shares.largest(), self._payers.get))
+            number = self._payers[key] = shares.number(network)
+            shares.charge(number, key)
+            attempts = self._attempts[key] = _Attempts()
+        return attempts
+
+    def _drop(self, key: int) -> None:
+        del self._attempts[key]
+        self._shares.discharge(self._payers.pop(key))
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+
+def _network(source: str) -> str:
+    """The /24 or /64 of an address: what one caller has at hand. Other names of a source stand for themselves."""
+    return ":".join(source.split(":")[:4]) if ":" in source else source.rpartition(".")[0] or source
+
+
 class LoginTable:
     """Sign-in results of the last LOGIN_WINDOW seconds by source address, by account and by endpoint."""
 
     def __init__(self, limit: int = MAX_SOURCES) -> None:
         self._limit = limit
-        self._sources: dict[str, _Attempts] = {}
-        self._accounts: dict[int, _Attempts] = {}
+        self._sources = _AttemptTable(limit)
+        """By the hash of the address, that of this process."""
+        self._accounts = _AttemptTable(limit)
         self._endpoints: dict[str, deque[tuple[float, bool]]] = {}
         self.told: list[tuple[str, str, int, float, bool, bool]] | None = None
         """Arguments of `record` since other engines were told; None: nobody is told."""
 
     def window(self, endpoint: str, source: str, account: int, now: float) -> LoginWindow:
         """What happened before this attempt."""
-        by_source = self._sources.get(source)
+        by_source = self._sources.get(hash(source))
         by_account = self._accounts.get(account)
         results = self._endpoints.get(endpoint, ())
         if by_source is not None:
@@ -94,17 +129,10 @@ class LoginTable:
         results.append((now, failed))
         if not failed and not blocked:
             return
-        self._put(self._sources, source).failures.append((now, account))
+        network = _network(source)
+        self._sources.put(hash(source), network).failures.append((now, account))
         if not blocked:
-            self._put(self._accounts, account).failures.append((now, source))
-
-    def _put(self, table: dict[_K, _Attempts], key: _K) -> _Attempts:
-        attempts = table.get(key)
-        if attempts is None:
-            if len(table) >= self._limit:
-                del table[next(iter(table))]
-            attempts = table[key] = _Attempts()
-        return attempts
+            self._accounts.put(account, network).failures.append((now, source))
 
     def __len__(self) -> int:
         return len(self._sources) + len(self._accounts) + len(self._endpoints)
@@ -197,7 +225,7 @@ class LiveState:
                     self.steps.take(what, _key(key), name)
             elif topic == "logins":
                 for endpoint, source, account, now, failed, blocked in _LOGINS(entry):
-                    self.logins.take(endpoint, source, account, now, failed=failed, blocked=blocked)
+                    self.logins.take(endpoint, source, _key(account), now, failed=failed, blocked=blocked)
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 

@@ -13,6 +13,8 @@ from eastwall.discovery.objects import MAX_VALUE, reference
 
 MAX_ECHOES = 65_536
 """Hashes per generation; there are two, so that what is asked for again stays."""
+MAX_OF_ONE = MAX_ECHOES // 8
+"""Of a generation, those that one caller's answers fill at most: one who is given much does not push out what others were given."""
 MAX_GIVEN = 300
 """Values taken from one answer."""
 _MAX_NODES = 3_000
@@ -49,16 +51,28 @@ def identifying(body: Any) -> list[str]:
 class Echoes:
     """Values that answers gave lately, as hashes of this process. Bounded: the generation longest unused leaves."""
 
-    __slots__ = ("_older", "_recent")
+    __slots__ = ("_by", "_older", "_recent")
 
     def __init__(self) -> None:
         self._recent: set[int] = set()
         self._older: set[int] = set()
+        self._by: dict[str, int] = {}
+        """Caller -> new values in the present generation."""
 
-    def add(self, values: Sequence[str]) -> None:
-        self._recent.update(map(hash, values))
-        if len(self._recent) > MAX_ECHOES:
-            self._older, self._recent = self._recent, set()
+    def add(self, values: Sequence[str], actor: str | None = None) -> None:
+        """Values of an answer to a caller; of None they are taken without limit."""
+        if not values:
+            return
+        recent = self._recent
+        if actor is not None and self._by.get(actor, 0) >= MAX_OF_ONE:
+            return
+        before = len(recent)
+        recent.update(map(hash, values))
+        if len(recent) > MAX_ECHOES:
+            self._older, self._recent = recent, set()
+            self._by.clear()
+        elif actor is not None and len(recent) > before:
+            self._by[actor] = self._by.get(actor, 0) + len(recent) - before
 
     def segments(self, segments: Sequence[str]) -> tuple[int, ...]:
         """Indices of the path segments that are such values."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from eastwall.decision.grants import MAX_OWNERS, GrantTable, HeldObjects
 from eastwall.decision.shares import Shares
+from eastwall.decision.state import LoginTable
 from eastwall.decision.step_table import MAX_RUNNING_OF_ONE, StepTable
+from eastwall.discovery.echo import MAX_ECHOES, Echoes
 from eastwall.learning.holdings import pack
 from eastwall.model.holdings import Holdings
 
@@ -97,6 +99,16 @@ def test_counts_are_those_of_the_entries(events: list[tuple[int, int]], limit: i
         named = {name for entry in table._owners for name in table.owners(entry)}
         assert set(table._shares._numbers) == named, "who holds nothing any more takes no place"
         assert len(table._shares) <= max(holders, 1)
+
+
+def test_what_two_hold_together_makes_room_in_a_table_for_one() -> None:
+    """Charged to the one, then to the other, and so on for ever: it was."""
+    table = GrantTable(limit=1)
+    table.grant(1, "user:a")
+    table.grant(1, "user:b")
+    table.grant(2, "user:c")
+    assert table.owners(1) == ()
+    assert table.owners(2) == ("user:c",)
 
 
 def test_the_largest_holder_is_within_a_factor_of_two() -> None:
@@ -217,3 +229,25 @@ def test_where_news_comes_late_nothing_is_called_missing() -> None:
     assert "confirm" in known, "it may have been done elsewhere just now"
     assert known.get("pay") == 1
     assert known.get("confirm", 0) == 0
+
+
+def test_a_network_full_of_sources_hides_no_failures_of_others() -> None:
+    table = LoginTable(limit=1_000)
+    for n in range(6):
+        table.record("login", "192.0.2.7", n, 100.0, failed=True, blocked=False)
+    for n in range(5_000):
+        table.record("login", f"2001:db8:0:7:{n:x}::1", 10_000 + n, 100.0, failed=True, blocked=False)
+    window = table.window("login", "192.0.2.7", 3, 101.0)
+    assert (window.source_failures, window.source_accounts, window.account_failures) == (6, 6, 1)
+    assert len(table) == 2_001
+
+
+def test_one_caller_given_much_does_not_push_out_what_others_were_given() -> None:
+    echoes = Echoes()
+    echoes.add(["ORD-17"], "user:alice")
+    for n in range(2_000):
+        echoes.add([f"{n}-{i}" for i in range(300)], "user:flooder")
+    assert echoes.segments(("orders", "ORD-17")) == (1,)
+    for n in range(400):
+        echoes.add([f"{n}/{i}" for i in range(300)], f"user:{n}")
+    assert len(echoes) <= 2 * (MAX_ECHOES + 300), "and what nobody asks for any more leaves"
