@@ -41,6 +41,8 @@ MAX_TALLIES = 100_000
 MAX_MEMBERS = 128
 MAX_EXISTING = 100_000
 """Accounts known to exist: they got in."""
+MAX_OPEN = 10_000
+"""Calls under way; one that is pushed out is not counted."""
 OWN = 8
 """Addresses of an account that it got in from."""
 
@@ -88,9 +90,11 @@ class _Tally:
 class _Known:
     """Knowledge by operation."""
 
-    __slots__ = ("groups",)
+    __slots__ = ("groups", "others")
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: Knowledge, others: frozenset[str] = frozenset()) -> None:
+        self.others = others
+        """Operations that have nothing to do with accounts: nearly all."""
         self.groups: dict[str, Group] = {group.endpoint: group for group in knowledge.groups}
 
     def most(self, endpoint: Endpoint | None, measure: int) -> tuple[int, int]:
@@ -103,7 +107,8 @@ class _Known:
 
 def compile(knowledge: Knowledge, world: World) -> _Known:
     """Look-up tables."""
-    return _Known(knowledge)
+    others = (one.id for one in world.endpoints if not one.login and not roles.interesting(one.template, one.operation))
+    return _Known(knowledge, frozenset(others))
 
 
 class Watch(behaviours.Watch):
@@ -112,18 +117,25 @@ class Watch(behaviours.Watch):
     def __init__(self) -> None:
         self._tallies: dict[tuple[str, Any], _Tally] = {}
         self._existing: dict[int, None] = {}
+        self._open: dict[str, str] = {}
+        """Call -> role of its operation, until it is over."""
 
     def __len__(self) -> int:
         return len(self._tallies)
 
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         endpoint, operation = facts.match.endpoint, facts.operation
-        path = endpoint.template if endpoint is not None else operation.path
-        if not roles.interesting(path, operation.name) and (endpoint is None or not endpoint.login):
+        if endpoint is None:
+            if not roles.interesting(operation.path, operation.name):
+                return ()
+        elif endpoint.id in known.others:
             return ()
         role = roles.role(endpoint, operation, facts.properties)
         if not role:
             return ()
+        if len(self._open) >= MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[facts.call.id] = role
         found = self._judge(role, facts, known)
         told: tuple[Deviation, ...] = (found,) if found is not None else ()
         group = known.groups.get(endpoint.id) if endpoint is not None else None
@@ -133,14 +145,12 @@ class Watch(behaviours.Watch):
         return told
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
-        facts = request.facts
-        endpoint, operation = facts.match.endpoint, facts.operation
-        path = endpoint.template if endpoint is not None else operation.path
-        if not roles.interesting(path, operation.name) and (endpoint is None or not endpoint.login):
+        if not self._open:
             return None
-        role = roles.role(endpoint, operation, facts.properties)
+        role = self._open.pop(request.call_id, "")
         if not role or completion.status == 0:
             return None
+        facts = request.facts
         blocked = request.verdict.action in ("block", "limit")
         fault = response is not None and "fault" in response.facts.operation.traits
         failed = blocked or fault or completion.status in _FAILED

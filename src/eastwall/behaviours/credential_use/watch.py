@@ -26,6 +26,7 @@ from eastwall.model.identity import Identity, Strength
 MAX_TOKENS = 100_000
 MAX_ACTORS = 50_000
 MAX_PLACES = 16
+MAX_OPEN = 10_000
 TOGETHER = 600.0
 """Seconds within which two uses are at the same time: nobody changes both place and client so fast and back."""
 SHORTEST = 20
@@ -96,6 +97,8 @@ class Watch(behaviours.Watch):
     def __init__(self) -> None:
         self._tokens: dict[int, _Token] = {}
         self._actors: dict[str, _Places] = {}
+        self._open: dict[str, None] = {}
+        """Calls under way whose token is new, or elsewhere."""
 
     def __len__(self) -> int:
         return len(self._tokens) + len(self._actors)
@@ -112,18 +115,30 @@ class Watch(behaviours.Watch):
         if authorization is None or len(authorization) < SHORTEST:
             return found
         token = self._tokens.get(hash(authorization))
-        if token is None or (token.agent == headers.get("user-agent", "") and token.address == address_of(identity)):
+        if token is None:
+            self._note(facts)
             return found
+        if token.agent == headers.get("user-agent", "") and token.address == address_of(identity):
+            token.last = facts.call.time
+            return found
+        self._note(facts)
         return found + self._moved(facts, token, known)
 
+    def _note(self, facts: Facts) -> None:
+        """Something may be learned of the token when the call is over."""
+        if len(self._open) >= MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[facts.call.id] = None
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        if request.call_id not in self._open:
+            return None
+        del self._open[request.call_id]
         facts = request.facts
         identity = facts.identity
-        if not identity.strength:
-            return None
         headers = facts.call.request.headers
-        authorization = headers.get("authorization")
-        if authorization is None or len(authorization) < SHORTEST or completion.status == 401:
+        authorization = headers.get("authorization", "")
+        if completion.status == 401:
             return None
         key, agent, address = hash(authorization), headers.get("user-agent", ""), address_of(identity)
         token = self._tokens.get(key)
