@@ -49,7 +49,7 @@ class Adopted:
 
     def __init__(self, since: float) -> None:
         self.since = since
-        """When it was first settled, Unix seconds."""
+        """Since when it was learned, Unix seconds."""
         self.users: dict[str, tuple[int, int]] = {}
         """Identity class that uses it -> (calls, callers) when that was settled."""
         self.classes: dict[str, set[str]] = {}

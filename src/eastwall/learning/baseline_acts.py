@@ -98,7 +98,7 @@ class State:
 
 def first(service: State, e: Endpoint, lone: frozenset[str]) -> Adopted:
     """The first baseline of an operation, with what was decided before: the state may have been learned anew."""
-    made = Adopted.of(e, e.last_seen, lone)
+    made = Adopted.of(e, e.first_seen, lone)
     for act in service.acts:
         for step in act.steps:
             if step.endpoint == e.id:

@@ -1,7 +1,7 @@
 """The log of what was done to baselines, and the questions about them.
 
-The log (`DIR/baselines/promotions.jsonl`) is append-only, one JSON object a line, each with the SHA-256 of the one before and its own: a line
-that was changed, added or taken out between others shows. An act is written and fsynced here before engines get it, and is carried out again
+The log (`DIR/baselines/promotions.jsonl`) is append-only, one JSON object a line, each with the hash of the one before and its own (SHA-256): a line
+that was changed, added or taken out shows, but for the last ones being gone. An act is written and fsynced here before engines get it, and is carried out again
 at the start when the learner's state, which is saved later, does not have it yet.
 """
 
@@ -77,14 +77,14 @@ class ActLog:
         for number, line in enumerate(data.splitlines(keepends=True), 1):
             if not line.endswith(b"\n"):
                 break  # cut short by a crash: it never counted
-            act = _verified(line, self._last)
-            if act is None:
+            verified = _verified(line, self._last)
+            if verified is None:
                 aside = self.path.with_suffix(".corrupt")
                 aside.write_bytes(data)
                 self.fault = f"line {number} of the log of promotions does not verify; what follows it is set aside in `{aside}`"
                 break
-            self.acts.append(act)
-            self._last = hashlib.sha256(line).hexdigest()
+            self.acts.append(verified[0])
+            self._last = verified[1]
             good += len(line)
         if good < len(data):
             with self.path.open("r+b") as file:
@@ -93,17 +93,23 @@ class ActLog:
 
 
 def _line(act: Act, previous: str) -> tuple[bytes, str]:
-    """(the line, its SHA-256)"""
-    line = json.dumps({"previous": previous, **msgspec.to_builtins(act)}, separators=(",", ":")).encode() + b"\n"
-    return line, hashlib.sha256(line).hexdigest()
+    """(the line, its hash: the SHA-256 of all that stands before it)"""
+    text = json.dumps({"previous": previous, **msgspec.to_builtins(act)}, separators=(",", ":"))[:-1]
+    own = hashlib.sha256(text.encode()).hexdigest()
+    return f'{text},"hash":"{own}"}}\n'.encode(), own
 
 
-def _verified(line: bytes, previous: str) -> Act | None:
+def _verified(line: bytes, previous: str) -> tuple[Act, str] | None:
+    """(act, hash of the line); None when it is not what was written."""
+    text, _, tail = line.rpartition(b',"hash":"')
+    own = hashlib.sha256(text).hexdigest()
     try:
+        if tail != f'{own}"}}\n'.encode():
+            return None
         whole = json.loads(line)
         if whole.pop("previous") != previous:
             return None
-        return msgspec.convert(whole, Act)
+        return msgspec.convert(whole, Act), own
     except (ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError):
         return None
 
