@@ -9,11 +9,11 @@ from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
-from eastwall.discovery.objects import object_key
+from eastwall.discovery.objects import identifier, keyed, linked, naming_headers, object_key
 from eastwall.discovery.privilege import privileged
 from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response
-from eastwall.model.call import BodyState, Call, Phase
+from eastwall.model.call import BodyState, Call, Phase, Response
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import DataHit, Facts, ObjectUse, Property, StepUse
 from eastwall.model.identity import Identity, Strength
@@ -67,6 +67,9 @@ def _request_facts(
 ) -> Facts:
     endpoint = match.endpoint
     places, named = read_request(operation, match, snapshot.hash_key, EVERY_SERVICE)
+    headers = call.request.headers
+    if naming := naming_headers(tuple(headers)):
+        named += _in_headers(naming, headers, snapshot.hash_key)
     sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every)
     data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
     login = sign_in(operation, call, snapshot)
@@ -125,14 +128,30 @@ def _response_facts(
         suspects=suspects,
         data=data,
         fields=shape(operation, data) if sampled and operation.body is not None else (),
-        given=read_response(operation, match, snapshot.hash_key, EVERY_SERVICE)
-        if success and operation.body is not None and identity.strength > Strength.NONE
-        else (),
+        given=_given(call.response, operation, match, snapshot.hash_key) if success and identity.strength > Strength.NONE else (),
         uninspected=uninspected,
         unjudged=snapshot.prefilter.unjudged,
         sampled=sampled,
         audited=prior is not None and prior.facts.audited,
     )
+
+
+def _in_headers(
+    naming: tuple[tuple[str, str], ...], headers: dict[str, str], hash_key: bytes
+) -> tuple[tuple[str, str, int, str], ...]:
+    """Objects that headers name: `x-order-id: 17`."""
+    found = [(f"header.{name}", kind, text) for name, kind in naming if (text := identifier(headers[name]))]
+    return keyed(found, hash_key, EVERY_SERVICE) if found else ()
+
+
+def _given(response: Response, operation: Operation, match: Match, hash_key: bytes) -> tuple[tuple[str, int], ...]:
+    """Objects that an answer gives: those of its body, and those that it links to."""
+    found = read_response(operation, match, hash_key, EVERY_SERVICE) if operation.body is not None else ()
+    location = response.headers.get("location", "")
+    if links := linked(operation.raw_body, location):
+        keys = [(kind, object_key(hash_key, EVERY_SERVICE, kind, value)) for kind, value in links]
+        found += tuple([one for one in dict.fromkeys(keys) if one not in found])
+    return found
 
 
 def _data(
@@ -165,14 +184,15 @@ def _objects(
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
     judged = snapshot.profiles[match.endpoint.id].exclusive if match.endpoint is not None else {}
-    # DELETE /orders/17 names an order, also when nobody deleted one before: an unknown operation goes by the kind alone.
-    by_kind = snapshot.exclusive_kinds.get(service, {}) if match.endpoint is None else {}
+    known = {one.place for one in match.endpoint.objects} if match.endpoint is not None else ()
+    # DELETE /orders/17 names an order, also when nobody deleted one before: an unknown operation, or place, goes by the kind alone.
+    by_kind = snapshot.exclusive_kinds.get(service, {})
     if not judged and not by_kind:
         return ()
     actor, cls = identity.actor, identity.cls
     uses = []
     for place, kind, key, shown in named:
-        parameter = judged.get(place) or by_kind.get(kind)
+        parameter = judged.get(place) or (by_kind.get(kind) if place not in known else None)
         if parameter is None:
             continue
         owners = state.grants.owners(key) + snapshot.ownership.get(key, ())

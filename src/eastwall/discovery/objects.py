@@ -7,17 +7,22 @@ comes from names alone, so that what a response gives (`orders[].id`) and what a
 - a bare `id` (`uuid`, `slug`, `code`, ...) takes the kind of the object it stands in: the property that holds the object, or, at
   the top and inside envelopes (`data`, `items`, `results`, ...), the collection of the URL.
 
+One object is written in several ways (`canonical`): a number and its text, UUIDs, global ids (`gid://shop/Order/17`, Base64 of `Order:17`), ids
+with their kind before them (`ord_17`). Links name objects too: `/orders/17` in an answer gives order 17.
+
 Only values that look like identifiers count: integers, UUIDs, ULIDs, hex, slugs of at most 64 characters. Booleans, floats,
 prices and quantities never do (OWASP API1:2023 is about identifiers).
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from re import compile as regex
 from typing import Any
+from urllib.parse import unquote
 
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.operation import Operation
@@ -31,6 +36,17 @@ NO_NAME = '""'
 """How a property whose name is empty is written in a place."""
 MAX_VALUE = 64
 """Characters of an identifier value."""
+
+_UUID_WHOLE = regex(r"[0-9a-fA-F]{32}")
+_GLOBAL_ID = regex(r"[A-Za-z]{2,40}[:/|]([A-Za-z0-9_.:-]{1,64})")
+_BASE64 = regex(r"[Q-Za-e][A-Za-z0-9+/_-]{6,90}={0,2}")
+"""Base64 of what begins with a letter."""
+_PREFIXED = regex(r"([a-z]{2,12})[_-]([0-9]{1,20})")
+_LINK = regex(rb'"(?:href|self|url|uri|link|location|next|canonical|related|_self)"\s{0,4}:\s{0,4}"([^"\\]{2,300})"')
+"""Members that hold a link: HAL, JSON:API, JSON Hyper-Schema and what services make of them."""
+_LINK_MARKS = (b'href"', b'"self"', b'"url"', b'"uri"', b'"link"', b'"location"')
+LINK_LIMIT = 200
+"""Links read in one answer."""
 
 _WORD = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _VALUE = regex(r"[A-Za-z0-9_][A-Za-z0-9_.:@~+=-]{0,63}")
@@ -62,7 +78,8 @@ _NOT_OBJECTS = frozenset(_OTHER_NOUNS.split())
 _TRANSPORT = frozenset({"request", "trace", "span", "correlation", "csrf", "idempotency", "parent_span", "x_request"})
 _WRAPPERS = (
     "data items item results result content contents rows records record list entries entry values elements nodes node edges "
-    "edge hits objects object payload response page body attributes member members value embedded _embedded collection output variables input"
+    "edge hits objects object payload response page body attributes member members value embedded _embedded collection output variables input "
+    "params arguments structuredContent"
 )
 ENVELOPES = frozenset(_WRAPPERS.split())
 """Properties that wrap the resource of the URL rather than hold another one."""
@@ -70,7 +87,8 @@ _FIELD_VERBS = frozenset(
     "create update upsert delete remove insert add edit change set replace patch save submit cancel close archive restore approve reject "
     "get find fetch list search read load all my current confirm pay complete start finish stop send share unshare publish unpublish book "
     "schedule assign unassign accept decline refund renew activate deactivate enable disable lock unlock block unblock mark move copy "
-    "duplicate transfer sign verify request resend rate review follow unfollow export download upload import print pause resume redeem apply".split()
+    "duplicate transfer sign verify request resend rate review follow unfollow export download upload import print pause resume redeem apply "
+    "batch reassign refund ship fetch query lookup".split()
 )
 _FIELD_FORMS = frozenset("connection list page aggregate one many".split())
 """Words around what a GraphQL root field is about (also those that Hasura, PostGraphile and Relay put there)."""
@@ -161,10 +179,24 @@ def _collection(segments: list[str | None]) -> str:
         if not name:
             plural = ""
         elif not _VERSION.fullmatch(name):
+            name = _callee(name)
             many = singular(name.lower()) != name.lower()
             last = plural if plural and not many else name
             plural = last if many else plural
     return last
+
+
+@lru_cache(maxsize=4096)
+def _callee(name: str) -> str:
+    """What a method of an RPC service is about: `ListOrders`, `get_order` -> `orders`, `order`; all else as it is."""
+    if "-" in name or ("_" not in name and name[1:].lower() == name[1:]):
+        return name
+    parts = words(name)
+    if len(parts) < 2 or parts[0] not in _FIELD_VERBS:
+        return name
+    while len(parts) > 1 and parts[0] in _FIELD_VERBS:
+        parts = parts[1:]
+    return "_".join(parts[: parts.index("by", 1)] if "by" in parts[1:] else parts)
 
 
 @lru_cache(maxsize=4096)
@@ -187,10 +219,12 @@ def _keyed(hash_key: bytes, service: str, kind: str) -> Any:
 def hash_object(hash_key: bytes, service: str, kind: str, value: str) -> int:
     """Keyed signed 64-bit hash of an object: BLAKE2b-64 of `service NUL kind NUL value`, little-endian.
 
-    UUIDs are compared without regard to case. `hash_key` has at most 64 bytes.
+    UUIDs are compared without regard to case, `ord_17` is order 17. `hash_key` has at most 64 bytes.
     """
     if len(value) == 36 and _UUID.fullmatch(value):
         value = value.lower()
+    elif ("_" in value or "-" in value) and (prefixed := _PREFIXED.fullmatch(value)) and kind.startswith(prefixed[1]):
+        value = prefixed[2]
     state = _keyed(hash_key, service, kind).copy()
     state.update(value.encode("utf-8", "surrogatepass"))
     return int.from_bytes(state.digest(), "little", signed=True)
@@ -206,10 +240,34 @@ def shown(value: str) -> str:
     return value[:2] + "*" * min(len(value) - 2, 8) if len(value) > 2 else "**"
 
 
+def canonical(value: str) -> str:
+    """An id as it is known, however it is written: of a global id (`gid://shop/Order/17`, Base64 of `Order:17`) the id within its kind, UUIDs
+    with their hyphens, without percent-encoding."""
+    if "%" in value and len(value) <= 3 * MAX_VALUE:
+        value = unquote(value)
+    if value.startswith("gid://"):
+        return value.partition("?")[0].rpartition("/")[2]
+    if len(value) == 32 and _UUID_WHOLE.fullmatch(value):
+        text = value.lower()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    if len(value) >= 8 and _BASE64.fullmatch(value):
+        bare = value.rstrip("=")
+        try:
+            told = b64decode(bare + "=" * (-len(bare) % 4), b"-_" if "-" in bare or "_" in bare else None).decode("ascii")
+        except ValueError:
+            return value
+        inner = _GLOBAL_ID.fullmatch(told)
+        if inner is not None:
+            return inner[1]
+    return value
+
+
 def identifier(value: Any) -> str:
     """Canonical text of a value that can identify an object, `""` for all others. Numbers and their texts are the same."""
     if type(value) is int:
         return str(value) if 0 <= value < 1 << 64 else ""
+    if type(value) is str and len(value) >= 8:
+        value = canonical(value)
     if type(value) is str and 0 < len(value) <= MAX_VALUE and _VALUE.fullmatch(value) and not _DECIMAL.fullmatch(value):
         return value
     return ""
@@ -250,7 +308,17 @@ def holder(operation: Operation, match: Match) -> str:
     endpoint = match.endpoint
     if operation.protocol == "graphql" and (endpoint is None or _takes_graphql(endpoint)) and (field := field_of(operation.name)):
         return field
+    if operation.protocol == "mcp" and (endpoint is None or endpoint.protocol == "mcp") and (field := field_of(operation.name)):
+        return field
     return collection_of(endpoint.template) if endpoint is not None else _guess(operation)
+
+
+def payload(operation: Operation, match: Match) -> Any:
+    """The body without the id of its message."""
+    body = operation.body
+    if type(body) is dict and "id" in body and "jsonrpc" in body and has_message_ids(operation, match):
+        return {name: value for name, value in body.items() if name != "id"}
+    return body
 
 
 def _takes_graphql(endpoint: Endpoint) -> bool:
@@ -296,17 +364,63 @@ def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, 
     """(place, kind, value) of the objects named in path and query."""
     found: list[tuple[str, str, str]] = []
     endpoint = match.endpoint or match.beside
-    if endpoint is not None and match.params:
+    if endpoint is None:
+        # Nobody called this path before: what its segments look like is all there is.
+        found += [(f"path[{at}]", kind, value) for at, kind, value in in_segments(operation.segments)]
+    elif match.params:
         kinds = parameter_kinds(endpoint.template)
         for at, (name, value) in enumerate(match.params):
             dated = at < len(endpoint.parameters) and endpoint.parameters[at].kind == "date"
             if value and len(value) <= MAX_VALUE and not dated and at < len(kinds):
-                found.append(("path." + name, kinds[at], value))
+                found.append(("path." + name, kinds[at], canonical(value)))
     for name, value in operation.query:
         named = reference(name)
-        if named is not None and (value := identifier(value)):
+        if named is None and list_reference(name):
+            kind = list_kind(name, holder(operation, match))
+            found += [("query." + name, kind, text) for one in value.split(",")[:USED_LIMIT] if (text := identifier(one.strip()))]
+        elif named is not None and (value := identifier(value)):
             found.append(("query." + name, named or kind_of("id", holder(operation, match)), value))
+        elif named is not None and "," in value and name.lower().endswith("ids"):
+            kind = named or kind_of("id", holder(operation, match))
+            found += [("query." + name, kind, text) for one in value.split(",")[:USED_LIMIT] if (text := identifier(one.strip()))]
     return found
+
+
+@lru_cache(maxsize=8192)
+def _in_header(name: str) -> str:
+    """Kind of the object that a header names: `x-order-id`; empty for headers of other use."""
+    return reference(name[2:].replace("-", "_")) or "" if name.startswith("x-") else ""
+
+
+@lru_cache(maxsize=1024)
+def naming_headers(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """(name, kind) of the headers that name objects. `names`: of a message's headers."""
+    return tuple([(name, kind) for name in names if (kind := _in_header(name))])
+
+
+def in_segments(segments: tuple[str, ...]) -> list[tuple[int, str, str]]:
+    """(index, kind, value) of what looks like an object in a path without template: what follows a plural noun and is none itself."""
+    found = []
+    for at in range(1, len(segments)):
+        noun, value = segments[at - 1], segments[at]
+        many = singular(noun.lower()) != noun.lower() and not _VERSION.fullmatch(noun)
+        if many and (text := identifier(value)) and (any(c.isdigit() for c in text) or generated(text)):
+            found.append((at, kind_of("id", noun), text))
+    return found
+
+
+def linked(raw: bytes, location: str = "") -> list[tuple[str, str]]:
+    """(kind, value) of the objects that an answer links to: in `href`, `self` and their like, and in its `Location`."""
+    targets = [location] if location else []
+    if any(mark in raw for mark in _LINK_MARKS):
+        targets += [found[1].decode("utf-8", "replace") for found, _ in zip(_LINK.finditer(raw), range(LINK_LIMIT), strict=False)]
+    links = []
+    for target in dict.fromkeys(targets):
+        path = target.partition("://")[2].partition("/")[2] if "://" in target else target
+        if "/" in path or "://" in target:
+            parts = tuple([unquote(part) for part in path.partition("?")[0].partition("#")[0].split("/") if part])[:30]
+            links += [(kind, value) for _, kind, value in in_segments(parts)]
+    return links
 
 
 def keyed(found: list[tuple[str, str, str]], hash_key: bytes, service: str) -> tuple[tuple[str, str, int, str], ...]:
@@ -323,7 +437,7 @@ def given(operation: Operation, match: Match, hash_key: bytes, service: str) -> 
         return ()
     found: list[tuple[str, str, str]] = []
     if not planned_gifts(operation, match, found):
-        _references(operation.body, holder(operation, match), False, "", found, GIVEN_LIMIT, 0)
+        _references(payload(operation, match), holder(operation, match), False, "", found, GIVEN_LIMIT, 0)
     return keyed_gifts(found, hash_key, service)
 
 
@@ -367,14 +481,13 @@ def _references(
                 if len(found) >= limit:
                     return
         return
-    owned = owned or "id" in node or "uuid" in node or "_id" in node
+    owned = owned or (("id" in node or "uuid" in node or "_id" in node) and "jsonrpc" not in node)
     for key, value in node.items():
         if type(value) is dict or type(value) is list:
-            if type(value) is list and value and type(value[0]) in (str, int):
-                listed = list_reference(key)
-                if listed:
-                    inner = f"{place}.{key}[]" if place else key + "[]"
-                    found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
+            if type(value) is list and value and type(value[0]) in (str, int) and list_reference(key):
+                listed = list_kind(key, holder)
+                inner = f"{place}.{key}[]" if place else key + "[]"
+                found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
             name = "{}" if generated(key[:128]) else key[:128] or NO_NAME
             # An entry of a map is what the map holds; in an envelope stands what the envelope is about.
             inner = holder if name == "{}" or (not owned and key in ENVELOPES) else key
@@ -388,9 +501,14 @@ def _references(
 
 
 @lru_cache(maxsize=4096)
-def list_reference(name: str) -> str:
-    """Kind of the ids in a list property: `order_ids`, `productIds`."""
-    return (reference(name) or "") if words(name)[-1:] in (["ids"], ["uuids"]) else ""
+def list_reference(name: str) -> bool:
+    """Whether a list property holds ids: `order_ids`, `productIds`, `ids`."""
+    return reference(name) is not None and words(name)[-1:] in (["ids"], ["uuids"])
+
+
+def list_kind(name: str, holder: str) -> str:
+    """Kind of the ids in such a list: what its name says, else what it stands in."""
+    return reference(name) or kind_of("id", holder)
 
 
 @lru_cache(maxsize=4096)

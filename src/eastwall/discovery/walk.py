@@ -26,8 +26,10 @@ from eastwall.discovery.objects import (
     keyed,
     keyed_gifts,
     kind_of,
+    list_kind,
     list_reference,
     named_in_target,
+    payload,
     planned_gifts,
     reference,
     shown,
@@ -79,7 +81,7 @@ class _Plan:
 
     def __init__(self, context: _Context, keys: tuple[str, ...]) -> None:
         self.context = context
-        self.owned = context.owned or "id" in keys or "uuid" in keys or "_id" in keys
+        self.owned = context.owned or (("id" in keys or "uuid" in keys or "_id" in keys) and "jsonrpc" not in keys)
         prefix = f"{context.place}." if context.place else ""
         self.names = {key: _name(key) for key in keys}
         self.places = tuple(dict.fromkeys(prefix + name for name in self.names.values()))[:MAX_PROPERTIES]
@@ -194,8 +196,8 @@ class Walker:
     ) -> None:
         first = type(value[0])
         if first is str or first is int:
-            listed = list_reference(key)
-            if listed:
+            if list_reference(key):
+                listed = list_kind(key, context.holder)
                 place = f"{context.place}.{key}[]" if context.place else key + "[]"
                 found += [(place, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
             if dict not in map(type, value) and list not in map(type, value):
@@ -222,7 +224,8 @@ def describe(place: str, holder: str, owned: bool, keys: tuple[str, ...]) -> tup
 
 
 def _entry(plan: _Plan, key: str) -> tuple[str, str, tuple[str, str] | None, tuple[str, str] | None]:
-    place, single, listed = plan.context.place, plan.references.get(key), list_reference(key)
+    place, single = plan.context.place, plan.references.get(key)
+    listed = list_kind(key, plan.context.holder) if list_reference(key) else ""
     return (
         plan.names[key],
         plan.holder(key),
@@ -263,7 +266,7 @@ def read_request(
     if not accelerated:
         return read_request_slowly(operation, match, hash_key, service)
     named: list[tuple[str, str, int, str]] = []
-    if match.params or operation.query:
+    if match.params or operation.query or match.endpoint is None:
         named += keyed(named_in_target(operation, match)[:USED_LIMIT], hash_key, service)
     body = operation.body
     if type(body) is not dict and type(body) is not list:
@@ -278,7 +281,7 @@ def read_request_slowly(
     operation: Operation, match: Match, hash_key: bytes, service: str
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str, int, str], ...]]:
     """`read_request` without the help of C."""
-    found = named_in_target(operation, match) if match.params or operation.query else []
+    found = named_in_target(operation, match) if match.params or operation.query or match.endpoint is None else []
     places: tuple[str, ...] = ()
     if operation.body is not None:
         places, inside = WALKER.walk(operation.body, holder(operation, match), USED_LIMIT)
@@ -291,7 +294,7 @@ def read_response(operation: Operation, match: Match, hash_key: bytes, service: 
     """What `objects.given` gives."""
     if not accelerated:
         return read_response_slowly(operation, match, hash_key, service)
-    body = operation.body
+    body = payload(operation, match)
     if type(body) is not dict and type(body) is not list:
         return ()
     walker = _fast(hash_key, service)
@@ -304,5 +307,5 @@ def read_response_slowly(operation: Operation, match: Match, hash_key: bytes, se
     """`read_response` without the help of C."""
     found: list[Reference] = []
     if not planned_gifts(operation, match, found):
-        found = WALKER.walk(operation.body, holder(operation, match), GIVEN_LIMIT)[1]
+        found = WALKER.walk(payload(operation, match), holder(operation, match), GIVEN_LIMIT)[1]
     return keyed_gifts(found, hash_key, service) if found else ()

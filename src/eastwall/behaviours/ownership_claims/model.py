@@ -13,7 +13,7 @@ exceptions, by name. A value that all callers share says nothing. All is bounded
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Self
@@ -384,12 +384,19 @@ class Model:
             for _, rule in sorted(rules.items())
             if rule.high
         }
+        own: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+        for service, space, holder, value in aliases:
+            own[service, space][holder] = value
         for endpoint, places in self._places.items():
             for place, counts in places.items():
                 if endpoint in services and place.startswith(ANSWER) and (endpoint, place) not in rules:
                     name = place.rpartition(".")[2]
                     for (service, known, claim), rule in sure.items():
-                        if service == services[endpoint] and known == name and _agrees(counts, claim, rule):
+                        if (
+                            service == services[endpoint]
+                            and known == name
+                            and _agrees(counts, claim, rule, own[service, counts.space])
+                        ):
                             rules[endpoint, place] = Rule(
                                 endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.classes, rule.exceptions
                             )
@@ -550,12 +557,18 @@ def judge_alias(endpoint: str, place: str, counts: _Place) -> tuple[Rule | None,
     ), pairs
 
 
-def _agrees(counts: _Place, claim: str, rule: Rule) -> bool:
+def _agrees(counts: _Place, claim: str, rule: Rule, own: Mapping[int, int]) -> bool:
     """Whether what little is known of a place says the same as a sure rule of a field of its name elsewhere."""
     if claim in ("alias", "tenant-alias"):
-        own = [one for key, one in counts.actors.items() if one.cls in rule.classes and key not in rule.exceptions]
-        calls, usual = sum(one.calls for one in own), sum(one.usual()[1] for one in own)
-        return bool(own) and calls >= 2 and usual == calls and counts.space == rule.space
+        told = [
+            (one.calls, one.values.get(own[holder], 0))
+            for key, one in counts.actors.items()
+            if one.cls in rule.classes
+            and key not in rule.exceptions
+            and (holder := key if claim == "alias" else one.tenant) in own
+        ]
+        calls, equal = sum(one[0] for one in told), sum(one[1] for one in told)
+        return counts.space == rule.space and calls >= 2 and equal == calls
     pairs = [labels[claim] for cls, labels in counts.classes.items() if cls in rule.classes and claim in labels]
     equal, of = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     return of >= 2 and equal == of

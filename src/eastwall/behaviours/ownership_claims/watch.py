@@ -125,12 +125,13 @@ class Watch(behaviours.Watch):
     def _excused(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """Places at which callers name what they were never given as a matter of course."""
         endpoint = facts.match.endpoint
-        if endpoint is None or all(use.granted or not use.owners for use in facts.objects):
+        if all(use.granted or not use.owners for use in facts.objects):
             return ()
+        operation = endpoint.id if endpoint is not None else ""
         found: tuple[Deviation, ...] = ()
         for use in facts.objects:
-            broad = known.broad.get((endpoint.service, use.kind), _NONE)
-            if not use.granted and (facts.identity.cls in broad or (endpoint.id, use.place) in known.choices):
+            broad = known.broad.get((facts.call.service, use.kind), _NONE)
+            if not use.granted and (facts.identity.cls in broad or (operation, use.place) in known.choices):
                 found += (ChosenFreely(place=use.place),)
         return found
 
