@@ -19,7 +19,7 @@ FEW_CALLS = 50
 MANY_CALLS = 30
 """Calls after which a group of more does."""
 ENOUGH = 5
-"""Callers that are more than a few."""
+"""Callers that are more than a few. Of fewer none is left out: two workloads of one class have two ways of working."""
 LONGEST = 8.0
 MOST = 1_000_000
 """Greatest count that a note may tell."""
@@ -40,7 +40,7 @@ class Usual(Struct, frozen=True, array_like=True):
     some: int = 0
     """Of the callers, how many ever had anything to count."""
     most: tuple[int, ...] = ()
-    """Per measure the greatest count of a caller, without the highest fiftieth of the callers (one at least)."""
+    """Per measure the greatest count of a caller, without the highest fiftieth of the callers (one at least, of `ENOUGH` and more)."""
 
 
 class Maxima:
@@ -89,7 +89,7 @@ class Maxima:
         callers = len(self.callers)
         if not callers or self.calls < (LONE_CALLS if callers < 2 else FEW_CALLS if callers < ENOUGH else MANY_CALLS):
             return None
-        left_out = 0 if callers < 2 else max(1, callers // 50)
+        left_out = 0 if callers < ENOUGH else max(1, callers // 50)
         span = max(1.0, self.last - self.first)
         most: list[int] = []
         for at, window in enumerate(windows):

@@ -29,6 +29,12 @@ MAX_PLACES = 16
 MAX_OPEN = 10_000
 TOGETHER = 600.0
 """Seconds within which two uses are at the same time: nobody changes both place and client so fast and back."""
+CALLERS = 8
+"""Callers of a class from which on it is known what clients they use."""
+USES = 150
+"""Learned uses of credentials at new places, before "hardly any moved" is said."""
+_BROWSER = "Mozilla/"
+"""Anybody may have a further browser (RFC 9110, section 10.1.5: all of them begin so)."""
 SHORTEST = 20
 """Characters of an `authorization` header that can hold a token."""
 
@@ -181,10 +187,10 @@ class Watch(behaviours.Watch):
         since = max(0.0, facts.call.time - token.last)
         how = "moved"
         callers, credentials = (moves.usual.callers, moves.usual.calls) if moves is not None else (0, 0)
-        if moves is not None and hash64(make(agent)) not in moves.makes:
+        if moves is not None and callers >= CALLERS and not agent.startswith(_BROWSER) and hash64(make(agent)) not in moves.makes:
             how = "stranger"
-        elif moves is not None and moves.usual.most[:1] == (0,) and token.elsewhere and since < TOGETHER:
-            how = "together"
+        elif callers >= CALLERS and credentials >= USES and moves is not None and moves.usual.most[:1] == (0,):
+            how = "together" if token.elsewhere > 1 and since < TOGETHER else "moved"
         return (
             CredentialMoved(
                 "header.authorization", how, shown(agent), shown(token.agent), token.networks, since, credentials, callers
