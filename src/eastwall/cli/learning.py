@@ -157,7 +157,7 @@ def feedback() -> None:
     """
 
 
-@feedback.command(name="say", hidden=True)
+@feedback.command(name="say", short_help="Say that a call was fine, or an attack.")
 @click.argument("event")
 @click.argument("judgement", type=click.Choice(["fine", "attack"]))
 @click.option("--note", default="", help="Why, for those who read it later.")
