@@ -18,6 +18,8 @@ from eastwall.model.endpoint import Endpoint
 
 MIN_CALLS = 12
 """Calls before a rule is told; 30 before it may stop anything (see the detection)."""
+MIN_HABIT = 30
+"""The same for what may be a mere habit."""
 MIN_NAMED = 4
 """The same, where the name of the later operation presumes the earlier one."""
 MIN_ONCE = 4
@@ -178,7 +180,8 @@ class _Judge(Struct, frozen=True):
             for name in always
             if not any(name in self.before[other] and other not in self.before[name] for other in always if other != name)
         ]
-        return [self._rule(name, flow, cls, each=always[name]) for name in nearest]
+        rules = [self._rule(name, flow, cls, each=always[name]) for name in nearest]
+        return [rule for rule in rules if rule.causal or rule.calls >= MIN_HABIT]
 
     def _rule(self, name: str, flow: Flow, cls: str, *, each: bool) -> Precedence:
         calls, first, late = flow.before[name]

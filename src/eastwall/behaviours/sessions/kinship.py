@@ -17,10 +17,9 @@ READS = frozenset(
     "profile eta status summary report preview browse suggest autocomplete batch check".split()
 )
 GATES = frozenset(
-    "otp mfa totp challenge verify verification confirm confirmation terms accept consent agree checkout pay payment authorize authorise "
-    "approve approval sign signature kyc validate review quote reserve hold capture".split()
+    "otp mfa totp challenge captcha verify verification terms accept consent agree authorize authorise kyc pin".split()
 )
-"""What something else waits for, whatever it is called."""
+"""What something else waits for, whatever that is called. Not `pay` or `confirm`: of another thing they say nothing."""
 ONE_TIME = frozenset(
     "refund redeem coupon voucher promo promotion payout withdraw withdrawal claim vote pay payment place checkout cancel capture settle "
     "cashout reward bonus giftcard otp verify confirm transfer".split()

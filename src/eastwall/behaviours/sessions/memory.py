@@ -28,6 +28,8 @@ DAY = 86_400.0
 PAUSE = 1.0
 """Seconds without a change that end a run."""
 WINDOW = 10.0
+OVERTAKEN = 5.0
+"""Seconds by which a call may come before one that began later."""
 _SAMPLED = 8
 
 Done = tuple[int, int, float, int, float]
@@ -104,7 +106,9 @@ class Actor:
     def paced(self, now: float) -> tuple[float, int, float, float]:
         """(level, run, sum of gaps, of squares) as they are with a change now."""
         gap = now - self.level_at
-        if gap < 0.0:  # a clock was set back, or calls overtook each other
+        if gap < 0.0:
+            if gap < -OVERTAKEN:  # a clock was set back
+                return 1.0, 1, 0.0, 0.0
             gap = 0.0
         level = self.level * exp(-gap / WINDOW) + 1.0
         if gap < PAUSE and self.run:
@@ -119,7 +123,7 @@ class Actor:
         elif operation not in self.run_operations and len(self.run_operations) < 4:
             self.run_operations += (operation,)
         self.run = run
-        if now > self.level_at:
+        if now > self.level_at or now < self.level_at - OVERTAKEN:
             self.level_at = now
         hour = int(now // 3600)
         if hour != self.hour_at:

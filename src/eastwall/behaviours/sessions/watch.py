@@ -44,7 +44,7 @@ ALL_DAY = 0x3FFFFF
 """The last 22 hours."""
 MIN_STEPS = 8
 """Calls of a session before it may be called strange."""
-MIN_LEARNED = 1_000
+MIN_LEARNED = 500
 """Calls of a service whose order was learned, before anything is strange."""
 _PLACES = 1_000
 
