@@ -40,7 +40,7 @@ MAX_KINDS = 128
 MAX_HOLDERS = 8
 """Actors kept in the table of holders for one object: the earliest."""
 MAX_HELD = 100_000
-"""Objects in the table of holders of one service; the longest unused leave first."""
+"""Objects in the table of holders of one service; beyond, whoever was given most loses the longest unused ones."""
 MAX_TENANTS = 100_000
 """Actors whose tenant is known, per service; further ones have none."""
 ENOUGH_TOLD = 2
@@ -119,7 +119,7 @@ class Ownership:
         if entry is None:
             self.held[key] = (time, kind, ((time, actor, cls),))
             if len(self.held) > MAX_HELD:
-                del self.held[next(iter(self.held))]
+                self._thin(MAX_HELD - MAX_HELD // 20)
             return
         last, _, holders = entry
         for first, holder, _ in holders:
@@ -130,6 +130,34 @@ class Ownership:
         else:
             holders = _earliest([*holders, (time, actor, cls)])
         self.held[key] = (last if last > time else time, kind, holders)
+
+    def _thin(self, room: int) -> None:
+        """Leave `room` objects: whoever was given most first loses the longest unused ones, down to one level for all. So an actor who is
+        given, or makes, any number of objects pushes out its own."""
+        counts = Counter(holders[0][1] for _, _, holders in self.held.values())
+        level, surplus = 0, len(self.held) - room
+        excess = sorted(counts.values(), reverse=True)
+        for n, count in enumerate(excess, 1):
+            below = excess[n] if n < len(excess) else 0
+            if (count - below) * n >= surplus:
+                level = count - -(-surplus // n)
+                break
+            surplus -= (count - below) * n
+        # To the level and one more; of that one the longest unused go, as many as it takes.
+        over = {actor: count - level - 1 for actor, count in counts.items() if count > level}
+        extra = len(self.held) - room - sum(over.values())
+        kept: dict[int, tuple[float, str, tuple[Holder, ...]]] = {}
+        for key, entry in self.held.items():
+            actor = entry[2][0][1]
+            left = over.get(actor, -1)
+            if left > 0:
+                over[actor] = left - 1
+            elif left == 0 and extra:
+                over[actor] = -1
+                extra -= 1
+            else:
+                kept[key] = entry
+        self.held = kept
 
     def use(self, kind: str, key: int, actor: str, cls: str) -> None:
         """The actor named the object in a call that succeeded."""
@@ -189,7 +217,9 @@ class Ownership:
                 firsts.setdefault(holder[1], holder)
             self.held[key] = (max(last, mine[0]), max(kind, mine[1]), _earliest(firsts.values()))
         ordered = sorted(self.held.items(), key=lambda item: (item[1][0], item[0]))
-        self.held = dict(ordered[-MAX_HELD:])
+        self.held = dict(ordered)
+        if len(ordered) > MAX_HELD:
+            self._thin(MAX_HELD)
 
     def judge(self, kind: str, needed: Evidence) -> Judgement:
         """Whether objects of a kind belong to one actor each, or else to one tenant each."""

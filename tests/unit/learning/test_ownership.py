@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
+from eastwall.learning import ownership
 from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, SAMPLE, Evidence, Ownership
 
 NEEDED = Evidence()
@@ -227,3 +229,39 @@ def test_tenants_merge_whatever_the_order() -> None:
     assert first.tenants == second.tenants
     assert first.tenants["user:x"] == "b"
     assert first.judge("project", NEEDED) == second.judge("project", NEEDED) == whole.judge("project", NEEDED)
+
+
+def test_a_flood_of_ids_drops_the_flood_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "MAX_HELD", 2_200)
+    state, owned = private(50, 20)
+    for at, key in enumerate(keys(20_000, seed=2)):
+        state.give("order", key, "user:flooder", "user", 1_000.0 + at)
+    assert len(state.held) <= 2_200
+    assert all(key in state.held for own in owned for key in own)
+    other, more = private(50, 20, seed=3)
+    for at, key in enumerate(keys(5_000, seed=4)):
+        other.give("order", key, "user:accomplice", "user", 9_000.0 + at)
+    state.merge(other)
+    assert len(state.held) == 2_200
+    assert all(key in state.held for own in owned + more for key in own), "40 each"
+    assert sum(key in state.held for key in keys(20_000, seed=2)) == 100, "the two floods have the rest in equal parts"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_is_level(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(ownership, "MAX_HELD", 1_000)
+    rng = random.Random(seed)
+    state = Ownership()
+    given = Counter(f"user:{int(rng.expovariate(0.05))}" for _ in range(1_000))
+    for n, (actor, count) in enumerate(given.items()):
+        for at in range(count):
+            state.give("order", n * 10_000 + at, actor, "user", float(at))
+    state._thin(600)
+    left = Counter(holders[0][1] for _, _, holders in state.held.values())
+    assert left.total() == 600
+    most = max(left.values())
+    for actor, count in given.items():
+        assert left[actor] == count or left[actor] >= most - 1, "who lost something is at the level"
+        assert {key % 10_000 for key, entry in state.held.items() if entry[2][0][1] == actor} == set(
+            range(count - left[actor], count)
+        )
