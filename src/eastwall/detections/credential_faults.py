@@ -22,6 +22,7 @@ def told(facts: Facts, meta: Detection, meanings: Mapping[str, Meaning]) -> Sequ
             where="header.authorization",
             message=f"the caller's token {meanings[fault][2]}",
             evidence=fault,
+            standing=meta.audience == "service-owner",
         )
         for fault in facts.identity.faults
         if fault in meanings

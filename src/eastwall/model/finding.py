@@ -27,12 +27,14 @@ class Finding(Struct, frozen=True):
     evidence: str = ""
     """The matched part, at most 120 characters, sensitive values masked."""
     phase: str = "request"
+    standing: bool = False
+    """A fault of the service's set-up that each of its calls shows (a weak key, tokens in URLs): it says nothing of this caller."""
 
     @property
     def suspicious(self) -> bool:
         """Whether the call teaches nothing for it: what the caller sent is likely an attack, or what the service answered a breach.
         A banner in the answer is a fault of the service and none of the caller's."""
-        if self.confidence == "low":
+        if self.confidence == "low" or self.standing:
             return False
         return self.severity in _GRAVE if self.phase == "response" else self.severity not in _SLIGHT
 

@@ -76,4 +76,5 @@ def _finding(where: str, confidence: str, what: str, length: int) -> Finding:
         where=where,
         message=f"`{where}` holds {what}: URLs end in logs, histories and referers",
         evidence=f"{length:,} characters, not shown",
+        standing=True,
     )
