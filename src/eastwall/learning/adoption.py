@@ -35,6 +35,7 @@ class Adoption:
             for cls, _, actors in e.users:
                 most[cls] = max(most.get(cls, 0), actors)
         self.lone = frozenset(cls for cls, actors in most.items() if actors < 2)
+        self._groups: dict[int, dict[str, list[Crowd]]] = {}
         self.calls = sum(e.calls for e in endpoints)
         self.since = min((a.since for a in service.adopted.values()), default=now)
 
@@ -143,14 +144,21 @@ class Adoption:
         return candidate, step, agreement
 
     def _crowds(self, element: Element) -> list[Crowd]:
-        crowds = self.service.crowds
         if element.aspect == "property":
-            found = crowds.get((element.endpoint, element.cls))
+            found = self.service.crowds.get((element.endpoint, element.cls))
             return [found] if found is not None else []
         if element.aspect == "function":
-            found = crowds.get(("", element.cls))
-            return [found] if found is not None else []
-        return [crowd for (endpoint, _), crowd in crowds.items() if endpoint == element.endpoint]
+            return self._grouped(1).get(element.cls, [])
+        return self._grouped(0).get(element.endpoint, []) if element.endpoint else list(self.service.crowds.values())
+
+    def _grouped(self, by: int) -> dict[str, list[Crowd]]:
+        """Crowds by endpoint (0) or by identity class (1): the lowest callers of all are among the lowest of each."""
+        found = self._groups.get(by)
+        if found is None:
+            found = self._groups[by] = {}
+            for key, crowd in self.service.crowds.items():
+                found.setdefault(key[by], []).append(crowd)
+        return found
 
     def _grave(self, element: Element, endpoint: Endpoint | None) -> bool:
         if element.aspect == "property":
@@ -172,7 +180,7 @@ class Adoption:
         start = max(b.first for b in fresh.values()) - BURST_SECONDS
         burst = {e: b for e, b in fresh.items() if b.first >= start}
         actors = {actor for b in burst.values() for actor in b.actors}
-        crowd = active([c for (endpoint, _), c in service.crowds.items() if not endpoint], start)
+        crowd = active(list(service.crowds.values()), start)
         share = len(crowd & actors) / len(crowd) if crowd else 0.0
         if len(burst) < BURST_ELEMENTS or len(actors) < 3 or share < BURST_SHARE:
             return []

@@ -189,7 +189,10 @@ class Agreement(Struct, frozen=True):
 
 def active(crowds: Sequence[Crowd], since: float, *, deployed: bool = False) -> set[int]:
     """Who could back what began at `since`: the `CROWD` lowest of all crowds' callers."""
-    known = {actor: last for crowd in crowds for actor, last in crowd.last.items()}
+    known: dict[int, float] = {}
+    for crowd in crowds:
+        for actor, last in crowd.last.items():
+            known[actor] = max(last, known.get(actor, last))
     if deployed:
         found = {actor for actor, last in known.items() if last >= since}
         if len(found) >= min(DEPLOY_CROWD, -(-len(known) // 2)):

@@ -79,7 +79,7 @@ class State:
         """By endpoint id."""
         self.backings: dict[Element, Backing] = {}
         self.crowds: dict[tuple[str, str], Crowd] = {}
-        """(endpoint id, or empty for the whole service; identity class) -> callers."""
+        """(endpoint id, identity class) -> callers."""
         self.kinds: dict[str, ObjectParameter] = {}
         """Kind of object that is settled as owned -> how (without a place)."""
         self.waived: set[Element] = set()

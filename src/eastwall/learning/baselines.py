@@ -59,14 +59,12 @@ class Baselines:
         if service is None or not record.strength or not record.actor or not _backs(record):
             return
         actor, cls, time = hash64(record.actor), record.actor_class, record.time
-        crowds = service.crowds
-        for at in ((key, cls), ("", cls)):
-            crowd = crowds.get(at)
-            if crowd is None:
-                if len(crowds) >= MAX_CROWDS:
-                    continue
-                crowd = crowds[at] = Crowd()
-            crowd.note(actor, time)
+        crowd = service.crowds.get((key, cls))
+        if crowd is None:
+            crowd = service.crowds[key, cls] = Crowd()
+            if len(service.crowds) > MAX_CROWDS:
+                del service.crowds[key, cls]
+        crowd.note(actor, time)
         known = service.adopted.get(key)
         if known is None:
             return
