@@ -45,10 +45,17 @@ def remember(
         actor = facts.identity.actor
         known = snapshot.ownership
         tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
-        for _, key in facts.given:
+        everybodys = state.claims.everybodys(facts)
+        for kind, key in facts.given:
+            if kind in everybodys:
+                continue  # who sees all objects of a kind tells nobody's by seeing one
             owners = known.get(key, ())
             if actor not in owners:
-                state.grants.grant(key, actor)
+                before = state.grants.owners(key)
+                if actor not in before:
+                    if before and not before[0].startswith(TENANT):
+                        state.claims.gave(before[0], actor)
+                    state.grants.grant(key, actor)
             if tenant and tenant not in owners:
                 state.grants.grant(key, tenant)
 

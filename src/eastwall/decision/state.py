@@ -161,7 +161,9 @@ class LiveState:
         self.echoes = Echoes()
         self.steps = StepTable()
         self.watches = Watches()
-        self.watches.of("ownership_claims").holders = self.grants.owners
+        self.claims = self.watches.of("ownership_claims")
+        """The watch that objects given and shared are told to."""
+        self.claims.holders = self.grants.owners
         self.untold = 0
         """News that other engines were not told: there was too much at once."""
         self._samples: dict[str, int] = {}

@@ -11,7 +11,8 @@ of that, and is not counted before it is asked for again, by whomever: of ids dr
 too. What a service gives unasked (a list of one's orders, a thing just made) it has chosen for this actor. Two things would hide that and are taken out first:
 
 - **broad classes**, identity classes that see everybody's objects (staff, a reporting service). A class is broad when its median
-  member holds at least half of the objects, or when the kind is exclusive without the class and not with it. Its members do not
+  member holds at least half of the objects, when most of what its members hold belongs to many others, or when the kind is exclusive
+  without the class and not with it. Its members do not
   count as owners, and `Judgement.broad` names them so that they are not judged;
 - **outliers**: up to a tenth of the actors, those who share most. So one actor who reads others' objects while we learn cannot
   make a private kind look public. They stay owners of what they hold, and are judged like everybody.
@@ -322,6 +323,7 @@ def _broad(objects: list[dict[str, str]], needed: Evidence) -> set[str]:
             if actor != ANONYMOUS:
                 held.setdefault(cls, Counter())[actor] += 1
     broad = {cls for cls, counts in held.items() if median(counts.values()) * 2 >= len(objects)}
+    broad |= {cls for cls, counts in held.items() if cls not in broad and _serves(cls, counts, objects)}
     crowd = len({actor for holders in objects for actor in holders})
     share, _, actors = _single_share(objects, broad)
     while share < needed.share and actors >= needed.actors:
@@ -337,6 +339,17 @@ def _broad(objects: list[dict[str, str]], needed: Evidence) -> set[str]:
         share, cls = best
         broad.add(cls)
     return broad
+
+
+def _serves(cls: str, members: Counter[str], objects: list[dict[str, str]]) -> bool:
+    """Whether a class deals with what belongs to others: most of what its members hold is held by somebody of another class too, and by
+    many more of those than the class has members. One user alone is no class."""
+    if len(members) < 2 and all(actor.startswith("user:") for actor in members):
+        return False
+    own = [holders for holders in objects if cls in holders.values()]
+    others = [{actor for actor, other in holders.items() if other != cls and actor != ANONYMOUS} for holders in own]
+    shared = sum(bool(one) for one in others)
+    return len(own) >= 5 and shared * 2 >= len(own) and len(set().union(*others)) >= max(3, 2 * len(members))
 
 
 def _without_outliers(kept: list[set[str]], held: Counter[str], needed: Evidence) -> tuple[list[set[str]], set[str]]:

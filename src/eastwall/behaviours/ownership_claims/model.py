@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import Any, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
 from eastwall.model.endpoint import Endpoint
@@ -84,6 +85,8 @@ class Broad(Struct, frozen=True):
     service: str
     kind: str
     classes: tuple[str, ...]
+    judged: tuple[str, ...] = ()
+    """Classes known to keep to what they were given. Of others nobody knows yet; empty: there is none."""
 
 
 class Knowledge(Struct, frozen=True):
@@ -203,6 +206,14 @@ class _Named:
     def broad(self) -> tuple[str, ...]:
         """Classes most of whose members name, mostly, what they were never given."""
         return tuple(cls for cls, actors in sorted(self.classes.items()) if _is_broad(cls, actors))
+
+    def keeping(self) -> tuple[str, ...]:
+        """Classes known to keep to what they were given: two of their members do."""
+        return tuple(
+            cls
+            for cls, actors in sorted(self.classes.items())
+            if not _is_broad(cls, actors) and sum(2 * strange < calls for calls, strange in actors.values()) >= 2
+        )
 
     def free(self) -> bool:
         """Whether ordinary callers choose at this place: of a third of them a tenth of the calls."""
@@ -401,7 +412,13 @@ class Model:
                                 endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.classes, rule.exceptions
                             )
                             break
-        found = tuple(rule for _, rule in sorted(rules.items()))
+        excepted: dict[str, set[int]] = defaultdict(set)
+        for rule in rules.values():
+            excepted[services[rule.endpoint]].update(rule.exceptions)
+        # Who sees others' at one place does so at the next: an assistant of somebody.
+        found = tuple(
+            replace(rule, exceptions=tuple(sorted(excepted[services[rule.endpoint]]))) for _, rule in sorted(rules.items())
+        )
         choices, broad = self._provenance(services)
         return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases)))) if found or choices or broad else None
 
@@ -415,8 +432,8 @@ class Model:
                     if one.free():
                         choices.append((endpoint, place))
                     kinds.setdefault((services[endpoint], one.kind), _Named()).merge(one)
-        broad = tuple(Broad(service, kind, found) for (service, kind), one in sorted(kinds.items()) if (found := one.broad()))
-        return tuple(choices), broad
+        broad = tuple(Broad(service, kind, one.broad(), one.keeping()) for (service, kind), one in sorted(kinds.items()))
+        return tuple(choices), tuple(one for one in broad if one.classes or one.judged)
 
 
 def _one_to_one(aliases: set[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:

@@ -38,6 +38,9 @@ MAX_SEEN_PLACES = 24
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
 MAX_SHOWN_ITEMS = 2_000
+MAX_ASSISTANTS = 100_000
+ASSISTS = 4
+"""Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
 _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 
@@ -45,7 +48,7 @@ _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("aliases", "broad", "choices", "hash_key", "requests", "responses")
+    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses")
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -53,8 +56,9 @@ class Known:
         self.responses: dict[str, tuple[_Rule, ...]] = {}
         self.aliases: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the actor or tenant) -> hash of its id there."""
+        self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
         self.choices = frozenset(knowledge.choices)
-        self.broad = {(one.service, one.kind): frozenset(one.classes) for one in knowledge.broad}
+        self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
         endpoints = {one.id: one for one in world.endpoints}
         for rule in knowledge.rules:
             endpoint = endpoints.get(rule.endpoint)
@@ -63,6 +67,19 @@ class Known:
                 into[rule.endpoint] = (*into.get(rule.endpoint, ()), _Rule(rule, endpoint))
         for service, space, holder, value in knowledge.aliases:
             self.aliases[service, space, holder] = value
+
+    def everybodys(self, service: str, cls: str) -> frozenset[str]:
+        """Kinds of which a class sees everybody's objects, or may for all that is known of it."""
+        found = self._everybodys.get((service, cls))
+        if found is None:
+            if len(self._everybodys) > 1_000:
+                self._everybodys.clear()
+            found = self._everybodys[service, cls] = frozenset(
+                kind
+                for (of, kind), (broad, judged) in self.broad.items()
+                if of == service and (cls in broad or (judged and cls not in judged))
+            )
+        return found
 
 
 class _Rule:
@@ -109,7 +126,10 @@ class Watch(behaviours.Watch):
         self._holders: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the id) -> hash of its holder; 0: two claim it."""
         self._seen: dict[str, set[str]] = {}
+        self._assistants: dict[tuple[str, str], int] = {}
+        """(actor, owner) -> objects of the owner that answers gave the actor, up to `ASSISTS`."""
         self._hash_key = b""
+        self._known: Known | None = None
         self.holders: Callable[[int], tuple[str, ...]] = _nobody
         """Who was given an object (its key) lately; `LiveState` sets it."""
 
@@ -130,10 +150,28 @@ class Watch(behaviours.Watch):
         operation = endpoint.id if endpoint is not None else ""
         found: tuple[Deviation, ...] = ()
         for use in facts.objects:
-            broad = known.broad.get((facts.call.service, use.kind), _NONE)
-            if not use.granted and (facts.identity.cls in broad or (operation, use.place) in known.choices):
+            if use.granted or not use.owners:
+                continue
+            everybodys = use.kind in known.everybodys(facts.call.service, facts.identity.cls)
+            if everybodys or (operation, use.place) in known.choices or self._assists(facts.identity.actor, use.key):
                 found += (ChosenFreely(place=use.place),)
         return found
+
+    def everybodys(self, facts: Facts) -> frozenset[str]:
+        """Kinds of which the caller sees everybody's objects."""
+        return self._known.everybodys(facts.call.service, facts.identity.cls) if self._known is not None else _NONE
+
+    def gave(self, owner: str, actor: str) -> None:
+        """An answer gave the actor an object that somebody else holds."""
+        count = self._assistants.get((actor, owner), 0)
+        if count < ASSISTS:
+            if len(self._assistants) >= MAX_ASSISTANTS:
+                del self._assistants[next(iter(self._assistants))]
+            self._assistants[actor, owner] = count + 1
+
+    def _assists(self, actor: str, key: int) -> bool:
+        """Whether the actor was given several objects of one of those who hold this one."""
+        return any(self._assistants.get((actor, owner), 0) >= ASSISTS for owner in self.holders(key))
 
     def _named_others(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
@@ -261,7 +299,7 @@ class Watch(behaviours.Watch):
 
     def after(self, facts: Facts, verdict: Verdict, known: Any) -> None:
         """What nobody asked for by an id tells the caller's own ids: an answer to `GET /orders`, to a POST that makes one."""
-        self._hash_key = known.hash_key
+        self._hash_key, self._known = known.hash_key, known
         endpoint, prior = facts.match.endpoint, facts.call.prior
         if facts.phase is not Phase.RESPONSE or endpoint is None or endpoint.id not in known.responses or prior is None:
             return
