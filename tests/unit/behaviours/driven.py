@@ -25,6 +25,7 @@ class Outcome(Struct, frozen=True):
     findings: tuple[Finding, ...]
     blocked: bool
     notes: dict[str, Any]
+    actor: str
 
     def of(self, detection: str) -> Finding | None:
         return next((finding for finding in self.findings if finding.id == detection), None)
@@ -53,12 +54,15 @@ class Engine:
         answer: Any = None,
         gap: float = 1.0,
         agent: str = "app/1.0",
+        credential: dict[str, str] | None = None,
         **more: Any,
     ) -> Outcome:
         """One call from its request to its completion."""
         self.calls += 1
         self.time += gap
-        made = call(method, path, body, time=self.time, number=self.calls, headers={"user-agent": agent}, **more)
+        made = call(
+            method, path, body, time=self.time, number=self.calls, headers={"user-agent": agent, **(credential or {})}, **more
+        )
         request = decide(made, self.snapshot, self.state)
         response: Decision | None = None
         if request.verdict.action == "block":
@@ -70,4 +74,4 @@ class Engine:
         completion = Completion(made.id, "orders", self.time, method, path.partition("?")[0], "x", status, 0, 0, 900)
         notes = dict(self.state.watches.completed(request, response, completion))
         findings = request.findings + (response.findings if response is not None else ())
-        return Outcome(findings, request.verdict.action == "block", notes)
+        return Outcome(findings, request.verdict.action == "block", notes, request.identity.actor)

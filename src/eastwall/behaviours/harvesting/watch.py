@@ -55,7 +55,7 @@ _READING = frozenset("get list search find fetch query read lookup browse show v
 class _Track:
     """One caller at one operation."""
 
-    __slots__ = ("began", "calls", "day", "last", "minute", "next_hour", "next_minute", "targets")
+    __slots__ = ("began", "calls", "day", "last", "minute", "next_day", "next_hour", "next_minute", "targets")
 
     def __init__(self, now: float) -> None:
         self.began = now
@@ -68,6 +68,7 @@ class _Track:
         self.next_minute = 1
         """Calls in a minute of which the next note tells."""
         self.next_hour = 1
+        self.next_day = FREE_DAY
         self.last: deque[str] | None = None
         """The ids asked for last, kept once there are several."""
 
@@ -164,7 +165,7 @@ class Watch(behaviours.Watch):
         track.calls += 1
         minute = track.minute
         minute.add(now, MINUTE)
-        if minute.current < track.next_minute and len(targets) < track.next_hour:
+        if minute.current < track.next_minute and len(targets) < track.next_hour and track.day.current < track.next_day:
             return None
         return self._noteworthy(track, facts, endpoint, now)
 
@@ -174,13 +175,18 @@ class Watch(behaviours.Watch):
         track.calls = 0
         track.next_minute = max(track.next_minute, track.minute.current + 1 + track.minute.current // 4)
         track.next_hour = max(track.next_hour, hour + 1 + hour // 4)
-        if (hour > FREE_ROW or pace > FREE_PACE) and self._judge(facts, endpoint, track, self._known) is not None:
+        day = track.day.count(now, DAY)
+        if day > FREE_DAY:
+            track.next_day = track.day.current + 1
+        if (hour > FREE_ROW or pace > FREE_PACE or day > FREE_DAY) and self._judge(
+            facts, endpoint, track, self._known
+        ) is not None:
             self._over.setdefault(facts.identity.actor, {})[endpoint.id] = None
         if hour > FREE_ROW:
             track.next_hour = hour + 1  # from here on each is looked at
         if pace > FREE_PACE:
             track.next_minute = track.minute.current + 1
-        return [calls, pace, hour, track.day.count(now, DAY)]
+        return [calls, pace, hour, day]
 
     def _judge(self, facts: Facts, endpoint: Endpoint, track: _Track, known: _Known) -> Harvest | None:
         usual = known.usual(facts.identity, endpoint.id)
