@@ -21,7 +21,9 @@ _WHOLE = 3
 """Tokens of a group that are tried with every common secret; later ones with the first few and those found before. A group's tokens
 share one secret, so three tell as much as a thousand, and a caller cannot buy our time with made-up tokens."""
 _WHOLE_IN_ALL = 600
-"""Tokens tried with every common secret in the life of a verifier: made-up issuers cannot buy more."""
+"""Tokens tried with every common secret at once, of however many issuers: made-up ones cannot buy more, ..."""
+_EARNED = 1_000
+"""... but for one in so many new tokens: those who make up issuers do not end the search for those who come later, and it stays cheap."""
 _HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 # What no key id needs: a way up, a quote, a separator of commands, a line's end, a file to which the content is known.
 _KID = regex(r"""\.\.[/\\]|['"`;|\x00-\x1f]|\$[({]|^/(?:dev|etc|proc|tmp|var|usr)/|^file:|^[a-zA-Z]:\\""")
@@ -74,6 +76,7 @@ class WeakSecrets:
         self._known: dict[bytes, None] = {}
         """Secrets that have fitted, latest last."""
         self._whole = 0
+        self._seen = 0
 
     def guessed(self, header: dict[str, Any], claims: dict[str, Any], message: bytes, signature: bytes) -> bool:
         """Whether a common secret has signed this token."""
@@ -83,8 +86,9 @@ class WeakSecrets:
             return False
         group = (str(claims.get("iss"))[:200], str(header.get("kid"))[:200], algorithm)
         tried = self._tried.get(group) or 0
+        self._seen += 1
         secrets = (*self._known, *FIRST)
-        if tried < _WHOLE and self._whole < _WHOLE_IN_ALL:
+        if tried < _WHOLE and self._whole < _WHOLE_IN_ALL + self._seen // _EARNED:
             self._tried.put(group, tried + 1)
             self._whole += 1
             secrets += COMMON

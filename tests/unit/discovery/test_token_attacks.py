@@ -118,6 +118,15 @@ def test_made_up_issuers_cannot_buy_time() -> None:
     assert spend(10_000) < 2_000 * 300e-6
 
 
+def test_made_up_issuers_do_not_end_the_search_for_others() -> None:
+    """A secret that stands late among the common ones, of an issuer whose tokens come only after a flood."""
+    verifier = Verifier([], ())
+    for number in range(3_000):
+        verifier.read(token(b"one-that-nobody-guesses", {"iss": f"made-up-{number}"}))
+    found = ["jwt-weak-secret" in verifier.read(token(COMMON[-1], {"iss": "real", "sub": str(n)})).faults for n in range(1_100)]
+    assert found[-1]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
