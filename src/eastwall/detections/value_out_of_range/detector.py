@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from re import compile as regex
 
+from eastwall.model.deviations import NumberOutside
 from eastwall.model.facts import Facts, ValueUse
 from eastwall.model.finding import Detection, Finding
 
@@ -27,13 +28,16 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
-    needs=("values",),
+    needs=("values", "deviations"),
 )
 
 _WORD = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_COUNTED = frozenset(
-    "amount amounts price prices total totals subtotal quantity quantities qty count cost fee tip items units seats hours days nights guests persons "
-    "people tickets shares stock weight value payment sum cents fare rent salary duration".split()
+_PAID = frozenset(
+    "amount amounts price prices total totals subtotal cost fee payment sum cents fare rent salary deposit charge".split()
+)
+"""What has a price, and is not given away by the caller."""
+_COUNTED = _PAID | frozenset(
+    "quantity quantities qty count tip items units seats hours days nights guests persons people tickets shares stock weight value duration".split()
 )
 """What cannot be less than nothing. (Coordinates, temperatures, differences and balances can.)"""
 _PAGE = frozenset(
@@ -42,29 +46,59 @@ _PAGE = frozenset(
 
 
 def detect(facts: Facts) -> Sequence[Finding]:
-    """One finding per place."""
-    return [found for use in facts.values if (found := _finding(use)) is not None]
+    """One finding per place, the gravest."""
+    found = {use.place: finding for use in facts.values if (finding := _finding(use)) is not None}
+    for one in facts.deviations:
+        if type(one) is NumberOutside:
+            finding = _outside(one)
+            known = found.get(one.place)
+            if known is None or (known.severity, known.confidence) != ("high", "medium"):
+                found[one.place] = finding
+    return list(found.values())
+
+
+def _words(place: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(place.rpartition(".")[2].removesuffix("[]"))}
 
 
 def _finding(use: ValueUse) -> Finding | None:
     name = use.place.rpartition(".")[2].removesuffix("[]")
-    words = {word.lower() for word in _WORD.findall(name)}
+    counted = not _words(use.place).isdisjoint(_COUNTED)
     sure = "medium" if use.samples >= SURE else "low"
     if use.value < 0 <= use.minimum:
-        severity, what = ("high", "is negative") if words & _COUNTED else ("low", "is negative")
-        sure = "medium" if words & _COUNTED else sure
+        severity, what = ("high", "is negative") if counted else ("low", "is negative")
+        sure = "medium" if counted else sure
     elif name.lower() in _PAGE and use.value > max(FAR * use.maximum, use.maximum + 100):
         severity, what = "high", "asks for far more at once"
     elif use.maximum > 0 and use.value > HUGE * use.maximum:
         severity, what = "medium", "is far greater"
     else:
         return None
+    message = f"`{use.place}` {what}: {use.value:g}, where {use.samples:,} learned calls had {use.minimum:g} to {use.maximum:g}"
+    return _told(use.place, severity, sure, message, use.value)
+
+
+def _outside(one: NumberOutside) -> Finding:
+    """High: what nobody means to send. The rest is told: people do buy more than ever before."""
+    words = _words(one.place)
+    severity = confidence = "low"
+    if one.how == "huge":
+        severity, confidence = ("high", "medium") if one.far else ("medium", "low")
+    elif (one.how == "negative" and words & _COUNTED) or (one.how == "zero" and words & _PAID):
+        severity, confidence = "high", "medium"
+    what = {"huge": "is far greater", "zero": "is nothing", "negative": "is negative", "fraction": "is no whole number"}
+    said = f"`{one.place}` {what.get(one.how, 'is a string')}: {one.value:g}"
+    range_ = f"{one.least:g} to {one.most:g}, each end by 3 callers or more"
+    return _told(one.place, severity, confidence, f"{said}, where {one.calls:,} learned calls had {range_}", one.value)
+
+
+def _told(place: str, severity: str, confidence: str, message: str, value: float) -> Finding:
     return Finding(
         id=META.id,
         severity=severity,
-        confidence=sure,
+        confidence=confidence,
         owasp=META.owasp,
-        where=use.place,
-        message=f"`{use.place}` {what}: {use.value:g}, where {use.samples:,} learned calls had {use.minimum:g} to {use.maximum:g}",
-        evidence=f"{use.value:g}",
+        where=place,
+        message=message,
+        evidence=f"{value:g}",
     )

@@ -1,0 +1,1 @@
+"""Numbers, words and relations of the values in requests."""
