@@ -1,0 +1,1 @@
+"""Codes that are used once: coupons, one-time codes, tokens of resets and invitations."""
