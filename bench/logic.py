@@ -1,7 +1,8 @@
 """How many attack flows on API logic are stopped before data leaves, after learning from legitimate traffic alone (`make bench-logic`).
 
 Worlds are drawn by seed (`bench.logic_worlds`). Seeds 1 to 12 are looked at while developing; 101 to 112 never are, and their figures stand
-apart. Nothing is configured but the built-in policies: no rule, no specification.
+apart. Nothing is configured but the built-in policies: no rule, no specification. `LIVE=dir` runs public vulnerable applications instead
+(`bench.logic_live`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from bench import report
+from bench import logic_cost, logic_live, report
 from bench.logic_attacks import OBJECTS
 from bench.logic_attacks_access import ACCESS
 from bench.logic_attacks_business import BUSINESS
@@ -167,6 +169,13 @@ def show(title: str, score: Score, *, seeds: bool) -> None:
     Console(width=130).print(worlds)
 
 
+def _latest(score: Score, prefix: str) -> float:
+    """Median over attempts of the abusive call that was stopped first, of the class of that prefix that is slowest; enumerations, which
+    name many ids, are a group of their own."""
+    names = [n for n in score.latency if n.startswith(prefix) and ("enumeration" in n) == ("enum" in prefix)]
+    return max((float(statistics.median(score.latency[name])) for name in names), default=0.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="six worlds, one amount of learning; writes nothing")
@@ -177,6 +186,12 @@ def main() -> None:
         "--disturbed", action="store_true", help="say which legitimate calls were blocked, and why (seen worlds only)"
     )
     options = parser.parse_args()
+    if live := os.environ.get("LIVE"):
+        try:
+            logic_live.run(Path(live))
+        except logic_live.SkipError as reason:
+            print(f"live targets skipped: {reason}")
+        return
     if options.quick or options.seeds:
         seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else list(range(1, 7))
         if set(seeds) & set(UNSEEN):
@@ -212,6 +227,9 @@ def whole(disturbed: bool) -> None:
             }
         if disturbed:
             print("\n".join(seen.disturbed))
+    cost = figures["cost"] = logic_cost.measure()
+    for name, value in cost.items():
+        print(f"{name:32} {value:,}")
     last = figures[f"unseen/{LEARNING[-1]}"]
     worst, name = unseen.worst()
     blocked = last["disturbed"] / last["legitimate"]
@@ -219,6 +237,12 @@ def whole(disturbed: bool) -> None:
         report.target("attack flows stopped, unseen worlds", ">= 95 %", last["stopped"], last["stopped"] >= 0.95),
         report.target(f"the worst class ({name})", ">= 90 %", round(worst, 3), worst >= 0.9),
         report.target("legitimate calls blocked", "<= 0.05 %, 0 in the first 10,000", blocked, last["disturbed"] == 0),
+        report.target("first stop of BOLA, calls", "<= 3", _latest(unseen, "API1 "), _latest(unseen, "API1 ") <= 3),
+        report.target(
+            "first stop of an enumeration, ids", "<= 10", _latest(unseen, "API1 enum"), _latest(unseen, "API1 enum") <= 10
+        ),
+        report.target("models inline, us per call (p50)", "<= 15", cost["behaviours_us_p50"], cost["behaviours_us_p50"] <= 15),
+        report.target("records folded per second", ">= 20,000", cost["fold_per_second"], cost["fold_per_second"] >= 20_000),
     ]
     print(report.write("logic", figures, targets))
 

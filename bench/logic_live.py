@@ -29,7 +29,13 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-_START = "import config, os; config.vuln_app.run(host='127.0.0.1', port=int(os.environ['PORT']), debug=False, threaded=True)"
+_START = """
+import config, os
+config.vuln_app.app.config.update({'SECRET_KEY': os.environ['KEY']} if os.environ['KEY'] else {})
+config.vuln_app.run(host='127.0.0.1', port=int(os.environ['PORT']), debug=False, threaded=True)
+"""
+KEYS = {"as it comes": "", "with a sound signing key": "4f1a9c66d2e84b7fb0a35c9e7d1126aa"}
+"""VAmPI signs its tokens with a word of every list; what else Eastwall sees of it is told apart from that."""
 ROUNDS = 12
 """Visits of each of the users that Eastwall learns from."""
 GUARDED = 4
@@ -213,7 +219,7 @@ ATTACKS: tuple[tuple[str, Attack], ...] = (
 
 
 @contextlib.contextmanager
-def vampi(live: Path) -> Iterator[str]:
+def vampi(live: Path, key: str) -> Iterator[str]:
     """VAmPI as a process; its URL. Raises SkipError."""
     home = next((path for path in (live / "VAmPI", live) if (path / "api_views" / "books.py").is_file()), None)
     if home is None:
@@ -221,7 +227,7 @@ def vampi(live: Path) -> Iterator[str]:
     python = next((p for p in (live / "venv/bin/python", home / "venv/bin/python") if p.exists()), Path(sys.executable))
     port = _port()
     with tempfile.TemporaryFile() as log:
-        environment = {**os.environ, "PORT": str(port), "tokentimetolive": "7200", "PYTHONPATH": ""}
+        environment = {**os.environ, "PORT": str(port), "KEY": key, "tokentimetolive": "7200", "PYTHONPATH": ""}
         process = subprocess.Popen([str(python), "-c", _START], cwd=home, env=environment, stdout=log, stderr=log)
         try:
             until = time.monotonic() + 30
@@ -250,8 +256,13 @@ def _open(port: int) -> bool:
 
 def run(live: Path) -> None:
     """Prints what is stopped. Raises SkipError."""
+    for title, key in KEYS.items():
+        _run(live, title, key)
+
+
+def _run(live: Path, title: str, key: str) -> None:
     rng = random.Random(5)
-    with tempfile.TemporaryDirectory(prefix="ewlive") as work, vampi(live) as url:
+    with tempfile.TemporaryDirectory(prefix="ewlive") as work, vampi(live, key) as url:
         guarded = Guarded("vampi", url, Path(work))
         try:
             people = [Person(guarded.url, number) for number in range(20)]
@@ -267,7 +278,7 @@ def run(live: Path) -> None:
                 _day(people, admin, rng)
             guarded_calls = sum(person.calls for person in (*people, admin)) - learned
             disturbed = [event for person in (*people, admin) for event in person.blocked]
-            _report(guarded, people, learned, guarded_calls, disturbed)
+            _report(f"VAmPI {title}, {learned:,} ordinary calls learned", guarded, people, guarded_calls, disturbed)
         finally:
             guarded.close()
 
@@ -280,8 +291,8 @@ def _day(people: list[Person], admin: Person, rng: random.Random) -> None:
     admin.call("GET", "/users/v1")
 
 
-def _report(guarded: Guarded, people: list[Person], learned: int, calls: int, disturbed: list[str]) -> None:
-    table = Table(title=f"VAmPI, {learned:,} ordinary calls of {len(people)} users learned", box=None)
+def _report(title: str, guarded: Guarded, people: list[Person], calls: int, disturbed: list[str]) -> None:
+    table = Table(title=title, box=None)
     for name in ("flaw", "stopped", "blocked", "by"):
         table.add_column(name)
     for at, (name, attack) in enumerate(ATTACKS):
