@@ -75,7 +75,7 @@ class Watch(behaviours.Watch):
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """An answer to nobody, from a version that nobody called before, of an operation that nobody calls without identity."""
         response = facts.call.response
-        if facts.identity.strength > Strength.NONE or facts.match.endpoint is not None:
+        if facts.match.endpoint is not None or facts.identity.strength > Strength.NONE:
             return ()
         if response is None or not 200 <= response.status < 300 or "fault" in facts.operation.traits:
             return ()

@@ -9,7 +9,7 @@ One caller alone moves nothing: where a class has `MANY` callers, what is publis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -29,8 +29,8 @@ MAX_MEASURES = 64
 """Operations, data classes and the like of one cell."""
 MAX_KINDS = 8
 """Kinds of objects of one cell."""
-MAX_OPEN = 4_096
-"""Cells of callers in the present hours, before they are counted into the samples."""
+MAX_OPEN, MAX_GIVEN = 4_096, 2_000
+"""Hours of callers before they are counted into the samples, and objects of one of them."""
 MAX_PAIRS = 256
 """(data class, class of callers) of one operation."""
 MAX_OPERATIONS = 20_000
@@ -40,6 +40,8 @@ MANY = 10
 """Callers from which on the one who had most is left out."""
 ACTORS = 64
 """Callers of a class that are told apart."""
+_MOST = 1 << 40
+_ODD = 0x9E3779B97F4A7C15
 _UNSIGNED = (1 << 64) - 1
 """Keys of objects are signed."""
 
@@ -91,7 +93,8 @@ class _Cell:
         self.counts: dict[str, int] = {}
         self.objects: dict[str, Distinct] = {}
 
-    def add(self, counts: Mapping[str, int], objects: Mapping[str, Iterable[int]]) -> None:
+    def add(self, counts: Mapping[str, int], objects: Mapping[str, Collection[int]]) -> None:
+        """`objects`: unsigned keys by kind."""
         mine = self.counts
         for name, count in counts.items():
             mine[name] = mine.get(name, 0) + count
@@ -100,16 +103,41 @@ class _Cell:
         for kind, keys in objects.items():
             held = self.objects.get(kind)
             if held is None:
-                if len(self.objects) >= MAX_KINDS and kind > max(self.objects):
+                if len(self.objects) >= MAX_KINDS:
                     continue
                 held = self.objects[kind] = Distinct(size=OBJECTS)
-                if len(self.objects) > MAX_KINDS:
-                    del self.objects[max(self.objects)]
-            for one in keys:
-                held.add(one & _UNSIGNED)
+            if held.highest < 0 and len(held.hashes) + len(keys) < OBJECTS:
+                held.hashes.update(keys)
+            else:
+                for key in keys:
+                    held.add(key)
 
     def measures(self) -> dict[str, int]:
         return self.counts | {f"object {kind}": objects.count() for kind, objects in self.objects.items()}
+
+
+class _Open:
+    """What one caller had in one hour, as it comes in."""
+
+    __slots__ = ("calls", "data", "given", "operations", "pairs", "records", "size")
+
+    def __init__(self) -> None:
+        self.calls = self.size = self.records = 0
+        self.operations: dict[str, int] = {}
+        self.given: set[tuple[str, int]] = set()
+        self.data: dict[str, int] = {}
+        self.pairs: set[tuple[str, str]] = set()
+        """(operation, data class)."""
+
+    def counts(self) -> dict[str, int]:
+        found = {"calls": self.calls, "bytes": max(self.size, 0)}
+        if self.records:
+            found["records"] = self.records
+        return (
+            found
+            | {f"data {name}": count for name, count in self.data.items()}
+            | {f"call {endpoint}": count for endpoint, count in self.operations.items()}
+        )
 
 
 class _Sample:
@@ -149,6 +177,14 @@ class _Sample:
         return tuple(_measure(name, sorted(found)) for name, found in sorted(values.items()) if len(found) >= MIN_CELLS)
 
 
+def _mixed(number: int) -> int:
+    """A 64-bit hash of a 64-bit hash (the finalizer of SplitMix64, Steele et al., 2014)."""
+    number &= _UNSIGNED
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _UNSIGNED
+    number = (number ^ number >> 27) * 0x94D049BB133111EB & _UNSIGNED
+    return number ^ number >> 31
+
+
 def _measure(name: str, found: list[tuple[int, int]]) -> Measure:
     top = found[-1][0]
     actors = {actor for _, actor in found}
@@ -171,61 +207,58 @@ class Model:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], tuple[_Sample, ...]] = {}
-        self._open: dict[tuple[str, str, str, int], tuple[dict[str, int], dict[str, set[int]]]] = {}
-        """(service, class, caller, hour) -> what is not in the samples yet."""
+        self._open: dict[tuple[str, str, str, float], _Open] = {}
+        """(caller, service, class, hour) -> what is not in the samples yet."""
         self._data: dict[str, dict[str, set[int]]] = {}
         """Operation -> `data class NUL class` -> hashes of its two lowest callers."""
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         if not clean or not record.actor:
             return
-        key = (record.service, record.actor_class, record.actor, int(record.time // 3_600))
+        key = (record.actor, record.service, record.actor_class, record.time // 3_600)
         entry = self._open.get(key)
         if entry is None:
             if len(self._open) >= MAX_OPEN:
                 self._settle()
-            entry = self._open[key] = ({"calls": 0, "bytes": 0}, {})
-        counts, objects = entry
-        counts["calls"] += 1
-        counts["bytes"] += record.response_bytes if record.response_bytes > 0 else 0
-        call = "call " + endpoint
-        counts[call] = counts.get(call, 0) + 1
-        records = note if type(note) is int and 0 < note < 1 << 40 else 0
-        if records:
-            counts["records"] = counts.get("records", 0) + records
-        for kind, given in record.given:
-            held = objects.get(kind)
-            if held is None:
-                held = objects[kind] = set()
-            held.add(given)
+            entry = self._open[key] = _Open()
+        entry.calls += 1
+        entry.size += record.response_bytes
+        operations = entry.operations
+        if endpoint in operations:
+            operations[endpoint] += 1
+        elif len(operations) < MAX_MEASURES:
+            operations[endpoint] = 1
+        if note is not None and type(note) is int and 0 < note < _MOST:
+            entry.records += note
+        if record.given:
+            entry.given.update(record.given)
+            if len(entry.given) > MAX_GIVEN:
+                self._settle()
+                return
         if record.data:
-            self._told(record, endpoint, counts, records)
-
-    def _told(self, record: CallRecord, endpoint: str, counts: dict[str, int], records: int) -> None:
-        for hit in record.data:
-            if hit.direction != "response" or hit.data_class in BY_NAME:
-                continue
-            name = f"data {hit.data_class}"
-            counts[name] = counts.get(name, 0) + (records if records and "[]" in hit.place else 1)
-            pairs = self._data.get(endpoint)
-            if pairs is None:
-                if len(self._data) >= MAX_OPERATIONS:
-                    continue
-                pairs = self._data[endpoint] = {}
-            pair = f"{hit.data_class}\0{record.actor_class}"
-            if pair in pairs or len(pairs) < MAX_PAIRS:
-                keep_lowest(pairs.setdefault(pair, set()), (hash64(record.actor),), 2)
+            records = note if type(note) is int and 0 < note < _MOST else 0
+            for hit in record.data:
+                name = hit.data_class
+                if hit.direction == "response" and name not in BY_NAME:
+                    entry.data[name] = entry.data.get(name, 0) + (records if records and "[]" in hit.place else 1)
+                    entry.pairs.add((endpoint, name))
 
     def _settle(self) -> None:
         """Count the open hours into the samples."""
-        for (service, cls, actor, hour), (counts, objects) in self._open.items():
+        for (actor, service, cls, hour), entry in self._open.items():
             samples = self._group(service, cls)
             who = hash64(actor)
+            counts = entry.counts()
+            objects: dict[str, list[int]] = {}
+            for kind, key in entry.given:
+                objects.setdefault(kind, []).append(key & _UNSIGNED)
             for (_, seconds, _), sample in zip(SPANS, samples, strict=True):
-                window = hour * 3_600 // seconds
-                cell = sample.cell(hash64(f"{actor}\0{window}"), who, window)
+                window = int(hour * 3_600) // seconds
+                cell = sample.cell(_mixed(who ^ window * _ODD), who, window)
                 if cell is not None:
                     cell.add(counts, objects)
+            for endpoint, name in entry.pairs:
+                self._add_pairs(endpoint, {f"{name}\0{cls}": {who}})
         self._open.clear()
 
     def _group(self, service: str, cls: str) -> tuple[_Sample, ...]:
@@ -320,16 +353,19 @@ class Model:
         named = {
             measure.name[5:] for group in groups for _, _, of in group.spans for measure in of if measure.name[:5] == "call "
         }
+        lone = {e.id: frozenset(cls for cls, _, actors in e.users if actors < 2) for e in endpoints}
         return Knowledge(
             groups=tuple(groups),
-            data=tuple((endpoint, _who(pairs)) for endpoint, pairs in sorted(self._data.items())),
+            data=tuple((e, _who(pairs, lone.get(e, frozenset()))) for e, pairs in sorted(self._data.items())),
             labels=tuple((e.id, e.operation or f"{e.method} {e.template}") for e in endpoints if e.id in named),
         )
 
 
-def _who(pairs: Mapping[str, set[int]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _who(pairs: Mapping[str, set[int]], lone: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Data class -> classes of which two callers got it, or the one there is (`lone`: classes of a single caller)."""
     found: dict[str, list[str]] = {}
     for pair in sorted(pairs):
         data_class, _, cls = pair.partition("\0")
-        found.setdefault(data_class, []).append(cls)
+        if len(pairs[pair]) > 1 or cls in lone:
+            found.setdefault(data_class, []).append(cls)
     return tuple((name, tuple(classes)) for name, classes in found.items())

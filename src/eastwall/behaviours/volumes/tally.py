@@ -6,56 +6,80 @@ earlier one counts by the share that a window ending now still covers of it (the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from math import log
 
-EXACT = 256
-"""Distinct objects that are told apart exactly."""
+EXACT = 512
+"""Distinct objects, of all kinds together, that are told apart exactly."""
 BITS = 8_192
-"""Beyond, linear counting (Whang et al., 1990) by so many bits: standard error 2 % at 10,000 objects; more than 40,000 are told as 40,000."""
+"""Beyond, linear counting (Whang et al., 1990) by so many bits for each kind: standard error 2 % at 10,000 objects; more than 40,000 are
+told as 40,000."""
 MAX_NAMES = 64
-"""Operations, data classes and the like, of one caller and window."""
+"""Operations, and data classes, of one caller and window."""
 MAX_KINDS = 8
-"""Kinds of objects, of one caller and window."""
+"""Kinds of objects of one caller and window that are counted by bits."""
 _MOST = 40_000
+
+Given = tuple[str, int]
+"""(kind, key) of an object."""
 
 
 class Objects:
-    """Distinct object keys."""
+    """Distinct objects by kind."""
 
-    __slots__ = ("bits", "keys")
+    __slots__ = ("bits", "seen")
 
     def __init__(self) -> None:
-        self.keys: set[int] | None = set()
-        self.bits: int = 0
+        self.seen: set[Given] = set()
+        """Those that are told apart exactly."""
+        self.bits: dict[str, int] = {}
+        """Kind -> bitmap of the others."""
 
-    def add(self, keys: Iterable[int]) -> None:
-        if self.keys is not None:
-            self.keys.update(keys)
-            if len(self.keys) <= EXACT:
-                return
-            keys, self.keys = self.keys, None
-        self.bits |= _bits(keys)
+    def add(self, given: Iterable[Given]) -> None:
+        self.seen.update(given)
+        if len(self.seen) > EXACT:
+            self.spill()
+
+    def spill(self) -> None:
+        """Into the bitmaps."""
+        for kind, keys in by_kind(self.seen).items():
+            if kind in self.bits or len(self.bits) < MAX_KINDS:
+                self.bits[kind] = self.bits.get(kind, 0) | _bits(keys)
+        self.seen.clear()
 
     def join(self, other: Objects) -> None:
-        if other.keys is not None:
-            self.add(other.keys)
-            return
-        if self.keys is not None:
-            self.bits, self.keys = _bits(self.keys), None
-        self.bits |= other.bits
+        for kind, bits in other.bits.items():
+            if kind in self.bits or len(self.bits) < MAX_KINDS:
+                self.bits[kind] = self.bits.get(kind, 0) | bits
+        self.add(other.seen)
 
-    def count(self) -> int:
-        if self.keys is not None:
-            return len(self.keys)
-        zeros = BITS - self.bits.bit_count()
-        return _MOST if zeros == 0 else min(_MOST, round(-BITS * log(zeros / BITS)))
+    def counts(self) -> dict[str, int]:
+        """Estimate for each kind."""
+        if not self.bits:
+            return dict(Counter([kind for kind, _ in self.seen]))
+        found = by_kind(self.seen)
+        counts = {kind: len(keys) for kind, keys in found.items()}
+        return counts | {kind: _estimate(bits | _bits(found.get(kind, ()))) for kind, bits in self.bits.items()}
 
-    def copy(self) -> Objects:
-        other = Objects()
-        other.keys = None if self.keys is None else set(self.keys)
-        other.bits = self.bits
-        return other
+    def __bool__(self) -> bool:
+        return bool(self.seen or self.bits)
+
+
+def _estimate(bits: int) -> int:
+    zeros = BITS - bits.bit_count()
+    return _MOST if zeros == 0 else min(_MOST, round(-BITS * log(zeros / BITS)))
+
+
+def by_kind(given: Iterable[Given]) -> dict[str, list[int]]:
+    """Keys of each kind."""
+    found: dict[str, list[int]] = {}
+    for kind, key in given:
+        if kind in found:
+            found[kind].append(key)
+        else:
+            found[kind] = [key]
+    return found
 
 
 def _bits(keys: Iterable[int]) -> int:
@@ -69,42 +93,35 @@ def _bits(keys: Iterable[int]) -> int:
 class Sums:
     """Sums and distinct objects of one window."""
 
-    __slots__ = ("counts", "objects", "weight")
+    __slots__ = ("calls", "data", "objects", "operations", "records", "size")
 
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.objects: dict[str, Objects] = {}
-        self.weight = 0
-        """No measure is greater: calls, records, objects, and bytes by `BYTES`, all together."""
+        self.calls = self.size = self.records = 0
+        self.operations: dict[str, int] = {}
+        self.data: dict[str, int] = {}
+        self.objects = Objects()
 
-    def objects_of(self, kind: str) -> Objects | None:
-        """Those of a kind; None when there are too many kinds."""
-        found = self.objects.get(kind)
-        if found is None and len(self.objects) < MAX_KINDS:
-            found = self.objects[kind] = Objects()
-        return found
-
-    def count(self, name: str, more: int) -> None:
-        counts = self.counts
-        if name in counts:
-            counts[name] += more
-        elif len(counts) < MAX_NAMES:
-            counts[name] = more
+    def get(self, name: str, which: str) -> int:
+        """Of a measure that is no object (see `model.Measure`), `which` being what follows the space."""
+        if which:
+            return (self.operations if name[0] == "c" else self.data).get(which, 0)
+        return self.calls if name == "calls" else self.size if name == "bytes" else self.records
 
     def join(self, other: Sums) -> None:
-        for name, count in other.counts.items():
-            self.count(name, count)
-        for kind, objects in other.objects.items():
-            mine = self.objects_of(kind)
-            if mine is not None:
-                mine.join(objects)
-        self.weight += other.weight
+        self.calls += other.calls
+        self.size += other.size
+        self.records += other.records
+        for mine, theirs in ((self.operations, other.operations), (self.data, other.data)):
+            for name, count in theirs.items():
+                if name in mine or len(mine) < MAX_NAMES:
+                    mine[name] = mine.get(name, 0) + count
+        self.objects.join(other.objects)
 
 
 class Tally:
     """One caller at one service."""
 
-    __slots__ = ("at", "now", "past")
+    __slots__ = ("at", "ends", "last", "left", "left_calls", "now", "past", "present")
 
     SPANS = (3_600, 86_400, 604_800)
 
@@ -113,12 +130,21 @@ class Tally:
         """Number of the present hour, day and week."""
         self.now = [Sums(), Sums(), Sums()]
         """The present hour; what of the present day came before it; what of the present week came before that day."""
+        self.present = self.now[0]
         self.past: list[Sums | None] = [None, None, None]
         """The whole hour, day and week before."""
+        self.ends = (self.at[0] + 1) * 3_600.0
+        """When the present hour is over."""
+        self.last = ""
+        """Id of the call counted last: the events of a stream are one call."""
+        self.left = [1 << 62] * 5
+        """Calls, bytes, records, distinct objects and values that may follow before any limit can be passed."""
+        self.left_calls: dict[str, int] = {}
+        """Calls of single operations that may follow."""
 
     def turn(self, time: float) -> None:
         """Go on to the hour of `time`. A clock that goes back stands still."""
-        if time < (self.at[0] + 1) * 3_600:
+        if time < self.ends:
             return
         carried: Sums | None = None
         for index, seconds in enumerate(self.SPANS):
@@ -126,16 +152,34 @@ class Tally:
             here = self.now[index]
             if carried is not None:
                 here.join(carried)
-            carried = None
-            if number > self.at[index]:
-                self.past[index] = here if number == self.at[index] + 1 else None
-                carried, self.now[index], self.at[index] = here, Sums(), number
-            else:
-                return
+                carried = None
+            if number <= self.at[index]:
+                break
+            self.past[index] = here if number == self.at[index] + 1 else None
+            carried, self.now[index], self.at[index] = here, Sums(), number
+        self.present = self.now[0]
+        self.ends = (self.at[0] + 1) * 3_600.0
 
-    def present(self, index: int) -> list[Sums]:
-        """What the present window of a length is made of."""
-        return self.now[: index + 1]
+    def amount(self, index: int, name: str, which: str, time: float) -> int:
+        """Of a measure that is no object (see `model.Measure`), in the window of a length that ends now."""
+        past = self.past[index]
+        before = int(past.get(name, which) * self.share(index, time)) if past is not None else 0
+        return before + sum([sums.get(name, which) for sums in self.now[: index + 1]])
+
+    def objects(self, index: int, time: float) -> dict[str, int]:
+        """Distinct objects of each kind in the window of a length that ends now."""
+        whole = self.present.objects
+        if index and any(sums.objects for sums in self.now[1 : index + 1]):
+            whole = Objects()
+            for sums in self.now[: index + 1]:
+                whole.join(sums.objects)
+        found = whole.counts()
+        past = self.past[index]
+        if past is not None:
+            share = self.share(index, time)
+            for kind, count in past.objects.counts().items():
+                found[kind] = found.get(kind, 0) + int(count * share)
+        return found
 
     def share(self, index: int, time: float) -> float:
         """How much of the window before a window that ends now covers, 0..1."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from eastwall import behaviours
 from eastwall.behaviours.volumes.model import Knowledge, Measure
-from eastwall.behaviours.volumes.tally import Sums, Tally
+from eastwall.behaviours.volumes.tally import EXACT, MAX_NAMES, Tally, by_kind
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import BY_NAME, SENSITIVITY
 from eastwall.discovery.objects import shown
@@ -39,11 +39,12 @@ ENOUGH = 6
 """Caller-days (or weeks) that must hold a measure before it is judged by them, ..."""
 CALENDAR = {"hour": 2, "day": 4, "week": 3}
 """... of so many hours, days, weeks of the calendar: the first day that is learned from is none yet."""
-BYTES = 4_096
-"""Bytes that weigh as much as one call."""
 MIN_ANSWERS = 30
 """Clean calls by a class before a data class that it never had is told."""
 _WINDOWS = ("hour", "day", "week")
+_MUCH = 1 << 62
+_CALLS, _BYTES, _RECORDS, _OBJECTS, _DATA, _CALL = range(6)
+_LEFT = {"calls": _CALLS, "bytes": _BYTES, "records": _RECORDS, "object": _OBJECTS, "data": _DATA, "call": _CALL}
 _TOLD = ("medium", "high", "critical")
 
 
@@ -55,15 +56,29 @@ class Limit(Struct, frozen=True):
     derived: bool = False
 
 
-class Bounds:
-    """The limits of one class of callers at one service, by window."""
+_Limits = tuple[tuple[int, str, str, Limit], ...]
+"""(index of the window, name of the measure, kind or data class or operation, limit)."""
 
-    __slots__ = ("least", "limits")
+
+class Bounds:
+    """The limits of one class of callers at one service."""
+
+    __slots__ = ("calls", "least", "limits")
 
     def __init__(self, limits: tuple[dict[str, Limit], ...]) -> None:
-        self.limits = limits
-        self.least = tuple(min((_weight(name, one.amount) for name, one in of.items()), default=1 << 62) for of in limits)
-        """What a window must weigh before any limit can be passed."""
+        every = [(index, name, name.partition(" ")[2], one) for index, of in enumerate(limits) for name, one in of.items()]
+        by = [_LEFT[name.partition(" ")[0]] for _, name, _, _ in every]
+        self.limits: tuple[_Limits, ...] = tuple(
+            tuple(one for one, of in zip(every, by, strict=True) if of == what) for what in range(5)
+        )
+        """Of calls, bytes, records, objects and values."""
+        self.least = [min((limit.amount for _, _, _, limit in of), default=_MUCH) for of in self.limits]
+        """How much of each a caller may have before any limit can be passed."""
+        self.calls: dict[str, _Limits] = {}
+        """Of calls of single operations."""
+        for one, of in zip(every, by, strict=True):
+            if of == _CALL:
+                self.calls[one[2]] = (*self.calls.get(one[2], ()), one)
 
 
 class Known(Struct, frozen=True):
@@ -132,124 +147,164 @@ def _floor(name: str) -> int:
     return FLOORS[name.partition(" ")[0]]
 
 
-def _weight(name: str, amount: int) -> int:
-    return amount // BYTES if name == "bytes" else amount
-
-
 class Watch(behaviours.Watch):
     """Tallies of callers."""
 
     def __init__(self) -> None:
         self._tallies: Recent[tuple[str, str], Tally] = Recent(MAX_CALLERS)
-        self._last: tuple[Call, int, int] | None = None
-        """Of the answer looked at last: its call, records and bytes."""
-        self.unjudged = 0
-        """Answers to callers of whose class too little is learned."""
+        self._call: Call | None = None
+        """Whose answer was looked at last, and what of it:"""
+        self._records = 0
+        self._tally: Tally | None = None
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
-        response = facts.call.response
+        call = facts.call
+        response = call.response
         if response is None or not 200 <= response.status < 300:
             return ()
-        records = records_of(facts.operation.body)
-        size = len(response.body)
-        self._last = (facts.call, records, size)
+        body = facts.operation.body
+        records = records_of(body) if body is not None else 0
+        identity = facts.identity
+        tally = self._tallies.get((call.service, identity.actor))
+        self._call, self._records, self._tally = call, records, tally
         found: tuple[Deviation, ...] = ()
         if facts.data and facts.match.endpoint is not None:
             found = _data(facts, facts.match.endpoint, known)
-        identity, service = facts.identity, facts.call.service
-        bounds = known.bounds.get((service, identity.cls))
+        bounds = known.bounds.get((call.service, identity.cls))
         if bounds is None:
-            self.unjudged += 1
             return found
-        tally = self._tallies.get((service, identity.actor))
-        more = 1 + records + len(facts.given) + (size >> 12)
+        size, given = len(response.body), len(facts.given)
         if tally is None:
-            weight = before = longer = more
-        else:
-            now = tally.now
-            weight = now[0].weight + more
-            past = tally.past
-            before = weight + (past[0].weight if past[0] is not None else 0)
-            longer = weight + now[1].weight + (past[1].weight if past[1] is not None else 0)
-        least = bounds.least
-        if before < least[0] and longer < least[1] and (tally is None or longer + now[2].weight + _weight_of(past[2]) < least[2]):
+            _, most_bytes, most_records, most_objects, most_values = bounds.least
+            if records <= most_records and given <= most_objects and size <= most_bytes and records < most_values:
+                return found
+            tally = Tally(call.time)
+        calls, most_bytes, most_records, most_objects, most_values = tally.left
+        endpoint = facts.match.endpoint
+        key = endpoint.id if endpoint is not None else ""
+        if (
+            calls > 0
+            and records <= most_records
+            and given <= most_objects
+            and size <= most_bytes
+            and (not facts.data or records < most_values)
+            and tally.left_calls.get(key, 1) > 0
+        ):
             return found
-        return found + self._far(facts, tally or Tally(facts.call.time), bounds, known, records, size)
+        return found + self._look(facts, tally, bounds, known, key)
 
-    def _far(self, facts: Facts, tally: Tally, bounds: Bounds, known: Known, records: int, size: int) -> tuple[Deviation, ...]:
-        """Measures of this answer that are beyond their limit: the one farthest beyond."""
-        tally.turn(facts.call.time)
-        time, endpoint = facts.call.time, facts.match.endpoint
-        counts = _counts(facts, records, size)
-        given = _by_kind(facts)
-        worst: tuple[float, int, str, int, Limit] | None = None
-        for index, limits in enumerate(bounds.limits):
-            past = tally.past[index]
-            present = tally.present(index)
-            # No measure is greater than all weights together: most limits are out of reach, and their measures are not looked at.
-            reach = 1 + records + len(facts.given) + (size >> 12) + sum(sums.weight for sums in present) + _weight_of(past)
-            share = tally.share(index, time)
-            for name, more in counts.items():
-                limit = limits.get(name)
-                if limit is None or _weight(name, limit.amount) > reach:
-                    continue
-                amount = more + sum([sums.counts.get(name, 0) for sums in present])
-                if past is not None:
-                    amount += int(past.counts.get(name, 0) * share)
-                if amount > limit.amount and (worst is None or amount / limit.amount > worst[0]):
-                    worst = (amount / limit.amount, index, name, amount, limit)
-            for kind, keys in given.items():
-                limit = limits.get("object " + kind)
-                if limit is None or _most(present, past, kind, len(keys)) <= limit.amount:
-                    continue
-                amount = _distinct(present, kind, keys)
-                if past is not None and kind in past.objects:
-                    amount += int(past.objects[kind].count() * share)
-                if amount > limit.amount and (worst is None or amount / limit.amount > worst[0]):
-                    worst = (amount / limit.amount, index, "object " + kind, amount, limit)
+    def _look(self, facts: Facts, tally: Tally, bounds: Bounds, known: Known, key: str) -> tuple[Deviation, ...]:
+        """Measures of this answer that are beyond their limit: the one farthest beyond. And how much may follow before any can be."""
+        time, records = facts.call.time, self._records
+        tally.turn(time)
+        counts = _counts(facts, records)
+        needed = (1, counts["bytes"], records, len(facts.given), records + 1 if facts.data else 0)
+        worst: tuple[float, Limit, int, str, int] | None = None
+        for what in range(5):
+            if tally.left[what] >= needed[what]:
+                continue
+            limits = bounds.limits[what]
+            left, found = self._measured(tally, limits, _more(facts, tally) if what == _OBJECTS else counts, time)
+            tally.left[what] = left
+            worst = found if worst is None or (found is not None and found[0] > worst[0]) else worst
+        if tally.left_calls.get(key, 1) <= 0:
+            left, found = self._measured(tally, bounds.calls.get(key, ()), counts, time)
+            tally.left_calls[key] = left
+            worst = found if worst is None or (found is not None and found[0] > worst[0]) else worst
         if worst is None:
             return ()
-        _, index, name, amount, limit = worst
-        return (_deviation(facts, index, name, amount, limit, known, endpoint),)
+        _, limit, index, name, amount = worst
+        return (_deviation(facts, index, name, amount, limit, known),)
+
+    def _measured(
+        self, tally: Tally, limits: _Limits, more: dict[str, int], time: float
+    ) -> tuple[int, tuple[float, Limit, int, str, int] | None]:
+        """(how much may follow of these measures, the one of them that is farthest beyond its limit)."""
+        left = _MUCH
+        worst: tuple[float, Limit, int, str, int] | None = None
+        objects: dict[int, dict[str, int]] = {}
+        for index, name, which, limit in limits:
+            if name[:7] == "object ":
+                if index not in objects:
+                    objects[index] = tally.objects(index, time)
+                before = objects[index].get(which, 0)
+            else:
+                before = tally.amount(index, name, which, time)
+            left = min(left, limit.amount - before)
+            added = more.get(name, 0)
+            # What this answer does not add to is no reason to hold it back.
+            if added and before + added > limit.amount:
+                ratio = (before + added) / limit.amount
+                if worst is None or ratio > worst[0]:
+                    worst = (ratio, limit, index, name, before + added)
+        return left, worst
 
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
-        response = facts.call.response
+        call = facts.call
+        response = call.response
         if response is None or not 200 <= response.status < 300 or verdict.action == "block":
             return
-        last = self._last
-        if last is not None and last[0] is facts.call:
-            _, records, size = last
+        if self._call is call:
+            records, tally = self._records, self._tally
         else:
-            records, size = records_of(facts.operation.body), len(response.body)
-        key = (facts.call.service, facts.identity.actor)
-        tally = self._tallies.get(key)
-        time = facts.call.time
+            records, tally = records_of(facts.operation.body), self._tallies.get((call.service, facts.identity.actor))
         if tally is None:
-            tally = Tally(time)
-            self._tallies.put(key, tally)
-        elif time >= (tally.at[0] + 1) * 3_600:
-            tally.turn(time)
-        sums = tally.now[0]
-        sums.weight += 1 + records + len(facts.given) + (size >> 12)
-        for name, count in _counts(facts, records, size).items():
-            sums.count(name, count)
-        for kind, keys in _by_kind(facts).items():
-            objects = sums.objects_of(kind)
-            if objects is not None:
-                objects.add(keys)
+            tally = Tally(call.time)
+            self._tallies.put((call.service, facts.identity.actor), tally)
+            bounds = known.bounds.get((call.service, facts.identity.cls))
+            if bounds is not None:
+                tally.left = list(bounds.least)
+                tally.left_calls = {key: min(one[3].amount for one in limits) for key, limits in bounds.calls.items()}
+        elif call.time >= tally.ends:
+            tally.turn(call.time)
+        sums, left = tally.present, tally.left
+        if tally.last != call.id:
+            tally.last = call.id
+            sums.calls += 1
+            left[_CALLS] -= 1
+            endpoint = facts.match.endpoint
+            if endpoint is not None:
+                key = endpoint.id
+                operations = sums.operations
+                if key in operations:
+                    operations[key] += 1
+                elif len(operations) < MAX_NAMES:
+                    operations[key] = 1
+                if key in tally.left_calls:
+                    tally.left_calls[key] -= 1
+        size = len(response.body)
+        sums.size += size
+        left[_BYTES] -= size
+        if records:
+            sums.records += records
+            left[_RECORDS] -= records
+        if facts.given:
+            seen = sums.objects.seen
+            before = len(seen)
+            seen.update(facts.given)
+            left[_OBJECTS] -= len(seen) - before
+            if len(seen) > EXACT:
+                sums.objects.spill()
+        if facts.data:
+            for name, count in _values(facts, records).items():
+                left[_DATA] -= count
+                if name in sums.data or len(sums.data) < MAX_NAMES:
+                    sums.data[name] = sums.data.get(name, 0) + count
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         """Records of the answer, and into the tally the bytes that passed unread."""
         if response is None or not 200 <= completion.status < 300:
             return None
-        answered = response.facts.call.response
+        facts = response.facts
+        answered = facts.call.response
         if answered is not None and answered.body_state > BodyState.COMPLETE:
             unread = completion.response_bytes - len(answered.body)
             tally = self._tallies.get((completion.service, request.identity.actor))
             if unread > 0 and tally is not None:
-                tally.now[0].count("bytes", unread)
-                tally.now[0].weight += unread >> 12
-        return records_of(response.facts.operation.body) or None
+                tally.present.size += unread
+                tally.left[_BYTES] -= unread
+        body = facts.operation.body
+        return (records_of(body) or None) if body is not None else None
 
     def __len__(self) -> int:
         return len(self._tallies)
@@ -273,57 +328,32 @@ def records_of(body: Any) -> int:
     return most
 
 
-def _counts(facts: Facts, records: int, size: int) -> dict[str, int]:
-    counts = {"calls": 1, "bytes": size}
-    endpoint = facts.match.endpoint
-    if endpoint is not None:
-        counts["call " + endpoint.id] = 1
-    if records:
-        counts["records"] = records
+def _counts(facts: Facts, records: int) -> dict[str, int]:
+    """What the answer adds to measures other than objects."""
+    response = facts.call.response
+    counts = {"calls": 1, "bytes": len(response.body) if response is not None else 0, "records": records}
+    if facts.match.endpoint is not None:
+        counts[f"call {facts.match.endpoint.id}"] = 1
+    return counts | {f"data {name}": count for name, count in _values(facts, records).items()}
+
+
+def _more(facts: Facts, tally: Tally) -> dict[str, int]:
+    """Objects that the answer adds to what the caller had in the present hour."""
+    seen = tally.present.objects.seen
+    new = by_kind([one for one in set(facts.given) if one not in seen])
+    return {f"object {kind}": len(keys) for kind, keys in new.items()}
+
+
+def _values(facts: Facts, records: int) -> dict[str, int]:
+    """Data class -> values: as many as records where they stand in a list."""
+    values: dict[str, int] = {}
     for hit in facts.data:
         if hit.data_class not in BY_NAME:
-            name = "data " + hit.data_class
-            counts[name] = counts.get(name, 0) + (records if records and "[]" in hit.place else 1)
-    return counts
+            values[hit.data_class] = values.get(hit.data_class, 0) + (records if records and "[]" in hit.place else 1)
+    return values
 
 
-def _by_kind(facts: Facts) -> dict[str, list[int]]:
-    given: dict[str, list[int]] = {}
-    for kind, key in facts.given:
-        if kind in given:
-            given[kind].append(key)
-        else:
-            given[kind] = [key]
-    return given
-
-
-def _distinct(present: list[Sums], kind: str, more: list[int]) -> int:
-    held = [sums.objects[kind] for sums in present if kind in sums.objects]
-    if not held:
-        return len(set(more))
-    whole = held[0].copy()
-    for one in held[1:]:
-        whole.join(one)
-    whole.add(more)
-    return whole.count()
-
-
-def _most(present: list[Sums], past: Sums | None, kind: str, more: int) -> int:
-    """At least as many as `_distinct` and those of the window before: what several windows share counts for each."""
-    for sums in present if past is None else (*present, past):
-        objects = sums.objects.get(kind)
-        if objects is not None:
-            more += len(objects.keys) if objects.keys is not None else _UNCERTAIN
-    return more
-
-
-def _weight_of(sums: Sums | None) -> int:
-    return 0 if sums is None else sums.weight
-
-
-def _deviation(
-    facts: Facts, index: int, name: str, amount: int, limit: Limit, known: Known, endpoint: Endpoint | None
-) -> UnusualVolume:
+def _deviation(facts: Facts, index: int, name: str, amount: int, limit: Limit, known: Known) -> UnusualVolume:
     what, _, which = name.partition(" ")
     told = {
         "call": f"calls of {known.labels.get(which, which)}",
