@@ -412,7 +412,7 @@ def test_what_follows_what_is_less_surprising() -> None:
     assert predictor.surprise(("list",), "get") < 0.1
     assert predictor.surprise(("list",), "pay") > predictor.surprise(("get",), "pay") + 2
     assert predictor.surprise(("list",), "never seen") > 6
-    assert predictor.after(("list",), "get") == (200, 200), "what one actor did once is not known"
+    assert predictor.after("list", "get") == (200, 200), "what one actor did once is not known"
 
 
 def test_an_order_of_calls_that_nobody_has_is_told(knowledge: tuple[Model, float]) -> None:

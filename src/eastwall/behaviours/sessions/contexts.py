@@ -120,15 +120,14 @@ def _also(entry: list[int], actor: int) -> None:
 class Predictor:
     """How likely a next call is, by what was learned of one service."""
 
-    __slots__ = ("_tables", "_unseen", "calls")
+    __slots__ = ("_counts", "_tables", "_unseen", "calls")
 
     def __init__(self, followers: Sequence[Followers]) -> None:
-        self._tables = {
-            one.context: (sum(n for _, n in one.following), len(one.following), dict(one.following)) for one in followers
-        }
-        whole = self._tables.get(())
-        self.calls = whole[0] if whole else 0
-        self._unseen = -log2(1 / (2 + (whole[1] if whole else 0)))
+        self._counts = {one.context[0]: dict(one.following) for one in followers if len(one.context) == 1}
+        self._tables = {one.context: _bits(one.following) for one in followers}
+        first = next((one.following for one in followers if not one.context), ())
+        self.calls = sum(calls for _, calls in first)
+        self._unseen = log2(2 + len(first))
 
     def surprise(self, before: tuple[str, ...], operation: str) -> float:
         """Bits: -log2 of its probability after these operations (at most `ORDER`, the last one last)."""
@@ -137,16 +136,21 @@ class Predictor:
         while True:
             table = tables.get(before)
             if table is not None:
-                total, distinct, following = table
-                calls = following.get(operation)
-                if calls is not None:
-                    return bits - log2(calls / (total + distinct))
-                bits -= log2(distinct / (total + distinct))
+                known = table[1].get(operation)
+                if known is not None:
+                    return bits + known
+                bits += table[0]
             if not before:
                 return bits + self._unseen
             before = before[1:]
 
-    def after(self, before: tuple[str, ...], operation: str) -> tuple[int, int]:
-        """(calls of the operation after the one before it, all calls after that one)."""
-        table = self._tables.get(before[-1:])
-        return (table[2].get(operation, 0), table[0]) if table else (0, 0)
+    def after(self, before: str, operation: str) -> tuple[int, int]:
+        """(calls of the operation after another one, all calls after that one)."""
+        following = self._counts.get(before, {})
+        return following.get(operation, 0), sum(following.values())
+
+
+def _bits(following: Sequence[tuple[str, int]]) -> tuple[float, dict[str, float]]:
+    """(bits of what never came there, bits of what did)."""
+    whole = sum(calls for _, calls in following) + len(following)
+    return log2(whole / len(following)), {operation: log2(whole / calls) for operation, calls in following}

@@ -42,6 +42,7 @@ class Actor:
     __slots__ = (
         "bits",
         "blurred",
+        "call",
         "done",
         "floor",
         "gaps",
@@ -72,6 +73,8 @@ class Actor:
         self.sequence = 0
         """Changes, whole life."""
         self.last = now
+        self.call = ""
+        """Id of the last one that was answered well."""
         self.blurred = 0.0
         """When it last changed something by an operation that was not known."""
         self.floor = 0.0

@@ -207,7 +207,12 @@ def _named(names: Any) -> bool:
     """Whether it is a list of names of operations."""
     if type(names) not in (list, tuple) or len(names) > MAX_NAMES:
         return False
-    return all(type(name) is str and len(name) <= 64 for name in names)
+    for name in names:
+        if type(name) is not str or len(name) > 64:
+            break
+    else:
+        return True
+    return False
 
 
 def _list(value: Any) -> Sequence[Any]:

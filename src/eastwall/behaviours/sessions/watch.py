@@ -42,9 +42,18 @@ RESTLESS = 22
 USUAL_HOURS = 16
 ALL_DAY = 0x3FFFFF
 """The last 22 hours."""
+STRANGE = 6.0
+"""Bits of a step that may make a session strange: one in 64."""
+MAX_STRANGE = 1_000
 MIN_STEPS = 8
 """Calls of a session before it may be called strange."""
 _PLACES = 1_000
+_NEW: Any = object()
+"""Stands for an operation that was not asked about."""
+_GUESSED, _REQUEST = (
+    int(Strength.GUESSED),
+    Phase.REQUEST,
+)  # looking up members of enumerations takes longer than most of what is done here
 
 
 def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
@@ -82,6 +91,8 @@ class Watch(behaviours.Watch):
         self._since: dict[str, float] = {}
         """Operation -> since when it is known here: before that, nobody could tell that it was called."""
         self._places: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._strange: set[str] = set()
+        """Actors whose sessions are to be told."""
         self._started = -1.0
         self.alone = True
         """Whether all calls of an actor come to this engine. If not, what is missing here may have been done elsewhere."""
@@ -90,21 +101,23 @@ class Watch(behaviours.Watch):
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
+        if endpoint is not None:
+            info = known.ops.get(endpoint.id, _NEW)
+            if info is None and not self._strange:
+                return ()  # most calls
         identity = facts.identity
-        if not identity.strength:
+        if not identity.strength or facts.call.id in self._pending:
             return ()
-        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actors = self._guessed if identity.strength == _GUESSED else self._certain
         actor = actors.get(identity.actor)
-        found: tuple[Deviation, ...] = ()
         if endpoint is None:
             once = known.codes.get(facts.call.service)
-            if actor is None or once is None or facts.call.id in self._pending:
-                return ()
-            return self._used_up(actor, _unknown(facts), once, facts)
+            return self._used_up(actor, _unknown(facts), once, facts) if actor is not None and once is not None else ()
         info = known.info(endpoint)
+        found: tuple[Deviation, ...] = ()
         if actor is not None and actor.strange:
-            found = self._strange(actor, identity, facts.call.service, known)
-        if info is None or facts.call.id in self._pending:
+            found = self._unusual(actor, identity, facts.call.service, known)
+        if info is None:
             return found
         if actor is not None and (actor.run >= MIN_RUN or actor.hours & ALL_DAY == ALL_DAY):
             found += self._pace(actor, identity, facts, info, known)
@@ -211,12 +224,12 @@ class Watch(behaviours.Watch):
             ),
         )
 
-    def _strange(self, actor: Actor, identity: Identity, service: str, known: Known) -> tuple[Deviation, ...]:
+    def _unusual(self, actor: Actor, identity: Identity, service: str, known: Known) -> tuple[Deviation, ...]:
         usual, predictor = known.paces.get((service, identity.cls)), known.predictors.get(service)
         if usual is None or predictor is None:
             return ()
         _, before, operation = actor.worst
-        times, of = predictor.after((before,), operation)
+        times, of = predictor.after(before, operation)
         mean = round(actor.bits / actor.steps, 2)
         names = known.label(operation), known.label(before)
         return (UnusualSequence("session", *names, times, of, mean, usual.most[3] / 100, usual.callers, actor.steps),)
@@ -231,7 +244,9 @@ class Watch(behaviours.Watch):
         if known is not self._known:
             self._learned(known, now)
         endpoint = facts.match.endpoint
-        if facts.phase is Phase.REQUEST:
+        if facts.phase is _REQUEST:
+            if endpoint is not None and known.ops.get(endpoint.id, _NEW) is None:
+                return  # most calls
             if facts.call.id in self._pending:
                 return
             if endpoint is None:
@@ -246,11 +261,12 @@ class Watch(behaviours.Watch):
             else:
                 self._begin(facts, info)
             return
-        prior, response = facts.call.prior, facts.call.response
+        call = facts.call
+        prior, response = call.prior, call.response
         if prior is None or response is None or prior.verdict.action == "block":
             return
         done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
-        begun = self._pending.get(facts.call.id) if self._pending else None
+        begun = self._pending.get(call.id) if self._pending else None
         if begun is not None:
             if begun.answered:
                 return  # a further event of the same answer
@@ -259,8 +275,11 @@ class Watch(behaviours.Watch):
                 self._take_back(begun)
         if not done:
             return
-        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actors = self._guessed if identity.strength == _GUESSED else self._certain
         actor = actors.of(identity.actor, now)
+        if actor.call == call.id:
+            return  # a further event of the same answer
+        actor.call = call.id
         actor.seen(now)
         if endpoint is None:
             if facts.operation.method not in SAFE_METHODS:
@@ -283,7 +302,7 @@ class Watch(behaviours.Watch):
     def _attempted(self, facts: Facts, info: Info) -> None:
         """A blocked call: whoever goes on at the same pace has made no pause."""
         identity = facts.identity
-        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actors = self._guessed if identity.strength == _GUESSED else self._certain
         actor = actors.get(identity.actor)
         if actor is not None:
             actor.changed(info.endpoint.id, facts.call.time)
@@ -294,7 +313,7 @@ class Watch(behaviours.Watch):
         if not codes:
             return
         identity, now = facts.identity, facts.call.time
-        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actors = self._guessed if identity.strength == _GUESSED else self._certain
         begun = _Begun(actors.of(identity.actor, now), _unknown(facts))
         begun.things = [thing for _, thing, _ in codes]
         begun.settled = False
@@ -310,7 +329,7 @@ class Watch(behaviours.Watch):
     def _begin(self, facts: Facts, info: Info) -> None:
         identity, call = facts.identity, facts.call
         now, own = call.time, info.endpoint.id
-        actors = self._guessed if identity.strength == Strength.GUESSED else self._certain
+        actors = self._guessed if identity.strength == _GUESSED else self._certain
         actor = actors.of(identity.actor, now)
         actor.seen(now)
         begun = _Begun(actor, own)
@@ -376,35 +395,37 @@ class Watch(behaviours.Watch):
     def _step(self, actor: Actor, endpoint: Endpoint, begun: _Begun | None, facts: Facts, known: Known) -> None:
         """A call was answered well: the next of its session."""
         own, history = endpoint.id, actor.history
-        prior = facts.call.prior
-        predictor = known.predictors.get(facts.call.service)
+        call = facts.call
         if actor.strange:  # it was told
+            self._strange.discard(facts.identity.actor)
             actor.bits, actor.steps, actor.worst, actor.strange = 0.0, 0, (0.0, "", ""), False
-        if predictor is not None and history:
-            bits = predictor.surprise(history, own)
-            actor.bits += bits
-            actor.steps += 1
-            if bits > actor.worst[0]:
-                actor.worst = (bits, history[-1], own)
-            usual = known.paces.get((facts.call.service, facts.identity.cls))
-            actor.strange = (  # told with the next call
-                bits > 6.0
-                and usual is not None
-                and actor.steps >= MIN_STEPS
-                and len(usual.most) == 4
-                and usual.most[3] > 0
-                and 100 * actor.bits > actor.steps * (1.25 * usual.most[3] + 100)
-            )
+        if history:
+            predictor = known.predictors.get(call.service)
+            if predictor is not None:
+                bits = predictor.surprise(history, own)
+                actor.bits += bits
+                actor.steps += 1
+                if bits > STRANGE:
+                    self._stranger(actor, bits, own, facts, known)
+        prior = call.prior
         if prior is not None and prior.facts.sampled:
-            note = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
             if begun is None:
                 begun = _Begun(actor, own)
-                begun.note = {}
-                begun.answered = True
-                self._keep(facts.call.id, begun)
+                begun.note, begun.answered = {}, True
+                self._keep(call.id, begun)
             if begun.note is not None:
-                begun.note["x"] = note
+                begun.note["x"] = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
         actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
+
+    def _stranger(self, actor: Actor, bits: float, own: str, facts: Facts, known: Known) -> None:
+        """A step that few would have taken: told with the next call, when the session as a whole is strange."""
+        if bits > actor.worst[0]:
+            actor.worst = (bits, actor.history[-1], own)
+        usual = known.paces.get((facts.call.service, facts.identity.cls))
+        if usual is not None and actor.steps >= MIN_STEPS and len(usual.most) == 4 and usual.most[3] > 0:
+            actor.strange = 100 * actor.bits > actor.steps * (1.25 * usual.most[3] + 100)
+            if actor.strange and len(self._strange) < MAX_STRANGE:
+                self._strange.add(facts.identity.actor)
 
     def _made(self, actor: Actor, endpoint: Endpoint, begun: _Begun, facts: Facts) -> None:
         """A POST that is answered with one object of its kind unasked has made it, by its status or its name: nothing was done to it before."""
