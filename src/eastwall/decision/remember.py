@@ -10,6 +10,7 @@ from eastwall.discovery.echo import identifying
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.model.call import Phase
 from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import OwnerMismatch
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity
 
@@ -39,7 +40,7 @@ def remember(
         return
     if facts.fields:
         state.echoes.add(identifying(facts.operation.body))
-    if facts.given and not _suspicious(facts):
+    if facts.given and not _suspicious(facts) and not (facts.deviations and _of_others(facts)):
         if kinds and changing and facts.operation.method == "POST":
             _note_made(facts, kinds, snapshot, state)
         actor = facts.identity.actor
@@ -69,6 +70,11 @@ def not_done(request: Decision, state: LiveState, *, counted: bool) -> None:
                 state.steps.undone(key, endpoint.id)
             else:
                 state.steps.ended(key, endpoint.id)
+
+
+def _of_others(facts: Facts) -> bool:
+    """Whether the answer says itself that it holds what is others': it was cut, or in monitor mode an attacker got it."""
+    return any(type(one) is OwnerMismatch and one.confidence != "low" for one in facts.deviations)
 
 
 def _suspicious(facts: Facts) -> bool:

@@ -17,8 +17,9 @@ from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
 from eastwall.discovery.data_classes import redact
+from eastwall.discovery.withholding import without_items
 from eastwall.model.call import BodyState, Call, Phase
-from eastwall.model.decision import Decision, Deny, PolicyMatch, Redact, Release, Throttle, Verdict
+from eastwall.model.decision import Decision, Deny, PolicyMatch, Redact, Release, Throttle, Verdict, Withhold
 from eastwall.model.facts import DataHit
 from eastwall.model.finding import Finding
 from eastwall.policy.actions.problem import answer
@@ -80,7 +81,10 @@ def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, 
     body: bytes | None = None
     asked: set[str] = set()
     for effect in decision.verdict.effects:
-        if isinstance(effect, Redact):
+        if isinstance(effect, Withhold):
+            body = without_items(operation.raw_body, effect.items) or b"null"
+            operation = replace(operation, raw_body=body)
+        elif isinstance(effect, Redact):
             asked.update(effect.data_classes)
             new = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
             if new is not None:  # several styles work one after the other

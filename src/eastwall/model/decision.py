@@ -45,7 +45,14 @@ class Redact(Struct, frozen=True):
     """`redact` (fixed text), `mask` (keep last four), `format` (another of the same form), `hash` (keyed), `drop` (remove the field)."""
 
 
-Effect = Allow | Deny | Throttle | Redact
+class Withhold(Struct, frozen=True):
+    """Take items out of the lists of an answer; what cannot be cut is refused."""
+
+    items: tuple[tuple[str | int, ...], ...]
+    """Paths in the body."""
+
+
+Effect = Allow | Deny | Throttle | Redact | Withhold
 
 
 class PolicyMatch(Struct, frozen=True):
@@ -59,7 +66,7 @@ class PolicyMatch(Struct, frozen=True):
     mode: Mode
     """Effective mode (lower of the policy's and the scope's)."""
     action: str
-    """`allow`, `block`, `limit`, `redact`, `report`."""
+    """`allow`, `block`, `limit`, `redact`, `filter` (items are taken out of a list), `report`."""
     reason: str
     """One plain sentence."""
     finding: str = ""
@@ -72,7 +79,7 @@ class Verdict(Struct, frozen=True):
     """The outcome of policy evaluation."""
 
     action: str
-    """What is done: `allow`, `block`, `limit`, `redact`."""
+    """What is done: `allow`, `block`, `limit`, `redact` (the message is changed; also when items are taken out of it)."""
     would: str
     """What enforce would have done: the same words. Equal to `action` when every match is enforced."""
     effects: tuple[Effect, ...] = ()

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from eastwall.model.call import Mode
-from eastwall.model.decision import ALLOWED, Deny, Effect, PolicyMatch, Redact, Throttle, Verdict
+from eastwall.model.decision import ALLOWED, Deny, Effect, PolicyMatch, Redact, Throttle, Verdict, Withhold
+from eastwall.model.deviations import OwnerMismatch
 from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Finding
 from eastwall.policy.compile import Bound, CompiledRule, Plan, Rules
@@ -55,7 +56,7 @@ class DetectorFailure(Protocol):
 class _Outcome:
     """What the steps have found so far."""
 
-    __slots__ = ("action", "deciding", "effects", "matches", "would")
+    __slots__ = ("action", "deciding", "effects", "matches", "withheld", "withheld_then", "would")
 
     def __init__(self) -> None:
         self.matches: list[PolicyMatch] = []
@@ -63,6 +64,10 @@ class _Outcome:
         self.action = "allow"
         self.would = "allow"
         self.deciding: PolicyMatch | None = None
+        self.withheld: dict[tuple[str | int, ...], PolicyMatch] = {}
+        """Paths of items that enforced policies take out, if nothing stops the message."""
+        self.withheld_then: PolicyMatch | None = None
+        """The first that would take out some, enforced or not."""
 
     def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> None:
         """A policy of this effective mode stops the call."""
@@ -86,6 +91,12 @@ class _Outcome:
         matches = self.matches
         if not matches:
             return ALLOWED
+        if self.withheld and self.action in ("allow", "redact"):
+            self.action, self.effects = "redact", (Withhold(tuple(self.withheld)), *self.effects)
+            self.deciding = self.deciding or next(iter(self.withheld.values()))
+        if self.withheld_then is not None and self.would == "allow":
+            self.would = "redact"
+            self.deciding = self.deciding or self.withheld_then
         if self.deciding is not None:
             first = next(
                 i for i, match in enumerate(matches) if match.action not in ("allow", "report") or match is self.deciding
@@ -272,8 +283,9 @@ def _detections(rules: Rules, facts: Facts, paths: Paths, findings: Sequence[Fin
     own = [bound for bound in rules.detections if _applies(bound, facts, paths, outcome)]
     builtin = [bound for bound in rules.builtin_detections if _applies(bound, facts, paths, outcome)]
     for finding in findings:
-        speaking = [(bound, _acts(bound.rule, finding)) for bound in own if _concerns(bound.rule, finding)]
-        fallback = [(bound, _acts(bound.rule, finding)) for bound in builtin if _concerns(bound.rule, finding)]
+        items = _items(finding, facts)
+        speaking = [(bound, _acts(bound.rule, finding, items)) for bound in own if _concerns(bound.rule, finding)]
+        fallback = [(bound, _acts(bound.rule, finding, items)) for bound in builtin if _concerns(bound.rule, finding)]
         enforced = [one for one in speaking if one[0].mode is Mode.ENFORCE] or [
             one for one in fallback if one[0].mode is Mode.ENFORCE
         ]
@@ -285,11 +297,17 @@ def _detections(rules: Rules, facts: Facts, paths: Paths, findings: Sequence[Fin
                 rule,
                 mode,
                 acts,
-                f"{finding.id} ({finding.severity}, {finding.confidence} confidence) at {finding.where}: {finding.message}",
+                f"{finding.id} ({finding.severity}, {finding.confidence} confidence) at {finding.where}: {finding.message}"
+                + (f"; {len(items):,} items are withheld, counts stay as they are" if acts == "filter" else ""),
                 finding.id,
                 _mend(finding),
             )
             outcome.matches.append(match)
+            if acts == "filter":
+                if (bound, acts) in enforced:
+                    outcome.withheld.update(dict.fromkeys(items, match))
+                if (bound, acts) in watched and outcome.withheld_then is None:
+                    outcome.withheld_then = match
             if acts != "block":
                 continue
             if (bound, acts) in enforced:
@@ -306,10 +324,22 @@ def _concerns(rule: CompiledRule, finding: Finding) -> bool:
     )
 
 
-def _acts(rule: CompiledRule, finding: Finding) -> str:
+def _acts(rule: CompiledRule, finding: Finding, items: Sequence[tuple[str | int, ...]]) -> str:
     spec = rule.spec
     assert isinstance(spec, DetectionPolicy)
-    return spec.action if spec.action != "default" else rule.default_actions.get(finding.id, "report")
+    if spec.action == "default":
+        acts = rule.default_actions.get(finding.id, "report")
+        return "filter" if acts == "block" and items else acts
+    return "block" if spec.action == "filter" and not items else spec.action
+
+
+def _items(finding: Finding, facts: Facts) -> tuple[tuple[str | int, ...], ...]:
+    """Paths of the items of lists that a finding is about; empty where it is not about items, or the message cannot be cut."""
+    if facts.call.response is None or not facts.deviations or facts.operation.body_kind != "json":
+        return ()
+    if finding.id != "owner-mismatch":
+        return ()
+    return next((one.items for one in facts.deviations if type(one) is OwnerMismatch and one.place == finding.where), ())
 
 
 def _mend(finding: Finding) -> str:

@@ -234,8 +234,9 @@ class DetectionPolicy(
 
     detections: tuple[str, ...]
     """Ids of detections, or `*`."""
-    action: Literal["block", "report", "default"]
-    """`block`, `report` (record, let pass), or `default` (as the detection's own default action says)."""
+    action: Literal["block", "filter", "report", "default"]
+    """`block`, `filter` (take the items that a finding is about out of the answer's lists; block what is no list), `report` (record, let
+    pass), or `default` (as the detection's own default action says, and where that is to block: `filter` for lists)."""
     min_severity: SeverityName = "info"
     """Findings below it are left to other policies."""
     min_confidence: ConfidenceName = "low"

@@ -27,11 +27,12 @@ from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
 from eastwall.discovery.data_values import automaton, restore_automaton
+from eastwall.discovery.withholding import without_items
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
-from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict
+from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict, Withhold
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
-from eastwall.policy.actions.problem import answer
+from eastwall.policy.actions.problem import UNCUT, answer
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
 from eastwall.protocols import xml
@@ -267,6 +268,11 @@ class Engine:
                     replaced = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
                     if replaced is not None:  # several styles work one after the other on the same body
                         body, operation = replaced, replace(operation, raw_body=replaced)
+                case Withhold():
+                    cut = without_items(operation.raw_body, effect.items) if operation.raw_body else None
+                    if cut is None:
+                        return answer(UNCUT, decision.facts.call, decision.facts)
+                    body, operation = cut, replace(operation, raw_body=cut)
                 case Allow():
                     continue
                 case _:

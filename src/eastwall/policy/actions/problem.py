@@ -14,6 +14,12 @@ from eastwall.model.decision import PASS, Answer, Deny, Effect, Throttle, Verdic
 from eastwall.model.facts import Facts
 
 PROBLEM_BASE = "https://eastwall.dev/problems/"
+UNCUT = Verdict(
+    action="block",
+    would="block",
+    effects=(Deny(403, "Response withheld", "The response was withheld by a security policy.", "response-withheld"),),
+)
+"""For an answer of which a part was to be withheld, and could not be cut out."""
 _encode = msgspec.json.Encoder().encode
 
 
