@@ -171,7 +171,7 @@ def test_a_detector_that_raises_is_never_silence(
         raise KeyError(facts.phase.name)
 
     first, *others = DETECTORS
-    meta = replace(first.meta, id="broken", on_error=on_error, families=(), phases=("request",))
+    meta = replace(first.meta, id="broken", on_error=on_error, families=(), phases=("request",), needs=())
     monkeypatch.setattr(engine_module.detections, "load", lambda: (replace(first, meta=meta, detect=broken), *others))
     engine = rig.engine(snapshot())
     asked = call("GET", "/orders", user="alice")
