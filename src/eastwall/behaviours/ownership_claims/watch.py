@@ -20,7 +20,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     steps_of,
     text_of,
 )
-from eastwall.discovery.objects import ENVELOPES, collection_of, kind_of, object_key, shown
+from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
@@ -38,6 +38,11 @@ MAX_SEEN_PLACES = 24
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
 MAX_SHOWN_ITEMS = 2_000
+MAX_SHARE = 8
+"""Members of a request's body that may name with whom an object is shared, objects, and people."""
+_PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
+_CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
+_SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
 MAX_ASSISTANTS = 100_000
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
@@ -48,7 +53,7 @@ _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses")
+    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses", "selves")
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -56,6 +61,8 @@ class Known:
         self.responses: dict[str, tuple[_Rule, ...]] = {}
         self.aliases: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the actor or tenant) -> hash of its id there."""
+        self.selves = frozenset(one.id for one in world.endpoints if _is_self(one))
+        """Operations that tell callers of themselves."""
         self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
         self.choices = frozenset(knowledge.choices)
         self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
@@ -113,6 +120,11 @@ def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def _is_self(endpoint: Endpoint) -> bool:
+    about = field_of(endpoint.operation) or collection_of(endpoint.template)
+    return about.lower() in _SELVES and "{" not in endpoint.template
+
+
 def compile(knowledge: Knowledge, world: World) -> Known:
     return Known(knowledge, world)
 
@@ -132,6 +144,10 @@ class Watch(behaviours.Watch):
         self._known: Known | None = None
         self.holders: Callable[[int], tuple[str, ...]] = _nobody
         """Who was given an object (its key) lately; `LiveState` sets it."""
+        self.grant: Callable[[int, str], None] = _nothing
+        """An actor holds an object from now on; `LiveState` sets it."""
+        self._names: dict[int, str] = {}
+        """Hash of what somebody is called (a claim, what `/me` told) -> actor; empty: two are."""
 
     def __len__(self) -> int:
         return len(self._own)
@@ -301,7 +317,14 @@ class Watch(behaviours.Watch):
         """What nobody asked for by an id tells the caller's own ids: an answer to `GET /orders`, to a POST that makes one."""
         self._hash_key, self._known = known.hash_key, known
         endpoint, prior = facts.match.endpoint, facts.call.prior
-        if facts.phase is not Phase.RESPONSE or endpoint is None or endpoint.id not in known.responses or prior is None:
+        if facts.phase is not Phase.RESPONSE or endpoint is None or prior is None:
+            return
+        if prior.facts.used:
+            if facts.call.request.method != "GET" and verdict.action != "block":
+                self._share(prior.facts, facts)
+        elif endpoint.id in known.selves:
+            self._call(facts)
+        if endpoint.id not in known.responses:
             return
         if prior.facts.used or verdict.action == "block" or facts.deviations or facts.identity.strength == Strength.NONE:
             return
@@ -311,6 +334,45 @@ class Watch(behaviours.Watch):
                 holder = self._holder(facts.identity, rule, known.hash_key)
                 if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
                     self._learn(rule, holder, _value(known.hash_key, rule.rule.space, values.pop()), known)
+
+    def _share(self, asked: Facts, facts: Facts) -> None:
+        """A holder who names somebody else in a call that changes the object has shared it, or handed it over."""
+        body, response = asked.operation.body, facts.call.response
+        if type(body) is not dict or len(body) > MAX_SHARE or response is None or not 200 <= response.status < 300:
+            return
+        inner = [value for one in body.values() if type(one) is dict and len(one) <= MAX_SHARE for value in one.values()]
+        texts = [text for value in [*body.values(), *inner] if type(value) is str and (text := text_of(value))]
+        me = facts.identity.actor
+        others = {other for text in texts if (other := self._names.get(self._called(text))) and other != me}
+        if others:
+            mine = [key for _, _, key, _ in asked.used if me in self.holders(key)]
+            for key in mine[:MAX_SHARE]:
+                for other in sorted(others)[:MAX_SHARE]:
+                    self.grant(key, other)
+
+    def _call(self, facts: Facts) -> None:
+        """What an answer about oneself says one is called."""
+        nodes = [facts.operation.body]
+        for node in nodes[:6]:
+            if type(node) is dict:
+                for name, value in node.items():
+                    if name in _CALLED and type(value) is str and (text := text_of(value)):
+                        self._name(text, facts.identity.actor)
+                    elif type(value) is dict:
+                        nodes.append(value)
+
+    def _name(self, text: str, actor: str) -> None:
+        key = self._called(text)
+        known = self._names.get(key)
+        if known is None:
+            if len(self._names) >= MAX_ALIASES:
+                del self._names[next(iter(self._names))]
+            self._names[key] = actor
+        elif known != actor:
+            self._names[key] = ""
+
+    def _called(self, text: str) -> int:
+        return object_key(self._hash_key, EVERY_SERVICE, "called", text)
 
     def _learn(self, rule: _Rule, holder: int, value: int, known: Known) -> None:
         own, claimed = (rule.service, rule.rule.space, holder), (rule.service, rule.rule.space, value)
@@ -334,6 +396,9 @@ class Watch(behaviours.Watch):
             return None
         own = own_values(facts.identity)
         labels, mine = list(own), list(own.values())
+        for label, text in own.items():
+            if label in _PERSONAL:
+                self._name(text, facts.identity.actor)
         endpoint = facts.match.endpoint
         seen = self._places(
             endpoint.id if endpoint is not None else f"{facts.call.service} {facts.operation.method} {facts.operation.name}"
@@ -388,6 +453,10 @@ class Watch(behaviours.Watch):
     @staticmethod
     def _actor(identity: Identity, key: bytes) -> int:
         return object_key(key, EVERY_SERVICE, "alias of", identity.actor)
+
+
+def _nothing(key: int, actor: str) -> None:
+    pass
 
 
 def _nobody(key: int) -> tuple[str, ...]:
