@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ MAX_CROWDS = 20_000
 """Crowds of a service (operation and class)."""
 MAX_NEW = 20
 """New properties of one call that are looked at."""
+_LET_THROUGH = ("allow", "redact")
 MODELS = frozenset({"mass-assignment", "function-not-used", "value-out-of-range", "step-out-of-order", "object-not-granted"})
 """Detections that say: this is not in the baseline. A call that has no other suspicious finding may back its elements."""
 
@@ -56,7 +58,12 @@ class Baselines:
         if record.time > self.clock:
             self.clock = record.time
         service = self._services.get(record.service)
-        if service is None or not record.strength or not record.actor or not _backs(record):
+        if service is None or not record.strength or not record.actor:
+            return
+        if record.findings:
+            if not _backs(record):
+                return
+        elif record.action not in _LET_THROUGH or not 200 <= record.status < 300 or "fault" in record.traits:
             return
         actor, cls, time = hash64(record.actor), record.actor_class, record.time
         crowd = service.crowds.get((key, cls))
@@ -64,7 +71,10 @@ class Baselines:
             crowd = service.crowds[key, cls] = Crowd()
             if len(service.crowds) > MAX_CROWDS:
                 del service.crowds[key, cls]
-        crowd.note(actor, time)
+        if crowd.last.get(actor, inf) < time:
+            crowd.last[actor] = time
+        else:
+            crowd.note(actor, time)
         known = service.adopted.get(key)
         if known is None:
             return
@@ -338,13 +348,10 @@ class Baselines:
 
 
 def _backs(record: CallRecord) -> bool:
-    """Whether a call may stand for what its caller ordinarily does: it worked, or Eastwall alone kept it from working, for a baseline."""
-    findings = record.findings
-    if record.action == "block":
-        return bool(findings) and all(f.id in MODELS or not f.suspicious for f in findings)
-    if record.action not in ("allow", "redact") or not 200 <= record.status < 300 or "fault" in record.traits:
-        return False
-    return not findings or all(f.id in MODELS or not f.suspicious for f in findings)
+    """Whether a call with findings may stand for what its caller ordinarily does: it worked, or Eastwall alone kept it from working, for
+    a baseline."""
+    worked = record.action in _LET_THROUGH and 200 <= record.status < 300 and "fault" not in record.traits
+    return (worked or record.action == "block") and all(f.id in MODELS or not f.suspicious for f in record.findings)
 
 
 def _grave(findings: tuple[Finding, ...]) -> frozenset[str]:

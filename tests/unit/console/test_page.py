@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
-from .processes import EXPOSED, HOSTILE_ACTOR, HOSTILE_PATH, MARKUP, SCRIPT, Process, call, discovered, write
+from .processes import EXPOSED, HOSTILE_ACTOR, HOSTILE_PATH, MARKUP, SCRIPT, Process, attack, call, discovered, write
 
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
@@ -402,3 +403,40 @@ def test_nothing_overflows_a_narrow_window(browser, known):
         look(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 800, view
     context.close()
+
+
+def test_what_waits_is_taken_in_and_a_finding_is_judged(page):
+    """Baselines and feedback, with names that would run as script if the page took them for markup."""
+    path = Path(tempfile.mkdtemp(prefix="ew"))
+    evil = f"gift.{MARKUP}"
+    ordinary = [
+        call(2 * n + 1, method="POST", path="/orders", properties=("product",), body_kind="json", actor=f"user:u{n % 20}")
+        for n in range(120)
+    ]
+    write(path, sorted(ordinary, key=lambda record: record.time))
+    control = Process(path).ready()
+    try:
+        control.until("/api/v1/status", lambda s: s["learner"]["learned"] == 1)
+        odd = [
+            call(1, method="POST", path="/orders", properties=("product", evil), body_kind="json", actor="user:u1")
+            for _ in range(2)
+        ]
+        write(path, [*odd, replace(attack(), endpoint="ep_1", template="/orders")], engine="1")
+        control.until("/api/v1/baselines", lambda b: b["candidates"])
+        sign_in(page, control)
+        panel = look(page, "baselines")
+        row = panel.locator("tbody tr", has_text="may send")
+        expect(row).to_contain_text(f"`user` may send `{evil}` in POST /orders")
+        expect(row).to_contain_text("it waits: ")
+        row.get_by_role("button", name="Take in").click()
+        expect(panel).to_contain_text("Nothing waits")
+        page.locator("#tab-overview").click()
+        page.locator("#events .event").first.focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="This was fine").click()
+        expect(page.locator("#panel")).to_contain_text("is told with low confidence for 30 days")
+        expect(page.locator("#panel")).to_contain_text("eastwall feedback undo f_")
+        assert not page.evaluate("window.pwned")
+    finally:
+        assert control.stop() == 0, control.log.read_text()
+        shutil.rmtree(path, ignore_errors=True)

@@ -162,9 +162,25 @@ const VIEWS = {
   changes: { ask: () => "/changes", draw: (list) => blueprint.changes(list, state.live.time) },
   identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
+  baselines: { ask: () => "/baselines", draw: (value) => blueprint.baselines(value, state.live.time, decide) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
   graph: { every: GRAPH_MS, ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
 };
+
+async function decide(path) {
+  try {
+    await request("POST", path);
+    state.viewText = "";
+    await drawView(true);
+  } catch (error) {
+    showBanner(error.message);
+  }
+}
+
+async function judge(event, judgement) {
+  const said = await request("POST", `/calls/${encodeURIComponent(event)}/feedback`, { judgement });
+  return `${said.said}. (${said.state}; undo with: eastwall feedback undo ${said.id})`;
+}
 
 async function filterGraph(words) {
   state.words = words;
@@ -261,7 +277,7 @@ async function openFromHash() {
   let title = kind === "event" ? `Why: ${id}` : kind === "identity" ? id : "API";
   let body;
   try {
-    if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`));
+    if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`), (word) => judge(id, word));
     else if (kind === "identity") body = blueprint.identity(await request("GET", `/identities/${encodeURIComponent(id)}`));
     else body = views.apiDetail(await request("GET", `/apis/${encodeURIComponent(id)}`));
   } catch (error) {

@@ -84,3 +84,24 @@ export function paths(list) {
     path.advice ? h("p", { class: "topass" }, h("strong", {}, "Cheapest cut: "), path.advice) : null));
   return [head("Attack paths", "From where an attacker can stand to what is worth stealing or ruling; worst first. Dashed: where it is cut at the least cost."), items.length ? h("ol", { class: "paths" }, ...items) : empty("No attack path", "Nothing sensitive is reached from the internet or by an agent, as far as was seen. Say what faces the internet with `exposure` in a Service policy.")];
 }
+
+// What calls are judged by, and what waits to change it. `act(path, body)` asks the server and draws anew.
+export function baselines(known, now, act) {
+  const services = known.services.map((s) => h("tr", {},
+    h("td", {}, h("span", { class: "service" }, s.service)), h("td", { class: "num" }, count(s.version)), h("td", { class: "num" }, count(s.operations)),
+    h("td", {}, ...(s.pinned ? [badge(`pinned to version ${s.pinned}`, "warn"), " ", button("Unpin", () => act(`/baselines/${encodeURIComponent(s.service)}/unpin`))] : [s.deployed ? `deploy ${ago(s.deployed, now)}` : ""]))));
+  const rows = known.candidates.slice(0, MOST).map((c) => h("tr", {},
+    h("td", {}, h("span", { class: "service" }, c.service)), h("td", {}, c.what, h("p", { class: "dim" }, `was: ${c.was}; would be: ${c.would}`)), h("td", {}, c.why),
+    h("td", {}, badge(c.state, c.state === "waiting" ? "" : "warn")),
+    h("td", {}, button("Take in", () => act(`/baselines/candidates/${c.id}/promote`)), " ", c.state === "rejected" ? null : button("Keep out", () => act(`/baselines/candidates/${c.id}/reject`)))));
+  return [
+    head("Baselines", "What calls are judged by. What would loosen it waits until callers agree."),
+    services.length ? grid(["Service", "Version", "APIs", "State"], services, "Baselines") : empty("No API is learned yet", "Each gets a baseline as soon as it is."),
+    head("Candidates", `Most callers first.${cut(known.candidates)}`),
+    rows.length ? grid(["Service", "What", "Evidence, and what it waits for", "State", "Decide"], rows, "Candidates") : empty("Nothing waits", "A property, a function or a value that a class never used shows up here with who uses it."),
+  ];
+}
+
+function button(text, onclick) {
+  return h("button", { type: "button", class: "quiet", onclick }, text);
+}

@@ -196,7 +196,8 @@ function facts(pairs) {
 
 const STRENGTH = ["nobody said", "guessed, unchecked", "asserted by a trusted peer", "verified"];
 
-export function why(event) {
+// `judge(judgement)` says that the call was `fine` or an `attack`, and gives what follows from it in words.
+export function why(event, judge) {
   const held = event.action === "allow" && event.would !== "allow";
   // The first lines say what was done (and would have been); the rest is told below in its own sections.
   const sentence = event.explanation.slice(0, event.action === event.would ? 1 : 2).join("; ");
@@ -208,6 +209,7 @@ export function why(event) {
   parts.push(section("Who",
     facts([["caller", event.actor], ["how sure", STRENGTH[event.strength]], ["class", event.actor_class], ["roles", event.roles], ["chain", event.principals], ["credentials", event.identity_faults], ["address", event.source], ["user agent", event.user_agent]])));
   if (event.findings.length) parts.push(section(event.findings.length > 1 ? "Findings" : "Finding", ...event.findings.map(finding)));
+  if (event.findings.length && judge) parts.push(section("What do you say?", judgement(event, judge)));
   if (event.matches.length) parts.push(section("Policies", ...event.matches.map(match)));
   parts.push(section("What",
     facts([
@@ -219,6 +221,17 @@ export function why(event) {
     ])));
   parts.push(h("p", { class: "dim" }, "On the command line: ", h("code", {}, `eastwall why ${event.id}`)));
   return parts;
+}
+
+function judgement(event, judge) {
+  const said = h("p", { role: "status" });
+  const say = (word) => async () => {
+    said.textContent = "…";
+    try { said.textContent = await judge(word); } catch (error) { said.textContent = error.message; }
+  };
+  return h("div", { class: "judgement" },
+    h("button", { type: "button", class: "quiet", onclick: say("fine") }, "This was fine"), " ",
+    h("button", { type: "button", class: "quiet", onclick: say("attack") }, "This was an attack"), said);
 }
 
 function finding(f) {
