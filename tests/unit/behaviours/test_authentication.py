@@ -107,11 +107,19 @@ def test_codes_of_a_reset_are_guessed():
 
 def test_somebody_who_types_a_code_wrongly():
     e = engine()
-    for _ in range(20):
-        for code, status in (("1111", 401), ("1112", 401), ("1113", 200)):
+    for n in range(20):
+        for code, status in ((f"1{n}1", 401), (f"1{n}2", 401), (f"1{n}3", 200)):
             assert not e.ask("POST", "/otp/verify", {"code": code}, user="alice", status=status, gap=20.0).blocked
     for _ in range(20):
         assert not e.ask("POST", "/otp/verify", {"code": "9999"}, user="bob", status=401).blocked
+
+
+def test_one_good_code_pays_for_no_guesses():
+    e, tried = engine(), []
+    for n in range(12):
+        tried.append(e.ask("POST", "/otp/verify", {"code": f"{n:04d}"}, user="mallory", status=401, gap=0.2))
+        e.ask("POST", "/otp/verify", {"code": "own"}, user="mallory", status=200, gap=0.2)
+    assert stopped_at(tried, "code-guessing") == 8
 
 
 def test_a_reset_of_every_account():
@@ -195,7 +203,8 @@ def test_few_failures_tell_nothing():
         ("POST", "/users/register", "", ("email", "password"), roles.REGISTER),
         ("POST", "/users/exists", "", ("email",), roles.LOOKUP),
         ("POST", "/orders", "", ("code", "name"), ""),
-        ("POST", "/cart/coupon", "", ("code",), ""),
+        ("POST", "/cart/coupon", "", ("code",), roles.CODE),
+        ("POST", "/shop.v1.OrderService/Giftcard", "", ("code",), roles.CODE),
         ("POST", "/counters/reset", "", ("id",), ""),
         ("GET", "/login", "", (), ""),
         ("PATCH", "/me", "", ("name", "password"), ""),

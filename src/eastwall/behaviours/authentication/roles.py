@@ -31,7 +31,10 @@ _CODES = frozenset(
 _SIGN_IN_WORDS = frozenset("login signin logon authenticate auth session sessions token".split())
 _RESET_WORDS = frozenset("forgot forgotten reset recover recovery lost".split())
 _ABOUT_ACCOUNTS = frozenset("password passwords account accounts credential credentials user users pin auth".split())
-_CODE_WORDS = frozenset("otp mfa 2fa totp verify verification challenge code pin tan factor".split())
+_CODE_WORDS = frozenset(
+    "otp mfa 2fa totp verify verification challenge code pin tan factor giftcard gift voucher coupon promo redeem license licence invitation".split()
+)
+"""What is worth money is guessed as what lets in is."""
 _REGISTER_WORDS = frozenset("register registration signup enroll join".split())
 _LOOKUP_WORDS = frozenset("exists exist available availability lookup taken".split())
 _INTERESTING = _SIGN_IN_WORDS | _RESET_WORDS | _CODE_WORDS | _REGISTER_WORDS | _LOOKUP_WORDS | {"sign", "log"}

@@ -48,6 +48,8 @@ OWN = 8
 
 FREE = {"spraying": 8, "guessing": 20, "codes": 5, "resets": 5, "resets a day": 12, "flood": 4, "lookups": 10, "surge": 15}
 """Beside twice the learned most. An office has slips; a person tries a code three times, and asks for a reset again when no mail comes."""
+SLIPS = 3
+"""Wrong codes before the right one."""
 SURGE_SOURCES = 5
 """Addresses over which a surge is spread at least."""
 SURGE_SHARE = 0.9
@@ -251,8 +253,11 @@ class Watch(behaviours.Watch):
                 tally = self._tally("codes of", (_id(facts), name))
                 if failed:
                     tally.add(code or hash(now), now)
-                else:
-                    tally.members.clear()
+                elif code not in tally.passed:
+                    # A code that fits explains the slips before it, once: else one good code would pay for any number of guesses.
+                    for slip in list(tally.members)[-SLIPS:]:
+                        del tally.members[slip]
+                    tally.pass_(code, now)
             if failed and not blocked:
                 self._tally("codes with", client).add(hash((source, code)), now)
                 self._tally("sources of codes with", client).add(hash(source), now)
