@@ -137,7 +137,7 @@ def _changes(facts: Facts, schema: Schema) -> tuple[Deviation, ...]:
         profile = learned.get(place)
         if profile is None:
             above = place.rpartition(".")[0].removesuffix("[]")
-            if "{}" not in place and (not above or above in learned):
+            if place != "$" and "{}" not in place and (not above or above in learned):
                 new.append(place)
             continue
         allowed = set(profile.kinds) | ({"integer"} if "number" in profile.kinds else set())

@@ -121,7 +121,7 @@ class Sums:
 class Tally:
     """One caller at one service."""
 
-    __slots__ = ("at", "ends", "last", "left", "left_calls", "now", "past", "present")
+    __slots__ = ("at", "ends", "last", "left", "left_calls", "now", "past", "present", "until")
 
     SPANS = (3_600, 86_400, 604_800)
 
@@ -137,6 +137,8 @@ class Tally:
         """When the present hour is over."""
         self.last = ""
         """Id of the call counted last: the events of a stream are one call."""
+        self.until = 0.0
+        """So long the following hold; 0: no limits were known."""
         self.left = [1 << 62] * 5
         """Calls, bytes, records, distinct objects and values that may follow before any limit can be passed."""
         self.left_calls: dict[str, int] = {}

@@ -56,6 +56,8 @@ class Limit(Struct, frozen=True):
     derived: bool = False
 
 
+REFRESH = 14_400.0
+"""Seconds after which a caller is compared with limits that were published since, even if it did little."""
 _Limits = tuple[tuple[int, str, str, Limit], ...]
 """(index of the window, name of the measure, kind or data class or operation, limit)."""
 
@@ -179,6 +181,9 @@ class Watch(behaviours.Watch):
             if records <= most_records and given <= most_objects and size <= most_bytes and records < most_values:
                 return found
             tally = Tally(call.time)
+        if tally.until <= call.time:
+            tally.until = call.time + REFRESH
+            tally.left, tally.left_calls = [-1] * 5, dict.fromkeys(bounds.calls, 0)
         calls, most_bytes, most_records, most_objects, most_values = tally.left
         endpoint = facts.match.endpoint
         key = endpoint.id if endpoint is not None else ""
@@ -253,6 +258,7 @@ class Watch(behaviours.Watch):
             self._tallies.put((call.service, facts.identity.actor), tally)
             bounds = known.bounds.get((call.service, facts.identity.cls))
             if bounds is not None:
+                tally.until = call.time + REFRESH
                 tally.left = list(bounds.least)
                 tally.left_calls = {key: min(one[3].amount for one in limits) for key, limits in bounds.calls.items()}
         elif call.time >= tally.ends:
