@@ -239,6 +239,8 @@ class Visit:
         """Looks at what others gave or showed to the user."""
         mine = [one for one in self.world.unread if one[0] == self.user.name]
         for one in mine[:3]:
+            if one not in self.world.unread:  # another visit of the same user was faster
+                continue
             self.world.unread.remove(one)
             item = self.world.items[one[1]]
             which = 0 if item.kind == self.world.kind(0) else 1
