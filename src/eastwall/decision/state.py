@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from eastwall.behaviours import Watches
+from eastwall.behaviours.sessions.begun import News
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
 from eastwall.decision.shares import Shares
 from eastwall.decision.step_table import StepTable
@@ -142,6 +143,7 @@ AUDIT_EVERY = 100
 _ENCODE = msgspec.msgpack.Encoder().encode
 _GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
+_SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
 _LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
 
 
@@ -199,15 +201,18 @@ class LiveState:
         (one machine); else a step that seems to be missing may have been done elsewhere just now, and none is called missing."""
         self.grants.told, self.steps.told, self.logins.told = [], [], []
         self.steps.certain = at_once
+        self.watches.of("sessions").share(at_once=at_once)
 
     def urgent(self) -> bool:
         """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes."""
-        return bool(self.steps.told)
+        return bool(self.steps.told or self.watches.of("sessions").told)
 
     def news(self) -> list[tuple[str, bytes]]:
         """(topic, entry) of what was learned since last time, for the other engines' `hear`."""
         found = []
-        for topic, told in (("grants", self.grants.told), ("steps", self.steps.told), ("logins", self.logins.told)):
+        sessions = self.watches.of("sessions").told
+        topics = (("grants", self.grants.told), ("steps", self.steps.told), ("logins", self.logins.told), ("sessions", sessions))
+        for topic, told in topics:
             if told:
                 self.untold += max(0, len(told) - MAX_NEWS)
                 found.append((topic, _ENCODE(told[:MAX_NEWS])))
@@ -228,6 +233,9 @@ class LiveState:
             elif topic == "logins":
                 for endpoint, source, account, now, failed, blocked in _LOGINS(entry):
                     self.logins.take(endpoint, source, _key(account), now, failed=failed, blocked=blocked)
+            elif topic == "sessions":
+                for entry_of_session in _SESSIONS(entry):
+                    self.watches.of("sessions").take(entry_of_session)
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 

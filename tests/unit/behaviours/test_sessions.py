@@ -210,6 +210,28 @@ def test_an_engine_that_is_not_alone_calls_nothing_missing(store: Store) -> None
     assert store.cart("alice", "items", "place") == []
 
 
+def test_engines_tell_each_other_what_was_done(store: Store) -> None:
+    """A code confirmed here, money sent there."""
+    here, there = store.state, LiveState()
+    for state in (here, there):
+        state.share(at_once=True)
+    store.state = there
+    store.do("GET", "/products", user="early")
+    store.time += 4 * 86_400.0
+    store.state = here
+    store.do("POST", "/otp/verify", {"pin": "1"}, user="alice")
+    assert here.urgent()
+    for topic, entry in here.news():
+        there.hear(topic, entry)
+    store.state = there
+    assert store.do("POST", "/transfers", {"amount": 6}, user="alice") == []
+    assert _sure(store.do("POST", "/transfers", {"amount": 6}, user="bob")) == ["sequence-broken"]
+    there.watches.of("sessions").forget()
+    assert store.do("POST", "/transfers", {"amount": 6}, user="carol") == []
+    with pytest.raises(ValueError, match="sessions"):
+        there.hear("sessions", b"\x91\x01")
+
+
 def test_a_refund_presumes_a_payment(store: Store) -> None:
     assert _sure(store.order("alice", "confirm", "pay", "refund")) == []
     found = store.order("alice", "confirm", "refund")

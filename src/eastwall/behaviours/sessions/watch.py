@@ -11,10 +11,11 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours.sessions import kinship
+from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
 from eastwall.behaviours.sessions.invariants import Once, Precedence
 from eastwall.behaviours.sessions.lookup import Info, Known
-from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Done, Trails
+from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails
 from eastwall.behaviours.sessions.model import Knowledge
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
@@ -31,8 +32,6 @@ CREATED = ""
 """Stands for the making of an object among what was done to it."""
 MAX_OBJECTS = 3
 """Objects of one call."""
-MAX_NOTED = 16
-"""Operations that a note names as done before."""
 NOTED_OF_ONE = 5
 """Calls of one operation by one actor within a day that are noted: nobody teaches alone."""
 MIN_RUN = 12
@@ -61,24 +60,6 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
     return Known(knowledge, world.endpoints)
 
 
-class _Begun:
-    """A call on its way."""
-
-    __slots__ = ("actor", "answered", "before", "note", "objects", "operation", "settled", "things")
-
-    def __init__(self, actor: Actor, operation: str) -> None:
-        self.actor = actor
-        self.operation = operation
-        self.note: dict[str, Any] | None = None
-        self.before: Done | None = None
-        self.things: list[int] = []
-        self.objects: list[int] = []
-        self.answered = False
-        """Whether its answer was judged."""
-        self.settled = True
-        """Whether it needs no taking back."""
-
-
 class Watch(behaviours.Watch):
     """See the module."""
 
@@ -86,7 +67,7 @@ class Watch(behaviours.Watch):
         self._certain = Actors()
         self._guessed = Actors(MAX_GUESSED)
         self._trails = Trails()
-        self._pending: dict[str, _Begun] = {}
+        self._pending: dict[str, Begun] = {}
         self._known: Any = None
         self._since: dict[str, float] = {}
         """Operation -> since when it is known here: before that, nobody could tell that it was called."""
@@ -95,7 +76,9 @@ class Watch(behaviours.Watch):
         """Actors whose sessions are to be told."""
         self._started = -1.0
         self.alone = True
-        """Whether all calls of an actor come to this engine. If not, what is missing here may have been done elsewhere."""
+        """Whether all that an actor does is known here at once. If not, what is missing here may have been done elsewhere."""
+        self.told: list[News] | None = None
+        """What was done since other engines were told; None: nobody is told."""
 
     # -- before the call ------------------------------------------------------------------------------------------
 
@@ -284,9 +267,13 @@ class Watch(behaviours.Watch):
         if endpoint is None:
             if facts.operation.method not in SAFE_METHODS:
                 actor.blurred = now
+            if begun is not None and self.told is not None:
+                self.told.append(news_of(identity, begun, now, None))
             return
-        if facts.given and begun is not None:
-            self._made(actor, endpoint, begun, facts)
+        if begun is not None:
+            made = self._made(actor, endpoint, begun, facts) if facts.given else None
+            if self.told is not None and not begun.settled:
+                self.told.append(news_of(identity, begun, now, made))
         self._step(actor, endpoint, begun, facts, known)
 
     def _learned(self, known: Known, now: float) -> None:
@@ -314,14 +301,14 @@ class Watch(behaviours.Watch):
             return
         identity, now = facts.identity, facts.call.time
         actors = self._guessed if identity.strength == _GUESSED else self._certain
-        begun = _Begun(actors.of(identity.actor, now), _unknown(facts))
+        begun = Begun(actors.of(identity.actor, now), _unknown(facts))
         begun.things = [thing for _, thing, _ in codes]
         begun.settled = False
         for thing in begun.things:
             begun.actor.mark(begun.operation, thing, now)
         self._keep(facts.call.id, begun)
 
-    def _keep(self, call: str, begun: _Begun) -> None:
+    def _keep(self, call: str, begun: Begun) -> None:
         if len(self._pending) >= MAX_PENDING:
             self._pending.pop(next(iter(self._pending)))
         self._pending[call] = begun
@@ -332,7 +319,7 @@ class Watch(behaviours.Watch):
         actors = self._guessed if identity.strength == _GUESSED else self._certain
         actor = actors.of(identity.actor, now)
         actor.seen(now)
-        begun = _Begun(actor, own)
+        begun = Begun(actor, own)
         begun.settled = False
         key = call.request.headers.get("idempotency-key")
         known_done = actor.done.get(own)
@@ -340,7 +327,7 @@ class Watch(behaviours.Watch):
         noted = times < NOTED_OF_ONE and not actor.retries(own, now) and now - actor.blurred > 1_800.0
         note: dict[str, Any] = {}
         if noted:
-            since, late = _since(actor, known_done, own, now)
+            since, late = since_last(actor, known_done, own, now)
             note["f"] = [int(known_done is None), int(key is not None), since, late, int(max(0.0, now - self._started) // 60)]
         marks: list[list[Any]] = [["actor", times]] if noted else []
         trails: list[list[Any]] = []
@@ -364,7 +351,7 @@ class Watch(behaviours.Watch):
         self._keep(call.id, begun)
 
     def _on_object(
-        self, begun: _Begun, kind: str, thing: int, now: float, trails: list[list[Any]], marks: list[list[Any]]
+        self, begun: Begun, kind: str, thing: int, now: float, trails: list[list[Any]], marks: list[list[Any]]
     ) -> None:
         trail = self._trails.of(thing)
         own = begun.operation
@@ -387,12 +374,12 @@ class Watch(behaviours.Watch):
             places = self._places[properties] = tuple(p for p in properties if "[" not in p and kinship.code_place(p))[:2]
         found = []
         for place in places:
-            value = _at(facts.operation.body, place)
+            value = value_at(facts.operation.body, place)
             if type(value) is str and 3 <= len(value) <= 128:
                 found.append((place, hash64(value), value))
         return found
 
-    def _step(self, actor: Actor, endpoint: Endpoint, begun: _Begun | None, facts: Facts, known: Known) -> None:
+    def _step(self, actor: Actor, endpoint: Endpoint, begun: Begun | None, facts: Facts, known: Known) -> None:
         """A call was answered well: the next of its session."""
         own, history = endpoint.id, actor.history
         call = facts.call
@@ -410,7 +397,7 @@ class Watch(behaviours.Watch):
         prior = call.prior
         if prior is not None and prior.facts.sampled:
             if begun is None:
-                begun = _Begun(actor, own)
+                begun = Begun(actor, own)
                 begun.note, begun.answered = {}, True
                 self._keep(call.id, begun)
             if begun.note is not None:
@@ -427,17 +414,47 @@ class Watch(behaviours.Watch):
             if actor.strange and len(self._strange) < MAX_STRANGE:
                 self._strange.add(facts.identity.actor)
 
-    def _made(self, actor: Actor, endpoint: Endpoint, begun: _Begun, facts: Facts) -> None:
-        """A POST that is answered with one object of its kind unasked has made it, by its status or its name: nothing was done to it before."""
+    def _made(self, actor: Actor, endpoint: Endpoint, begun: Begun, facts: Facts) -> int | None:
+        """A POST that is answered with one object of its kind unasked has made it, by its status or its name: nothing was done to it before.
+        The object's key; None: nothing was made."""
         response = facts.call.response
         made_by = response is not None and (response.status == 201 or kinship.makes(endpoint))
-        if endpoint.method == "POST" and made_by and not begun.settled:
-            kind = made_kind(endpoint)
-            made = [key for one, key in facts.given if one == kind and key not in begun.things]
-            if len(made) == 1 and not self._trails.of(made[0]):
-                self._trails.add(made[0], CREATED, facts.call.time, actor)
+        if endpoint.method != "POST" or not made_by or begun.settled:
+            return None
+        kind = made_kind(endpoint)
+        made = [key for one, key in facts.given if one == kind and key not in begun.things]
+        if len(made) != 1 or self._trails.of(made[0]):
+            return None
+        self._trails.add(made[0], CREATED, facts.call.time, actor)
+        return made[0]
 
-    def _take_back(self, begun: _Begun) -> None:
+    # -- several engines ------------------------------------------------------------------------------------------
+
+    def share(self, *, at_once: bool) -> None:
+        """Keep what other engines are to be told. `at_once`: they hear it before they are asked what follows from it; else nothing is called
+        missing here."""
+        self.told, self.alone = [], at_once
+
+    def take(self, news: News) -> None:
+        """What another engine saw being done."""
+        name, guessed, operation, now, things, objects, made = news
+        actor = (self._guessed if guessed else self._certain).of(name, now)
+        actor.seen(now)
+        if operation[:1] != "?":
+            actor.begin(operation, now)
+        for thing in things:
+            actor.mark(operation, thing, now)
+        for key in objects:
+            self._trails.add(key, operation, now, actor)
+        if made is not None and not self._trails.of(made):
+            self._trails.add(made, CREATED, now, actor)
+
+    def forget(self) -> None:
+        """Something that was done elsewhere was not heard of: nothing is known from its beginning any more."""
+        self._started = -1.0
+        self._known = None
+
+    def _take_back(self, begun: Begun) -> None:
         """What was begun has failed."""
         if begun.settled:
             return
@@ -467,22 +484,6 @@ def _unknown(facts: Facts) -> str:
     return f"?{facts.call.service}"
 
 
-def _since(actor: Actor, own_done: Done | None, own: str, now: float) -> tuple[list[str], list[str]]:
-    """What the actor did since it last did this, latest first, and what of it more than half an hour ago."""
-    number = own_done[1] if own_done is not None else -1
-    since: list[str] = []
-    late: list[str] = []
-    for name in reversed(actor.done):
-        done = actor.done[name]
-        if done[1] <= number or len(since) >= MAX_NOTED:
-            break
-        if name != own:
-            since.append(name)
-            if now - done[2] > 1_800.0:
-                late.append(name)
-    return since, late
-
-
 def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedStep:
     return SkippedStep(
         place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named
@@ -492,11 +493,3 @@ def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedS
 def _again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:
     seconds = round(max(0.0, now - times[1]), 3)
     return RepeatedStep(place, once.scope, value, times[0], seconds, once.things, once.again, once.named)
-
-
-def _at(body: Any, place: str) -> Any:
-    for name in place.split("."):
-        if type(body) is not dict or name not in body:
-            return None
-        body = body[name]
-    return body
