@@ -97,8 +97,7 @@ def said(operation: Operation) -> tuple[str, str]:
     for name, value in operation.query[:20]:
         found.setdefault(_plain(name), value[:_TEXT])
     _gather(operation.body, 0, found, [_NODES])
-    accounts = sorted((name for name in found if name in _ACCOUNTS), key=lambda name: (_ORDER.get(name, 9), name))
-    account = found[accounts[0]].strip().lower() if accounts else ""
+    account = _account(found)
     code = next((found[name] for name in sorted(found) if name in _CODES), "")
     return account, code
 
@@ -121,3 +120,21 @@ def _gather(node: Any, depth: int, found: dict[str, str], left: list[int]) -> No
                 found.setdefault(_plain(key), str(value)[:_TEXT])
         else:
             _gather(value, depth + 1, found, left)
+
+
+def signs_in(operation: Operation) -> str:
+    """The account that a request tries to sign in with, found at any depth of its body (GraphQL variables, arguments of JSON-RPC and MCP);
+    empty when it is no sign-in by the words of its path or name."""
+    said_words = _words(operation.path, operation.name)
+    if said_words.isdisjoint(_SIGN_IN_WORDS) or not said_words.isdisjoint(_RESET_WORDS | _REGISTER_WORDS):
+        return ""
+    found: dict[str, str] = {}
+    _gather(operation.body, 0, found, [_NODES])
+    if found.keys().isdisjoint(_PASSWORDS):
+        return ""
+    return _account(found)
+
+
+def _account(found: dict[str, str]) -> str:
+    accounts = sorted((name for name in found if name in _ACCOUNTS), key=lambda name: (_ORDER.get(name, 9), name))
+    return found[accounts[0]].strip().lower() if accounts else ""
