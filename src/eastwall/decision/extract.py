@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from eastwall.behaviours.authentication.roles import signs_in
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
@@ -273,6 +274,8 @@ def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: 
             response_only=place in profile.response_only,
             declared=place in declared,
             learned_from=calls,
+            # Operations by name share one path: of what is not privileged, one says nothing of another.
+            resource_from=profile.endpoint.resource_calls if not profile.endpoint.operation or privileged(place) else 0,
         )
         for place in unknown
     )
@@ -281,8 +284,11 @@ def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: 
 def sign_in(operation: Operation, call: Call, snapshot: LiveSnapshot) -> int | None:
     """The hashed account that a request tries to sign in with, or None when the request is not a sign-in."""
     body = operation.body
-    if operation.method != "POST" or not isinstance(body, dict) or len(body) > 20 or PASSWORD_NAMES.isdisjoint(body):
+    if operation.method != "POST" or not isinstance(body, dict) or len(body) > 20:
         return None
+    if PASSWORD_NAMES.isdisjoint(body):
+        deeper = signs_in(operation) if "query" in body or "params" in body or "variables" in body else ""
+        return object_key(snapshot.hash_key, call.service, "sign-in", deeper) if deeper else None
     for name in ACCOUNT_NAMES:
         account = body.get(name)
         if isinstance(account, (str, int)):

@@ -11,12 +11,16 @@ from msgspec.structs import replace
 
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import parameter_kinds
+from eastwall.discovery.privilege import privileged
 from eastwall.learning.ownership import UNKNOWN, Judgement
 from eastwall.learning.profile import LearningWindow, Profile, doubt
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Precedent, Schema
 
 MIN_USES = 3
 """Clean calls that must name objects at a place of the query or the body before it is judged."""
+
+MAX_ABOVE = 8
+"""Objects in the arguments of an operation at which privileged properties of answers are looked for."""
 
 _LAST_PARAMETER = regex(r"/\{[^{}/]*\}$")
 _PARAMETER = regex(r"\{[^{}]*\}")
@@ -50,7 +54,18 @@ def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]
         if key in context.declared or (path_key in context.parameters and not disguised):
             known[key] = profile
     resources = _resources(known.values())
-    found = [_endpoint(key, profile, resources[_resource(profile.template)], context) for key, profile in known.items()]
+    bodies: Counter[str] = Counter()
+    names: dict[str, set[str]] = {}
+    for profile in known.values():
+        of = _resource(profile.template)
+        for name, state in profile.classes.items():
+            bodies[of] += state.calls if name != "*" else 0
+            names.setdefault(of, set()).update([place.rpartition(".")[2] for place in state.places])
+    found = [
+        _with_resource(_endpoint(key, profile, resources[of], context), profile, resources[of], names.get(of, set()), bodies[of])
+        for key, profile in known.items()
+        for of in (_resource(profile.template),)
+    ]
     found = _ordered(found, context)
     found += [replace(endpoint, origin="declared", calls=0) for key, endpoint in context.declared.items() if key not in known]
     return sorted(found, key=lambda endpoint: (endpoint.template, endpoint.method, endpoint.operation))
@@ -239,6 +254,22 @@ def _resources(profiles: Iterable[Profile]) -> dict[str, frozenset[str]]:
         candidates = places | {f"{wrapper}.{place}" for wrapper in wrappers for place in places if "." not in place}
         found[resource] = frozenset(candidates - requests - {f"{wrapper}.id" for wrapper in wrappers} - {"id", ""})
     return found
+
+
+def _with_resource(endpoint: Endpoint, profile: Profile, answered: frozenset[str], sent: set[str], bodies: int) -> Endpoint:
+    """With what its resource says of it: `sent` are the names of the properties that its operations are sent, in `bodies` clean calls.
+
+    Answers of operations by name (GraphQL, JSON-RPC) name what they give after the operation (`updateOrder.ownerId`), arguments after the
+    schema (`variables.input.ownerId`): there the privileged properties are compared by their own names.
+    """
+    if not endpoint.operation or not endpoint.properties:
+        return replace(endpoint, resource_calls=bodies)
+    names = {
+        name for place in answered if (name := place.rpartition(".")[2]) not in sent and "[" not in name and privileged(name)
+    }
+    above = sorted({place.rpartition(".")[0] for state in profile.classes.values() for place in state.places if "." in place})
+    places = {f"{prefix}.{name}" for prefix in above[:MAX_ABOVE] for name in names}
+    return replace(endpoint, resource_calls=bodies, response_only=tuple(sorted(places.union(endpoint.response_only))))
 
 
 def _unwrapped(place: str) -> set[str]:

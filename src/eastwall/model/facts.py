@@ -44,6 +44,8 @@ class Property(Struct, frozen=True):
     """The declared request schema has it."""
     learned_from: int
     """Clean calls with a body that this knowledge rests on."""
+    resource_from: int = 0
+    """Clean calls with a body of all operations of the resource, none of which had it either; 0: says nothing."""
 
 
 class FunctionUse(Struct, frozen=True):

@@ -9,6 +9,10 @@ from eastwall.model.finding import Detection, Finding
 
 LEARNED_FROM = 20
 """Clean calls with a body that must stand behind "never": below it a new property is only a property not seen yet."""
+RESOURCE_FROM = 50
+"""Clean calls of the resource's operations together, where the operation itself has fewer: nobody sends it there either."""
+FEW = 3
+"""Of them, those of the operation itself."""
 
 META = Detection(
     id="mass-assignment",
@@ -36,7 +40,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 def _judge(entry: Property, facts: Facts) -> Finding | None:
     if entry.learned_from < LEARNED_FROM:
-        return None
+        return _by_resource(entry)
     who = facts.identity.cls or "anonymous"
     never = f"in {entry.learned_from} clean calls no `{who}` caller ever sent it"
     # A declared property is legal to send: the schema's owner meant it. It stays of interest when it grants privilege.
@@ -52,6 +56,14 @@ def _judge(entry: Property, facts: Facts) -> Finding | None:
     if entry.declared:
         return None
     return _finding(entry, "low", "low", f"the request sets `{entry.place}`, which is not declared; {never}")
+
+
+def _by_resource(entry: Property) -> Finding | None:
+    """Of an operation that is called little: what answers carry and no operation of the resource was ever sent."""
+    if not entry.response_only or entry.declared or entry.resource_from < RESOURCE_FROM or entry.learned_from < FEW:
+        return None
+    sent = f"in {entry.resource_from:,} clean calls of this resource's operations nobody ever sent it"
+    return _finding(entry, "high", "medium", f"the request sets `{entry.place}`, which this service returns; {sent}")
 
 
 def _finding(entry: Property, severity: str, confidence: str, message: str) -> Finding:
