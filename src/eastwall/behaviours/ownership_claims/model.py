@@ -278,6 +278,7 @@ class Model:
             if found is None:
                 found = places[place] = _Place(space)
                 _bounded(places)
+            found.space = max(found.space, space)
             found.note(actor, record.actor_class, tenant, labels, mask, value)
 
     def _name(self, endpoint: str, cls: str, actor: int, named: Iterable[tuple[str, str, int]]) -> None:
@@ -290,6 +291,7 @@ class Model:
             if one is None:
                 one = known[place] = _Named(kind)
                 _lowest(known, MAX_PLACES, _hash)
+            one.kind = max(one.kind, kind)
             one.note(cls, actor, 1, strange)
 
     def merge(self, other: Self) -> None:

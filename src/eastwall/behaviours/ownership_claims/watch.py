@@ -40,6 +40,7 @@ MAX_ITEMS = 2_000
 MAX_SHOWN_ITEMS = 2_000
 MAX_SHARE = 8
 """Members of a request's body that may name with whom an object is shared, objects, and people."""
+MAX_WAITING = 20_000
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 _CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
 _SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
@@ -138,6 +139,8 @@ class Watch(behaviours.Watch):
         self._holders: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the id) -> hash of its holder; 0: two claim it."""
         self._seen: dict[str, set[str]] = {}
+        self._waiting: dict[int, list[int]] = {}
+        """Hash of a name -> objects shared with somebody of that name, who has not come yet."""
         self._assistants: dict[tuple[str, str], int] = {}
         """(actor, owner) -> objects of the owner that answers gave the actor, up to `ASSISTS`."""
         self._hash_key = b""
@@ -343,11 +346,20 @@ class Watch(behaviours.Watch):
         inner = [value for one in body.values() if type(one) is dict and len(one) <= MAX_SHARE for value in one.values()]
         texts = [text for value in [*body.values(), *inner] if type(value) is str and (text := text_of(value))]
         me = facts.identity.actor
-        others = {other for text in texts if (other := self._names.get(self._called(text))) and other != me}
-        if others:
-            mine = [key for _, _, key, _ in asked.used if me in self.holders(key)]
-            for key in mine[:MAX_SHARE]:
-                for other in sorted(others)[:MAX_SHARE]:
+        mine = [key for _, _, key, _ in asked.used if me in self.holders(key)][:MAX_SHARE]
+        if not mine:
+            return
+        for text in dict.fromkeys(texts[:MAX_SHARE]):
+            called = self._called(text)
+            other = self._names.get(called)
+            if other is None and " " not in text:
+                # Somebody who was not here yet, or nobody: it is told when one of that name comes.
+                if len(self._waiting) >= MAX_WAITING:
+                    del self._waiting[next(iter(self._waiting))]
+                waiting = self._waiting.setdefault(called, [])
+                waiting += [key for key in mine if key not in waiting][: MAX_SHARE - len(waiting)]
+            elif other and other != me:
+                for key in mine:
                     self.grant(key, other)
 
     def _call(self, facts: Facts) -> None:
@@ -368,6 +380,8 @@ class Watch(behaviours.Watch):
             if len(self._names) >= MAX_ALIASES:
                 del self._names[next(iter(self._names))]
             self._names[key] = actor
+            for shared in self._waiting.pop(key, ()):
+                self.grant(shared, actor)
         elif known != actor:
             self._names[key] = ""
 

@@ -1,0 +1,179 @@
+"""Whose the data is, by what messages say: learned from calls that went through `decide`, and told of a call that differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.behaviours.driven import Engine
+
+from eastwall.behaviours.ownership_claims.model import Knowledge, Model
+from eastwall.model.call import Mode
+from eastwall.model.endpoint import Endpoint, Parameter
+from eastwall.model.record import CallRecord
+
+ORDER = Endpoint("ep_order", "orders", "GET", "/orders/{order_id}", (Parameter("order_id", "integer"),), status="learned")
+ORDERS = Endpoint("ep_orders", "orders", "GET", "/orders", status="learned")
+OF_USER = Endpoint("ep_of", "orders", "GET", "/users/{user_id}/carts", (Parameter("user_id", "string"),), status="learned")
+ME = Endpoint("ep_me", "orders", "GET", "/me", status="learned")
+SHARE = Endpoint("ep_share", "orders", "POST", "/orders/{order_id}/share", (Parameter("order_id", "integer"),), status="learned")
+ALL = (ORDER, ORDERS, OF_USER, ME, SHARE)
+PEOPLE = [f"p{n}" for n in range(6)]
+
+
+class Learned:
+    """A monitoring engine and the model that folds what its watch notes."""
+
+    def __init__(self) -> None:
+        self.engine = Engine(mode=Mode.MONITOR, endpoints=ALL)
+        self.model = Model()
+
+    def ask(self, endpoint: Endpoint, path: str, answer: Any, user: str, roles: tuple[str, ...] = ()) -> None:
+        told = self.engine.ask(endpoint.method, path, answer=answer, user=user, roles=roles)
+        note = told.notes.get("ownership_claims")
+        cls = "+".join(("user", *roles))
+        record = CallRecord(1, "x", 1.0, "orders", endpoint.method, path, "", 200, 0, 0, 0, "", actor=told.actor, actor_class=cls)
+        self.model.fold(record, endpoint.id, note, clean=True)
+
+    def known(self) -> Knowledge:
+        found = self.model.publish(ALL)
+        assert isinstance(found, Knowledge)
+        return found
+
+
+def _owner(user: str, numbers: bool) -> Any:
+    return 4_700 + int(user[1:]) if numbers else user
+
+
+def _taught(*, numbers: bool, staff: bool = True) -> Learned:
+    learned = Learned()
+    for turn in range(8):
+        for at, user in enumerate(PEOPLE):
+            order = {"id": 100 * at + turn, "user_id": _owner(user, numbers), "currency_id": 7}
+            learned.ask(ORDERS, "/orders", {"items": [order], "total": 1}, user)
+            learned.ask(ORDER, f"/orders/{order['id']}", order, user)
+            learned.ask(OF_USER, f"/users/{user}/carts", {"lines": []}, user)
+            learned.ask(ME, "/me", {"id": 4_700 + at, "name": f"Name {user}"}, user)
+    for turn in range(6 if staff else 0):
+        for at, user in enumerate(PEOPLE):
+            for clerk in ("clerk1", "clerk2"):
+                order = {"id": 100 * at + turn, "user_id": _owner(user, numbers), "currency_id": 7}
+                learned.ask(ORDER, f"/orders/{order['id']}", order, clerk, ("support",))
+    return learned
+
+
+@pytest.fixture(scope="module")
+def claims() -> Knowledge:
+    return _taught(numbers=False).known()
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Knowledge:
+    return _taught(numbers=True).known()
+
+
+def _engine(known: Knowledge) -> Engine:
+    return Engine(endpoints=ALL, ownership_claims=known)
+
+
+def test_what_equals_a_claim_is_learned(claims: Knowledge) -> None:
+    rules = {(rule.endpoint, rule.place): rule for rule in claims.rules}
+    rule = rules["ep_order", "=body.user_id"]
+    assert (rule.claim, rule.equal, rule.of, rule.classes) == ("sub", 48, 48, ("user",))
+    assert rules["ep_of", "?path.user_id"].claim == "sub"
+    assert not any(rule.place.endswith("currency_id") for rule in claims.rules)
+
+
+def test_another_owner_in_the_answer(claims: Knowledge) -> None:
+    finding = _engine(claims).ask("GET", "/orders/1043", answer={"id": 1043, "user_id": "p1"}, user="p0").of("owner-mismatch")
+    assert finding is not None
+    assert finding.where == "body.user_id"
+    assert (finding.phase, finding.severity, finding.confidence) == ("response", "high", "medium")
+    assert finding.message == (
+        "user:p0 was to be given order 1043; in 48 of 48 earlier calls `body.user_id` equalled the caller's `sub`; here it is p1"
+    )
+
+
+def test_another_in_the_path_is_refused_before_the_service_is_asked(claims: Knowledge) -> None:
+    told = _engine(claims).ask("GET", "/users/p1/carts", answer={"lines": []}, user="p0")
+    assert told.blocked
+    assert [finding.where for finding in told.findings if finding.id == "owner-mismatch"] == ["path.user_id"]
+
+
+def test_one_s_own_and_staff_pass(claims: Knowledge) -> None:
+    engine = _engine(claims)
+    for user, roles in (("p0", ()), ("clerk1", ("support",)), ("chief", ("admin",))):
+        told = engine.ask("GET", "/orders/5", answer={"id": 5, "user_id": "p0"}, user=user, roles=roles)
+        assert told.of("owner-mismatch") is None
+    assert engine.ask("GET", "/orders/5", answer={"id": 5, "user_id": "p0"}).of("owner-mismatch") is None
+
+
+def test_foreign_items_of_a_list_are_named(claims: Knowledge) -> None:
+    rows = [{"id": n, "user_id": "p0" if n % 2 else "p1"} for n in range(1, 6)]
+    finding = _engine(claims).ask("GET", "/orders", answer={"items": rows}, user="p0").of("owner-mismatch")
+    assert finding is not None
+    assert "2 of 5 items that are others', the first order 2;" in finding.message
+
+
+def test_an_id_that_no_token_tells(numbers: Knowledge) -> None:
+    rules = {(rule.endpoint, rule.place): rule for rule in numbers.rules}
+    assert rules["ep_order", "=body.user_id"].claim == "alias"
+    engine = _engine(numbers)
+    assert engine.ask("GET", "/orders/9", answer={"id": 9, "user_id": 4_700}, user="p0").of("owner-mismatch") is None
+    assert engine.ask("GET", "/orders/9", answer={"id": 9, "user_id": 4_701}, user="p0").of("owner-mismatch") is not None
+
+
+def test_a_newcomer_s_id_is_learned_from_what_nobody_asked_for(numbers: Knowledge) -> None:
+    engine = _engine(numbers)
+    other = {"id": 9, "user_id": 4_999}
+    assert engine.ask("GET", "/orders/9", answer=other, user="new").of("owner-mismatch") is None  # nobody knows whose it is
+    engine.ask("GET", "/orders", answer={"items": [{"id": 70, "user_id": 4_800}]}, user="new")
+    assert engine.ask("GET", "/orders/70", answer={"id": 70, "user_id": 4_800}, user="new").of("owner-mismatch") is None
+    assert engine.ask("GET", "/orders/9", answer=other, user="new").of("owner-mismatch") is not None
+
+
+def test_what_was_shared_is_told_with_low_confidence(claims: Knowledge) -> None:
+    engine = _engine(claims)
+    order = {"id": 70, "user_id": "p0"}
+    engine.ask("GET", "/me", answer={"id": 4_701, "name": "Name p1"}, user="p1")
+    engine.ask("GET", "/orders", answer={"items": [order]}, user="p0")
+    engine.ask("POST", "/orders/70/share", {"with": "name P1"}, answer=order, user="p0")
+    finding = engine.ask("GET", "/orders/70", answer=order, user="p1").of("owner-mismatch")
+    assert finding is not None
+    assert finding.confidence == "low"
+    stranger = engine.ask("GET", "/orders/70", answer=order, user="p2").of("owner-mismatch")
+    assert stranger is not None
+    assert stranger.confidence == "medium"
+
+
+def test_nobody_shares_what_is_not_the_sharer_s(claims: Knowledge) -> None:
+    engine = _engine(claims)
+    order = {"id": 70, "user_id": "p0"}
+    engine.ask("GET", "/me", answer={"id": 4_702, "name": "Name p2"}, user="p2")
+    engine.ask("GET", "/orders", answer={"items": [order]}, user="p0")
+    engine.ask("POST", "/orders/70/share", {"with": "name p2"}, answer={}, user="p1")
+    finding = engine.ask("GET", "/orders/70", answer=order, user="p2").of("owner-mismatch")
+    assert finding is not None
+    assert finding.confidence == "medium"
+
+
+def test_one_value_for_all_says_nothing() -> None:
+    learned = Learned()
+    for turn in range(20):
+        for user in PEOPLE:
+            learned.ask(ORDERS, "/orders", {"items": [{"id": turn, "owner_id": "shop"}]}, user)
+    assert learned.model.publish(ALL) is None
+
+
+def test_one_actor_is_too_few() -> None:
+    learned = Learned()
+    for turn in range(60):
+        learned.ask(ORDERS, "/orders", {"items": [{"id": turn, "owner_id": "p0"}]}, "p0")
+    assert learned.model.publish(ALL) is None
+
+
+@pytest.mark.parametrize("note", [None, 1, "x", [], [1, 2, 3, 4, 5], [1, 2, ["a"], [["=x"]], []], [1, 0, ["a"] * 99, [], []]])
+def test_notes_that_are_none(note: Any) -> None:
+    model = Model()
+    model.fold(CallRecord(1, "x", 1.0, "s", "GET", "/", "", 200, 0, 0, 0, "", actor="user:a"), "ep", note, clean=True)
+    assert model.dump() == [[], []]
