@@ -262,6 +262,25 @@ def test_codes_are_used_up_at_operations_that_nobody_called_before(store: Store)
         assert [_sure(one) for one in found] == [[], [], ["step-repeated"], ["step-repeated"]]
 
 
+def test_a_release_that_needs_a_step_no_longer(store: Store) -> None:
+    """The first callers are held up; when many callers go the new way, it is theirs."""
+    held = [_sure(store.cart(f"n{n}", "items", "checkout", "place", gap=60.0)) for n in range(20)]
+    assert held[0] == ["sequence-broken"]
+    assert held[11:] == [["sequence-broken"]] + [[]] * 8, "and stays so for the day"
+    store.time += 90_000.0
+    one = [_sure(store.cart("mallory", "items", "checkout", "place", gap=60.0)) for _ in range(30)]
+    assert all(one), "one caller alone does not turn it"
+
+
+def test_one_actor_does_not_hide_that_codes_are_used_once() -> None:
+    store = Store()
+    for n in range(20):
+        store.do("POST", "/cart/coupon", {"code": "SPRING"}, user=f"u{n}", gap=600.0)
+        store.do("POST", "/cart/coupon", {"code": f"C{n}00"}, user="mallory", gap=40_000.0)
+        store.do("POST", "/cart/coupon", {"code": f"C{n}00"}, user="mallory", gap=600.0)
+    assert any(rules.once for rules in store.model.publish(ENDPOINTS).rules if rules.endpoint)
+
+
 def test_put_may_be_repeated(store: Store) -> None:
     for _ in range(20):
         assert _sure(store.do("PUT", "/cart/address", {"city": "X"}, user="alice")) == []
@@ -362,7 +381,7 @@ def test_counts_are_bounded_under_made_up_names() -> None:
     for n in range(5_000):
         flow.fold([f"x{n}"], [], first=True, keyed=False, actor=n)
         flow.on_object(f"k{n}", [f"x{n}"], [])
-        flow.tally(f"object k{n}", 0)
+        flow.tally(f"object k{n}", 0, n)
         contexts.fold([f"x{n}"], f"y{n}", n, 1)
     assert len(flow.before) <= 2 * MAX_BEFORE
     assert len(flow.objects) <= 8

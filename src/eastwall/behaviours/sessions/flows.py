@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from eastwall.behaviours.sketch import keep_lowest
@@ -22,12 +23,23 @@ ACTORS = 8
 """Callers told apart: those with the lowest hashes."""
 
 
+TOLERANCE = 0.02
+"""Share of the cases that may contradict a rule."""
+
+
 class Tally(Struct):
     """How often an operation was carried out on something, first and again."""
 
     first: int = 0
     again: int = 0
     """Of the first, how many were done a second time."""
+    by: set[int] = msgspec.field(default_factory=set)
+    """Hashes of the two lowest callers who did."""
+
+    @property
+    def reused(self) -> bool:
+        """Whether doing it again is usual: more than one in fifty are done again, not by one caller alone."""
+        return self.again > int(TOLERANCE * self.first) and len(self.by) > 1
 
 
 class Flow:
@@ -74,8 +86,8 @@ class Flow:
         for name in before:
             _add(entry[1], name, [1, int(name in late)])
 
-    def tally(self, scope: str, times: int) -> None:
-        """It was carried out on something on which it had been `times` times."""
+    def tally(self, scope: str, times: int, actor: int) -> None:
+        """It was carried out on something on which it had been `times` times, by the same actor."""
         one = self.tallies.get(scope)
         if one is None:
             if len(self.tallies) >= MAX_KINDS:
@@ -85,6 +97,7 @@ class Flow:
             one.first += 1
         elif times == 1:
             one.again += 1
+            keep_lowest(one.by, (actor,), 2)
 
     def merge(self, other: Flow) -> None:
         self.calls += other.calls
@@ -108,6 +121,7 @@ class Flow:
                 mine = self.tallies.setdefault(scope, Tally())
                 mine.first += theirs.first
                 mine.again += theirs.again
+                keep_lowest(mine.by, theirs.by, 2)
 
     def move(self, renamed: Mapping[str, str]) -> None:
         old, self.before = self.before, {}
@@ -128,7 +142,7 @@ class Flow:
             sorted(self.actors),
             dict(sorted(self.before.items())),
             {kind: [calls, dict(sorted(before.items()))] for kind, (calls, before) in sorted(self.objects.items())},
-            {scope: [one.first, one.again] for scope, one in sorted(self.tallies.items())},
+            {scope: [one.first, one.again, sorted(one.by)] for scope, one in sorted(self.tallies.items())},
         ]
 
     @classmethod
@@ -141,7 +155,10 @@ class Flow:
             str(kind): [int(calls), {str(name): [int(n) for n in counts] for name, counts in before.items()}]
             for kind, (calls, before) in data[6].items()
         }
-        state.tallies = {str(scope): Tally(int(first), int(again)) for scope, (first, again) in data[7].items()}
+        state.tallies = {
+            str(scope): Tally(int(first), int(again), {int(actor) for actor in by})
+            for scope, (first, again, by) in data[7].items()
+        }
         return state
 
     def _count(self, name: str, calls: int, first: int, late: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from eastwall.behaviours.sessions import kinship
-from eastwall.behaviours.sessions.flows import Flow, Tally
+from eastwall.behaviours.sessions.flows import TOLERANCE, Flow, Tally
 from eastwall.model.endpoint import Endpoint
 
 MIN_CALLS = 12
@@ -25,7 +25,6 @@ MIN_NAMED = 4
 MIN_ONCE = 4
 """Things on which something was done, before it is said that it is done once."""
 MIN_ACTORS = 3
-TOLERANCE = 0.02
 MAX_AFTER = 4
 """Operations that one comes after: those nearest."""
 UBIQUITOUS = 0.5
@@ -215,19 +214,20 @@ def _on_objects(
 
 def _codes(flows: Iterable[Flow]) -> Tally:
     """Codes of one service: how they are used up is seldom a matter of the operation that takes them."""
-    whole = Tally()
+    whole, callers = Tally(), set[int]()
     for flow in flows:
         one = flow.tallies.get("value")
-        if one is not None and not _reused(flow):
+        if one is not None and not one.reused:
             whole.first += one.first
             whole.again += one.again
-    return whole
+            callers |= flow.actors
+    return whole if len(callers) >= MIN_ACTORS else Tally()
 
 
 def _reused(flow: Flow) -> bool:
     """Whether callers send this operation one code again and again."""
     one = flow.tallies.get("value")
-    return one is not None and one.again > int(TOLERANCE * one.first)
+    return one is not None and one.reused
 
 
 def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
@@ -238,7 +238,7 @@ def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
     for scope, tally in sorted(flow.tallies.items()):
         if scope.startswith("object ") and not kinship.of_kind(endpoint, scope[7:]):
             continue
-        if tally.again > int(TOLERANCE * tally.first):
+        if tally.reused:
             continue
         if scope != "value" and tally.first >= MIN_ONCE:
             found.append(Once(scope, tally.first, tally.again, named))

@@ -30,6 +30,10 @@ PAUSE = 1.0
 WINDOW = 10.0
 OVERTAKEN = 5.0
 """Seconds by which a call may come before one that began later."""
+TURNED = 12
+"""Actors of a day who leave out a step, and a quarter of all who call: from then on it is no rule here."""
+TURNED_MOST = 256
+MAX_TURNS = 1_000
 _SAMPLED = 8
 
 Done = tuple[int, int, float, int, float]
@@ -270,3 +274,42 @@ class Trails:
 
     def __len__(self) -> int:
         return len(self._table)
+
+
+class _Turn:
+    """Who called one operation within a day."""
+
+    __slots__ = ("kept", "missed", "since", "taken")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.kept: set[str] = set()
+        self.missed: set[str] = set()
+        self.taken = False
+
+
+class Turns:
+    """Whether callers have turned away from a learned order: after a release that needs a step no longer, calls that are held up could never
+    teach it. When many callers of a day go the new way, it is theirs and no attack: for the rest of that day, in which it is learned."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self) -> None:
+        self._table: dict[str, _Turn] = {}
+
+    def note(self, operation: str, actor: str, now: float, *, missed: bool) -> None:
+        """An actor with a name that costs something called, with or without the step."""
+        turn = self._table.get(operation)
+        if turn is None or not 0.0 <= now - turn.since <= DAY:
+            if turn is None and len(self._table) >= MAX_TURNS:
+                del self._table[next(iter(self._table))]
+            turn = self._table[operation] = _Turn(now)
+        actors = turn.missed if missed else turn.kept
+        if len(actors) < TURNED_MOST:
+            actors.add(actor)
+        turn.taken = turn.taken or (len(turn.missed) >= TURNED and len(turn.missed) * 3 >= len(turn.kept))
+
+    def taken(self, operation: str, now: float) -> bool:
+        """Whether the new way is as good as the old one by now."""
+        turn = self._table.get(operation)
+        return turn is not None and turn.taken and now - turn.since <= DAY

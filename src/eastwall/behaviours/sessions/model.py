@@ -126,7 +126,7 @@ class Model:
                 flow.on_object(entry[0], entry[1], entry[2])
         for entry in _list(note.get("m")):
             if type(entry) in (list, tuple) and len(entry) == 2 and type(entry[0]) is str and type(entry[1]) is int:
-                flow.tally(entry[0], entry[1])
+                flow.tally(entry[0], entry[1], actor)
 
     def _of(self, key: str) -> Flow | None:
         """Counts of an operation, or of a class's calls of it; those with the fewest calls leave."""

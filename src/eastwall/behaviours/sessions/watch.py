@@ -1,4 +1,4 @@
-"""What an engine remembers of sessions, and what it makes of a call: steps that are missing or come again, pace, strangeness.
+"""What an engine remembers of sessions, and makes of a call: steps that are missing or come again, pace, strangeness.
 
 A change counts from its request on, until an answer says that it failed: of ten calls at once each sees those before it (CWE-362), and what
 is on its way is not called missing. So nothing here waits for the records.
@@ -15,7 +15,7 @@ from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last,
 from eastwall.behaviours.sessions.contexts import ORDER
 from eastwall.behaviours.sessions.invariants import Once, Precedence
 from eastwall.behaviours.sessions.lookup import Info, Known
-from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails
+from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
@@ -47,8 +47,7 @@ MAX_STRANGE = 1_000
 MIN_STEPS = 8
 """Calls of a session before it may be called strange."""
 _PLACES = 1_000
-_NEW: Any = object()
-"""Stands for an operation that was not asked about."""
+_NEW: Any = object()  # stands for an operation that was not asked about
 _GUESSED, _REQUEST = (
     int(Strength.GUESSED),
     Phase.REQUEST,
@@ -74,6 +73,7 @@ class Watch(behaviours.Watch):
         self._places: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._strange: set[str] = set()
         """Actors whose sessions are to be told."""
+        self._turns = Turns()
         self._started = -1.0
         self.alone = True
         """Whether all that an actor does is known here at once. If not, what is missing here may have been done elsewhere."""
@@ -117,6 +117,8 @@ class Watch(behaviours.Watch):
             return ()
         found: tuple[Deviation, ...] = ()
         own = info.endpoint.id
+        if self._turns.taken(own, now):
+            return ()
         for rule, ids in info.after:
             if rule.cls and rule.cls != facts.identity.cls:
                 continue
@@ -239,6 +241,9 @@ class Watch(behaviours.Watch):
             info = known.info(endpoint)
             if info is None:
                 return
+            if info.after and identity.strength > _GUESSED:
+                missed = bool(facts.deviations) and any(type(one) is SkippedStep for one in facts.deviations)
+                self._turns.note(endpoint.id, identity.actor, now, missed=missed)
             if verdict.action == "block":
                 self._attempted(facts, info)
             else:
