@@ -48,6 +48,7 @@ OWN = 8
 
 FREE = {"spraying": 8, "guessing": 20, "codes": 5, "resets": 5, "resets a day": 12, "flood": 4, "lookups": 10, "surge": 15}
 """Beside twice the learned most. An office has slips; a person tries a code three times, and asks for a reset again when no mail comes."""
+MAKES = 4_095
 SLIPS = 3
 """Wrong codes before the right one."""
 SURGE_SOURCES = 5
@@ -248,7 +249,9 @@ class Watch(behaviours.Watch):
             self._signed_in(source, client, account, now, failed=failed, blocked=blocked)
         elif role in (roles.CODE, roles.CONFIRM):
             names: list[Any] = [facts.identity.actor] if facts.identity.strength > Strength.NONE else [source]
-            names += [account] if account and not blocked else []
+            first = self._tallies.get(("codes of", (_id(facts), names[0])))
+            full = first is not None and len(first.members) >= MAX_MEMBERS
+            names += [account] if account and not blocked and not full else []
             for name in names:
                 tally = self._tally("codes of", (_id(facts), name))
                 if failed:
@@ -262,13 +265,15 @@ class Watch(behaviours.Watch):
                 self._tally("codes with", client).add(hash((source, code)), now)
                 self._tally("sources of codes with", client).add(hash(source), now)
         elif role == roles.RESET:
-            self._tally("resets by", source).add(account, now)
-            if account and not blocked:
+            mine = self._tally("resets by", source)
+            full = len(mine.members) >= MAX_MEMBERS
+            mine.add(account, now)
+            if account and not blocked and not full:
                 self._tally("resets of", account).add(hash(now), now)
         elif role in (roles.REGISTER, roles.LOOKUP) and account and (failed or role == roles.LOOKUP):
             self._tally("lookups by", source).add(account, now)
 
-    def _signed_in(self, source: str, client: tuple[str, str], account: int, now: float, *, failed: bool, blocked: bool) -> None:
+    def _signed_in(self, source: str, client: tuple[str, int], account: int, now: float, *, failed: bool, blocked: bool) -> None:
         mine = self._tally("failed at", source)
         if not failed:
             mine.pass_(account, now)
@@ -339,9 +344,10 @@ def _source(facts: Facts) -> str:
     return facts.call.peer.address
 
 
-def _client(facts: Facts) -> str:
+def _client(facts: Facts) -> int:
+    """The make of client, one of `MAKES`: a caller may make up any number of user agents."""
     headers = facts.call.request.headers
-    return f"{make(headers.get('user-agent', ''))}|{headers.get('accept-language', '')[:40]}|{len(headers)}"
+    return MAKES & hash(f"{make(headers.get('user-agent', ''))}|{headers.get('accept-language', '')[:40]}|{len(headers)}")
 
 
 def _form(response: Decision) -> int:

@@ -4,12 +4,13 @@ A network alone says nothing (people roam, offices and carriers share addresses)
 at a network and with a make of client that are *both* new to its actor is in another's hands: surely so when nobody of the class uses that make, or
 when the token's own place goes on using it.
 
-Bounds: `MAX_TOKENS` tokens, `MAX_ACTORS` actors with `MAX_PLACES` networks and makes each; no token is kept, only its hash. What was quiet longest
+Bounds: `MAX_TOKENS` tokens, `ACTOR_TOKENS` of one actor, `MAX_ACTORS` actors with `MAX_PLACES` networks and makes each; no token is kept, only its hash. What was quiet longest
 leaves first; what is forgotten is new, and the next place it is seen at is its own.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from eastwall import behaviours
@@ -26,6 +27,8 @@ from eastwall.model.identity import Identity, Strength
 MAX_TOKENS = 100_000
 MAX_ACTORS = 50_000
 MAX_PLACES = 16
+ACTOR_TOKENS = 32
+"""Tokens of one actor."""
 MAX_OPEN = 10_000
 TOGETHER = 600.0
 """Seconds within which two uses are at the same time: nobody changes both place and client so fast and back."""
@@ -56,11 +59,12 @@ class _Token:
 class _Places:
     """Where an actor is, with whatever token."""
 
-    __slots__ = ("makes", "networks")
+    __slots__ = ("makes", "networks", "tokens")
 
     def __init__(self) -> None:
         self.networks: dict[str, None] = {}
         self.makes: dict[str, None] = {}
+        self.tokens: deque[int] = deque()
 
     def add(self, address: str, agent: str) -> None:
         for known, name in ((self.networks, network(address)), (self.makes, make(agent))):
@@ -151,10 +155,14 @@ class Watch(behaviours.Watch):
         if token is None:
             if request.verdict.action == "block" or authorization[:6].lower() == "basic ":
                 return None  # a password is used wherever its owner is
-            if len(self._tokens) >= MAX_TOKENS:
+            places = self._places(identity.actor)
+            if len(places.tokens) >= ACTOR_TOKENS:  # its own oldest leaves, and nobody else's
+                self._tokens.pop(places.tokens.popleft(), None)
+            elif len(self._tokens) >= MAX_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self._tokens[key] = _Token(address, agent, facts.call.time)
-            self._places(identity.actor).add(address, agent)
+            places.tokens.append(key)
+            places.add(address, agent)
             return [0, 1]
         if token.agent == agent and token.address == address:
             token.last = facts.call.time

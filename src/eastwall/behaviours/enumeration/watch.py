@@ -65,10 +65,11 @@ Strange = tuple[str, str, int, str, int]
 class _Track:
     """One caller and one kind."""
 
-    __slots__ = ("changed", "day", "failing", "hour", "ids", "longest", "minute", "passed", "row", "since")
+    __slots__ = ("changed", "day", "excused", "failing", "hour", "ids", "longest", "minute", "passed", "row", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
+        self.excused = now - 2 * DAY
         self.ids: set[int] = set()
         self.minute, self.hour, self.day, self.failing = Window(), Window(), Window(), Window()
         self.row: deque[Reading] = deque(maxlen=ROW)
@@ -343,17 +344,17 @@ class Watch(behaviours.Watch):
 
     def _excuse(self, facts: Facts) -> None:
         """Of what the caller was given not all was read: what it names of these kinds is not strange for sure, so nothing is held
-        against it that was not refused."""
+        against it that was not refused. Once a day: else a long list would be the way around all this."""
         endpoint = facts.match.endpoint
         tracks = self._callers.get(facts.identity.actor)
         if endpoint is None or tracks is None:
             return
         for _, kind in endpoint.gives:
             track = tracks.get(kind)
-            if track is not None:
+            if track is not None and abs(facts.call.time - track.excused) > DAY:
                 failing = track.failing
                 track = tracks[kind] = _Track(facts.call.time)
-                track.failing = failing
+                track.failing, track.excused = failing, facts.call.time
 
 
 def _strange(facts: Facts) -> Iterator[Strange]:

@@ -157,6 +157,8 @@ class Watch(behaviours.Watch):
         target = _target(facts)
         targets = track.targets
         if target not in targets and len(targets) < MAX_TARGETS:
+            if self._held >= MAX_HELD:
+                self._forget()
             targets.add(target)
             self._held += 1
             track.day.add(now, DAY)
@@ -237,11 +239,17 @@ class Watch(behaviours.Watch):
         if len(tracks) >= MAX_OPERATIONS:
             return None
         track = tracks[endpoint] = _Track(now)
-        while len(self._callers) > MAX_CALLERS or self._held > MAX_HELD:
-            quiet = next(iter(self._callers))
-            self._held -= sum(len(one.targets) for one in self._callers.pop(quiet).values())
-            self._over.pop(quiet, None)
+        if len(self._callers) > MAX_CALLERS:
+            self._forget()
         return track
+
+    def _forget(self) -> None:
+        """The caller that was quiet longest."""
+        quiet = next(iter(self._callers))
+        for one in self._callers.pop(quiet).values():
+            self._held -= len(one.targets)
+            one.targets.clear()  # whoever still counts there begins anew
+        self._over.pop(quiet, None)
 
 
 def _target(facts: Facts) -> int:
