@@ -240,6 +240,16 @@ def test_tallies_are_bounded(monkeypatch):
     assert not watch._open
 
 
+def test_made_up_user_agents_and_accounts_of_one_address_are_bounded(monkeypatch):
+    monkeypatch.setattr(live, "MAX_MEMBERS", 16)
+    monkeypatch.setattr(live, "MAKES", 7)
+    e = engine()
+    for n in range(200):
+        sign_in(e, f"a{n}@x.example", right=False, source="45.1.1.1", agent=f"tool{'x' * n}", gap=0.1)
+        e.ask("POST", "/password/forgot", {"email": f"a{n}@x.example"}, status=202, source="45.1.1.1", gap=0.1)
+    assert len(e.state.watches.of("authentication")) < 16 + 16 + 2 * 8 + 8
+
+
 def test_a_clock_that_goes_back_and_jumps():
     e = engine()
     for gap in (1.0, -9e5, 2e6, -1e9, 0.0):

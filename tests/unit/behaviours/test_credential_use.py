@@ -139,3 +139,13 @@ def test_tables_are_bounded(monkeypatch):
         e.ask("GET", "/orders", user="user-59", source=f"82.{n}.3.4", agent=APP)
     assert len(watch._actors["user:user-59"].networks) == live.MAX_PLACES
     assert not watch._open
+
+
+def test_an_actor_with_ever_new_tokens_loses_its_own():
+    e = engine()
+    e.ask("GET", "/orders", user="alice", source="81.2.3.4", agent=APP)
+    for n in range(200):
+        e.ask("GET", "/orders", source="45.1.1.1", agent=APP, user="mallory", roles=(f"r{n}",))
+    watch = e.state.watches.of("credential_use")
+    assert len(watch._tokens) == live.ACTOR_TOKENS + 1
+    assert e.ask("GET", "/orders", user="alice", source="185.220.101.7", agent="curl/8.9").blocked

@@ -145,6 +145,17 @@ def test_objects_that_a_caller_makes_itself_do_not_count():
     assert stopped_at(tried) == 0
 
 
+def test_long_lists_excuse_once_a_day():
+    e = engine()
+    listed = {"items": [{"id": 10**7 + n} for n in range(250)]}
+    tried = []
+    for n in range(20):
+        if n % 4 == 3:
+            e.ask("GET", "/orders", user="mallory", answer=listed)
+        tried.append(e.ask("GET", f"/orders/{50 + n}", user="mallory"))
+    assert stopped_at(tried) == 8
+
+
 def test_one_callers_flood_leaves_what_is_known_of_others():
     e = engine()
     watch = e.state.watches.of("enumeration")
