@@ -164,38 +164,36 @@ class Watch(behaviours.Watch):
         response = call.response
         if response is None or not 200 <= response.status < 300:
             return ()
-        body = facts.operation.body
+        body, endpoint = facts.operation.body, facts.match.endpoint
         records = records_of(body) if body is not None else 0
-        identity = facts.identity
-        tally = self._tallies.get((call.service, identity.actor))
+        tally = self._tallies.get((call.service, facts.identity.actor))
         self._call, self._records, self._tally = call, records, tally
         found: tuple[Deviation, ...] = ()
-        if facts.data and facts.match.endpoint is not None:
-            found = _data(facts, facts.match.endpoint, known)
-        bounds = known.bounds.get((call.service, identity.cls))
+        if facts.data and endpoint is not None:
+            found = _data(facts, endpoint, known)
+        if tally is not None and tally.until > call.time:
+            calls, size, most_records, objects, values = tally.left
+            if (
+                calls > 0
+                and records <= most_records
+                and len(facts.given) <= objects
+                and len(response.body) <= size
+                and (records < values or not facts.data)
+                and (endpoint is None or tally.left_calls.get(endpoint.id, 1) > 0)
+            ):
+                return found
+        bounds = known.bounds.get((call.service, facts.identity.cls))
         if bounds is None:
             return found
-        size, given = len(response.body), len(facts.given)
         if tally is None:
-            _, most_bytes, most_records, most_objects, most_values = bounds.least
-            if records <= most_records and given <= most_objects and size <= most_bytes and records < most_values:
+            _, size, most_records, objects, values = bounds.least
+            if records <= most_records and len(facts.given) <= objects and len(response.body) <= size and records < values:
                 return found
             tally = Tally(call.time)
         if tally.until <= call.time:
             tally.until = call.time + REFRESH
             tally.left, tally.left_calls = [-1] * 5, dict.fromkeys(bounds.calls, 0)
-        calls, most_bytes, most_records, most_objects, most_values = tally.left
-        endpoint = facts.match.endpoint
         key = endpoint.id if endpoint is not None else ""
-        if (
-            calls > 0
-            and records <= most_records
-            and given <= most_objects
-            and size <= most_bytes
-            and (not facts.data or records < most_values)
-            and tally.left_calls.get(key, 1) > 0
-        ):
-            return found
         return found + self._look(facts, tally, bounds, known, key)
 
     def _look(self, facts: Facts, tally: Tally, bounds: Bounds, known: Known, key: str) -> tuple[Deviation, ...]:
@@ -309,6 +307,8 @@ class Watch(behaviours.Watch):
             if unread > 0 and tally is not None:
                 tally.present.size += unread
                 tally.left[_BYTES] -= unread
+        if facts.call is self._call:
+            return self._records or None
         body = facts.operation.body
         return (records_of(body) or None) if body is not None else None
 
