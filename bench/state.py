@@ -270,28 +270,17 @@ def learner(directory: Path) -> dict[str, float]:
 def inline(rig: Any) -> dict[str, float]:
     """Microseconds of `decide` on both phases of ordinary calls: with all that was learned, and with the endpoints' bare templates. Pairs, one
     call after the other, so that what else the machine does falls on both."""
-    import random as chance
-
     from msgspec.structs import replace
 
     from bench.logic_traffic import legitimate
     from eastwall.decision.compile import LiveSnapshot
     from eastwall.decision.decide import decide
     from eastwall.decision.state import LiveState
-    from eastwall.runtime import engine as engine_module
 
-    calls: list[tuple[Any, Any]] = []
-    judge = engine_module.decide
-
-    def watch(call: Any, snapshot: Any, state: Any) -> Any:
-        if call.response is not None:
-            calls.append((replace(call, response=None, prior=None), call.response))
-        return judge(call, snapshot, state)
-
-    engine_module.decide = watch
-    legitimate(rig, 1_500, chance.Random(5))
-    engine_module.decide = judge
-    published = rig._store.load()
+    rig.recording = exchanges = []
+    legitimate(rig, 1_500, random.Random(5))
+    calls = [(call, response) for call, response, _ in exchanges if response is not None]
+    published = rig.store.load()
     bare = replace(
         published,
         ownership=(),
