@@ -298,7 +298,11 @@ def _detections(rules: Rules, facts: Facts, paths: Paths, findings: Sequence[Fin
                 mode,
                 acts,
                 f"{finding.id} ({finding.severity}, {finding.confidence} confidence) at {finding.where}: {finding.message}"
-                + (f"; {len(items):,} items are withheld, counts stay as they are" if acts == "filter" else ""),
+                + (
+                    f"; {len(items):,} item{'s are' if len(items) > 1 else ' is'} withheld, counts stay as they are"
+                    if acts == "filter"
+                    else ""
+                ),
                 finding.id,
                 _mend(finding),
             )

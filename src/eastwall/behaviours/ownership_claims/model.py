@@ -171,7 +171,7 @@ class _Place:
                 _count(kept, label, equal, present)
         _lowest(self.classes, MAX_CLASSES, _hash)
         for key, actor in other.actors.items():
-            self.actors.setdefault(key, _Actor()).merge(actor)
+            self.actors.setdefault(key, _Actor(actor.cls, actor.tenant)).merge(actor)
         _lowest(self.actors, MAX_ACTORS, int)
 
 
