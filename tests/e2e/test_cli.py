@@ -22,8 +22,9 @@ pytestmark = pytest.mark.e2e
 SQL = "x' UNION SELECT username, password FROM users --"
 COMMANDS = (
     "up", "demo", "status", "apis", "apis list", "apis show", "apis export", "apis diff", "apis reflect", "changes", "identities", "data",
-    "graph", "graph export", "paths", "findings", "why", "mode", "policy", "policy check", "policy apply", "discover", "import", "inspect",
-    "doctor",
+    "graph", "graph export", "paths", "findings", "why", "mode", "policy", "policy check", "policy apply", "discover", "import", "learn", "inspect",
+    "baselines", "baselines list", "baselines diff", "baselines promote", "baselines reject", "baselines rollback", "baselines unpin",
+    "baselines deploy", "feedback", "feedback list", "feedback undo", "doctor",
 )  # fmt: skip
 
 

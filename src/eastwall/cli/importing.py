@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from eastwall.runtime.control import Control
     from eastwall.runtime.importing import Importer
 
-DRAIN = 1_000
+DRAIN = 100
 """Calls after which what was learned so far is stored and made known to the engine; then after half as many again, each time."""
 MOST = 20_000
 """At the latest after so many calls, so that the spool stays short."""

@@ -41,7 +41,12 @@ def working_copy(data: DataDir, at: Path) -> DataDir:
     for folder in (data.secrets, data.policy, data.specs):
         if folder.exists():
             shutil.copytree(folder, at / folder.name)
-    return open_data_dir(at)
+    made = open_data_dir(at)
+    compiled = data.run / "automata"
+    if compiled.is_file():  # a second or two to make again
+        shutil.copyfile(compiled, made.run / "automata")
+        (made.run / "automata").chmod(0o600)
+    return made
 
 
 def write_state(path: Path, learner: Learner) -> None:
