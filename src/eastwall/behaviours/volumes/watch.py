@@ -175,10 +175,10 @@ class Watch(behaviours.Watch):
             calls, size, most_records, objects, values = tally.left
             if (
                 calls > 0
-                and records <= most_records
-                and len(facts.given) <= objects
+                and (records <= most_records or not records)
+                and (not facts.given or len(facts.given) <= objects)
                 and len(response.body) <= size
-                and (records < values or not facts.data)
+                and (not facts.data or records < values)
                 and (endpoint is None or tally.left_calls.get(endpoint.id, 1) > 0)
             ):
                 return found
@@ -204,7 +204,7 @@ class Watch(behaviours.Watch):
         needed = (1, counts["bytes"], records, len(facts.given), records + 1 if facts.data else 0)
         worst: tuple[float, Limit, int, str, int] | None = None
         for what in range(5):
-            if tally.left[what] >= needed[what]:
+            if not needed[what] or tally.left[what] >= needed[what]:
                 continue
             limits = bounds.limits[what]
             left, found = self._measured(tally, limits, _more(facts, tally) if what == _OBJECTS else counts, time)
