@@ -115,12 +115,12 @@ def run(*arguments: object, code: int = 0) -> str:
 
 def facts(learner: Learner) -> list[Any]:
     """What hangs on no sampling: how much of the shapes engines sent depends on when a snapshot came."""
-    return [
-        (e.id, e.template, e.status, e.calls, e.statuses, e.users, e.properties, e.property_calls, e.login, e.once is not None)
-        + tuple((o.place, o.kind, o.exclusive, o.by, o.broad) for o in e.objects)
-        + tuple((p.kind, p.label) for p in e.after)
-        for e in learner.endpoints()
-    ]
+    found: list[Any] = []
+    for e in learner.endpoints():
+        found.append((e.id, e.template, e.status, e.calls, e.statuses, e.users, e.properties, e.property_calls, e.login))
+        found.append([(o.place, o.kind, o.exclusive, o.by, o.broad) for o in e.objects])
+        found.append(([(p.kind, p.label) for p in e.after], e.once is not None))
+    return found
 
 
 def test_learn_is_import_is_live(first: DataDir, tmp_path: Path) -> None:
