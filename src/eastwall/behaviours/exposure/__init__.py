@@ -1,0 +1,1 @@
+"""Which properties an operation's answers give to each class of callers."""
