@@ -1,5 +1,4 @@
 """What an engine remembers of sessions, and makes of a call: steps that are missing or come again, pace, strangeness.
-
 A change counts from its request on, until an answer says that it failed: of ten calls at once each sees those before it (CWE-362), and what
 is on its way is not called missing. So nothing here waits for the records.
 """
@@ -13,7 +12,7 @@ from eastwall import behaviours
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
-from eastwall.behaviours.sessions.invariants import Once, Precedence
+from eastwall.behaviours.sessions.invariants import SHORT, Once, Precedence
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
@@ -361,11 +360,12 @@ class Watch(behaviours.Watch):
         trail = self._trails.of(thing)
         own = begun.operation
         before = [name for name in trail if name not in (own, CREATED)]
-        trails.append([kind, before, [name for name in before if now - trail[name] > 1_800.0]])
+        # Of an object from before, what was done to it may have been missed: not counted at first.
+        if CREATED in trail or now - self._since.get(own, now) >= SHORT:
+            trails.append([kind, before, [name for name in before if now - trail[name] > 1_800.0]])
         marks.append([f"object {kind}", (begun.actor.marks.get((own, thing)) or (0,))[0]])
         begun.things.append(thing)
-        if self._trails.add(thing, own, now, begun.actor):
-            begun.objects.append(thing)
+        begun.objects += [thing] if self._trails.add(thing, own, now, begun.actor) else []
 
     def _codes(self, facts: Facts) -> list[tuple[str, int, str]]:
         """(place, hash, value) of what is used up."""
