@@ -141,7 +141,7 @@ class Watch(behaviours.Watch):
         self._open[facts.call.id] = None
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
-        if request.call_id not in self._open:
+        if not self._open or request.call_id not in self._open:
             return None
         del self._open[request.call_id]
         facts = request.facts

@@ -166,7 +166,10 @@ class Watch(behaviours.Watch):
                 self._remember(track, facts)
         track.calls += 1
         minute = track.minute
-        minute.add(now, MINUTE)
+        if 0.0 <= now - minute.start < MINUTE:
+            minute.current += 1  # what `add` does for nearly all
+        else:
+            minute.add(now, MINUTE)
         if minute.current < track.next_minute and len(targets) < track.next_hour and track.day.current < track.next_day:
             return None
         return self._noteworthy(track, facts, endpoint, now)
