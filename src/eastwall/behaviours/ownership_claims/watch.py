@@ -20,7 +20,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     steps_of,
     text_of,
 )
-from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, object_key, shown
+from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, identifier, kind_of, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
@@ -40,6 +40,9 @@ MAX_ITEMS = 2_000
 MAX_SHOWN_ITEMS = 2_000
 MAX_SHARE = 8
 """Members of a request's body that may name with whom an object is shared, objects, and people."""
+MAX_OWNED = 50_000
+MAX_TOLD = 200
+"""Items of one answer of which it is remembered whose they are."""
 MAX_WAITING = 20_000
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 _CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
@@ -139,6 +142,8 @@ class Watch(behaviours.Watch):
         self._holders: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the id) -> hash of its holder; 0: two claim it."""
         self._seen: dict[str, set[str]] = {}
+        self._owned: dict[int, tuple[_Rule, int]] = {}
+        """Object -> (the rule by which an answer told whose it is, hash of the owner), of those that staff and services saw."""
         self._waiting: dict[int, list[int]] = {}
         """Hash of a name -> objects shared with somebody of that name, who has not come yet."""
         self._assistants: dict[tuple[str, str], int] = {}
@@ -159,6 +164,8 @@ class Watch(behaviours.Watch):
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
         found = self._named_others(facts, known) if facts.match.endpoint is not None else ()
+        if facts.strange and self._owned:
+            found += self._told_before(facts, known)
         return found + self._excused(facts, known) if facts.objects else found
 
     def _excused(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
@@ -172,13 +179,58 @@ class Watch(behaviours.Watch):
             if use.granted or not use.owners:
                 continue
             everybodys = use.kind in known.everybodys(facts.call.service, facts.identity.cls)
-            if everybodys or (operation, use.place) in known.choices or self._assists(facts.identity.actor, use.key):
+            if (
+                self._mine(use.key, facts, known)
+                or everybodys
+                or (operation, use.place) in known.choices
+                or self._assists(facts.identity.actor, use.key)
+            ):
                 found += (ChosenFreely(place=use.place),)
         return found
 
     def everybodys(self, facts: Facts) -> frozenset[str]:
         """Kinds of which the caller sees everybody's objects."""
         return self._known.everybodys(facts.call.service, facts.identity.cls) if self._known is not None else _NONE
+
+    def _told_before(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        """Named objects that the caller was never given, of which answers to others (staff, a service) told that they are somebody else's."""
+        found: tuple[Deviation, ...] = ()
+        for index, _ in facts.strange:
+            place, kind, key, told = facts.used[index]
+            if self._mine(key, facts, known) is False:
+                rule = self._owned[key][0].rule
+                subject, confidence = f"{kind} {told}", "high" if rule.high else "medium"
+                found += (OwnerMismatch(place, rule.claim, "another's", rule.equal, rule.of, confidence, subject),)
+        return found
+
+    def _mine(self, key: int, facts: Facts, known: Known) -> bool | None:
+        """Whether an object is the caller's by what an answer to somebody else told of it; None: nothing is known."""
+        told = self._owned.get(key)
+        if told is None or facts.identity.cls not in told[0].classes:
+            return None
+        rule, value = told
+        identity, space = facts.identity, rule.rule.space
+        if rule.exceptions and self._actor(identity, known.hash_key) in rule.exceptions:
+            return None
+        if rule.alias:
+            holder = self._holder(identity, rule, known.hash_key)
+            own = self._alias(rule.service, space, holder, known) if holder else 0
+            return own == value if own else None
+        if not own_claim(identity, rule.claim):
+            return None
+        mine = also_own(identity) | set(own_values(identity).values())
+        return any(_value(known.hash_key, space, text) == value for text in mine)
+
+    def _tell(self, rule: _Rule, facts: Facts, known: Known) -> None:
+        """Whose objects are that somebody sees who sees everybody's."""
+        for text, path in at(facts.operation.body, rule.steps, MAX_TOLD):
+            for kind, node in _objects(facts.operation.body, path, rule)[:1]:
+                if named := _id_of(node):
+                    key = object_key(known.hash_key, EVERY_SERVICE, kind, named)
+                    self._owned.pop(key, None)
+                    if len(self._owned) >= MAX_OWNED:
+                        del self._owned[next(iter(self._owned))]
+                    self._owned[key] = (rule, _value(known.hash_key, rule.rule.space, text))
 
     def gave(self, owner: str, actor: str) -> None:
         """An answer gave the actor an object that somebody else holds."""
@@ -329,6 +381,10 @@ class Watch(behaviours.Watch):
             self._call(facts)
         if endpoint.id not in known.responses:
             return
+        if facts.identity.strength > Strength.NONE and verdict.action != "block":
+            for rule in known.responses[endpoint.id]:
+                if rule.claim in ("sub", "alias", "email", "name") and facts.identity.cls not in rule.classes:
+                    self._tell(rule, facts, known)
         if prior.facts.used or verdict.action == "block" or facts.deviations or facts.identity.strength == Strength.NONE:
             return
         for rule in known.responses[endpoint.id]:
@@ -517,9 +573,8 @@ def _objects(body: Any, path: tuple[str | int, ...], rule: _Rule) -> list[tuple[
 def _id_of(node: dict[str, Any]) -> str:
     """An object's id as keys are made of it."""
     for name in _IDS:
-        value = node.get(name)
-        if type(value) is int or type(value) is str:
-            return str(value)[:64]
+        if text := identifier(node.get(name)):
+            return text
     return ""
 
 

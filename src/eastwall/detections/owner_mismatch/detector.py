@@ -36,7 +36,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 def _finding(one: OwnerMismatch, facts: Facts) -> Finding:
     answer = facts.phase is Phase.RESPONSE
-    what = f"was to be given {one.subject or 'data'}" if answer else f"asks for what is {one.shown}'s"
+    what = f"was to be given {one.subject or 'data'}" if answer else f"asks for {one.subject or f'what is {one.shown} alone'}"
     if one.items:
         what = f"was to be given {len(one.items):,} of {one.listed:,} items that are others'"
         what += f", the first {one.subject}" if one.subject else ""
