@@ -7,9 +7,9 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
-from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge, Rule
+from eastwall.behaviours.ownership_claims.known import Known, LiveRule
+from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge
 from eastwall.behaviours.ownership_claims.reading import (
-    ANSWER,
     Found,
     also_own,
     answer_values,
@@ -17,14 +17,12 @@ from eastwall.behaviours.ownership_claims.reading import (
     own_claim,
     own_values,
     request_values,
-    steps_of,
     text_of,
 )
-from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, identifier, kind_of, object_key, shown
+from eastwall.discovery.objects import identifier, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
-from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 
@@ -40,93 +38,19 @@ MAX_ITEMS = 2_000
 MAX_SHOWN_ITEMS = 2_000
 MAX_SHARE = 8
 """Members of a request's body that may name with whom an object is shared, objects, and people."""
+MAX_HOLDERS = 4
+"""Holders that are kept of an object: see `decision.grants`."""
 MAX_OWNED = 50_000
 MAX_TOLD = 200
 """Items of one answer of which it is remembered whose they are."""
 MAX_WAITING = 20_000
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 _CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
-_SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
 MAX_ASSISTANTS = 100_000
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
 _IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
-
-
-class Known:
-    """Rules by operation."""
-
-    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses", "selves")
-
-    def __init__(self, knowledge: Knowledge, world: World) -> None:
-        self.hash_key = world.hash_key
-        self.requests: dict[str, tuple[_Rule, ...]] = {}
-        self.responses: dict[str, tuple[_Rule, ...]] = {}
-        self.aliases: dict[tuple[str, str, int], int] = {}
-        """(service, space, hash of the actor or tenant) -> hash of its id there."""
-        self.selves = frozenset(one.id for one in world.endpoints if _is_self(one))
-        """Operations that tell callers of themselves."""
-        self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
-        self.choices = frozenset(knowledge.choices)
-        self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
-        endpoints = {one.id: one for one in world.endpoints}
-        for rule in knowledge.rules:
-            endpoint = endpoints.get(rule.endpoint)
-            if endpoint is not None:
-                into = self.responses if rule.place.startswith(ANSWER) else self.requests
-                into[rule.endpoint] = (*into.get(rule.endpoint, ()), _Rule(rule, endpoint))
-        for service, space, holder, value in knowledge.aliases:
-            self.aliases[service, space, holder] = value
-
-    def everybodys(self, service: str, cls: str) -> frozenset[str]:
-        """Kinds of which a class sees everybody's objects, or may for all that is known of it."""
-        found = self._everybodys.get((service, cls))
-        if found is None:
-            if len(self._everybodys) > 1_000:
-                self._everybodys.clear()
-            found = self._everybodys[service, cls] = frozenset(
-                kind
-                for (of, kind), (broad, judged) in self.broad.items()
-                if of == service and (cls in broad or (judged and cls not in judged))
-            )
-        return found
-
-
-class _Rule:
-    """A rule, ready to be asked."""
-
-    __slots__ = ("alias", "claim", "classes", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
-
-    def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
-        self.rule = rule
-        self.claim = rule.claim
-        self.alias = rule.claim in ("alias", "tenant-alias")
-        self.classes = frozenset(rule.classes)
-        self.exceptions = frozenset(rule.exceptions)
-        self.service = endpoint.service
-        place = rule.place[1:]
-        self.place = place
-        self.source, _, name = place.partition(".")
-        body = self.source.startswith("body")
-        self.steps = steps_of(rule.place) if body else (name,)
-        self.listed = body and "[]" in self.steps
-        self.kinds = _kinds(self.steps, collection_of(endpoint.template)) if body else ()
-
-
-def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
-    """Kind of the object at each step down to the one that has the last step; the first is the body."""
-    kinds, holder = [kind_of("id", collection)], collection
-    for step in steps[:-1]:
-        if step != "[]" and step.lower() not in ENVELOPES:
-            holder = step
-        kinds.append(kind_of("id", holder))
-    return tuple(kinds)
-
-
-def _is_self(endpoint: Endpoint) -> bool:
-    about = field_of(endpoint.operation) or collection_of(endpoint.template)
-    return about.lower() in _SELVES and "{" not in endpoint.template
 
 
 def compile(knowledge: Knowledge, world: World) -> Known:
@@ -142,7 +66,7 @@ class Watch(behaviours.Watch):
         self._holders: dict[tuple[str, str, int], int] = {}
         """(service, space, hash of the id) -> hash of its holder; 0: two claim it."""
         self._seen: dict[str, set[str]] = {}
-        self._owned: dict[int, tuple[_Rule, int]] = {}
+        self._owned: dict[int, tuple[LiveRule, int]] = {}
         """Object -> (the rule by which an answer told whose it is, hash of the owner), of those that staff and services saw."""
         self._waiting: dict[int, list[int]] = {}
         """Hash of a name -> objects shared with somebody of that name, who has not come yet."""
@@ -178,6 +102,9 @@ class Watch(behaviours.Watch):
         for use in facts.objects:
             if use.granted or not use.owners:
                 continue
+            if len(self.holders(use.key)) >= MAX_HOLDERS:
+                found += (ChosenFreely(place=use.place),)  # the caller may be one that no room was left for
+                continue
             everybodys = use.kind in known.everybodys(facts.call.service, facts.identity.cls)
             if (
                 self._mine(use.key, facts, known)
@@ -197,7 +124,7 @@ class Watch(behaviours.Watch):
         found: tuple[Deviation, ...] = ()
         for index, _ in facts.strange:
             place, kind, key, told = facts.used[index]
-            if self._mine(key, facts, known) is False:
+            if self._mine(key, facts, known) is False and len(self.holders(key)) < MAX_HOLDERS:
                 rule = self._owned[key][0].rule
                 subject, confidence = f"{kind} {told}", "high" if rule.high else "medium"
                 found += (OwnerMismatch(place, rule.claim, "another's", rule.equal, rule.of, confidence, subject),)
@@ -221,7 +148,7 @@ class Watch(behaviours.Watch):
         mine = also_own(identity) | set(own_values(identity).values())
         return any(_value(known.hash_key, space, text) == value for text in mine)
 
-    def _tell(self, rule: _Rule, facts: Facts, known: Known) -> None:
+    def _tell(self, rule: LiveRule, facts: Facts, known: Known) -> None:
         """Whose objects are that somebody sees who sees everybody's."""
         for text, path in at(facts.operation.body, rule.steps, MAX_TOLD):
             for kind, node in _objects(facts.operation.body, path, rule)[:1]:
@@ -273,7 +200,7 @@ class Watch(behaviours.Watch):
                 found += self._answered(rule, facts, others, known)
         return found
 
-    def _foreign(self, values: list[Found], rule: _Rule, identity: Identity, known: Known) -> list[Found]:
+    def _foreign(self, values: list[Found], rule: LiveRule, identity: Identity, known: Known) -> list[Found]:
         """The values that are not the caller's own."""
         if identity.cls not in rule.classes:
             return []
@@ -290,7 +217,7 @@ class Watch(behaviours.Watch):
         mine = also_own(identity) | set(own_values(identity).values())
         return [value for value in others if value[0] not in mine]
 
-    def _foreign_ids(self, values: list[Found], rule: _Rule, identity: Identity, known: Known) -> list[Found]:
+    def _foreign_ids(self, values: list[Found], rule: LiveRule, identity: Identity, known: Known) -> list[Found]:
         holder = self._holder(identity, rule, known.hash_key)
         if not holder:
             return []
@@ -311,7 +238,7 @@ class Watch(behaviours.Watch):
         own = self._own.get((service, space, holder)) or known.aliases.get((service, space, holder), 0)
         return own if self._holders.get((service, space, own), holder) == holder else 0
 
-    def _answered(self, rule: _Rule, facts: Facts, others: list[Found], known: Known) -> tuple[Deviation, ...]:
+    def _answered(self, rule: LiveRule, facts: Facts, others: list[Found], known: Known) -> tuple[Deviation, ...]:
         """Foreign values of an answer: those of objects that the caller was given before are told, not acted upon."""
         if not rule.listed:
             prior = facts.call.prior
@@ -324,7 +251,7 @@ class Watch(behaviours.Watch):
             return ()
         return (self._mismatch(rule, facts, strange, held=False, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
 
-    def _held(self, path: tuple[str | int, ...], rule: _Rule, facts: Facts, known: Known) -> bool:
+    def _held(self, path: tuple[str | int, ...], rule: LiveRule, facts: Facts, known: Known) -> bool:
         """Whether the object at the path is known as one that the caller was given or shown before."""
         me = facts.identity.actor
         for kind, node in _objects(facts.operation.body, path, rule):
@@ -335,7 +262,7 @@ class Watch(behaviours.Watch):
 
     def _mismatch(
         self,
-        rule: _Rule,
+        rule: LiveRule,
         facts: Facts,
         others: list[Found],
         *,
@@ -444,7 +371,7 @@ class Watch(behaviours.Watch):
     def _called(self, text: str) -> int:
         return object_key(self._hash_key, EVERY_SERVICE, "called", text)
 
-    def _learn(self, rule: _Rule, holder: int, value: int, known: Known) -> None:
+    def _learn(self, rule: LiveRule, holder: int, value: int, known: Known) -> None:
         own, claimed = (rule.service, rule.rule.space, holder), (rule.service, rule.rule.space, value)
         if own in self._own or own in known.aliases:
             return
@@ -515,7 +442,7 @@ class Watch(behaviours.Watch):
             found = self._seen[operation] = set()
         return found
 
-    def _holder(self, identity: Identity, rule: _Rule, key: bytes) -> int:
+    def _holder(self, identity: Identity, rule: LiveRule, key: bytes) -> int:
         if rule.claim == "tenant-alias":
             return _value(key, "tenant", identity.tenant) if identity.tenant else 0
         return self._actor(identity, key)
@@ -557,7 +484,7 @@ def _item(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return ()
 
 
-def _objects(body: Any, path: tuple[str | int, ...], rule: _Rule) -> list[tuple[str, dict[str, Any]]]:
+def _objects(body: Any, path: tuple[str | int, ...], rule: LiveRule) -> list[tuple[str, dict[str, Any]]]:
     """(kind, object) of those that the value stands in, from the innermost outwards; without the one that is the owner itself
     (`customer.id`)."""
     nodes, node = [body], body

@@ -1,0 +1,86 @@
+"""What was published, ready to be asked."""
+
+from __future__ import annotations
+
+from eastwall.behaviours import World
+from eastwall.behaviours.ownership_claims.model import Knowledge, Rule
+from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
+from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of
+from eastwall.model.endpoint import Endpoint
+
+_SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
+
+
+class Known:
+    """Rules by operation."""
+
+    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses", "selves")
+
+    def __init__(self, knowledge: Knowledge, world: World) -> None:
+        self.hash_key = world.hash_key
+        self.requests: dict[str, tuple[LiveRule, ...]] = {}
+        self.responses: dict[str, tuple[LiveRule, ...]] = {}
+        self.aliases: dict[tuple[str, str, int], int] = {}
+        """(service, space, hash of the actor or tenant) -> hash of its id there."""
+        self.selves = frozenset(one.id for one in world.endpoints if _is_self(one))
+        """Operations that tell callers of themselves."""
+        self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
+        self.choices = frozenset(knowledge.choices)
+        self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
+        endpoints = {one.id: one for one in world.endpoints}
+        for rule in knowledge.rules:
+            endpoint = endpoints.get(rule.endpoint)
+            if endpoint is not None:
+                into = self.responses if rule.place.startswith(ANSWER) else self.requests
+                into[rule.endpoint] = (*into.get(rule.endpoint, ()), LiveRule(rule, endpoint))
+        for service, space, holder, value in knowledge.aliases:
+            self.aliases[service, space, holder] = value
+
+    def everybodys(self, service: str, cls: str) -> frozenset[str]:
+        """Kinds of which a class sees everybody's objects, or may for all that is known of it."""
+        found = self._everybodys.get((service, cls))
+        if found is None:
+            if len(self._everybodys) > 1_000:
+                self._everybodys.clear()
+            found = self._everybodys[service, cls] = frozenset(
+                kind
+                for (of, kind), (broad, judged) in self.broad.items()
+                if of == service and (cls in broad or (judged and cls not in judged))
+            )
+        return found
+
+
+class LiveRule:
+    """A rule, ready to be asked."""
+
+    __slots__ = ("alias", "claim", "classes", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
+
+    def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
+        self.rule = rule
+        self.claim = rule.claim
+        self.alias = rule.claim in ("alias", "tenant-alias")
+        self.classes = frozenset(rule.classes)
+        self.exceptions = frozenset(rule.exceptions)
+        self.service = endpoint.service
+        place = rule.place[1:]
+        self.place = place
+        self.source, _, name = place.partition(".")
+        body = self.source.startswith("body")
+        self.steps = steps_of(rule.place) if body else (name,)
+        self.listed = body and "[]" in self.steps
+        self.kinds = _kinds(self.steps, collection_of(endpoint.template)) if body else ()
+
+
+def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
+    """Kind of the object at each step down to the one that has the last step; the first is the body."""
+    kinds, holder = [kind_of("id", collection)], collection
+    for step in steps[:-1]:
+        if step != "[]" and step.lower() not in ENVELOPES:
+            holder = step
+        kinds.append(kind_of("id", holder))
+    return tuple(kinds)
+
+
+def _is_self(endpoint: Endpoint) -> bool:
+    about = field_of(endpoint.operation) or collection_of(endpoint.template)
+    return about.lower() in _SELVES and "{" not in endpoint.template
