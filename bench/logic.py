@@ -151,7 +151,7 @@ def show(title: str, score: Score, *, seeds: bool) -> None:
         good, flows = score.flows[flow.name]
         if not flows:
             continue
-        at = score.latency[flow.name]
+        at = score.latency.get(flow.name, [])
         late = f"{statistics.median(at):.0f} (max {max(at)})" if at else "-"
         where = " ".join(map(str, score.seeds(flow.name))) if seeds else ""
         share = f"{good}/{flows}"
@@ -167,6 +167,23 @@ def show(title: str, score: Score, *, seeds: bool) -> None:
         good, flows = score.by_world[world.seed]
         worlds.add_row(str(world.seed), world.world, f"{good}/{flows}")
     Console(width=130).print(worlds)
+
+
+def _markdown(figures: dict[str, Any]) -> str:
+    """The figures as the table of docs/models/measured.md."""
+    columns = [f"{name}/{calls}" for calls in LEARNING for name in ("seen", "unseen")]
+    rows = [
+        "| class | " + " | ".join(f"{c.split('/')[0]}, {int(c.split('/')[1]):,} calls" for c in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for flow in FLOWS:
+        counts = [figures[column]["classes"][flow.name] for column in columns]
+        shares = [f"{good}/{flows}" if flows else "-" for good, flows in counts]
+        rows.append(f"| {flow.name}{' (told)' if flow.tell else ''} | " + " | ".join(shares) + " |")
+    rows.append("| **stopped** | " + " | ".join(f"{figures[column]['stopped']:.1%}" for column in columns) + " |")
+    for title, name in (("legitimate calls blocked", "disturbed"), ("and after all attacks", "disturbed_after")):
+        rows.append(f"| {title} | " + " | ".join(str(figures[column][name]) for column in columns) + " |")
+    return "\n".join(rows) + "\n"
 
 
 def _latest(score: Score, prefix: str) -> float:
@@ -244,7 +261,9 @@ def whole(disturbed: bool) -> None:
         report.target("models inline, us per call (p50)", "<= 15", cost["behaviours_us_p50"], cost["behaviours_us_p50"] <= 15),
         report.target("records folded per second", ">= 20,000", cost["fold_per_second"], cost["fold_per_second"] >= 20_000),
     ]
-    print(report.write("logic", figures, targets))
+    written = report.write("logic", figures, targets)
+    (written.parent / "logic.md").write_text(_markdown(figures))
+    print(written)
 
 
 if __name__ == "__main__":
