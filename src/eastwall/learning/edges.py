@@ -17,9 +17,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.sketch import hash64
 from eastwall.learning.correlation import Correlation
 from eastwall.learning.link_counts import Link
-from eastwall.behaviours.sketch import hash64
 from eastwall.model.record import CallRecord
 
 FORMAT = 1

@@ -24,10 +24,10 @@ from math import fsum, log1p
 from sys import intern
 from typing import Any
 
+from eastwall.behaviours.sketch import Distinct, hash64
 from eastwall.discovery.name_globs import GlobTable
 from eastwall.discovery.workloads import workload_name
 from eastwall.learning.instance_names import mask
-from eastwall.behaviours.sketch import Distinct, hash64
 from eastwall.model.blueprint import IdentityProfile
 from eastwall.model.identity import Strength
 from eastwall.model.record import CallRecord

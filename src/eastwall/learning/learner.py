@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from eastwall.behaviours import Models
+from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.discovery.routes import template_of
@@ -30,7 +31,6 @@ from eastwall.learning.identities import Identities
 from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
-from eastwall.behaviours.sketch import hash64
 from eastwall.learning.steps import CREATED, Steps
 from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation

@@ -11,11 +11,11 @@ from zlib import crc32
 
 from msgspec import Struct
 
+from eastwall.behaviours.sketch import Distinct, hash64
 from eastwall.discovery.shapes import ABSENT
 from eastwall.learning.functions import Users
 from eastwall.learning.habits import Habits
 from eastwall.learning.schema import SchemaState
-from eastwall.behaviours.sketch import Distinct, hash64
 from eastwall.model.facts import Field
 from eastwall.model.record import CallRecord
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.learning.shop_traffic import message
 
+from eastwall.behaviours.sketch import SIZE, Distinct, hash64
 from eastwall.discovery.shapes import shape
 from eastwall.learning.places import MAX_WORDS
 from eastwall.learning.schema import MAX_FORMS, MAX_PLACES, SchemaState
-from eastwall.behaviours.sketch import SIZE, Distinct, hash64
 from eastwall.model.endpoint import FieldProfile, Schema
 from eastwall.model.facts import Field
 
