@@ -114,6 +114,15 @@ def test_somebody_who_types_a_code_wrongly():
         assert not e.ask("POST", "/otp/verify", {"code": "9999"}, user="bob", status=401).blocked
 
 
+def test_graphql_says_no_with_a_status_of_200():
+    e, no = engine(), {"data": {"giftcard": None}, "errors": [{"message": "not found"}]}
+    ask = "query Giftcard($code: ID!) { giftcard(code: $code) { balance } }"
+    tried = [
+        e.ask("POST", "/graphql", {"query": ask, "variables": {"code": f"GC-{n}"}}, user="mallory", answer=no) for n in range(10)
+    ]
+    assert stopped_at(tried, "code-guessing") == 7
+
+
 def test_one_good_code_pays_for_no_guesses():
     e, tried = engine(), []
     for n in range(12):

@@ -29,6 +29,7 @@ from eastwall.behaviours.authentication.model import (
     Knowledge,
 )
 from eastwall.behaviours.credential_use.places import make
+from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.windows import DAY, HOUR
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision
@@ -155,8 +156,7 @@ class Watch(behaviours.Watch):
             return None
         facts = request.facts
         blocked = request.verdict.action in ("block", "limit")
-        fault = response is not None and "fault" in response.facts.operation.traits
-        failed = blocked or fault or completion.status in _FAILED
+        failed = blocked or refused(response) or completion.status in _FAILED
         if completion.status >= 500 and not blocked:
             return None  # says nothing of the attempt
         account, code = _hashes(facts)

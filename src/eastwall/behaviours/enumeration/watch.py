@@ -22,6 +22,7 @@ from eastwall.behaviours.enumeration.model import Knowledge
 from eastwall.behaviours.enumeration.series import Reading, readings, row
 from eastwall.behaviours.enumeration.values import value_of
 from eastwall.behaviours.maxima import Usual, hash64
+from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
 from eastwall.discovery.objects import GIVEN_LIMIT
 from eastwall.model.call import Completion, Phase
@@ -177,9 +178,9 @@ class Watch(behaviours.Watch):
             tracks = {}
         now = facts.call.time
         if request.verdict.action != "block":
-            refused = completion.status in _FAILED or (response is not None and "fault" in response.facts.operation.traits)
+            failed = completion.status in _FAILED or refused(response)
             for one in _strange(facts):
-                self._outcome(facts, one, tracks.get(one[1]), refused=refused, made=completion.status == 201)
+                self._outcome(facts, one, tracks.get(one[1]), refused=failed, made=completion.status == 201)
         note: list[list[Any]] = []
         for kind in {facts.used[at][1] for at, _ in facts.strange}:
             track = tracks.get(kind)
@@ -237,8 +238,8 @@ class Watch(behaviours.Watch):
         ):
             return None
         given = sum(count for status, count in endpoint.statuses if 200 <= status < 300)
-        refused = sum(count for status, count in endpoint.statuses if status in _FAILED)
-        if given < MOSTLY_GIVES or refused * 2 > given + failed:
+        denied = sum(count for status, count in endpoint.statuses if status in _FAILED)
+        if given < MOSTLY_GIVES or denied * 2 > given + failed:
             return None
         return ObjectEnumeration(one[0], one[1], one[3], "unknown", failed + 1, HOUR, failed, 0, 0)
 

@@ -1,0 +1,20 @@
+"""Whether a service gave what a call asked for, in whatever form its protocol says no."""
+
+from __future__ import annotations
+
+from eastwall.model.decision import Decision
+
+
+def refused(response: Decision | None) -> bool:
+    """Whether an answer whose status may be 200 is a refusal: an error in the protocol's own form, or GraphQL errors with nothing but nulls
+    beside them (GraphQL specification, section 7.1: a field in error is null)."""
+    if response is None:
+        return False
+    operation = response.facts.operation
+    if "fault" in operation.traits:
+        return True
+    body = operation.body
+    if operation.protocol != "graphql" or type(body) is not dict or not body.get("errors"):
+        return False
+    data = body.get("data")
+    return type(data) is dict and all(value is None for value in data.values())
