@@ -10,7 +10,8 @@ from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
-from eastwall.discovery.objects import identifier, keyed, linked, naming_headers, object_key
+from eastwall.discovery.links import linked, naming_headers
+from eastwall.discovery.objects import identifier, keyed, object_key
 from eastwall.discovery.privilege import privileged
 from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response

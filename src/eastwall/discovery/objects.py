@@ -16,14 +16,14 @@ prices and quantities never do (OWASP API1:2023 is about identifiers).
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from re import compile as regex
 from typing import Any
-from urllib.parse import unquote
 
+from eastwall.discovery.written_ids import MAX_VALUE as MAX_VALUE
+from eastwall.discovery.written_ids import canonical
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.operation import Operation
 
@@ -34,20 +34,8 @@ USED_LIMIT = 50
 MAX_DEPTH = 20
 NO_NAME = '""'
 """How a property whose name is empty is written in a place."""
-MAX_VALUE = 64
-"""Characters of an identifier value."""
 
-_UUID_WHOLE = regex(r"[0-9a-fA-F]{32}")
-_GLOBAL_ID = regex(r"[A-Za-z]{2,40}[:/|]([A-Za-z0-9_.:-]{1,64})")
-_BASE64 = regex(r"[Q-Za-e][A-Za-z0-9+/_-]{6,90}={0,2}")
-"""Base64 of what begins with a letter."""
 _PREFIXED = regex(r"([a-z]{2,12})[_-]([0-9]{1,20})")
-_LINK = regex(rb'"(?:href|self|url|uri|link|location|next|canonical|related|_self)"\s{0,4}:\s{0,4}"([^"\\]{2,300})"')
-"""Members that hold a link: HAL, JSON:API, JSON Hyper-Schema and what services make of them."""
-_LINK_MARKS = (b'href"', b'"self"', b'"url"', b'"uri"', b'"link"', b'"location"')
-LINK_LIMIT = 200
-"""Links read in one answer."""
-
 _WORD = regex(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _VALUE = regex(r"[A-Za-z0-9_][A-Za-z0-9_.:@~+=-]{0,63}")
 _UUID = regex(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
@@ -240,28 +228,6 @@ def shown(value: str) -> str:
     return value[:2] + "*" * min(len(value) - 2, 8) if len(value) > 2 else "**"
 
 
-def canonical(value: str) -> str:
-    """An id as it is known, however it is written: of a global id (`gid://shop/Order/17`, Base64 of `Order:17`) the id within its kind, UUIDs
-    with their hyphens, without percent-encoding."""
-    if "%" in value and len(value) <= 3 * MAX_VALUE:
-        value = unquote(value)
-    if value.startswith("gid://"):
-        return value.partition("?")[0].rpartition("/")[2]
-    if len(value) == 32 and _UUID_WHOLE.fullmatch(value):
-        text = value.lower()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    if len(value) >= 8 and _BASE64.fullmatch(value):
-        bare = value.rstrip("=")
-        try:
-            told = b64decode(bare + "=" * (-len(bare) % 4), b"-_" if "-" in bare or "_" in bare else None).decode("ascii")
-        except ValueError:
-            return value
-        inner = _GLOBAL_ID.fullmatch(told)
-        if inner is not None:
-            return inner[1]
-    return value
-
-
 def identifier(value: Any) -> str:
     """Canonical text of a value that can identify an object, `""` for all others. Numbers and their texts are the same."""
     if type(value) is int:
@@ -386,18 +352,6 @@ def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, 
     return found
 
 
-@lru_cache(maxsize=8192)
-def _in_header(name: str) -> str:
-    """Kind of the object that a header names: `x-order-id`; empty for headers of other use."""
-    return reference(name[2:].replace("-", "_")) or "" if name.startswith("x-") else ""
-
-
-@lru_cache(maxsize=1024)
-def naming_headers(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """(name, kind) of the headers that name objects. `names`: of a message's headers."""
-    return tuple([(name, kind) for name in names if (kind := _in_header(name))])
-
-
 def in_segments(segments: tuple[str, ...]) -> list[tuple[int, str, str]]:
     """(index, kind, value) of what looks like an object in a path without template: what follows a plural noun and is none itself."""
     found = []
@@ -407,20 +361,6 @@ def in_segments(segments: tuple[str, ...]) -> list[tuple[int, str, str]]:
         if many and (text := identifier(value)) and (any(c.isdigit() for c in text) or generated(text)):
             found.append((at, kind_of("id", noun), text))
     return found
-
-
-def linked(raw: bytes, location: str = "") -> list[tuple[str, str]]:
-    """(kind, value) of the objects that an answer links to: in `href`, `self` and their like, and in its `Location`."""
-    targets = [location] if location else []
-    if any(mark in raw for mark in _LINK_MARKS):
-        targets += [found[1].decode("utf-8", "replace") for found, _ in zip(_LINK.finditer(raw), range(LINK_LIMIT), strict=False)]
-    links = []
-    for target in dict.fromkeys(targets):
-        path = target.partition("://")[2].partition("/")[2] if "://" in target else target
-        if "/" in path or "://" in target:
-            parts = tuple([unquote(part) for part in path.partition("?")[0].partition("#")[0].split("/") if part])[:30]
-            links += [(kind, value) for _, kind, value in in_segments(parts)]
-    return links
 
 
 def keyed(found: list[tuple[str, str, str]], hash_key: bytes, service: str) -> tuple[tuple[str, str, int, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from tests.unit.decision.world import ORDERS, answer, call, snapshot
 
-from eastwall.behaviours.ownership_claims.model import Knowledge, Rule
+from eastwall.behaviours.ownership_claims.judging import Knowledge, Rule
 from eastwall.model.record import CallRecord
 from eastwall.runtime.engine import Engine
 

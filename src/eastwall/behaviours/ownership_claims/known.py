@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eastwall.behaviours import World
-from eastwall.behaviours.ownership_claims.model import Knowledge, Rule
+from eastwall.behaviours.ownership_claims.judging import Knowledge, Rule
 from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
 from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of
 from eastwall.model.endpoint import Endpoint

@@ -1,0 +1,175 @@
+"""What is counted of the places of messages: by class, and for a sample of actors. All of it merges in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+MAX_ACTORS = 64
+"""Sampled per place."""
+MAX_VALUES = 3
+"""Distinct values kept per sampled actor."""
+MAX_CLASSES = 12
+MAX_LABELS = 8
+MAX_STRANGERS = 32
+"""Actors sampled per place and class for how they name objects."""
+MAX_STAFF = 10
+"""A class of more members who name what they were never given is no staff: there everybody chooses."""
+_AUTHORITY = frozenset(
+    "admin administrator support staff ops operator moderator manager supervisor auditor internal agent service".split()
+)
+MAX_CHOSEN = 0.1
+"""Share of the calls that name what their callers were never given, above which a place is one where callers choose."""
+MIN_ACTORS = 3
+
+
+class Actor:
+    """One sampled actor at one place."""
+
+    __slots__ = ("calls", "cls", "labels", "tenant", "values")
+
+    def __init__(self, cls: str = "", tenant: int = 0) -> None:
+        self.cls = cls
+        self.tenant = tenant
+        self.calls = 0
+        self.labels: dict[str, list[int]] = {}
+        """label -> [equal, present]."""
+        self.values: dict[int, int] = {}
+        """value hash -> calls; the lowest hashes."""
+
+    def value(self, value: int, count: int) -> None:
+        if value in self.values:
+            self.values[value] += count
+            return
+        self.values[value] = count
+        if len(self.values) > MAX_VALUES:
+            del self.values[max(self.values)]
+
+    def merge(self, other: Actor) -> None:
+        self.cls, self.tenant, self.calls = max(self.cls, other.cls), max(self.tenant, other.tenant), self.calls + other.calls
+        for label, (equal, present) in other.labels.items():
+            _count(self.labels, label, equal, present)
+        for value, count in sorted(other.values.items()):
+            self.value(value, count)
+
+    def usual(self) -> tuple[int, int]:
+        """(value that stood there most, calls)."""
+        return min(((value, count) for value, count in self.values.items()), key=lambda one: (-one[1], one[0]), default=(0, 0))
+
+
+class Place:
+    """One place of one operation."""
+
+    __slots__ = ("actors", "classes", "space")
+
+    def __init__(self, space: str) -> None:
+        self.space = space
+        self.classes: dict[str, dict[str, list[int]]] = {}
+        """class -> label -> [equal, present]."""
+        self.actors: dict[int, Actor] = {}
+
+    def note(self, actor: int, cls: str, tenant: int, labels: Sequence[str], mask: int, value: int) -> None:
+        kept = self.classes.setdefault(cls, {})
+        for bit, label in enumerate(labels):
+            _count(kept, label, mask >> bit & 1, 1)
+        lowest(self.classes, MAX_CLASSES, name_hash)
+        one = self.actors.get(actor)
+        if one is None:
+            if len(self.actors) >= MAX_ACTORS and actor > max(self.actors):
+                return
+            one = self.actors[actor] = Actor(cls, tenant)
+            lowest(self.actors, MAX_ACTORS, int)
+        one.cls, one.tenant = max(one.cls, cls), max(one.tenant, tenant)
+        one.calls += 1
+        for bit, label in enumerate(labels):
+            _count(one.labels, label, mask >> bit & 1, 1)
+        if value:
+            one.value(value, 1)
+
+    def merge(self, other: Place) -> None:
+        self.space = max(self.space, other.space)
+        for cls, labels in other.classes.items():
+            kept = self.classes.setdefault(cls, {})
+            for label, (equal, present) in labels.items():
+                _count(kept, label, equal, present)
+        lowest(self.classes, MAX_CLASSES, name_hash)
+        for key, actor in other.actors.items():
+            self.actors.setdefault(key, Actor(actor.cls, actor.tenant)).merge(actor)
+        lowest(self.actors, MAX_ACTORS, int)
+
+
+class Naming:
+    """How often callers named objects at one place, and how often such as they were never given: of a sample of actors of each class."""
+
+    __slots__ = ("classes", "kind")
+
+    def __init__(self, kind: str = "") -> None:
+        self.kind = kind
+        self.classes: dict[str, dict[int, list[int]]] = {}
+        """class -> actor (the lowest hashes) -> [calls, calls with such]."""
+
+    def note(self, cls: str, actor: int, calls: int, strange: int) -> None:
+        actors = self.classes.get(cls)
+        if actors is None:
+            actors = self.classes[cls] = {}
+            lowest(self.classes, MAX_CLASSES, name_hash)
+        counts = actors.get(actor)
+        if counts is None:
+            counts = actors[actor] = [0, 0]
+            lowest(actors, MAX_STRANGERS, int)
+        counts[0] += calls
+        counts[1] += strange
+
+    def merge(self, other: Naming) -> None:
+        self.kind = max(self.kind, other.kind)
+        for cls, actors in other.classes.items():
+            for actor, (calls, strange) in actors.items():
+                self.note(cls, actor, calls, strange)
+
+    def broad(self) -> tuple[str, ...]:
+        """Classes most of whose members name, mostly, what they were never given."""
+        return tuple(cls for cls, actors in sorted(self.classes.items()) if _is_broad(cls, actors))
+
+    def keeping(self) -> tuple[str, ...]:
+        """Classes known to keep to what they were given: two of their members do."""
+        return tuple(
+            cls
+            for cls, actors in sorted(self.classes.items())
+            if not _is_broad(cls, actors) and sum(2 * strange < calls for calls, strange in actors.values()) >= 2
+        )
+
+    def free(self) -> bool:
+        """Whether ordinary callers choose at this place: of a third of them a tenth of the calls."""
+        judged = [one for cls, actors in self.classes.items() if not _is_broad(cls, actors) for one in actors.values()]
+        choosing = sum(strange > MAX_CHOSEN * calls for calls, strange in judged)
+        if choosing >= MIN_ACTORS and choosing * 3 >= len(judged):
+            return True
+        return any(len(actors) > MAX_STAFF and _is_broad(cls, actors) for cls, actors in self.classes.items())
+
+
+def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:
+    calls, strange = sum(one[0] for one in actors.values()), sum(one[1] for one in actors.values())
+    mostly = sum(2 * others >= count for count, others in actors.values())
+    several = len(actors) >= 2 or not cls.startswith("user") or not _AUTHORITY.isdisjoint(cls.split("+"))
+    return several and calls >= 4 and 2 * strange >= calls and 2 * mostly >= len(actors)
+
+
+def _count(into: dict[str, list[int]], label: str, equal: int, present: int) -> None:
+    found = into.get(label)
+    if found is not None:
+        found[0] += equal
+        found[1] += present
+        return
+    into[label] = [equal, present]
+    lowest(into, MAX_LABELS, name_hash)
+
+
+def lowest(kept: dict[Any, Any], most: int, rank: Any) -> None:
+    """Keep the keys of the lowest rank: the same whatever came first."""
+    while len(kept) > most:
+        del kept[max(kept, key=rank)]
+
+
+def name_hash(text: str) -> tuple[bytes, str]:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), text
