@@ -84,6 +84,8 @@ class Exposure(Struct, frozen=True):
     """Its service is a third party's."""
     versions: tuple[str, ...] = ()
     """Versions that media types of its messages name."""
+    weaker: tuple[str, ...] = ()
+    """Sentences on checks that another version of it has and it lacks (`discovery.versions`)."""
 
 
 NOTHING = Exposure()
@@ -187,6 +189,8 @@ def lifecycle(endpoint: Endpoint, around: Surroundings, now: float, seen: Exposu
     if len(seen.versions) > 1:
         older, newest = sorted(seen.versions, key=lambda version: (len(version), version))[-2:]
         flags.setdefault("old-version", f"media types of its messages name version {older}, and version {newest}, which is newer")
+    if seen.weaker:
+        flags["weaker-version"] = "; ".join(seen.weaker)
     _environment(endpoint, scope, flags)
     _authentication(endpoint, around, flags)
     _time(endpoint, around, now, flags)

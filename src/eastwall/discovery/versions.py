@@ -74,6 +74,12 @@ class Weakness(Struct, frozen=True, array_like=True):
     """Several callers use what is missing as a matter of course."""
 
 
+def sentence(one: Weakness) -> str:
+    """What is said of a weaker operation where APIs are shown."""
+    lacks = "gives more than" if one.check == "data" else f"lacks the {one.check} of"
+    return f"it {lacks} {one.other_label}: {one.told}"
+
+
 def key_of(method: str, template: str, operation: str = "") -> tuple[str, str, str]:
     """What versions of one operation have in common."""
     rest = versioned(template)[1].split("/")

@@ -9,7 +9,8 @@ from eastwall.behaviours.versions.model import Model
 from eastwall.behaviours.versions.watch import Watch, compile
 from eastwall.detections.weaker_version.detector import detect
 from eastwall.discovery.inventory import compile_inventory
-from eastwall.discovery.versions import Answers, key_of, siblings, weaknesses
+from eastwall.discovery.lifecycle import Exposure, lifecycle, survey
+from eastwall.discovery.versions import Answers, key_of, sentence, siblings, weaknesses
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED
 from eastwall.model.endpoint import Endpoint, Match
@@ -18,6 +19,7 @@ from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
+from eastwall.model.snapshot import ServiceScope
 
 V1 = Endpoint("ep_1", "shop", "GET", "/v1/orders/{id}", calls=50)
 V2 = Endpoint("ep_2", "shop", "GET", "/api/v2/orders/{order_id}", calls=400)
@@ -149,6 +151,16 @@ def test_a_version_that_nobody_called_is_judged_by_the_one_that_is_closed():
     assert watch.response(asked(None, ALICE, "/v1/orders/7", status=200), table) == ()
     assert watch.response(asked(None, NOBODY, "/v1/products/7", status=200), table) == ()
     assert watch.response(asked(None, NOBODY, "/v1/login/7", status=200), table) == ()
+
+
+def test_the_finding_stands_with_the_endpoint():
+    model = model_of(ep_1=[(record(200, 0), 41), (record(200), 60)], ep_2=[(record(200), 312)])
+    told = tuple(sentence(one) for one in model.weaknesses((V1, V2)))
+    around = survey((V1, V2), ServiceScope("shop"))
+    state = lifecycle(V1, around, 10.0, Exposure(weaker=told))
+    assert "weaker-version" in state.flags
+    assert any(reason.startswith("it lacks the authentication of GET /api/v2/orders") for reason in state.reasons)
+    assert "weaker-version" not in lifecycle(V2, around, 10.0).flags
 
 
 def test_logs_without_headers_say_nothing_of_authentication():

@@ -24,10 +24,10 @@ SPANS = (("hour", 3_600, 192), ("day", 86_400, 128), ("week", 604_800, 64))
 OBJECTS = 64
 """Distinct objects of a cell and kind that are counted exactly."""
 MAX_GROUPS = 128
-"""(service, class); the one with the fewest cells leaves. With `SPANS`, `OBJECTS` and one kind of object in each cell: 2 MB each at most."""
-MAX_MEASURES = 64
+"""(service, class); the one with the fewest cells leaves. With `SPANS`, `OBJECTS` and one kind of object in each cell: 2 MB each."""
+MAX_MEASURES = 96
 """Operations, data classes and the like of one cell."""
-MAX_KINDS = 8
+MAX_KINDS = 24
 """Kinds of objects of one cell."""
 MAX_OPEN, MAX_GIVEN = 4_096, 2_000
 """Hours of callers before they are counted into the samples, and objects of one of them."""
