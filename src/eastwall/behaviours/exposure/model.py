@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -51,6 +52,12 @@ class Knowledge(Struct, frozen=True):
     operations: tuple[Known, ...] = ()
 
 
+@lru_cache(maxsize=4096)
+def _shape(places: tuple[str, ...]) -> frozenset[str]:
+    """A set, which keeps its hash, of places as a record lists them: with repetitions."""
+    return frozenset(places)
+
+
 class _Class:
     __slots__ = ("actors", "answers", "more", "shapes")
 
@@ -62,7 +69,7 @@ class _Class:
         self.more = 0
         """Answers whose shape was not kept."""
 
-    def add(self, shape: frozenset[str], count: int, actors: set[int]) -> None:
+    def add(self, shape: frozenset[str], count: int, *actors: int) -> None:
         known = self.shapes.get(shape)
         if known is None:
             if len(self.shapes) >= MAX_SHAPES:
@@ -70,15 +77,16 @@ class _Class:
                 return
             known = self.shapes[shape] = [0, set()]
         known[0] += count
-        if not actors <= known[1]:
-            keep_lowest(known[1], actors, 2)
+        for actor in actors:
+            if actor not in known[1]:
+                keep_lowest(known[1], (actor,), 2)
 
     def merge(self, other: _Class) -> None:
         self.answers += other.answers
         self.more += other.more
         keep_lowest(self.actors, other.actors, TOLD_APART)
         for shape, (count, actors) in other.shapes.items():
-            self.add(shape, count, actors)
+            self.add(shape, count, *actors)
 
     def given(self, cls: str) -> Given | None:
         """None while there is nothing to say."""
@@ -114,7 +122,7 @@ class Model:
         known.answers += 1
         if actor not in known.actors:
             keep_lowest(known.actors, (actor,), TOLD_APART)
-        known.add(frozenset([field.place for field in fields]), 1, {actor})
+        known.add(_shape(tuple([field.place for field in fields])), 1, actor)
 
     def merge(self, other: Model) -> None:
         for endpoint, classes in other._operations.items():

@@ -68,14 +68,13 @@ class NumberState:
         """One number; `first`: of its call at this place."""
         if first:
             self.calls += 1
-            if actor not in self.actors:
-                keep_lowest(self.actors, (actor,), ACTORS)
+            _add(self.actors, actor, ACTORS)
         _least(self.low, actor, number)
         _most(self.high, actor, number)
         power = max(-64, min(64, frexp(number)[1])) if number else -64
         self.powers[power] = self.powers.get(power, 0) + 1
-        if number % 1.0 and actor not in self.fractions:
-            keep_lowest(self.fractions, (actor,), SUPPORT)
+        if number % 1.0:
+            _add(self.fractions, actor, SUPPORT)
 
     def merge(self, other: NumberState) -> None:
         self.calls += other.calls
@@ -116,6 +115,18 @@ class NumberState:
         state.fractions = {int(one) for one in fractions}
         state.powers = {int(power): int(count) for power, count in powers}
         return state
+
+
+def _add(kept: set[int], actor: int, size: int) -> None:
+    """`keep_lowest` of one, which mostly changes nothing."""
+    if actor in kept:
+        return
+    if len(kept) >= size:
+        highest = max(kept)
+        if actor > highest:
+            return
+        kept.remove(highest)
+    kept.add(actor)
 
 
 def _least(kept: dict[int, float], actor: int, number: float) -> None:
@@ -173,11 +184,10 @@ class WordState:
         if words is None:
             return
         if not word:
-            keep_lowest(self.free, (actor,), SUPPORT)
+            _add(self.free, actor, SUPPORT)
             return
         self.calls += 1
-        if actor not in self.actors:
-            keep_lowest(self.actors, (actor,), ACTORS)
+        _add(self.actors, actor, ACTORS)
         known = words.get(word)
         if known is None:
             if len(words) >= MAX_WORDS:
@@ -185,8 +195,7 @@ class WordState:
                 return
             known = words[word] = _Word()
         known.calls += 1
-        if actor not in known.actors:
-            keep_lowest(known.actors, (actor,), SUPPORT)
+        _add(known.actors, actor, SUPPORT)
         if cls not in known.classes:
             _add_class(known.classes, cls)
 
