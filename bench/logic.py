@@ -186,11 +186,13 @@ def _markdown(figures: dict[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _latest(score: Score, prefix: str) -> float:
-    """Median over attempts of the abusive call that was stopped first, of the class of that prefix that is slowest; enumerations, which
-    name many ids, are a group of their own."""
-    names = [n for n in score.latency if n.startswith(prefix) and ("enumeration" in n) == ("enum" in prefix)]
-    return max((float(statistics.median(score.latency[name])) for name in names), default=0.0)
+def _timely(score: Score, *, enumeration: bool) -> float:
+    """Share of the attempts of BOLA, or of enumerations, that were stopped within the calls (ids) that their class allows."""
+    flows = [
+        flow for flow in FLOWS if flow.within and flow.name.startswith("API1 ") and ("enumeration" in flow.name) == enumeration
+    ]
+    attempts = [(at, flow.within) for flow in flows for world in score.worlds for _, at, _ in world.flows.get(flow.name, ())]
+    return sum(0 < at <= within for at, within in attempts) / max(1, len(attempts))
 
 
 def main() -> None:
@@ -254,9 +256,11 @@ def whole(disturbed: bool) -> None:
         report.target("attack flows stopped, unseen worlds", ">= 95 %", last["stopped"], last["stopped"] >= 0.95),
         report.target(f"the worst class ({name})", ">= 90 %", round(worst, 3), worst >= 0.9),
         report.target("legitimate calls blocked", "<= 0.05 %, 0 in the first 10,000", blocked, last["disturbed"] == 0),
-        report.target("first stop of BOLA, calls", "<= 3", _latest(unseen, "API1 "), _latest(unseen, "API1 ") <= 3),
         report.target(
-            "first stop of an enumeration, ids", "<= 10", _latest(unseen, "API1 enum"), _latest(unseen, "API1 enum") <= 10
+            "BOLA stopped within 3 abusive calls", ">= 95 %", bola := round(_timely(unseen, enumeration=False), 3), bola >= 0.95
+        ),
+        report.target(
+            "enumeration stopped within 10 ids", ">= 95 %", ids := round(_timely(unseen, enumeration=True), 3), ids >= 0.95
         ),
         report.target("models inline, us per call (p50)", "<= 15", cost["behaviours_us_p50"], cost["behaviours_us_p50"] <= 15),
         report.target("records folded per second", ">= 20,000", cost["fold_per_second"], cost["fold_per_second"] >= 20_000),
