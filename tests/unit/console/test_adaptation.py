@@ -83,13 +83,6 @@ def test_a_promotion_survives_a_crash_before_the_state_is_saved(data: Path, play
         assert told["previous"] == previous
         previous = told["hash"]
         assert hashlib.sha256(line.rpartition(b',"hash"')[0]).hexdigest() == previous
-    log.write_bytes(log.read_bytes().replace(b'"promoted"', b'"rejected"', 1))
-    third = Process(data).ready()
-    try:
-        fault = third.send("GET", "/api/v1/status")[2]["faults"]["baselines"]
-        assert "of the log of promotions does not verify" in fault
-    finally:
-        third.stop()
 
 
 def test_baselines_by_api_and_command_line(data: Path, played: Shop) -> None:
