@@ -112,15 +112,21 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
             if _reused(flow):
                 found.append(Rules(key, kinship.label(endpoint)))  # those of its service do not hold for it
             continue
-        after, own = _on_objects(endpoint, flow, known, before, changing - {key})
-        if own * 2 < flow.calls:
-            judge = _Judge(key, known, common[endpoint.service], everywhere, before)
+        others = changing - {key}
+        after = _on_objects(endpoint, flow, known, before, others)
+        judge = _Judge(key, known, common[endpoint.service], everywhere, before)
+        named = sum(one.first + one.again for scope, one in flow.tallies.items() if _own(endpoint, scope))
+        alone = named * 2 < flow.calls  # it mostly names no object of its own
+        if alone:
             after += judge.rules("", flow)
-            always = {rule.before for rule in after}
-            for cls in sorted(classes.get(key, ())):
-                those = flows[f"{key}\0{cls}"]
-                if len(those.actors) >= MIN_ACTORS and those.calls < flow.calls:
-                    after += [rule for rule in judge.rules(cls, those) if rule.before not in always]
+        always = {(rule.before, rule.kind) for rule in after}
+        for cls in sorted(classes.get(key, ())):
+            those = flows[f"{key}\0{cls}"]
+            if len(those.actors) >= MIN_ACTORS and those.calls < flow.calls:
+                found_there = _on_objects(endpoint, those, known, before, others, cls)
+                if alone:
+                    found_there += judge.rules(cls, those)
+                after += [rule for rule in found_there if (rule.before, rule.kind) not in always]
         after = sorted(after, key=lambda rule: (not rule.causal, -rule.held, rule.before, rule.kind))[:MAX_AFTER]
         once = _once(endpoint, flow, codes[endpoint.service])
         if after or once or _reused(flow):
@@ -192,15 +198,18 @@ class _Judge(Struct, frozen=True):
 
 
 def _on_objects(
-    endpoint: Endpoint, flow: Flow, known: Mapping[str, Endpoint], before: Mapping[str, Mapping[str, bool]], changing: set[str]
-) -> tuple[list[Precedence], int]:
-    """What comes before on the objects that the operation is about, and its calls on such objects."""
+    endpoint: Endpoint,
+    flow: Flow,
+    known: Mapping[str, Endpoint],
+    before: Mapping[str, Mapping[str, bool]],
+    changing: set[str],
+    cls: str = "",
+) -> list[Precedence]:
+    """What comes before on the objects that the operation is about."""
     found: list[Precedence] = []
-    own = 0
     for kind, (calls, names) in sorted(flow.objects.items()):
         if not kinship.of_kind(endpoint, kind):
             continue
-        own += calls
         named = {name: kinship.presumes(endpoint, known[name]) for name in names if name in changing}
         always = {name for name in named if _enough(names[name][0], calls, named=named[name])}
         for name in sorted(always):
@@ -208,8 +217,13 @@ def _on_objects(
                 continue  # what it presumes itself
             count, late = names[name]
             label, horizon = kinship.label(known[name]), _horizon(late, calls, flow)
-            found.append(Precedence(name, label, calls, count, True, kind, True, horizon, "", named[name]))
-    return found, own
+            found.append(Precedence(name, label, calls, count, True, kind, True, horizon, cls, named[name]))
+    return found
+
+
+def _own(endpoint: Endpoint, scope: str) -> bool:
+    """Whether a tally is of objects that the operation is about."""
+    return scope.startswith("object ") and kinship.of_kind(endpoint, scope.removeprefix("object "))
 
 
 def _codes(flows: Iterable[Flow]) -> Tally:

@@ -106,14 +106,14 @@ class Model:
 
     def _flow(self, endpoint: str, cls: str, told: Any, note: Mapping[str, Any], actor: int) -> None:
         """`f`: [first, keyed, [since], [late], minutes watched]; `o`: [[kind, [before], [late]]]; `m`: [[scope, times]]."""
-        flow = self._of(endpoint)
+        flow, own = self._of(endpoint), self._of(f"{endpoint}{_GROUP}{cls}")
         if flow is None:
             return
         if type(told) in (list, tuple) and len(told) == 5 and _named(told[2]) and _named(told[3]):
             first, keyed = bool(told[0]), bool(told[1])
             age = min(told[4], MAX_AGE) if type(told[4]) is int and told[4] > 0 else 0
             flow.fold(told[2], told[3], first=first, keyed=keyed, actor=actor, age=age)
-            if (own := self._of(f"{endpoint}{_GROUP}{cls}")) is not None:
+            if own is not None:
                 own.fold(told[2], told[3], first=first, keyed=keyed, actor=actor, age=age)
         for entry in _list(note.get("o")):
             if (
@@ -124,6 +124,8 @@ class Model:
                 and _named(entry[2])
             ):
                 flow.on_object(entry[0], entry[1], entry[2])
+                if own is not None:
+                    own.on_object(entry[0], entry[1], entry[2])
         for entry in _list(note.get("m")):
             if type(entry) in (list, tuple) and len(entry) == 2 and type(entry[0]) is str and type(entry[1]) is int:
                 flow.tally(entry[0], entry[1], actor)
