@@ -32,6 +32,8 @@ MAX_ALIASES = 200_000
 """Aliases that one engine remembers; the oldest leave. An actor has one for each space, so nobody fills them alone."""
 MAX_SEEN = 2_000
 """Operations of which it is remembered which places ever held the caller's own."""
+FIRST, EVERY = 100, 10
+"""So many sampled calls of a class at an operation are noted, and then one in so many."""
 MAX_SEEN_PLACES = 24
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
@@ -68,6 +70,8 @@ class Watch(behaviours.Watch):
         self._seen: dict[str, set[str]] = {}
         self._owned: dict[int, tuple[LiveRule, int]] = {}
         """Object -> (the rule by which an answer told whose it is, hash of the owner), of those that staff and services saw."""
+        self._noted: dict[tuple[str, str], int] = {}
+        """(operation, class) -> sampled calls."""
         self._waiting: dict[int, list[int]] = {}
         """Hash of a name -> objects shared with somebody of that name, who has not come yet."""
         self._assistants: dict[tuple[str, str], int] = {}
@@ -391,6 +395,8 @@ class Watch(behaviours.Watch):
             or not self._hash_key
         ):
             return None
+        if not self._wanted(facts):
+            return None
         own = own_values(facts.identity)
         labels, mine = list(own), list(own.values())
         for label, text in own.items():
@@ -433,6 +439,16 @@ class Watch(behaviours.Watch):
             list(rows.values()),
             [(*where, odd) for where, odd in named.items()][:MAX_ROWS],
         ]
+
+    def _wanted(self, facts: Facts) -> bool:
+        """Whether the model wants the call: the first of each class at each operation, and then a few."""
+        endpoint = facts.match.endpoint
+        key = (endpoint.id if endpoint is not None else "", facts.identity.cls)
+        count = self._noted.get(key, 0)
+        if count == 0 and len(self._noted) >= MAX_SEEN:
+            self._noted.clear()
+        self._noted[key] = count + 1
+        return count < FIRST or count % EVERY == 0
 
     def _places(self, operation: str) -> set[str]:
         found = self._seen.get(operation)
