@@ -103,9 +103,11 @@ class _Cell:
         for kind, keys in objects.items():
             held = self.objects.get(kind)
             if held is None:
-                if len(self.objects) >= MAX_KINDS:
+                if len(self.objects) >= MAX_KINDS and kind > max(self.objects):
                     continue
                 held = self.objects[kind] = Distinct(size=OBJECTS)
+                if len(self.objects) > MAX_KINDS:
+                    del self.objects[max(self.objects)]
             if held.highest < 0 and len(held.hashes) + len(keys) < OBJECTS:
                 held.hashes.update(keys)
             else:
