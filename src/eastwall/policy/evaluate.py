@@ -341,8 +341,8 @@ def _items(finding: Finding, facts: Facts) -> tuple[tuple[str | int, ...], ...]:
     """Paths of the items of lists that a finding is about; empty where it is not about items, or the message cannot be cut."""
     if facts.call.response is None or not facts.deviations or facts.operation.body_kind != "json":
         return ()
-    if finding.id != "owner-mismatch":
-        return ()
+    if finding.id != "owner-mismatch" or facts.operation.protocol == "mcp":
+        return ()  # MCP says everything twice: structured, and as text
     return next((one.items for one in facts.deviations if type(one) is OwnerMismatch and one.place == finding.where), ())
 
 

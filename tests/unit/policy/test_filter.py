@@ -26,6 +26,11 @@ def _facts(items: tuple[tuple[str | int, ...], ...] = ITEMS, kind: str = "json",
     return replace(facts, deviations=(one,), operation=replace(facts.operation, body_kind=kind))
 
 
+def _mcp() -> Facts:
+    facts = _facts()
+    return replace(facts, operation=replace(facts.operation, protocol="mcp"))
+
+
 def _judged(text: str, facts: Facts, *findings: Finding, mode: Mode = Mode.ENFORCE) -> Verdict:
     known = (*DETECTIONS, detection("owner-mismatch"))
     plan = compile_plan(encode(policies(text)), services=[ServiceScope("orders", mode)], endpoints=(), detections=known)
@@ -41,7 +46,7 @@ def test_items_are_taken_out(text: str) -> None:
     assert "2 items are withheld" in " ".join(explain(verdict))
 
 
-@pytest.mark.parametrize("facts", [_facts(()), _facts(kind="text")], ids=["no list", "no JSON"])
+@pytest.mark.parametrize("facts", [_facts(()), _facts(kind="text"), _mcp()], ids=["no list", "no JSON", "said twice"])
 def test_what_is_no_list_is_withheld_as_a_whole(facts: Facts) -> None:
     verdict = _judged(FILTER, facts)
     assert verdict.action == "block"
