@@ -69,7 +69,7 @@ def test_once_finds_everything_stops_every_attack_and_disturbs_nobody(adapter: s
         assert (step["stopped"], step["loot"]) == (True, ""), step
         assert 0 < step["blocked"] <= step["sent"]
         assert all((step["event_id"], step["by"])), step
-        assert step["status"] in (403, 429)
+        assert step["status"] in (403, 429, 200 if step["name"] == "list-of-another" else 403), "refused, or cut out of the list"
         if step["name"] in LEARNED:
             assert step["policies"] == ["builtin/detections"], "by what was learned, and by no rule of the demo"
             assert step["evidence"] in done.stdout

@@ -31,7 +31,7 @@ class StepResult(Struct, frozen=True):
     """What was got, in a few words; no secret in full."""
     sent: int
     blocked: int
-    """Calls that Eastwall answered in the service's place."""
+    """Calls that Eastwall answered in the service's place, or whose answers it emptied of what is others'."""
     event_id: str = ""
     """Of the first blocked call, for `eastwall why`."""
     status: int = 0

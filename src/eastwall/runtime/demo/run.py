@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eastwall.dataplanes.envoy.process import EnvoyError
 from eastwall.runtime.dataplane import load_proxy
 from eastwall.runtime.demo import drift, shop, traffic
 from eastwall.runtime.demo.attacker import LEARNED, STEPS, Attacker, StepResult
-from eastwall.runtime.demo.catalog import SERVICES
+from eastwall.runtime.demo.catalog import MALLORY, SERVICES
 from eastwall.runtime.demo.client import CallResult, Targets
 from eastwall.runtime.demo.processes import DemoError, Shop, free_ports
 from eastwall.runtime.supervisor import Supervisor
@@ -272,7 +273,8 @@ class Demo:
             for name, (title, _) in STEPS.items():
                 self._wait(self.settings.pace)
                 self.screen.step_begins(name, title)
-                self.steps.append(attacker.step(name))
+                begun = time.time()
+                self.steps.append(self._with_cut(attacker.step(name), begun))
                 self.screen.step_ends(self.steps[-1])
         finally:
             attacker.close()
@@ -282,6 +284,21 @@ class Demo:
         self._send_home()
         self.screen.attacked(self.steps)
         self._settle()
+
+    def _with_cut(self, step: StepResult, begun: float) -> StepResult:
+        """A step that got nothing without a refusal: perhaps Eastwall took what is others' out of its answers, which an attacker cannot see
+        but its records tell."""
+        if step.succeeded or step.blocked or step.unanswered:
+            return step
+        until = time.monotonic() + 10.0
+        while True:
+            listed = self.api.get("/calls", actor=f"user:{MALLORY.id}", since=int(begun), flagged=1)
+            cut = [call["id"] for call in reversed(listed) if call["action"] == "redact"][: step.sent]
+            if cut:
+                return replace(step, blocked=len(cut), event_id=cut[0], status=200, events=tuple(cut))
+            if time.monotonic() > until:
+                return step
+            self._wait(POLL)
 
     def _settle(self) -> None:
         """The report of act 2, and why the first call that a detection blocked was blocked."""
@@ -398,7 +415,7 @@ def _reason(story: Mapping[str, Any] | None) -> dict[str, Any]:
     """`by`: the detection that blocked a call, else the policy; `evidence`: what it says; `policies`: all that blocked it."""
     if story is None:
         return {"by": "", "evidence": "", "policies": []}
-    blocking = sorted({m["policy"] for m in story["matches"] if m["action"] in ("block", "limit")})
+    blocking = sorted({m["policy"] for m in story["matches"] if m["action"] in ("block", "limit", "filter", "redact")})
     sure = [f for f in story["findings"] if f["severity"] in ("high", "critical") and f["confidence"] != "low"]
     if found := (sure or story["findings"]):
         return {"by": str(found[0]["id"]), "evidence": str(found[0]["message"]), "policies": blocking}
