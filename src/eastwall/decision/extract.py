@@ -10,6 +10,7 @@ from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
+from eastwall.discovery.json_patch import patched
 from eastwall.discovery.links import linked, naming_headers
 from eastwall.discovery.objects import identifier, keyed, object_key
 from eastwall.discovery.privilege import privileged
@@ -69,6 +70,8 @@ def _request_facts(
 ) -> Facts:
     endpoint = match.endpoint
     places, named = read_request(operation, match, snapshot.hash_key, EVERY_SERVICE)
+    if operation.body.__class__ is list and (set_by_patch := patched(operation.body)):
+        places += set_by_patch
     headers = call.request.headers
     if naming := naming_headers(tuple(headers)):
         named += _in_headers(naming, headers, snapshot.hash_key)
