@@ -140,6 +140,30 @@ def test_one_caller_widens_nothing() -> None:
     }
 
 
+def test_a_word_that_only_staff_send() -> None:
+    model = Values()
+    for number in range(160):
+        staff = number % 4 == 0
+        body = {"id": number, "state": "approved" if staff else "open"}
+        record = CallRecord(
+            1, str(number), 1.0, "orders", "POST", "/orders", "orders", 200, 0, 0, 9, "10.0.0.1", BUY.id, actor=f"u{staff}{number % 5}",
+            actor_class="user+support" if staff else "user", strength=3, sampled=True, request_fields=fields(body),
+        )  # fmt: skip
+        model.fold(record, BUY.id, None, clean=True)
+    engine = Engine(endpoints=(BUY,), values=published(model))
+    body = {"id": 1, "state": "approved"}
+    outcome = ask(engine, body, "mallory")
+    found = outcome.of("value-not-seen")
+    assert found is not None
+    assert (
+        found.message
+        == "`body.state` is `approved`, which only user+support send; in 160 learned calls it was `open`, `approved`"
+    )
+    assert outcome.blocked
+    assert engine.ask("POST", "/orders", body, user="eve", roles=("support",)).of("value-not-seen") is None
+    assert ask(engine, {"id": 1, "state": "open"}, "bob").of("value-not-seen") is None
+
+
 def test_few_calls_and_few_callers_say_nothing() -> None:
     few, alone = Values(), Values()
     learn(ordinary(calls=20), few)

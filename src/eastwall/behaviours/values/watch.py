@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from eastwall import behaviours
 from eastwall.behaviours import World
+from eastwall.behaviours.functions.matrix import authority
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.values import relations
 from eastwall.behaviours.values.model import MAX_TOLD, Held, Knowledge
@@ -31,6 +32,10 @@ MAX_ITEMS = 500
 """Items of arrays whose values are compared, per place."""
 MAX_FOUND = 8
 """Deviations of one message."""
+SETTLED = 100
+"""Learned calls with words at a place, after which it is said who sends which."""
+FEW = 5
+"""Calls with a word, likewise."""
 OFF = 0.05
 """Share by which a relation is broken by more than rounding and small charges."""
 
@@ -47,6 +52,8 @@ class _Place(Struct, frozen=True):
     answered: frozenset[str]
     low: float
     high: float
+    above: dict[str, tuple[str, ...]]
+    """Words that classes of authority alone send, with these."""
 
 
 class _Node(Struct):
@@ -161,9 +168,13 @@ def _place(place: str, number: Number | None, words: Words | None, answered: dic
         reach = FACTOR * number.most if number.most > 0 else 1e308
         high = max(reach, number.most + 100.0)
         low = 5e-324 if number.least > 0 else 0.0 if number.least >= 0 else -1e308
+    above: dict[str, tuple[str, ...]] = {}
+    if words is not None and words.calls >= SETTLED:
+        above = {word: classes for word, calls, classes in words.words if calls >= FEW and all(map(authority, classes))}
+        above = {} if len(above) == len(words.words) else above
     return _Place(
         place, number, {word: classes for word, _, classes in words.words} if words is not None else None, words,
-        answered.get(_last(place), frozenset()), low, high,
+        answered.get(_last(place), frozenset()), low, high, above,
     )  # fmt: skip
 
 
@@ -237,7 +248,7 @@ def _compare(node: Any, known: _Node, cls: str, found: list[Deviation]) -> None:
             if place.number is not None and (not place.low <= value <= place.high or (place.number.whole and value % 1)):  # type: ignore[operator]
                 _number(place, _finite(value), found)
         elif kind is str:
-            if place.words is not None and value not in place.words:
+            if place.words is not None and (value not in place.words or (value in place.above and not authority(cls))):
                 _word(place, value, cls, found)  # type: ignore[arg-type]
             elif place.number is not None:
                 _text(place, value, found)
@@ -299,7 +310,17 @@ def _word(place: _Place, value: str, cls: str, found: list[Deviation]) -> None:
     if known is None or len(found) >= MAX_FOUND:
         return
     told = tuple([word for word, _, _ in known.words[:6]])
-    found.append(WordNotSeen(_shown_place(place), _shown(value), told, known.calls, known.actors, value in place.answered))
+    found.append(
+        WordNotSeen(
+            _shown_place(place),
+            _shown(value),
+            told,
+            known.calls,
+            known.actors,
+            value in place.answered,
+            place.above.get(value, ()),
+        )
+    )
 
 
 def _shown_place(place: _Place) -> str:
