@@ -23,7 +23,7 @@ from eastwall.cli.show import NARROW, clean, printer, table, told, when
 STATE_STYLE = {"shadow": "bold red", "zombie": "red", "ghost": "yellow", "managed": "green", "observed": ""}
 STATES = ("managed", "observed", "shadow", "ghost", "zombie")
 FLAGS = (
-    "orphan", "deprecated", "old-version", "internet-facing", "agent-reachable", "third-party", "vanished", "new", "unauthenticated",
+    "orphan", "deprecated", "old-version", "weaker-version", "internet-facing", "agent-reachable", "third-party", "vanished", "new", "unauthenticated",
     "non-production", "admin", "missing-authentication",
 )  # fmt: skip
 RISK_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "dim"}

@@ -115,7 +115,10 @@ def reject(candidate: str, data: Path, as_json: bool) -> None:
 @json_option
 def rollback(service: str, version: int, data: Path, as_json: bool) -> None:
     """Undo what was promoted in SERVICE after VERSION. It is pinned: nothing is promoted by agreement until `unpin` or a deploy."""
-    _done(Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/rollback", {"version": version}), as_json=as_json)
+    _done(
+        Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/rollback", {"version": version}),
+        as_json=as_json,
+    )
 
 
 @baselines.command(short_help="End a pin.")
@@ -134,7 +137,10 @@ def unpin(service: str, data: Path, as_json: bool) -> None:
 @json_option
 def deploy(service: str, reason: str, data: Path, as_json: bool) -> None:
     """Say that the release VERSION of SERVICE begins: what its callers agree on is promoted within a minute. For pipelines."""
-    _done(Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/deploy", {"reason": reason}), as_json=as_json)
+    _done(
+        Client(data, at_rest=True).send("POST", f"/baselines/{Client.quoted(service)}/deploy", {"reason": reason}),
+        as_json=as_json,
+    )
 
 
 class _Feedback(_ListFirst):

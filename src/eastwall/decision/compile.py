@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from eastwall.behaviours import World, compile_known
 from eastwall.behaviours.functions.matrix import function_use
 from eastwall.decision.expected import outside, ranges_of
+from eastwall.decision.grants import HeldObjects
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
 from eastwall.detections.prefilter import Prefilter
@@ -156,7 +157,7 @@ class LiveSnapshot:
         """Service -> kind -> what is known of its objects: for operations that nobody used before."""
         self.flow_kinds = _flow_kinds(snapshot.endpoints)
         """Service -> kinds of objects whose flows have a learned order."""
-        self.ownership = dict(snapshot.ownership)
+        self.ownership = HeldObjects(snapshot.holdings) if snapshot.holdings.count else dict(snapshot.ownership)
         self.limits = Limits()
         self._descriptors = _descriptors(snapshot.descriptors)
         prepare({endpoint.protocol for endpoint in snapshot.endpoints})  # not the first call is to wait for a parser

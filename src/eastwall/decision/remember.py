@@ -39,7 +39,7 @@ def remember(
     if facts.phase is not Phase.RESPONSE or verdict.action == "block":
         return
     if facts.fields:
-        state.echoes.add(identifying(facts.operation.body))
+        state.echoes.add(identifying(facts.operation.body), facts.identity.actor)
     if facts.given and not _suspicious(facts) and not (facts.deviations and _of_others(facts)):
         if kinds and changing and facts.operation.method == "POST":
             _note_made(facts, kinds, snapshot, state)
@@ -113,4 +113,4 @@ def _note_made(facts: Facts, kinds: Container[str], snapshot: LiveSnapshot, stat
     named = {key for _, kind, key, _ in prior.facts.used if kind == own}
     made = [key for kind, key in facts.given if kind == own and key not in named]
     if len(made) == 1 and not state.grants.owners(made[0]) and made[0] not in snapshot.ownership:
-        state.steps.made(made[0])
+        state.steps.made(made[0], facts.identity.actor)

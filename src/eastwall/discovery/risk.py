@@ -12,6 +12,7 @@
 | 15 | zombie |
 | 12 | shadow |
 | 10 | it names objects of a kind of which Eastwall has not learned whether they belong to single actors |
+| 10 | another version of it checks more |
 | 4 | non-production on a path of its own |
 | 3 | nobody owns it |
 | 5 / 10 | drift of medium / high severity |
@@ -76,6 +77,8 @@ def risk(
     unknown = sorted({o.kind for o in endpoint.objects if not o.exclusive and not _judged(o.evidence)})
     if unknown and endpoint.calls:
         add(10, f"it names objects ({', '.join(unknown[:3])}), and whose they are is not learned")
+    if "weaker-version" in flags:
+        add(10, "another version of it checks more")
     if "non-production" in flags:
         add(4, "it is not for production, or its path says so")
     if "orphan" in flags:

@@ -121,6 +121,12 @@ class ClassProperties:
                 self.actors.remove(max(self.actors))
 
 
+def _unauthenticated(record: CallRecord) -> bool:
+    """Whether the call was found to lack authentication: enough of such calls would else make it look unneeded. An analyst's "this was fine"
+    lowers the finding, and the call counts."""
+    return any(finding.id == "missing-authentication" and finding.suspicious for finding in record.findings)
+
+
 def _second(entry: list[int], actor: int) -> None:
     """Keep the two lowest distinct actor hashes, 0 standing for none: the same whatever the order."""
     hashes = sorted({entry[1], entry[2], actor} - {0})
@@ -234,7 +240,8 @@ class Profile:
         # GraphQL, gRPC, JSON-RPC and SOAP answer their errors with 200.
         success = 200 <= status < 300 and "fault" not in record.traits
         # A log without headers says nothing of who called, nor does a record of a call that no engine saw.
-        if (success or status == 101) and record.actor and (record.strength or record.origin not in _WITHOUT_HEADERS):
+        told = record.strength or (record.origin not in _WITHOUT_HEADERS and not _unauthenticated(record))
+        if (success or status == 101) and record.actor and told:
             self.succeeded += 1
             if record.strength:
                 self.authenticated += 1

@@ -37,7 +37,8 @@ class Lifecycle(Struct, frozen=True):
     specification does not have it), `ghost` (declared, never seen), `zombie` (deprecated or an old version, still called)."""
     flags: tuple[str, ...] = ()
     """Beside the state, sorted: `orphan` (no owner), `deprecated`, `old-version`, `internet-facing`, `agent-reachable`, `third-party`,
-    `vanished`, `new`, `unauthenticated`, `non-production`, `admin`, `missing-authentication`."""
+    `vanished`, `new`, `unauthenticated`, `non-production`, `admin`, `missing-authentication`,
+    `weaker-version` (another version of it checks more)."""
     exposure: str = "internal"
     """`internet`, `partner`, `internal`, `external`."""
     owner: str = ""

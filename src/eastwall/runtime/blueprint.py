@@ -51,11 +51,12 @@ class Blueprint:
         now: float,
         findings: Mapping[str, Mapping[str, int]] | None = None,
         classes: Sequence[CustomDataClass] = (),
+        weaker: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         """Take what is known now (Unix seconds).
 
         `declared`: service -> what its specifications have; `findings`: endpoint id -> severity -> how many of late; `classes`: data
-        classes of the user's own, for their sensitivity.
+        classes of the user's own, for their sensitivity; `weaker`: endpoint id -> what another version of it checks and it does not.
         """
         world = _World(endpoints)
         world.declared = {service: {e.id: e for e in found} for service, found in declared.items()}
@@ -66,6 +67,7 @@ class Blueprint:
         world.feed = changes.feed()
         world.findings = findings or {}
         world.classes = {c.name: c.sensitivity for c in classes}
+        world.weaker = weaker or {}
         world.now = now
         world.older = self._world.drifts
         self._world = world
@@ -135,6 +137,7 @@ class _World:
         self.feed: tuple[Change, ...] = ()
         self.findings: Mapping[str, Mapping[str, int]] = {}
         self.classes: dict[str, str] = {}
+        self.weaker: Mapping[str, tuple[str, ...]] = {}
         self.now = 0.0
         self.drifts: dict[str, tuple[Endpoint, Endpoint, tuple[Drift, ...]]] = {}
         """Endpoint id -> (declared, observed, differences)."""
@@ -190,6 +193,7 @@ class _World:
                 agents=tuple(sorted(name for name, s in callers.items() if s.agent)),
                 egress=endpoint.service in self.tables.egress,
                 versions=tuple(sorted(self.tables.versions.get(endpoint.id, {}))),
+                weaker=self.weaker.get(endpoint.id, ()),
             )
             return lifecycle.lifecycle(endpoint, self.around(endpoint.service), self.now, seen)
 

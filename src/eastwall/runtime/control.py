@@ -25,6 +25,7 @@ import msgspec
 
 from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
+from eastwall.learning.holdings import pack
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
@@ -54,7 +55,7 @@ PUBLISH_SECONDS = 1.0
 """At most one snapshot in so many seconds for what was learned; modes and policies are published at once."""
 REFRESH_SECONDS = 30.0
 """Counters and ownership alone are published this often: every snapshot costs each engine a compile."""
-OWNERSHIP_LIMIT = 200_000
+OWNERSHIP_LIMIT = 1_000_000
 """Objects whose owners engines get; the most recently used ones."""
 ENGINE_DEAD = 5.0
 """Seconds without a heartbeat after which an engine is shown as dead."""
@@ -389,7 +390,7 @@ class Control:
                     trust=self._trust(),
                     endpoints=tuple(map(for_engines, endpoints)),
                     policy=self._policies.state.encoded,
-                    ownership=ownership,
+                    holdings=pack(ownership),
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
                     data_classes=custom_classes(self._policies.state.policies),
                     identity_classes=classes,

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.discovery.versions import sentence
 from eastwall.exports.graph import render
 from eastwall.learning.declare import read_declared
 from eastwall.learning.graphql_used import sdl
@@ -74,6 +75,7 @@ class Discovered:
                         now=time.time(),
                         findings=learner.findings(),
                         classes=world.classes,
+                        weaker=_weaker(learner, world.endpoints),
                     )
                 self._taken = world
                 ended = time.monotonic()
@@ -133,3 +135,11 @@ class Discovered:
         if not found:
             raise UnknownError(f"no API of a service `{service}` is known")
         return found
+
+
+def _weaker(learner: Learner, endpoints: Sequence[Endpoint]) -> dict[str, tuple[str, ...]]:
+    """Endpoint id -> what another version of it checks and it does not, in sentences."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in learner.behaviours.of("versions").weaknesses(endpoints):
+        found[one.endpoint] = (*found.get(one.endpoint, ()), sentence(one))
+    return found

@@ -53,7 +53,7 @@ def token(claims: dict[str, object], header: dict[str, object] | None = None) ->
         (b64("GET /x\r\nHost: a"), "v", "GET /x\r\nHost: a"),
         (f"next={b64(SQL)};x", "v", SQL),
         (b64(b64(SQL)), "v", SQL),
-        (b64(gzip.compress(SQL.encode() * 3)), "v", SQL * 3),
+        (b64(gzip.compress(SQL.encode() * 3, mtime=0)), "v", SQL * 3),
         (b64(zlib.compress(SQL.encode() * 3)), "v", SQL * 3),
         (b64(zstandard.ZstdCompressor().compress(SQL.encode() * 3)), "v", SQL * 3),
         (SQL.encode().hex(), "v", SQL),

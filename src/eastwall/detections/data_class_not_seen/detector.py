@@ -43,6 +43,6 @@ def _finding(found: DataNotSeen) -> Finding:
         owasp=META.owasp,
         where=found.place,
         message=f"none of {found.answers:,} answers of this operation to {found.cls} held {found.data_class}{others}; this one does",
-        evidence=found.masked[:120],
+        evidence=(found.masked or found.data_class)[:120],
         phase="response",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eastwall.detections.edges_told import sentence
 from eastwall.model.deviations import NewEdge
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -40,14 +41,3 @@ def detect(facts: Facts) -> Sequence[Finding]:
         for found in facts.deviations
         if type(found) is NewEdge
     ]
-
-
-def sentence(found: NewEdge) -> str:
-    """What was expected, and what happened."""
-    what = {"service": "calls the service", "operation": "calls", "source": "calls from"}[found.kind]
-    knows = {"service": "services", "operation": "operations", "source": "networks"}[found.kind]
-    reach = f", which reaches {', '.join(found.reach)}" if found.reach and found.kind != "source" else ""
-    return (
-        f"{found.caller} {what} {found.target}{reach}, for the first time after {found.calls:,} calls in {found.days:g} days that kept to "
-        f"{found.known} {knows}"
-    )

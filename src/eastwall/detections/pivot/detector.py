@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eastwall.detections.new_edge.detector import sentence
+from eastwall.detections.edges_told import sentence
 from eastwall.model.deviations import NewEdge
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
