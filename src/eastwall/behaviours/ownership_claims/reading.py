@@ -151,3 +151,17 @@ def at(node: Any, steps: tuple[str, ...], most: int) -> list[Found]:
         if not nodes:
             return []
     return [(text, path) for node, path in nodes if (text := text_of(node))]
+
+
+def texts_at(node: Any, steps: tuple[str, ...], most: int) -> set[str]:
+    """The distinct values at a place, without where they stand: nearly all answers hold the caller's own and nothing else."""
+    nodes = [node]
+    for step in steps:
+        if step == "[]":
+            nodes = [item for node in nodes if type(node) is list for item in node][:most]
+        else:
+            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
+        if not nodes:
+            return set()
+    distinct = {value for value in nodes if type(value) is str or type(value) is int}
+    return {text for value in distinct if (text := text_of(value))}

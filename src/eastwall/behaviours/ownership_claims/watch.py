@@ -18,6 +18,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     own_values,
     request_values,
     text_of,
+    texts_at,
 )
 from eastwall.discovery.objects import identifier, object_key, shown
 from eastwall.model.call import Completion, Phase
@@ -199,6 +200,9 @@ class Watch(behaviours.Watch):
             return ()
         found: tuple[Deviation, ...] = ()
         for rule in known.responses[endpoint.id]:
+            texts = texts_at(body, rule.steps, MAX_ITEMS)
+            if not texts or not self._foreign([(text, ()) for text in texts], rule, facts.identity, known):
+                continue
             values = at(body, rule.steps, MAX_ITEMS)
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 found += self._answered(rule, facts, others, known)
@@ -320,7 +324,7 @@ class Watch(behaviours.Watch):
             return
         for rule in known.responses[endpoint.id]:
             if rule.alias and facts.identity.cls in rule.classes:
-                values = {text for text, _ in at(facts.operation.body, rule.steps, MAX_ITEMS)}
+                values = texts_at(facts.operation.body, rule.steps, MAX_ITEMS)
                 holder = self._holder(facts.identity, rule, known.hash_key)
                 if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
                     self._learn(rule, holder, _value(known.hash_key, rule.rule.space, values.pop()), known)
