@@ -349,6 +349,31 @@ def named_in_target(operation: Operation, match: Match) -> list[tuple[str, str, 
         elif named is not None and "," in value and name.lower().endswith("ids"):
             kind = named or kind_of("id", holder(operation, match))
             found += [("query." + name, kind, text) for one in value.split(",")[:USED_LIMIT] if (text := identifier(one.strip()))]
+    return found + given_in_document(operation, match) if operation.arguments else found
+
+
+def given_in_document(operation: Operation, match: Match) -> list[tuple[str, str, str]]:
+    """(place, kind, value) of the ids that a GraphQL document gives to its fields: in its text, or by variables whose own names say less than
+    the argument's (callers choose them)."""
+    found: list[tuple[str, str, str]] = []
+    variables = operation.body.get("variables") if type(operation.body) is dict else None
+    for one in operation.arguments:
+        named = reference(one.name)
+        if named is None:
+            continue
+        kind = named or kind_of("id", field_of(f"query {one.field}"))
+        place = f"body.query:{one.field}.{one.name}"
+        if not one.variable:
+            values: Iterable[Any] = (one.value,)
+        else:
+            own = reference(one.value)
+            if own is not None and (own or kind_of("id", holder(operation, match))) == kind:
+                continue  # found where it stands
+            value = variables.get(one.value) if type(variables) is dict else None
+            values = value[:USED_LIMIT] if type(value) is list else (value,)
+        found += [(place, kind, text) for item in values if (text := identifier(item))]
+        if len(found) >= USED_LIMIT:
+            break
     return found
 
 

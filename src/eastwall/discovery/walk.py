@@ -266,7 +266,7 @@ def read_request(
     if not accelerated:
         return read_request_slowly(operation, match, hash_key, service)
     named: list[tuple[str, str, int, str]] = []
-    if match.params or operation.query or match.endpoint is None:
+    if match.params or operation.query or operation.arguments or match.endpoint is None:
         named += keyed(named_in_target(operation, match)[:USED_LIMIT], hash_key, service)
     body = operation.body
     if type(body) is not dict and type(body) is not list:
@@ -281,7 +281,11 @@ def read_request_slowly(
     operation: Operation, match: Match, hash_key: bytes, service: str
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str, int, str], ...]]:
     """`read_request` without the help of C."""
-    found = named_in_target(operation, match) if match.params or operation.query or match.endpoint is None else []
+    found = (
+        named_in_target(operation, match)
+        if match.params or operation.query or operation.arguments or match.endpoint is None
+        else []
+    )
     places: tuple[str, ...] = ()
     if operation.body is not None:
         places, inside = WALKER.walk(operation.body, holder(operation, match), USED_LIMIT)

@@ -30,6 +30,17 @@ class ParserFault(Struct, frozen=True):
     detail: str = ""
 
 
+class Argument(Struct, frozen=True, array_like=True):
+    """What a GraphQL document gives to a field."""
+
+    field: str
+    name: str
+    """Of the argument, or of the input field within it."""
+    value: str
+    """The text or whole number that stands there; of a variable its name."""
+    variable: bool = False
+
+
 class Operation(Struct, frozen=True):
     """A decoded request or response message."""
 
@@ -60,3 +71,5 @@ class Operation(Struct, frozen=True):
     (an answer that is an error in the protocol's own form), `websocket`, `sse`, `grpc-web`, `field-numbers` (gRPC read without a schema)."""
     selection: tuple[str, ...] = ()
     """GraphQL: dotted paths of the fields that are asked for, without arguments and aliases: `order.items.sku`. Bounded."""
+    arguments: tuple[Argument, ...] = ()
+    """GraphQL: what the document gives to its fields, in its text or by a variable. Bounded."""

@@ -99,6 +99,7 @@ def _special(operation: Operation, request: Request, content_type: str) -> Opera
         reading.name,
         reading.traits,
         reading.selection,
+        reading.arguments,
     )
 
 

@@ -21,24 +21,36 @@ from typing import Any
 import msgspec
 from graphql.error import GraphQLSyntaxError
 from graphql.language import (
+    ArgumentNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
+    IntValueNode,
+    ListValueNode,
+    ObjectFieldNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    StringValueNode,
+    ValueNode,
+    VariableNode,
     parse,
 )
 from msgspec import Struct
 
-from eastwall.model.operation import Operation, ParserFault
+from eastwall.model.operation import Argument, Operation, ParserFault
 from eastwall.protocols.reading import Reading, label
 
 MAX_TEXT = 65_536
 MAX_TOKENS = 4_000
 MAX_STEPS = 10_000
 MAX_SELECTION = 500
+MAX_ARGUMENTS = 200
+"""Values that a document gives to its fields, of which it is told."""
+MAX_VALUE = 128
+"""Characters of such a value: longer ones are no ids."""
 MAX_DEPTH = 32
 """Levels of fields that are followed."""
 MAX_PATH = 256
@@ -72,6 +84,8 @@ class Executable(Struct, frozen=True):
     """Names of the root fields, sorted."""
     selection: tuple[str, ...]
     """Paths of the leaves, sorted."""
+    arguments: tuple[Argument, ...] = ()
+    """What is given to its fields, in the order of the walk."""
 
 
 class Document(Struct, frozen=True):
@@ -136,7 +150,7 @@ def _alone(one: dict[str, Any], at_home: bool) -> Reading | None:
     key = name if type(name) is str else ""
     reading = known.readings.get(key)
     if reading is None:
-        reading = _of_requests([one], True)
+        reading = _of_requests([one], True, alone=True)
         if reading is not None and len(known.readings) < MAX_NAMES and len(key) <= MAX_PATH:
             known.readings[key] = reading
     return reading
@@ -183,7 +197,7 @@ def read_request(operation: Operation, content_type: str, at_home: bool) -> Read
     if in_target and in_target[0]["query"] and (len(in_target) > 1 or any(one.get("query") for one in asked[: -len(in_target)])):
         # Servers differ in which they execute (express-graphql: the target's).
         faults += (ParserFault("graphql-ambiguous", "query.query", "not the only document of the request"),)
-    return Reading("graphql", reading.name, tuple(sorted(traits)), reading.selection, faults)
+    return Reading("graphql", reading.name, tuple(sorted(traits)), reading.selection, faults, reading.arguments)
 
 
 def _requests(body: Any) -> list[dict[str, Any]]:
@@ -192,14 +206,16 @@ def _requests(body: Any) -> list[dict[str, Any]]:
     return [one for one in body if isinstance(one, dict)] if isinstance(body, list) else []
 
 
-def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
-    """All that is asked for, or None when nothing is GraphQL by the evidence."""
+def _of_requests(asked: list[dict[str, Any]], at_home: bool, *, alone: bool = False) -> Reading | None:
+    """All that is asked for, or None when nothing is GraphQL by the evidence. `alone`: it is kept for other requests with this document, so
+    that the values of variables stay out of it."""
     parts: dict[str, set[str]] = {}
     persisted: dict[str, None] = {}
     paths: dict[str, None] = {}
     traits: set[str] = set()
     faults: list[ParserFault] = []
     doubtful: list[ParserFault] = []
+    given: list[Argument] = []
     found, room = False, MAX_TEXT
     for one in asked[:MAX_BATCH]:
         text, stored = one.get("query"), _persisted(one, at_home)
@@ -226,6 +242,8 @@ def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
         for chosen in _executed(known, one.get("operationName")):
             parts.setdefault(chosen.type, set()).update(chosen.roots)
             paths.update(dict.fromkeys(chosen.selection))
+            if len(given) < MAX_ARGUMENTS:
+                given += chosen.arguments if alone else _resolved(chosen.arguments, one.get("variables"))
     if not found:
         return None
     if "subscription" in parts:
@@ -239,7 +257,27 @@ def _of_requests(asked: list[dict[str, Any]], at_home: bool) -> Reading | None:
         tuple(sorted(traits)),
         tuple(sorted(paths)[:MAX_SELECTION]) if len(asked) > 1 else tuple(paths),
         tuple(distinct.values())[:8],
+        tuple(given[:MAX_ARGUMENTS]),
     )
+
+
+def _resolved(arguments: tuple[Argument, ...], variables: Any) -> list[Argument]:
+    """The arguments with the values of their variables, which each operation of a batch has for itself, and a target has as text."""
+    if isinstance(variables, str):
+        try:
+            variables = msgspec.json.decode(variables)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            variables = None
+    told: list[Argument] = []
+    for one in arguments:
+        if not one.variable:
+            told.append(one)
+            continue
+        value = variables.get(one.value) if isinstance(variables, dict) else None
+        items = value[:MAX_ARGUMENTS] if isinstance(value, list) else (value,)
+        short = (item for item in items if type(item) is int or (type(item) is str and len(item) <= MAX_VALUE))
+        told += [Argument(one.field, one.name, str(item)) for item in short]
+    return told
 
 
 def name_of(parts: dict[str, set[str]], persisted: Iterable[str] = ()) -> str:
@@ -349,7 +387,7 @@ def _described(tree: DocumentNode, *, telling: bool) -> Document:
             node.operation.value,
             node.name.value if node.name else "",
             walk.roots(node.selection_set),
-            walk.paths(node.selection_set),
+            *walk.paths(node.selection_set),
         )
         for node in tree.definitions
         if isinstance(node, OperationDefinitionNode)
@@ -399,9 +437,10 @@ class _Walk:
                         stack.append(fragment.selection_set)
         return tuple(sorted(found))
 
-    def paths(self, top: SelectionSetNode) -> tuple[str, ...]:
-        """Paths of the leaves, in the order of the document until a bound is met; sorted."""
+    def paths(self, top: SelectionSetNode) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+        """Paths of the leaves, in the order of the document until a bound is met, sorted; and what is given to fields on the way."""
         found: dict[str, None] = {}
+        given: list[Argument] = []
         entered: set[tuple[str, str]] = set()
         # (selections, path, depth, fragments around)
         stack: list[tuple[SelectionSetNode, str, int, tuple[str, ...]]] = [(top, "", 0, ())]
@@ -412,6 +451,8 @@ class _Walk:
                 if isinstance(node, FieldNode):
                     name = node.name.value
                     path = f"{prefix}.{name}" if prefix else name
+                    if node.arguments:
+                        _give(name[:MAX_PATH], node.arguments, given, 0)
                     if name.startswith("__") or len(path) > MAX_PATH:
                         continue
                     if node.selection_set is None:
@@ -429,4 +470,25 @@ class _Walk:
                     elif fragment is not None and (prefix, name) not in entered:
                         entered.add((prefix, name))
                         stack.append((fragment.selection_set, prefix, depth, (*around, name)))
-        return tuple(sorted(found))
+        return tuple(sorted(found)), tuple(given)
+
+
+def _give(field: str, arguments: Iterable[ArgumentNode | ObjectFieldNode], given: list[Argument], depth: int) -> None:
+    """Note the texts, whole numbers and variables among the values of arguments."""
+    for argument in arguments:
+        _give_value(field, argument.name.value[:MAX_PATH], argument.value, given, depth)
+
+
+def _give_value(field: str, name: str, value: ValueNode, given: list[Argument], depth: int) -> None:
+    if len(given) >= MAX_ARGUMENTS or depth > 3:
+        return
+    if isinstance(value, StringValueNode | IntValueNode):
+        if len(value.value) <= MAX_VALUE:
+            given.append(Argument(field, name, value.value))
+    elif isinstance(value, VariableNode):
+        given.append(Argument(field, name, value.name.value[:MAX_PATH], True))
+    elif isinstance(value, ListValueNode):
+        for one in value.values:
+            _give_value(field, name, one, given, depth + 1)
+    elif isinstance(value, ObjectValueNode):
+        _give(field, value.fields, given, depth + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from eastwall.model.operation import ParserFault
+from eastwall.model.operation import Argument, ParserFault
 
 MAX_NAME = 256
 """Characters of an operation's name that are kept."""
@@ -23,6 +23,8 @@ class Reading(Struct, frozen=True):
     """See `Operation.selection`."""
     faults: tuple[ParserFault, ...] = ()
     """Beside those of `rest`."""
+    arguments: tuple[Argument, ...] = ()
+    """See `Operation.arguments`."""
 
 
 def label(text: str) -> str:

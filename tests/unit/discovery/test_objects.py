@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -24,8 +25,12 @@ from eastwall.discovery.objects import (
     singular,
     used,
 )
+from eastwall.discovery.walk import read_request, read_request_slowly
+from eastwall.model.call import BodyState, Request
 from eastwall.model.endpoint import Endpoint, Match, Parameter
 from eastwall.model.operation import Operation
+from eastwall.protocols.decode import decode_request
+from eastwall.protocols.limits import Limits
 
 KEY = b"k" * 16
 
@@ -266,3 +271,50 @@ def test_graphql_variables_and_answers_meet() -> None:
     expected = (("order", direct[("body.variables.id", "order")]),)
     assert given(listed, Match(None), KEY, "") == expected
     assert expected[0][1] == wrapped[("body.variables.input.id", "order")]
+
+
+def _asked(text, variables=None):
+    body = {"query": text, "variables": variables or {}}
+    request = Request(
+        "POST", "/graphql", {"content-type": "application/json"}, body=json.dumps(body).encode(), body_state=BodyState.COMPLETE
+    )
+    operation = decode_request(request, Limits())
+    _, named = read_request(operation, Match(None), bytes(16), "")
+    assert read_request_slowly(operation, Match(None), bytes(16), "")[1] == named
+    return [(place, kind, shown) for place, kind, _, shown in named]
+
+
+def test_ids_in_the_text_of_a_graphql_document_are_named():
+    aliased = _asked(
+        'query { a: order(id: "17") { id } b: order(id: 18) { id } invoices(filter: {customerId: 7, note: "9"}) { id } }'
+    )
+    assert sorted(aliased) == [
+        ("body.query:invoices.customerId", "customer", "7"),
+        ("body.query:order.id", "order", "17"),
+        ("body.query:order.id", "order", "18"),
+    ]
+
+
+def test_a_variable_means_what_its_argument_does():
+    """Callers choose the names of variables."""
+    assert ("body.query:order.id", "order", "17") in _asked("query($x: ID!) { order(id: $x) { id } }", {"x": "17"})
+    assert ("body.query:order.id", "order", "17") in _asked(
+        "query($statusId: ID!) { order(id: $statusId) { id } }", {"statusId": 17}
+    )
+    plain = _asked("query($id: ID!) { order(id: $id) { id } }", {"id": "17"})
+    assert plain == [("body.variables.id", "order", "17")]
+    listed = _asked("query($a: [ID!]!) { orders(ids: $a) { id } }", {"a": ["17", "18", None, {}]})
+    assert [one for one in listed if one[0] == "body.query:orders.ids"] == [
+        ("body.query:orders.ids", "order", "17"),
+        ("body.query:orders.ids", "order", "18"),
+    ]
+
+
+def test_a_batch_has_variables_for_each_operation():
+    text = "query($x: ID!) { order(id: $x) { id } }"
+    body = [{"query": text, "variables": {"x": "17"}}, {"query": text, "variables": {"x": "18"}}]
+    request = Request(
+        "POST", "/graphql", {"content-type": "application/json"}, body=json.dumps(body).encode(), body_state=BodyState.COMPLETE
+    )
+    _, named = read_request(decode_request(request, Limits()), Match(None), bytes(16), "")
+    assert {shown for place, kind, _, shown in named if kind == "order" and place == "body.query:order.id"} == {"17", "18"}
