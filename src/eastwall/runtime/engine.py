@@ -2,6 +2,8 @@
 
 What it keeps beside the live state is the set of open calls (between request and completion), bounded by MAX_OPEN: the oldest is
 given up first, its response then passes unjudged and is counted as `engine-lost`.
+
+Over 500 lines: every step between the data plane and `decide` is here, in the order in which a call takes it.
 """
 
 from __future__ import annotations
@@ -271,6 +273,7 @@ class Engine:
                 case Withhold():
                     cut = without_items(operation.raw_body, effect.items) if operation.raw_body else None
                     if cut is None:
+                        entry.response = replace(decision, verdict=replace(decision.verdict, action="block", would="block"))
                         return answer(UNCUT, decision.facts.call, decision.facts)
                     body, operation = cut, replace(operation, raw_body=cut)
                 case Allow():

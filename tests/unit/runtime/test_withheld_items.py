@@ -41,3 +41,6 @@ def test_what_cannot_be_cut_is_withheld(rig: Rig) -> None:  # noqa: F811
     assert given.deny
     assert given.status == 403
     assert b"bob" not in (given.body or b"")
+    engine.completed(completion(asked, status=403))
+    record: CallRecord = rig.records.got[0]
+    assert (record.action, record.would) == ("block", "block")
