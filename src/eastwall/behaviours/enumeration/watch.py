@@ -252,18 +252,18 @@ class Watch(behaviours.Watch):
             return None
         for how, name in (("source", _source(facts)), ("pattern", _client(facts))):
             seen = self._rows.get((kind, name))
-            if seen is None or len(seen) < SHARED_ROW - 1:
+            needed = 2 if how == "source" else SHARERS
+            if seen is None or len(seen) < SHARED_ROW - 1 or len({entry[1] for entry in seen}) < needed - 1:
                 continue
             for number in numbers:
                 length = row([entry[0] for entry in seen], number)
                 if length < SHARED_ROW:
                     continue
-                near = [
-                    entry for entry in seen if entry[0][0] == number[0] and abs(entry[0][1] - number[1]) <= _reach(seen, number)
-                ]
+                reach = _reach(seen, number)
+                near = [entry for entry in seen if entry[0][0] == number[0] and abs(entry[0][1] - number[1]) <= reach]
                 sharers = {entry[1] for entry in near} | {hash64(facts.identity.actor)}
                 failed = sum(entry[2] for entry in near)
-                if len(sharers) < (2 if how == "source" else SHARERS):
+                if len(sharers) < needed:
                     continue
                 if usual.some > RARE * usual.callers and 2 * failed < length:
                     continue
