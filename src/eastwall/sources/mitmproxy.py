@@ -49,7 +49,7 @@ def read(stream: IO[bytes], name: str, head: bytes = b"", skipped: Skipped | Non
             if not isinstance(flow, dict):
                 raise ValueError("no dictionary")
         except ValueError as error:
-            raise SourceError(f"{where} is broken: {error}") from None
+            raise SourceError(f"{where} is broken: {str(error)[:120]}") from None
         try:
             call = _call(flow, skipped, where)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
