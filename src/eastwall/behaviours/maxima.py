@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from hashlib import blake2b
 from math import ceil
 from typing import Any
 
@@ -23,12 +21,6 @@ ENOUGH = 5
 LONGEST = 8.0
 MOST = 1_000_000
 """Greatest count that a note may tell."""
-
-
-@lru_cache(maxsize=16384)
-def hash64(text: str) -> int:
-    """Unsigned 64-bit BLAKE2b of a text; the same in every process."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class Usual(Struct, frozen=True, array_like=True):

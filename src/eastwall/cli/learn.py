@@ -107,7 +107,7 @@ def _learned(
             declared += declare(specs, seen[0], control, work.root)
         if faults:
             raise Failure("; ".join(faults), USAGE)
-        with control.learned_alone() as learner:
+        with control.learner_alone() as learner:
             return learner, importer.taken.calls, importer.skipped, declared
 
 

@@ -49,6 +49,7 @@ class Profile:
         "accustomed",
         "endpoint",
         "exclusive",
+        "naming",
         "response_only",
     )
 
@@ -57,6 +58,8 @@ class Profile:
         calls = dict(endpoint.property_calls)
         self.endpoint = endpoint
         self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
+        self.naming = frozenset(o.place for o in endpoint.objects)
+        """Places that name objects."""
         self.response_only = frozenset(endpoint.response_only)
         self.accustomed = {(detection, place): calls for detection, place, calls in endpoint.accustomed}
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}

@@ -10,6 +10,7 @@ from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
+from eastwall.discovery.identity import source_of
 from eastwall.discovery.json_patch import patched
 from eastwall.discovery.links import linked, naming_headers
 from eastwall.discovery.objects import identifier, keyed, object_key
@@ -188,8 +189,8 @@ def _objects(
     service: str,
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
-    judged = snapshot.profiles[match.endpoint.id].exclusive if match.endpoint is not None else {}
-    known = {one.place for one in match.endpoint.objects} if match.endpoint is not None else ()
+    profile = snapshot.profiles[match.endpoint.id] if match.endpoint is not None else None
+    judged, known = (profile.exclusive, profile.naming) if profile is not None else ({}, frozenset())
     # DELETE /orders/17 names an order, also when nobody deleted one before: an unknown operation, or place, goes by the kind alone.
     by_kind = snapshot.exclusive_kinds.get(service, {})
     if not judged and not by_kind:
@@ -298,14 +299,6 @@ def sign_in(operation: Operation, call: Call, snapshot: LiveSnapshot) -> int | N
         if isinstance(account, (str, int)):
             return object_key(snapshot.hash_key, call.service, "sign-in", str(account)[:256].lower())
     return None
-
-
-def source_of(identity: Identity, call: Call) -> str:
-    """The network address an attempt comes from: the forwarded client of a trusted proxy, else the direct peer."""
-    for principal in identity.chain:
-        if principal.kind == "address":
-            return principal.name
-    return call.peer.address
 
 
 def login_endpoint(match: Match, operation: Operation) -> str:

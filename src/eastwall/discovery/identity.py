@@ -496,3 +496,11 @@ def _client_address(peer: str, forwarded_for: str, trust: Trust) -> str:
         if not _inside(client, trust.networks):
             break
     return client
+
+
+def source_of(identity: Identity, call: Call) -> str:
+    """The network address a call comes from: the forwarded client of a trusted proxy, else the direct peer."""
+    for principal in identity.chain:
+        if principal.kind == "address":
+            return principal.name
+    return call.peer.address

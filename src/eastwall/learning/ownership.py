@@ -32,6 +32,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.intervals import wilson
+
 SAMPLE = 512
 """Objects per kind that are looked at."""
 MAX_SAMPLED_HOLDERS = 64
@@ -278,7 +280,7 @@ def _judge(kind: str, objects: list[dict[str, str]], needed: Evidence, by: str) 
         said = f"{_plural(count, 'object')} of kind {kind} given to {_plural(actors, by)}: too few to judge"
         return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=tuple(sorted(broad)))
     exclusive = single >= needed.share * count
-    confidence = _wilson(single, count) * (1 - 0.5**actors)
+    confidence = wilson(single, count) * (1 - 0.5**actors)
     said = f"{single} of {_plural(count, 'object')} of kind {kind} are used by one {by} only ({_plural(actors, by)} seen)"
     if broad:
         said += f"; {', '.join(sorted(broad))} may see all"
@@ -363,12 +365,3 @@ def _without_outliers(kept: list[set[str]], held: Counter[str], needed: Evidence
     if not outliers:
         return kept, set()
     return [rest for own in kept if (rest := own - outliers)], outliers
-
-
-def _wilson(hits: int, of: int) -> float:
-    """Lower end of the 95 % interval of a share (E. B. Wilson, 1927)."""
-    z = 1.96
-    share = hits / of
-    middle = share + z * z / (2 * of)
-    spread = z * ((share * (1 - share) + z * z / (4 * of)) / of) ** 0.5
-    return float((middle - spread) / (1 + z * z / of))

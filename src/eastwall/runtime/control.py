@@ -112,8 +112,8 @@ class Control:
         self._declared: dict[str, tuple[Endpoint, ...]] = {}
         """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
-        self.discovered = Discovered(self._world, self._learner_alone)
-        self.baselines = BaselineApi(self._learner_alone, self._acts, self.publish, time.time)
+        self.discovered = Discovered(self._world, self.learner_alone)
+        self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 
@@ -164,7 +164,8 @@ class Control:
         self._spool.close()
 
     @contextlib.contextmanager
-    def _learner_alone(self) -> Iterator[Learner]:
+    def learner_alone(self) -> Iterator[Learner]:
+        """The learner, for one thread at a time."""
         with self._learner_lock:
             yield self._learner
 
@@ -279,10 +280,6 @@ class Control:
             self._learner.merge(learned)
             self._save(self._last_token)
         self.publish()
-
-    def learned_alone(self) -> contextlib.AbstractContextManager[Learner]:
-        """The learner, for one thread at a time."""
-        return self._learner_alone()
 
     def _taught(self) -> list[Path]:
         return sorted((self._learner_file.parent / "taught").glob("[0-9]*.state"))

@@ -23,12 +23,13 @@ from eastwall import detections
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
-from eastwall.decision.extract import login_endpoint, sign_in, source_of
+from eastwall.decision.extract import login_endpoint, sign_in
 from eastwall.decision.remember import not_done
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
 from eastwall.discovery.data_values import automaton, restore_automaton
+from eastwall.discovery.identity import source_of
 from eastwall.discovery.withholding import without_items
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
 from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict, Withhold

@@ -7,7 +7,8 @@ from tests.unit.behaviours.driven import Engine
 from eastwall.behaviours.credential_use import watch as live
 from eastwall.behaviours.credential_use.model import INSIDE_CALLS, PINNED_CALLS, Knowledge, Model, Moves, Pins
 from eastwall.behaviours.credential_use.places import PRIVATE, make, network
-from eastwall.behaviours.maxima import Usual, hash64
+from eastwall.behaviours.maxima import Usual
+from eastwall.behaviours.sketch import hash64
 from eastwall.model.record import RECORD_VERSION, CallRecord
 
 APP, WEB = "app/3.2 (Android 15)", "Mozilla/5.0 (Windows NT 10.0) Firefox/139.0"

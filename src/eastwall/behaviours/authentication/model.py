@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.behaviours.maxima import Maxima, Usual, hash64, told_counts
+from eastwall.behaviours.maxima import Maxima, Usual, told_counts
+from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord

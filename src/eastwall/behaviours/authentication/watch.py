@@ -31,6 +31,7 @@ from eastwall.behaviours.authentication.model import (
 from eastwall.behaviours.credential_use.places import make
 from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.windows import DAY, HOUR
+from eastwall.discovery.identity import source_of
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import AnswersTell, AuthenticationAbuse, Deviation
@@ -171,7 +172,7 @@ class Watch(behaviours.Watch):
 
     def _judge(self, role: str, facts: Facts, known: _Known) -> AuthenticationAbuse | None:
         now, endpoint = facts.call.time, facts.match.endpoint
-        source = _source(facts)
+        source = source_of(facts.identity, facts.call)
         if role == roles.SIGN_IN:
             account, _ = _hashes(facts)
             return (
@@ -243,7 +244,7 @@ class Watch(behaviours.Watch):
     # -- counting -------------------------------------------------------------------------------------------------
 
     def _count(self, role: str, facts: Facts, account: int, code: int, *, failed: bool, blocked: bool) -> None:
-        now, source = facts.call.time, _source(facts)
+        now, source = facts.call.time, source_of(facts.identity, facts.call)
         client = (_id(facts), _client(facts))
         if role == roles.SIGN_IN and account:
             self._signed_in(source, client, account, now, failed=failed, blocked=blocked)
@@ -296,7 +297,7 @@ class Watch(behaviours.Watch):
 
     def _measures(self, facts: Facts, account: int, role: str) -> list[int]:
         """As the model measures."""
-        now, source = facts.call.time, _source(facts)
+        now, source = facts.call.time, source_of(facts.identity, facts.call)
         actor = facts.identity.actor if facts.identity.strength > Strength.NONE else source
         asked = "resets by" if role == roles.RESET else "lookups by"
         return [
@@ -334,14 +335,6 @@ def _hashes(facts: Facts) -> tuple[int, int]:
 def _id(facts: Facts) -> str:
     endpoint = facts.match.endpoint
     return endpoint.id if endpoint is not None else facts.operation.path[:200]
-
-
-def _source(facts: Facts) -> str:
-    """The address that the attempt comes from: the forwarded client of a trusted proxy, else the direct peer."""
-    for principal in facts.identity.chain:
-        if principal.kind == "address":
-            return principal.name
-    return facts.call.peer.address
 
 
 def _client(facts: Facts) -> int:

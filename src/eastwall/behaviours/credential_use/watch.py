@@ -17,7 +17,7 @@ from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.credential_use.model import Knowledge, Moves, Pins
 from eastwall.behaviours.credential_use.places import address_of, make, network, shown
-from eastwall.behaviours.maxima import hash64
+from eastwall.behaviours.sketch import hash64
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import CredentialMoved, Deviation

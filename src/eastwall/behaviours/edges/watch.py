@@ -11,6 +11,7 @@ from eastwall import behaviours
 from eastwall.behaviours.edges.model import PRIVATE, Caller, Knowledge, caller_of, network_of
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import SENSITIVITY
+from eastwall.discovery.identity import source_of
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.privilege import privileged
 from eastwall.model.decision import Verdict
@@ -101,7 +102,7 @@ class Watch(behaviours.Watch):
             label = endpoint.operation or f"{endpoint.method} {endpoint.template}"
             found = (self._deviation("operation", label, caller, len(operations), facts, known),)
         if machine and networks:
-            network = network_of(_source(facts))
+            network = network_of(source_of(facts.identity, facts.call))
             if network and network not in networks:
                 found += (self._deviation("source", network, caller, len(networks), facts, known),)
         return found
@@ -121,7 +122,7 @@ class Watch(behaviours.Watch):
             held: set[Any] = set().union(*(edge.objects for edge in edges)) if edges else set()
             edge = session.edges.get(f"{kind} {target}")
             # What several instances do is a release, and not one of them that was taken over.
-            if edge is None or len(edge.sources | {_source(facts)}) < 2:
+            if edge is None or len(edge.sources | {source_of(facts.identity, facts.call)}) < 2:
                 uses = len(held | _objects(facts))
         return NewEdge(
             place="operation" if kind != "source" else "source",
@@ -168,7 +169,7 @@ class Watch(behaviours.Watch):
             if len(edge.objects) < MAX_OBJECTS:
                 edge.objects |= _objects(facts)
             if len(edge.sources) < MAX_SOURCES:
-                edge.sources.add(_source(facts))
+                edge.sources.add(source_of(facts.identity, facts.call))
 
     def _session(self, name: str) -> _Session:
         session = self._sessions.get(name)
@@ -184,10 +185,3 @@ class Watch(behaviours.Watch):
 def _objects(facts: Facts) -> set[Any]:
     """What counts as used: the objects named; a call that names none counts once."""
     return {key for _, _, key, _ in facts.used} or {facts.call.id}
-
-
-def _source(facts: Facts) -> str:
-    for principal in facts.identity.chain:
-        if principal.kind == "address":
-            return principal.name
-    return facts.call.peer.address

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from eastwall.behaviours.maxima import MANY_CALLS, Maxima, Usual, hash64, told_counts
+from eastwall.behaviours.maxima import MANY_CALLS, Maxima, Usual, told_counts
+from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord

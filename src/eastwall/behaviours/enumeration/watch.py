@@ -21,9 +21,11 @@ from eastwall.behaviours import World
 from eastwall.behaviours.enumeration.model import Knowledge
 from eastwall.behaviours.enumeration.series import Reading, readings, row
 from eastwall.behaviours.enumeration.values import value_of
-from eastwall.behaviours.maxima import Usual, hash64
+from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.outcomes import refused
+from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
+from eastwall.discovery.identity import source_of
 from eastwall.discovery.objects import GIVEN_LIMIT
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
@@ -250,7 +252,7 @@ class Watch(behaviours.Watch):
         place, kind, _, shown, _ = one
         if usual is None or not numbers:
             return None
-        for how, name in (("source", _source(facts)), ("pattern", _client(facts))):
+        for how, name in (("source", "a " + source_of(facts.identity, facts.call)), ("pattern", _client(facts))):
             seen = self._rows.get((kind, name))
             needed = 2 if how == "source" else SHARERS
             if seen is None or len(seen) < SHARED_ROW - 1 or len({entry[1] for entry in seen}) < needed - 1:
@@ -306,7 +308,7 @@ class Watch(behaviours.Watch):
         track.row.extend(numbers)
         if numbers:
             caller = hash64(actor)
-            for name in (_source(facts), _client(facts)):
+            for name in ("a " + source_of(facts.identity, facts.call), _client(facts)):
                 self._enter(kind, name, numbers[0], caller)
 
     def _enter(self, kind: str, name: str, number: Reading, caller: int) -> None:
@@ -338,7 +340,7 @@ class Watch(behaviours.Watch):
         track.failing.add(now, HOUR)
         track.changed = True
         caller, numbers = hash64(facts.identity.actor), readings(value_of(facts, one[0], one[3]))
-        for name in (_source(facts), _client(facts)):
+        for name in ("a " + source_of(facts.identity, facts.call), _client(facts)):
             for entry in self._rows.get((one[1], name), ()):
                 if entry[1] == caller and entry[0] in numbers:
                     entry[2] = 1
@@ -371,14 +373,6 @@ def _reach(seen: deque[list[Any]], number: Reading) -> int:
     gaps = [after - before for before, after in pairwise(numbers) if after > before]
     step = sorted(gaps)[len(gaps) // 2] if gaps else 1
     return ROW * max(2, step)
-
-
-def _source(facts: Facts) -> str:
-    """The address that the call comes from: the forwarded client of a trusted proxy, else the direct peer."""
-    for principal in facts.identity.chain:
-        if principal.kind == "address":
-            return "a " + principal.name
-    return "a " + facts.call.peer.address
 
 
 _VERSION = regex(r"[0-9][0-9.]*")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from eastwall.behaviours.intervals import wilson
 from eastwall.behaviours.ownership_claims.counts import MAX_ACTORS, MIN_ACTORS, Actor, Place
 
 MIN_CALLS = 15
@@ -150,12 +151,3 @@ def agrees(counts: Place, claim: str, rule: Rule, own: Mapping[int, int]) -> boo
     pairs = [labels[claim] for cls, labels in counts.classes.items() if cls in rule.classes and claim in labels]
     equal, of = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     return of >= 2 and equal == of
-
-
-def wilson(hits: int, of: int) -> float:
-    """Lower end of the 95 % interval of a share (E. B. Wilson, 1927)."""
-    z = 1.96
-    share = hits / of
-    middle = share + z * z / (2 * of)
-    spread = z * ((share * (1 - share) + z * z / (4 * of)) / of) ** 0.5
-    return float((middle - spread) / (1 + z * z / of))
