@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -62,8 +63,8 @@ def _document(kind: str, cls: type[kinds.Spec]) -> dict[str, Any]:
 
 def _described(name: str, definition: dict[str, Any]) -> dict[str, Any]:
     """With the docstrings that stand under the fields, and single items allowed where lists are."""
-    words = _field_docs(name)
     struct = getattr(kinds, name)
+    words = _field_docs(struct)
     names = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
     properties = {}
     for encoded, schema in definition["properties"].items():
@@ -92,9 +93,9 @@ def _nullless(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _field_docs(name: str) -> dict[str, str]:
-    tree = ast.parse(inspect.getsource(kinds))
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name).body
+def _field_docs(struct: type) -> dict[str, str]:
+    tree = ast.parse(inspect.getsource(sys.modules[struct.__module__]))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == struct.__name__).body
     docs: dict[str, str] = {}
     for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):

@@ -1,0 +1,55 @@
+"""What an author may write: the policy kinds, one frozen struct each, in the words of the YAML (camelCase there).
+
+A new kind is one struct in the file of its family, its name in `Spec` and `KINDS` (`policy_set`), and its place in the order of `evaluate`. The
+JSON Schemas for editors are generated from these structs and the docstrings under their fields.
+"""
+
+from eastwall.policy.kinds.access import AccessPolicy
+from eastwall.policy.kinds.data import DataClass, DataPolicy
+from eastwall.policy.kinds.detections import Confirm, DetectionPolicy, PackRule, RulePack
+from eastwall.policy.kinds.limits import LimitKey, LimitPolicy
+from eastwall.policy.kinds.policy_set import KINDS, Fault, Policy, PolicySet, Rule, Spec, decode, encode
+from eastwall.policy.kinds.scope import (
+    API_VERSION,
+    BUILTIN,
+    ConfidenceName,
+    Identities,
+    ModeName,
+    OnError,
+    Scope,
+    SeverityName,
+    StrengthName,
+)
+from eastwall.policy.kinds.service import Jwks, Service, Trust
+
+__all__ = [
+    "API_VERSION",
+    "BUILTIN",
+    "KINDS",
+    "AccessPolicy",
+    "ConfidenceName",
+    "Confirm",
+    "DataClass",
+    "DataPolicy",
+    "DetectionPolicy",
+    "Fault",
+    "Identities",
+    "Jwks",
+    "LimitKey",
+    "LimitPolicy",
+    "ModeName",
+    "OnError",
+    "PackRule",
+    "Policy",
+    "PolicySet",
+    "Rule",
+    "RulePack",
+    "Scope",
+    "Service",
+    "SeverityName",
+    "Spec",
+    "StrengthName",
+    "Trust",
+    "decode",
+    "encode",
+]
