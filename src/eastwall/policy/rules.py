@@ -1,0 +1,82 @@
+"""One policy, compiled: what every kind has. What a kind has beside is in its step's file (`steps/`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Generic, TypeVar
+
+from eastwall.model.call import Mode
+from eastwall.model.decision import PolicyMatch
+from eastwall.policy.conditions import Condition
+from eastwall.policy.kinds import BUILTIN, Policy, Rule
+from eastwall.policy.patterns import OperationPattern, Paths, compile_globs, parameters, parse_operation, segments_match
+from eastwall.policy.selecting import Selector, compile_selector
+
+MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
+
+
+class CompiledRule:
+    """One policy, ready to be asked."""
+
+    __slots__ = (
+        "builtin", "conditions", "exempt", "kind", "location", "mode", "name", "on_error", "patterns", "reason", "selects", "services",
+        "to_pass", "uses_path",
+    )  # fmt: skip
+    step: ClassVar[str] = ""
+    """Name of the step of `evaluate` that asks it."""
+
+    def __init__(self, policy: Policy, spec: Rule, default_actions: Mapping[str, str], *, loosens: bool = False) -> None:
+        """`default_actions`: detection id -> what it does of itself. `loosens`: see `Identities.strength`.
+
+        Raises ConditionError, ValueError on what `check` would not have let pass."""
+        del default_actions
+        self.name, self.location, self.kind = policy.name, policy.location, policy.kind
+        self.builtin = policy.name.startswith(BUILTIN)
+        self.mode, self.on_error, self.reason = MODES[spec.mode], spec.on_error, spec.reason
+        self.services = compile_globs(spec.scope.services)
+        self.patterns = tuple(parse_operation(text) for text in spec.scope.operations)
+        self.conditions = tuple(Condition(text) for text in spec.when)
+        self.uses_path = any(condition.uses_path for condition in self.conditions)
+        self.selects = compile_selector(spec.scope.identities, loosens=loosens)
+        self.exempt: Selector | None = None
+        self.to_pass = ""
+        """What would make a call pass that this policy stops, where that is the same for all calls."""
+
+
+R = TypeVar("R", bound=CompiledRule, covariant=True)
+
+
+class Bound(Generic[R]):
+    """A rule as it stands for one operation: with its effective mode, and what must still be looked at in each call's path."""
+
+    __slots__ = ("allowing", "always", "mode", "opens", "patterns", "rule")
+
+    def __init__(self, rule: R, mode: Mode, patterns: tuple[OperationPattern, ...], *, always: bool, opens: bool) -> None:
+        self.rule, self.mode, self.patterns = rule, mode, patterns
+        self.allowing = PolicyMatch(
+            rule.name, rule.kind, rule.location, mode, "allow", rule.reason or "the policy allows this caller"
+        )
+        """What is recorded when an `allow` lets a call in."""
+        self.always = always
+        """Every path of this operation is in scope."""
+        self.opens = opens
+        """Every path of this operation is in scope when read to the letter: what an `allow` needs to let a call in."""
+
+    def covers(self, paths: Paths) -> bool:
+        """Whether some reading of the path is in scope; services may ignore case, so this does."""
+        if self.always:
+            return True
+        return any(segments_match(p.folded, p.open, way) for p in self.patterns for way in paths.folded)
+
+    def admits(self, paths: Paths) -> bool:
+        """Whether every reading of the path is in scope, to the letter."""
+        return self.opens or all(any(segments_match(p.segments, p.open, way) for p in self.patterns) for way in paths.plain)
+
+    def params(self, paths: Paths) -> dict[str, str]:
+        """Path parameters under the names of the policy's own pattern."""
+        if any(pattern.names for pattern in self.patterns):
+            for way, folded in zip(paths.plain, paths.folded, strict=True):
+                for pattern in self.patterns:
+                    if segments_match(pattern.folded, pattern.open, folded):
+                        return parameters(pattern, way)
+        return {}
