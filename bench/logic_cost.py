@@ -1,6 +1,8 @@
 """What the models of behaviour cost: the same calls through two engines that differ in them alone, and the same records through two learners.
 
-Only what stands in `eastwall.behaviours` is told apart; the ownership, steps and functions of the core are in both.
+Only what stands in `eastwall.behaviours` is told apart; the ownership, steps and functions of the core are in both. Inline is what a caller
+waits for: judging its request and judging its answer. What an engine remembers once the answer has left, and the call's record, come on top
+in the figures of all the work.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _PHASES = ("_request", "_response", "_after", "_completed")
 
 
 def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str, float]:
-    """Figures of one world: microseconds per call (both messages and the completion), and records per second."""
+    """Figures of one world: microseconds per call, and records per second and core."""
     world, rng = World(seed), random.Random(seed)
     rig = Rig(world)
     legitimate(rig, learned, rng)
@@ -40,7 +42,8 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
     bare.state.watches = blank
     for one in exchanges[:200]:  # warm
         _took(whole, one), _took(bare, one)
-    with_, without, records = [], [], []
+    with_: list[tuple[float, float]] = []
+    without: list[tuple[float, float]] = []
     gc.disable()
     for number, one in enumerate(exchanges[200:]):
         first, second = (whole, bare) if number % 2 else (bare, whole)
@@ -49,13 +52,15 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
         without.append(times[id(bare)])
     gc.enable()
     records = whole._spool.records  # type: ignore[attr-defined]
-    more = [a - b for a, b in zip(with_, without, strict=True)]
-    figures = {
-        "decide_us_p50": statistics.median(with_) * 1e6,
-        "decide_without_us_p50": statistics.median(without) * 1e6,
-        "behaviours_us_p50": statistics.median(more) * 1e6,
-        "behaviours_us_mean": statistics.fmean(more) * 1e6,
-    }
+    figures = {}
+    for at, what in enumerate(("inline", "all")):
+        more = [a[at] - b[at] for a, b in zip(with_, without, strict=True)]
+        figures |= {
+            f"{what}_us_p50": statistics.median(one[at] for one in with_) * 1e6,
+            f"{what}_without_us_p50": statistics.median(one[at] for one in without) * 1e6,
+            f"behaviours_{what}_us_p50": statistics.median(more) * 1e6,
+            f"behaviours_{what}_us_mean": statistics.fmean(more) * 1e6,
+        }
     figures |= _by_model(rig, exchanges)
     figures["fold_per_second"], figures["fold_without_per_second"] = _folds(records)
     return {name: round(value, 2) for name, value in figures.items()}
@@ -65,14 +70,20 @@ def _engine(rig: Rig) -> Engine:
     return Engine("bench", rig.store, Kept(), clock=lambda: rig.time)
 
 
-def _took(engine: Engine, exchange: Exchange) -> float:
+def _took(engine: Engine, exchange: Exchange) -> tuple[float, float]:
+    """Seconds (inline, of all work)."""
     call, response, completion = exchange
-    started = time.perf_counter()
+    clock = time.perf_counter
+    started = clock()
     engine.request(call)
+    asked = clock()
+    engine.settle()
+    settled = clock()
     if response is not None:
         engine.response(call.id, response)
+    answered = clock()
     engine.completed(completion)
-    return time.perf_counter() - started
+    return asked - started + answered - settled, clock() - started
 
 
 def _by_model(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
@@ -93,8 +104,10 @@ def _by_model(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
     for phase in _PHASES[:3]:
         setattr(watches, phase, tuple((at, timed(BEHAVIOURS[at].name, method)) for at, method in getattr(watches, phase)))
     watches._completed = tuple((name, timed(name, method)) for name, method in watches._completed)
+    gc.disable()
     for one in exchanges:
         _took(engine, one)
+    gc.enable()
     return {f"{name}_us_mean": seconds / len(exchanges) * 1e6 for name, seconds in spent.items()}
 
 

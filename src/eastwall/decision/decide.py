@@ -21,8 +21,9 @@ from eastwall.policy.evaluate import evaluate
 from eastwall.protocols.decode import decode_request, decode_response
 
 
-def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
-    """Judge one message of a call."""
+def decide(call: Call, snapshot: LiveSnapshot, state: LiveState, *, remembered: bool = True) -> Decision:
+    """Judge one message of a call. Not `remembered`: whoever asks calls `remember` before anything else is judged, which need not keep
+    the answer waiting."""
     if call.prior is None or call.response is None:
         messages = snapshot.descriptors(call.service)  # how gRPC messages are read, where that is known
         operation = decode_request(call.request, snapshot.limits, messages)  # bytes -> what is asked for
@@ -36,5 +37,6 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState) -> Decision:
     facts = compare(facts, snapshot, state)  # and how that differs from what callers ordinarily do
     findings, errors = examine(facts, snapshot)  # what is wrong, by every detection that applies
     verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
-    remember(facts, verdict, snapshot, state)  # who was given which object
+    if remembered:
+        remember(facts, verdict, snapshot, state)  # who was given which object
     return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

@@ -18,7 +18,8 @@ from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
 from eastwall.decision.shares import Shares
 from eastwall.decision.step_table import StepTable
 from eastwall.discovery.echo import Echoes
-from eastwall.model.facts import LoginWindow
+from eastwall.discovery.objects import changes
+from eastwall.model.facts import Facts, LoginWindow
 from eastwall.policy.limits import LimitTable
 
 __all__ = ["MAX_OBJECTS", "MAX_OWNERS", "GrantTable", "LiveState", "LoginTable", "StepTable"]
@@ -202,6 +203,10 @@ class LiveState:
         self.grants.told, self.steps.told, self.logins.told = [], [], []
         self.steps.certain = at_once
         self.watches.of("sessions").share(at_once=at_once)
+
+    def presumed(self, facts: Facts) -> bool:
+        """Whether remembering this answer may make such news."""
+        return changes(facts.operation.method, facts.operation.name) or self.watches.of("sessions").pending(facts.call.id)
 
     def urgent(self) -> bool:
         """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes."""

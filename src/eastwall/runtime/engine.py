@@ -24,7 +24,7 @@ from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
 from eastwall.decision.extract import login_endpoint, sign_in
-from eastwall.decision.remember import not_done
+from eastwall.decision.remember import not_done, remember
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
 from eastwall.discovery.data_classes import find, redact
@@ -104,6 +104,8 @@ class Engine:
         self._open: dict[str, _Open] = {}
         self._held = 0
         """Bytes of unfinished events, over all streams."""
+        self._due: tuple[_Open, Decision, LiveSnapshot] | None = None
+        """The message that was judged last, until it is remembered: after its answer has left, and before anything else is judged."""
         self._detectors = detections.load()
         kept = automata or {}
         self._prefilter = Prefilter(self._detectors, kept.get("prefilter", b""), later=not ready)
@@ -120,6 +122,8 @@ class Engine:
     # -- ports.Inspector ------------------------------------------------------------------------------------------
 
     def request(self, call: Call) -> Answer:
+        if self._due is not None:
+            self.settle()
         entry = _Open(call)
         if len(self._open) >= MAX_OPEN:
             given_up = self._open.pop(next(iter(self._open)))
@@ -128,7 +132,8 @@ class Engine:
         self._open[call.id] = entry
         started = time.perf_counter()
         try:
-            decision = entry.request = decide(call, self.snapshot, self.state)
+            decision = entry.request = decide(call, self.snapshot, self.state, remembered=False)
+            self._due = entry, decision, self.snapshot
             result = PASS if not decision.verdict.effects else self._carry_out(decision, entry)
         except Exception:
             log.exception("call %s: deciding on the request failed", call.id)
@@ -138,6 +143,8 @@ class Engine:
         return result
 
     def response(self, call_id: str, response: Response) -> Answer:
+        if self._due is not None:
+            self.settle()
         entry = self._open.get(call_id)
         if entry is None or entry.request is None:
             self.uninspected["engine-lost"] += 1
@@ -146,7 +153,8 @@ class Engine:
         try:
             call, prior = entry.call, entry.request
             call = Call(call.id, call.service, call.time, call.peer, call.request, response, prior)
-            decision = entry.response = decide(call, self.snapshot, self.state)
+            decision = entry.response = decide(call, self.snapshot, self.state, remembered=False)
+            self._due = entry, decision, self.snapshot
             result = PASS if not decision.verdict.effects else self._carry_out(decision, entry)
         except Exception:
             log.exception("call %s: deciding on the response failed", call_id)
@@ -156,6 +164,8 @@ class Engine:
         return result
 
     def piece(self, piece: Piece) -> Release:
+        if self._due is not None:
+            self.settle()
         entry = self._open.get(piece.call_id)
         if entry is None or entry.request is None:
             self.uninspected["engine-lost"] += 1
@@ -176,6 +186,8 @@ class Engine:
         return release
 
     def completed(self, completion: Completion) -> None:
+        if self._due is not None:
+            self.settle()
         self.calls += 1
         entry = self._open.pop(completion.id, None)
         if entry is not None and entry.streams is not None:
@@ -198,6 +210,8 @@ class Engine:
             self.uninspected["record-lost"] += 1
 
     def tick(self, now: float) -> None:
+        if self._due is not None:
+            self.settle()
         if now >= self._next_flush:
             # A write costs as much as judging a small call: records wait up to FLUSH for company.
             self._next_flush = now + FLUSH
@@ -209,6 +223,19 @@ class Engine:
         if now >= self._next_beat:
             self._next_beat = now + HEARTBEAT
             self._write_beat()
+
+    def settle(self) -> None:
+        """Remember the message that was judged last. Whoever serves calls `tick` once the answer has left; if the next message is there
+        before that, it comes first here."""
+        due, self._due = self._due, None
+        if due is None:
+            return
+        entry, decision, snapshot = due
+        try:
+            remember(decision.facts, decision.verdict, snapshot, self.state)
+        except Exception:
+            log.exception("call %s: it could not be remembered", decision.call_id)
+            entry.uninspected += ("engine-error",)
 
     # -- start ----------------------------------------------------------------------------------------------------
 

@@ -69,11 +69,14 @@ class SharingEngine(Engine):
 
     def request(self, call: Call) -> Answer:
         if self._waiting():
+            self.settle()
             self._hear()
         return super().request(call)
 
     def response(self, call_id: str, response: Response) -> Answer:
         answer = super().response(call_id, response)
+        if self._due is not None and self.state.presumed(self._due[1].facts):
+            self.settle()
         if self.state.urgent():
             self._tell()
         return answer

@@ -104,6 +104,39 @@ def test_a_call_nobody_judged_has_a_bare_record(rig: Rig) -> None:
     assert engine.calls == 2
 
 
+def test_an_answer_is_remembered_after_it_left_and_before_the_next_call_is_judged(rig: Rig) -> None:
+    engine = rig.engine(snapshot())
+    for user in ("alice", "bob"):
+        asked = call("GET", "/orders", user=user, number=len(user))
+        engine.request(asked)
+        engine.response(asked.id, answer({"items": [{"id": 17 if user == "alice" else 99}]}))
+        assert engine.state.grants.held(f"user:{user}") == 0, "nobody waits for what is remembered"
+        if user == "alice":
+            engine.tick(NOW)
+            assert engine.state.grants.held("user:alice") == 1, "an engine with nothing to judge remembers"
+    other = call("GET", "/orders/99", user="bob", number=9)
+    engine.request(other)
+    assert engine.state.grants.held("user:bob") == 1, "a call that comes at once finds what was before it"
+    assert not engine.response(other.id, answer({"id": 99})).deny
+    engine.completed(completion(other))
+    (record,) = rig.records.got
+    assert record.findings == ()
+
+
+def test_what_cannot_be_remembered_is_counted_and_stops_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("in remember")
+
+    engine = rig.engine(snapshot())
+    monkeypatch.setattr(engine_module, "remember", broken)
+    asked = call("GET", "/orders", user="alice")
+    assert not engine.request(asked).deny
+    assert not engine.response(asked.id, answer({"items": [{"id": 17}]})).deny
+    engine.completed(completion(asked))
+    (record,) = rig.records.got
+    assert record.uninspected == ("engine-error",)
+
+
 def test_the_response_of_an_unknown_call_passes_and_is_counted(rig: Rig) -> None:
     engine = rig.engine(snapshot())
     assert engine.response("01HZZZZZZZZZZZZZZZZZZZZZZZ", answer({})) == PASS
@@ -140,7 +173,7 @@ def test_an_error_of_ours_follows_the_fail_mode(
     engine = rig.engine(snapshot(mode, fail=fail))
     asked = call("GET", "/orders", user="alice")
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("in decide")
 
     if phase == "request":

@@ -440,6 +440,10 @@ class Watch(behaviours.Watch):
         missing here."""
         self.told, self.alone = [], at_once
 
+    def pending(self, call: str) -> bool:
+        """Whether a call that is on its way changes something."""
+        return call in self._pending
+
     def take(self, news: News) -> None:
         """What another engine saw being done."""
         name, guessed, operation, now, things, objects, made = news

@@ -126,6 +126,7 @@ class Processor:
                 reply = stream.reply()
                 if reply is not None:
                     await write(reply)
+                    self.inspector.tick(time.time())
         finally:
             # Also when Envoy reset the stream, which cancels this coroutine.
             self._complete(stream)
