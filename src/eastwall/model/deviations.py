@@ -290,11 +290,12 @@ class CredentialMoved(Deviation, frozen=True):
 
     how: str
     """`moved`: a token from a network and with a make of client that are both new to its actor. `stranger`: and nobody of the class uses that
-    make. `together`: and its own place uses it at the same time. `network`: a workload's, from a network that it never called from."""
+    make. `together`: and its own place uses it at the same time. `network`: a workload's, from a network that it never called from. `issued`: a token that
+    was first seen, less than a day ago, at a network and with a make of client that were both new to its actor: he may have signed in anew."""
     agent: str
     """Product of this call's user agent, fit to show."""
     before: str
-    """Product of the one before; empty for `network`."""
+    """Product of the one before; empty for `network` and `issued`."""
     networks: int
     """Networks that the credential was used from."""
     since: float
@@ -303,6 +304,8 @@ class CredentialMoved(Deviation, frozen=True):
     """`network`: learned calls of the workload. Else: learned uses of credentials of the class at new places."""
     callers: int
     """Learned callers that this rests on; 0: nothing is learned yet."""
+    foreign: bool = False
+    """No two learned callers of any class use such a client, and it is no browser."""
 
 
 class AuthenticationAbuse(Deviation, frozen=True):
@@ -360,6 +363,23 @@ class FunctionDeviation(Deviation, frozen=True):
     """The scope that the caller lacks."""
     chance: float = 1.0
     """See `FunctionUse.chance`."""
+
+
+class FirstUse(Deviation, frozen=True):
+    """Excuses nobody and accuses nobody: the caller changes something by an operation that nobody of its class ever used, or, of a class with
+    authority, that it never used itself (`functions`)."""
+
+    what: str
+    """The operation, fit to show."""
+    cls: str
+    calls: int
+    """Clean calls of the class in the service."""
+    others: int
+    """Clean calls of the operation, all by others; 0: nobody ever called it."""
+    own: bool = False
+    """Its class uses it: the caller itself never did."""
+    authority: bool = False
+    """The class has some, or is one of programs."""
 
 
 class NumberOutside(Deviation, frozen=True):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 
+from joserfc import jwt
+from msgspec import structs
+from tests.unit.behaviours.driven import Engine
+from tests.unit.decision.world import SIGNING
+
 from eastwall.behaviours import World
+from eastwall.behaviours.credential_use.model import Knowledge as Credentials
+from eastwall.behaviours.credential_use.model import Moves
+from eastwall.behaviours.credential_use.places import make
 from eastwall.behaviours.functions import matrix
 from eastwall.behaviours.functions.model import MAX_SCOPES, Knowledge, Model, ScopeUse
 from eastwall.behaviours.functions.watch import Watch, compile
+from eastwall.behaviours.maxima import Usual
+from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.inventory import compile_inventory, endpoint_id
-from eastwall.model.call import Call, Peer, Phase, Request
-from eastwall.model.deviations import FunctionDeviation
+from eastwall.model.call import Call, Completion, Peer, Phase, Request
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import FirstUse, FunctionDeviation
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
@@ -21,9 +32,9 @@ ORDERS = (("user+admin", 20, 2), ("user+member", 900, 4), ("user+support", 60, 3
 ADMINS = (("user+admin", 12, 2),)
 
 
-def endpoint(method, template, users, status="learned"):
+def endpoint(method, template, users, status="learned", service="shop"):
     calls = sum(calls for _, calls, _ in users)
-    return Endpoint(endpoint_id("shop", method, template), "shop", method, template, status=status, calls=calls, users=users)
+    return Endpoint(endpoint_id(service, method, template), service, method, template, status=status, calls=calls, users=users)
 
 
 ENDPOINTS = (
@@ -48,6 +59,11 @@ def facts(method, path, cls, found=None, headers=None, scopes=(), strength=Stren
     )
 
 
+def judged(*of):
+    """What is strange about who asks; whether it is its first time is another matter."""
+    return tuple(one for one in Watch().request(*of) if isinstance(one, FunctionDeviation))
+
+
 def test_what_nobody_used_before_is_judged_by_what_stands_above_it():
     watch, table = Watch(), known()
     (found,) = watch.request(facts("GET", "/admin/settings", "user+member"), table)
@@ -59,9 +75,9 @@ def test_what_nobody_used_before_is_judged_by_what_stands_above_it():
 
 
 def test_an_unknown_method_is_judged_by_those_beside_it():
-    (found,) = Watch().request(facts("JEFF", "/admin/users", "user+member"), known())
+    (found,) = judged(facts("JEFF", "/admin/users", "user+member"), known())
     assert found.what == "JEFF /admin/users"
-    assert Watch().request(facts("DELETE", "/orders", "user+member"), known()) == ()
+    assert judged(facts("DELETE", "/orders", "user+member"), known()) == ()
 
 
 def test_a_header_that_means_another_operation():
@@ -154,3 +170,78 @@ def test_scopes_are_bounded_and_made_up_ones_push_out_no_old_one():
     assert len(entry) <= MAX_SCOPES
     assert (entry["orders.read"], entry[""]) == (50, 10_050)
     assert not {"evil", "guessed"} & entry.keys()
+
+
+APP = "app/3.2 (Android 15)"
+PEOPLE = (("user", 600, 12), ("user+support", 90, 3))
+STOLEN = {"source": "185.220.101.7", "agent": "curl/8.9"}
+MOVES = Moves("user", Usual(callers=20, calls=400, some=20, most=(0, 3)), (hash64(make(APP)),))
+
+
+def staffed():
+    """An engine whose members make and read orders, and whose support staff only reads them."""
+    read, made = endpoint("GET", "/orders", PEOPLE, service="orders"), endpoint("POST", "/orders", PEOPLE[:1], service="orders")
+    return Engine(endpoints=(read, made), credential_use=Credentials((MOVES,)))
+
+
+def issued(number):
+    """A further token of the same owner."""
+    token = jwt.encode({"alg": "HS256"}, {"sub": "sam", "roles": ["support"], "jti": str(number)}, SIGNING)
+    return {"credential": {"authorization": f"Bearer {token}"}}
+
+
+def test_a_stolen_token_does_what_its_class_never_did():
+    e, sam = staffed(), {"user": "sam", "roles": ("support",)}
+    assert not any(e.ask("GET", "/orders", source="81.2.3.4", agent=APP, gap=1_000.0, **sam).blocked for _ in range(6))
+    at_home = e.ask("POST", "/orders", {"note": "x"}, source="81.2.3.4", agent=APP, **sam)
+    assert not at_home.blocked
+    assert at_home.of("privilege-first-used").severity == "low"
+    stolen = e.ask("POST", "/orders", {"note": "x"}, **STOLEN, **sam)
+    assert stolen.blocked
+    assert "nobody of user+support ever used POST /orders" in stolen.of("privilege-first-used").message
+    assert e.ask("GET", "/orders", **STOLEN, **sam).of("privilege-first-used") is None
+
+
+def test_a_token_that_was_issued_in_a_strange_place_stays_strange_for_a_day():
+    e = staffed()
+    for _ in range(6):
+        e.ask("GET", "/orders", user="sam", roles=("support",), source="81.2.3.4", agent=APP, gap=1_000.0)
+    new = issued(2)
+    assert not e.ask("GET", "/orders", **STOLEN, **new).blocked
+    assert [
+        e.ask("POST", "/orders", {"note": "x"}, gap=gap, **STOLEN, **new).of("privilege-first-used").severity
+        for gap in (9.0, 80_000.0)
+    ] == ["high"] * 2
+    assert e.ask("POST", "/orders", {"note": "x"}, gap=9_000.0, **STOLEN, **new).of("privilege-first-used").severity == "low"
+
+
+def test_a_journey_with_a_browser_is_no_theft():
+    e, web = staffed(), "Mozilla/5.0 (X11; Linux) Firefox/140.0"
+    for _ in range(6):
+        e.ask("GET", "/orders", user="sam", roles=("support",), source="81.2.3.4", agent=APP, gap=1_000.0)
+    for token in ({"user": "sam", "roles": ("support",)}, issued(3)):
+        assert not e.ask("POST", "/orders", {"note": "x"}, source="99.1.1.1", agent=web, **token).blocked
+
+
+def test_what_somebody_with_authority_never_did_itself():
+    watch, table = Watch(), known()
+    roles, others = ENDPOINTS[3], endpoint("POST", "/admin/x", ADMINS)
+    table.users[others.id] = frozenset(("user+admin",))  # as if it were published
+
+    def ask(found, at):
+        asked = structs.replace(
+            facts("POST", found.template, "user+admin", found),
+            call=Call(f"{at}", "shop", at, Peer(), Request("POST", found.template, {})),
+        )
+        deviations = [one for one in watch.request(asked, table) if isinstance(one, FirstUse)]
+        done = Completion(asked.call.id, "shop", at, "POST", found.template, "x", 200, 0, 0, 1)
+        watch.completed(
+            Decision(asked.call.id, Phase.REQUEST, asked.match, asked.identity, asked, (), Verdict("allow", "allow")), None, done
+        )
+        return deviations
+
+    assert ask(roles, 0.0) == []
+    assert ask(roles, 4_000.0) == []
+    (own,) = ask(others, 4_001.0)
+    assert (own.own, own.authority, own.what) == (True, True, "POST /admin/x")
+    assert ask(others, 4_002.0) == []

@@ -1,17 +1,25 @@
-"""Compares a request with who uses its operation, or those beside and above it, and with the scopes that its callers bear."""
+"""Compares a request with who uses its operation, or those beside and above it, and with the scopes that its callers bear.
+
+Remembered is what each caller of a class with authority changed things by, to know a privilege that is used for the first time: `MAX_ACTORS` callers
+with `MAX_OWN` operations each; who was quiet longest leaves first, and what is forgotten is judged as if the caller were new.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from re import compile as regex
+from typing import Any
 
 from eastwall import behaviours
-from eastwall.behaviours.functions.matrix import authority, function_use, use_of
+from eastwall.behaviours.functions.matrix import authority, function_use, machine, use_of
 from eastwall.behaviours.functions.model import Knowledge, ScopeUse
 from eastwall.discovery.inventory import Inventory, identify, split_template
 from eastwall.discovery.lifecycle import is_admin
-from eastwall.model.deviations import Deviation, FunctionDeviation
+from eastwall.discovery.objects import SAFE_METHODS, changes
+from eastwall.model.call import Completion
+from eastwall.model.decision import Decision
+from eastwall.model.deviations import Deviation, FirstUse, FunctionDeviation
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts, FunctionUse
 from eastwall.model.identity import Identity, Strength
@@ -28,6 +36,14 @@ RARE = 20
 MAX_DEPTH = 8
 """Segments of a path that make groups."""
 MAX_VERDICTS = 10_000
+SETTLED = 30
+"""Clean calls of a class in the service, before what it never did says anything."""
+MAX_ACTORS = 10_000
+MAX_OWN = 64
+"""Operations of one caller."""
+MAX_OPEN = 10_000
+KNOWN_FOR = 3_600.0
+"""Seconds that a caller was seen changing things, before what it never did itself says anything."""
 
 METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 PATHS = ("x-original-url", "x-rewrite-url")
@@ -52,7 +68,7 @@ class _Group:
 class Known:
     """Look-up tables of one snapshot."""
 
-    __slots__ = ("inventory", "lone", "missing", "required", "roots", "totals", "verdicts")
+    __slots__ = ("inventory", "lone", "required", "roots", "ruling", "totals", "users", "verdicts")
 
     def __init__(self, knowledge: Knowledge, world: behaviours.World) -> None:
         self.inventory: Inventory = world.inventory
@@ -60,8 +76,11 @@ class Known:
         """Service -> its paths as a tree."""
         self.totals: dict[str, Counter[str]] = {}
         """Service -> class -> clean calls."""
+        self.users: dict[str, frozenset[str]] = {}
+        """Endpoint id -> classes that made a clean call of it."""
         most: dict[str, Counter[str]] = {}
         for endpoint in world.endpoints:
+            self.users[endpoint.id] = frozenset(cls for cls, _, _ in endpoint.users)
             totals = self.totals.setdefault(endpoint.service, Counter())
             seen = most.setdefault(endpoint.service, Counter())
             totals.update({cls: calls for cls, calls, _ in endpoint.users})
@@ -70,6 +89,8 @@ class Known:
             if endpoint.users:
                 self._group(endpoint)
         self.lone = {service: frozenset(cls for cls, actors in seen.items() if actors < 2) for service, seen in most.items()}
+        self.ruling: dict[str, bool] = {cls: authority(cls) or machine(cls) for seen in most.values() for cls in seen}
+        """Class -> whether it has authority, or is one of programs."""
         self.verdicts: dict[tuple[str, tuple[str, ...], str], tuple[FunctionUse, str] | None] = {}
         self.required = _required(knowledge.scopes, {endpoint.id: endpoint for endpoint in world.endpoints})
         """Endpoint id -> (scope, calls, calls that would have lacked it by chance)."""
@@ -112,8 +133,26 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
     return Known(knowledge, world)
 
 
+class _Own:
+    """What one caller changed things by."""
+
+    __slots__ = ("operations", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.operations: dict[str, None] = {}
+
+
 class Watch(behaviours.Watch):
-    """Has nothing to remember."""
+    """See above."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, _Own] = {}
+        self._open: dict[str, str] = {}
+        """Call under way -> operation that its caller changes something by for the first time."""
+
+    def __len__(self) -> int:
+        return len(self._own)
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
@@ -128,7 +167,52 @@ class Watch(behaviours.Watch):
         headers = facts.call.request.headers
         if not headers.keys().isdisjoint(_OVERRIDES):
             found += self._overridden(facts, known)
+        if facts.call.request.method not in SAFE_METHODS:
+            found += self._first(facts, known)
         return found
+
+    def _first(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        """Whether something is changed that the class, or a caller with authority, never changed."""
+        cls, endpoint = facts.identity.cls, facts.match.endpoint
+        used = endpoint is not None and cls in known.users.get(endpoint.id, ())
+        ruling = known.ruling.get(cls, False)
+        if used and not ruling:
+            return ()
+        operation = facts.operation
+        if not changes(operation.method, endpoint.operation if endpoint is not None else operation.name):
+            return ()
+        now, own = facts.call.time, self._own.get(facts.identity.actor) if ruling else None
+        if ruling and endpoint is not None and (own is None or endpoint.id not in own.operations):
+            if len(self._open) >= MAX_OPEN:
+                del self._open[next(iter(self._open))]
+            self._open[facts.call.id] = endpoint.id
+        mine = False
+        if used:
+            mine = own is not None and endpoint is not None and endpoint.id not in own.operations and now - own.since >= KNOWN_FOR
+            if not mine:
+                return ()
+        calls = known.totals.get(facts.call.service, Counter())[cls]
+        if calls < SETTLED:
+            return ()
+        others = 0 if endpoint is None else sum(count for name, count, _ in endpoint.users if name != cls)
+        what = _name(endpoint) if endpoint is not None else (operation.name or f"{operation.method[:20]} {operation.path}")[:120]
+        return (FirstUse("operation", what, cls, calls, others, mine, ruling),)
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
+        if not self._open or (operation := self._open.pop(request.call_id, None)) is None:
+            return None
+        if 200 <= completion.status < 300 and request.verdict.action != "block":
+            actor = request.facts.identity.actor
+            own = self._own.pop(actor, None)
+            if own is None:
+                if len(self._own) >= MAX_ACTORS:
+                    del self._own[next(iter(self._own))]
+                own = _Own(request.facts.call.time)
+            self._own[actor] = own
+            if len(own.operations) >= MAX_OWN:
+                del own.operations[next(iter(own.operations))]
+            own.operations[operation] = None
+        return None
 
     def _known(self, endpoint: Endpoint, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity

@@ -27,7 +27,7 @@ META = Detection(
 
 def detect(facts: Facts) -> Sequence[Finding]:
     """One finding at most: a call has one token."""
-    return [_finding(one, facts) for one in facts.deviations if type(one) is CredentialMoved and one.how != "network"]
+    return [_finding(one, facts) for one in facts.deviations if type(one) is CredentialMoved and one.how in _RESTS]
 
 
 _RESTS = {
@@ -38,9 +38,7 @@ _RESTS = {
 
 
 def _finding(one: CredentialMoved, facts: Facts) -> Finding:
-    rests = (
-        _RESTS.get(one.how, "").format(callers=one.callers) if one.callers else "nothing is learned yet of callers of its class"
-    )
+    rests = _RESTS[one.how].format(callers=one.callers) if one.callers else "nothing is learned yet of callers of its class"
     message = (
         f"the token of {facts.identity.actor[:80]} was used by `{one.before}` {_ago(one.since)} ago, and now by `{one.agent}` from a network and with "
         f"a client that are both new to its owner; {rests}"
