@@ -42,6 +42,7 @@ from eastwall.policy.steps.access import AccessRule
 from eastwall.policy.steps.data import DataRule
 from eastwall.policy.steps.detections import DetectionRule
 from eastwall.policy.steps.limits import LimitRule
+from eastwall.policy.world import World
 
 __all__ = ["CompiledRule", "Plan", "Rules", "compile_plan", "referenced_files", "scopes_of", "trust_of"]
 
@@ -202,13 +203,13 @@ def compile_plan(
     # Rules are bound to operations when these are first called; what `endpoints` are there now makes no difference to a verdict.
     del endpoints
     policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
-    default_actions = {detection.id: detection.default_action for detection in detections}
+    world = World({detection.id: detection.default_action for detection in detections})
     rules: list[CompiledRule] = []
     for policy in policies.policies:
         if type(policy.spec) not in COMPILED:
             continue
         try:
-            rules.append(COMPILED[type(policy.spec)](policy, policy.spec, default_actions))
+            rules.append(COMPILED[type(policy.spec)](policy, policy.spec, world))
         except (ConditionError, ValueError) as error:
             raise ValueError(f"{policy.location}: policy `{policy.name}`: {error}") from None
     return Plan(rules, services)

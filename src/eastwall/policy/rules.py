@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Generic, TypeVar
 
 from eastwall.model.call import Mode
@@ -10,7 +9,8 @@ from eastwall.model.decision import PolicyMatch
 from eastwall.policy.conditions import Condition
 from eastwall.policy.kinds import BUILTIN, Policy, Rule
 from eastwall.policy.patterns import OperationPattern, Paths, compile_globs, parameters, parse_operation, segments_match
-from eastwall.policy.selecting import Selector, compile_selector
+from eastwall.policy.selecting import Selector
+from eastwall.policy.world import World
 
 MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
 
@@ -25,11 +25,8 @@ class CompiledRule:
     step: ClassVar[str] = ""
     """Name of the step of `evaluate` that asks it."""
 
-    def __init__(self, policy: Policy, spec: Rule, default_actions: Mapping[str, str], *, loosens: bool = False) -> None:
-        """`default_actions`: detection id -> what it does of itself. `loosens`: see `Identities.strength`.
-
-        Raises ConditionError, ValueError on what `check` would not have let pass."""
-        del default_actions
+    def __init__(self, policy: Policy, spec: Rule, world: World, *, loosens: bool = False) -> None:
+        """`loosens`: see `Identities.strength`. Raises ConditionError, ValueError on what `check` would not have let pass."""
         self.name, self.location, self.kind = policy.name, policy.location, policy.kind
         self.builtin = policy.name.startswith(BUILTIN)
         self.mode, self.on_error, self.reason = MODES[spec.mode], spec.on_error, spec.reason
@@ -37,7 +34,7 @@ class CompiledRule:
         self.patterns = tuple(parse_operation(text) for text in spec.scope.operations)
         self.conditions = tuple(Condition(text) for text in spec.when)
         self.uses_path = any(condition.uses_path for condition in self.conditions)
-        self.selects = compile_selector(spec.scope.identities, loosens=loosens)
+        self.selects = world.selector(spec.scope.identities, loosens=loosens)
         self.exempt: Selector | None = None
         self.to_pass = ""
         """What would make a call pass that this policy stops, where that is the same for all calls."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import Deny, Effect, PolicyMatch
@@ -15,6 +15,7 @@ from eastwall.policy.selecting import selector_words
 from eastwall.policy.steps.applying import FAILED, applies, match_of, meets
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.wording import shown
+from eastwall.policy.world import World
 
 
 class AccessRule(CompiledRule):
@@ -23,8 +24,8 @@ class AccessRule(CompiledRule):
     __slots__ = ("denies",)
     step = "access"
 
-    def __init__(self, policy: Policy, spec: AccessPolicy, default_actions: Mapping[str, str]) -> None:
-        super().__init__(policy, spec, default_actions, loosens=spec.action == "allow")
+    def __init__(self, policy: Policy, spec: AccessPolicy, world: World) -> None:
+        super().__init__(policy, spec, world, loosens=spec.action == "allow")
         self.denies = spec.action == "deny"
         who = selector_words(spec.scope.identities)
         holds = " and ".join(f"`{text}`" for text in spec.when)

@@ -10,10 +10,11 @@ from eastwall.model.facts import Facts
 from eastwall.policy.kinds import DataPolicy, Policy
 from eastwall.policy.patterns import Paths
 from eastwall.policy.rules import Bound, CompiledRule
-from eastwall.policy.selecting import compile_selector, selector_words
+from eastwall.policy.selecting import selector_words
 from eastwall.policy.steps.applying import applies, match_of
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.wording import shown
+from eastwall.policy.world import World
 
 STRICTNESS = {"mask": 0, "format": 1, "hash": 2, "redact": 3, "drop": 4}
 """Of several data policies for a class the strictest holds: the one that leaves least."""
@@ -25,14 +26,14 @@ class DataRule(CompiledRule):
     __slots__ = ("classes", "direction", "style")
     step = "data"
 
-    def __init__(self, policy: Policy, spec: DataPolicy, default_actions: Mapping[str, str]) -> None:
-        super().__init__(policy, spec, default_actions)
+    def __init__(self, policy: Policy, spec: DataPolicy, world: World) -> None:
+        super().__init__(policy, spec, world)
         self.classes = frozenset(spec.classes)
         self.style: str = spec.action
         self.direction: str = spec.direction
         exempt = ""
         if spec.exempt is not None:
-            self.exempt = compile_selector(spec.exempt, loosens=True)
+            self.exempt = world.selector(spec.exempt, loosens=True)
             exempt = selector_words(spec.exempt)
         self.to_pass = f"send no {', '.join(spec.classes)}" + (f", or be a caller with {exempt}" if exempt else "")
 

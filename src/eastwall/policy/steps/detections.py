@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from eastwall.model.call import Mode
@@ -15,6 +15,7 @@ from eastwall.policy.patterns import Paths, compile_globs
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.steps.applying import FAILED, MODES, applies, match_of
 from eastwall.policy.steps.outcome import Outcome
+from eastwall.policy.world import World
 
 SEVERITY = {name: rank for rank, name in enumerate(SEVERITIES)}
 CONFIDENCE = {name: rank for rank, name in enumerate(CONFIDENCES)}
@@ -26,13 +27,13 @@ class DetectionRule(CompiledRule):
     __slots__ = ("action", "default_actions", "detects", "least_confidence", "least_severity")
     step = "detections"
 
-    def __init__(self, policy: Policy, spec: DetectionPolicy, default_actions: Mapping[str, str]) -> None:
-        super().__init__(policy, spec, default_actions)
+    def __init__(self, policy: Policy, spec: DetectionPolicy, world: World) -> None:
+        super().__init__(policy, spec, world)
         self.action = spec.action
         self.detects = compile_globs(spec.detections)
         self.least_severity = SEVERITIES.index(spec.min_severity)
         self.least_confidence = CONFIDENCES.index(spec.min_confidence)
-        self.default_actions = default_actions
+        self.default_actions = world.default_actions
 
 
 class DetectorFailure(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from eastwall.model.decision import Throttle
 from eastwall.model.facts import Facts
@@ -12,6 +12,7 @@ from eastwall.policy.patterns import Paths
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.steps.applying import applies, match_of
 from eastwall.policy.steps.outcome import Outcome
+from eastwall.policy.world import World
 
 
 class LimitRule(CompiledRule):
@@ -20,8 +21,8 @@ class LimitRule(CompiledRule):
     __slots__ = ("burst", "interval", "limit", "per", "period", "rate")
     step = "limits"
 
-    def __init__(self, policy: Policy, spec: LimitPolicy, default_actions: Mapping[str, str]) -> None:
-        super().__init__(policy, spec, default_actions)
+    def __init__(self, policy: Policy, spec: LimitPolicy, world: World) -> None:
+        super().__init__(policy, spec, world)
         self.rate = spec.rate
         self.limit, self.period = parse_rate(spec.rate)
         self.interval = self.period / self.limit
