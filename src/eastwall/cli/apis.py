@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eastwall.cli.client import Client, data_option, json_option, plain, print_json
+from eastwall.cli.duration import Duration
 from eastwall.cli.failure import NOT_FOUND, USAGE, Failure
 from eastwall.cli.show import NARROW, clean, printer, table, told, when
 
@@ -33,21 +34,6 @@ CSV_COLUMNS = (
     "authenticated", "data_classes", "first_seen", "last_seen", "id",
 )  # fmt: skip
 MAX_SPEC = 32 << 20
-
-_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-class Duration(click.ParamType[float]):
-    """`90m`, `24h`, `7d`: seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = _DURATION.fullmatch(str(value).strip().lower())
-        if found is None:
-            self.fail(f"`{value}` is not a duration; write e.g. 90m, 24h or 7d", param, ctx)
-        return float(int(found[1]) * _SECONDS[found[2]])
 
 
 class _Apis(click.Group):

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from eastwall.cli.apis import Duration, write
+from eastwall.cli.apis import write
 from eastwall.cli.client import Client, data_option, json_option, plain, print_json
+from eastwall.cli.duration import Duration
 from eastwall.cli.failure import NOT_FOUND, Failure
 from eastwall.cli.show import NARROW, clean, printer, table, told, when
 

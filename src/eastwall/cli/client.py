@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eastwall.cli.failure import NOT_FOUND, NOT_RUNNING, Failure
-from eastwall.runtime.layout import DataDirError, default_data_dir, existing_data_dir
+from eastwall.runtime.layout import DataDirError, default_data_dir, existing_data_dir, user_name
 
 if TYPE_CHECKING:
     from eastwall.cli.at_rest import AtRest
@@ -76,7 +76,11 @@ class Client:
             f"{self.url.rstrip('/')}/api/v1{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {self._token}", "content-type": "application/json"},
+            headers={
+                "authorization": f"Bearer {self._token}",
+                "content-type": "application/json",
+                "x-eastwall-user": user_name().encode("ascii", "replace").decode(),
+            },
         )
         # No proxy from the environment: the control API is on this machine, and the token must not leave it.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
-from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
+from eastwall.cli.client import Client, Refused, data_option, json_option, plain, print_json
 from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.cli.policies import attachments, policy_texts, trust_in
+from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
+from eastwall.cli.policy_source import read_source, source_options
 from eastwall.model.call import Mode
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
@@ -101,14 +104,29 @@ def _fault(text: str) -> Fault:
 
 
 @policy.command(name="apply", short_help="Apply in place of what was applied before.")
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("source")
+@source_options
 @data_option
 @json_option
-def apply(path: Path, data: Path, as_json: bool) -> None:
-    """Apply the policies at PATH in place of those applied before: all or nothing, on every engine within a second."""
-    texts, attached = _texts(path)
+def apply(
+    source: str,
+    ref: str,
+    within: str,
+    require_signed: bool,
+    signers: Path | None,
+    keyring: Path | None,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Apply the policies at SOURCE in place of those applied before: all or nothing, on every engine within a second.
+
+    SOURCE is a file or directory, the address of a Git repository (`https://...`, `git@host:team/policies.git`), or a bare repository.
+    With --ref or --require-signed what is committed is applied, also of a work tree, not what lies in it.
+    """
+    found = read_source(source, ref, within, require_signed, signers, keyring)
+    body = {"files": found.files, "attachments": found.attachments, "origin": msgspec.to_builtins(found.origin)}
     try:
-        result = Client(data).send("PUT", "/policy", {"files": texts, "attachments": attached})
+        result = Client(data).send("PUT", "/policy", body)
     except Refused as refused:
         if "faults" not in refused.problem:
             raise
@@ -122,3 +140,9 @@ def apply(path: Path, data: Path, as_json: bool) -> None:
         return
     _show(result.get("warnings", []))
     click.echo(f"applied {len(result['policies'])} policies, digest {result['digest']}, snapshot {result['snapshot']}")
+    if found.origin.commit:
+        click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
+
+
+for _command in (show, history, rollback, drift):
+    policy.add_command(_command)

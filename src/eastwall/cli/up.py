@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from eastwall.cli.client import json_option
+from eastwall.cli.duration import Duration
 from eastwall.cli.failure import USAGE, Failure
 from eastwall.dataplanes.envoy.process import EnvoyError, shim_library
 from eastwall.dataplanes.envoy.proxy import Adapter, Proxy, ProxyError, Tls, Upstream, check
@@ -18,6 +19,7 @@ from eastwall.model.snapshot import ServiceScope
 from eastwall.runtime.addresses import is_loopback
 from eastwall.runtime.layout import DataDirError, default_data_dir, open_data_dir
 from eastwall.runtime.supervisor import Options, StartError, Supervisor
+from eastwall.sources import git
 
 _UPSTREAM = re.compile(
     r"(?P<name>[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)=(?P<url>(?:https?|grpcs?|h2c)://[^@\s]+?)(?:@(?P<port>\d+))?$"
@@ -88,6 +90,7 @@ def build_options(
     upstream_ca: Path | None = None,
     collector: tuple[str, ...] = (),
     kubernetes: str = "",
+    policy_git: tuple[str, ...] = (),
 ) -> Options:
     """The options of a Supervisor. Raises Failure."""
     host, port = parse_address(listen, "--listen")
@@ -127,7 +130,14 @@ def build_options(
         raise Failure(str(error), USAGE) from None
     where = parse_address(console, "--console")
     return Options(
-        data=directory, proxy=proxy, console=where, policy=policy, mode=mode, collector=collector, kubernetes=kubernetes
+        data=directory,
+        proxy=proxy,
+        console=where,
+        policy=policy,
+        mode=mode,
+        collector=collector,
+        kubernetes=kubernetes,
+        policy_git=policy_git,
     )
 
 
@@ -141,6 +151,35 @@ def parse_receivers(given: dict[str, str | None], ask_token: bool) -> tuple[str,
     if ask_token and not arguments:
         raise Failure("--ingest-token needs --otlp, --otlp-http or --als", USAGE)
     return (*arguments, "--token") if ask_token else tuple(arguments)
+
+
+def parse_policy_git(
+    url: str, ref: str, path: str, interval: float, signers: Path | None, keyring: Path | None
+) -> tuple[str, ...]:
+    """Control's arguments about the repository to keep in step with. Raises Failure."""
+    if not url:
+        if ref or path or signers is not None or keyring is not None:
+            raise Failure("--policy-ref, --policy-path, --policy-signers and --policy-keyring go with --policy-git", USAGE)
+        return ()
+    try:
+        address = str(Path(url).resolve()) if Path(url).exists() else git.checked_url(url)
+        git.checked_ref(ref or "HEAD")
+    except git.GitError as error:
+        raise Failure(f"--policy-git: {error}", USAGE) from None
+    if not Path(address).exists() and not git.is_address(address):
+        raise Failure(f"--policy-git `{url}`: there is no such directory, and it is no address", USAGE)
+    if not 1 <= interval <= 86_400:
+        raise Failure("--policy-interval: between 1s and 1d", USAGE)
+    # With `=`: a value is never read as an option.
+    arguments = [
+        f"--policy-git={address}",
+        f"--policy-ref={ref or 'HEAD'}",
+        f"--policy-path={path}",
+        f"--policy-interval={interval:g}",
+    ]
+    arguments += [f"--policy-signers={signers.resolve()}"] if signers is not None else []
+    arguments += [f"--policy-keyring={keyring.resolve()}"] if keyring is not None else []
+    return tuple(arguments)
 
 
 @click.command(short_help="Put Eastwall in front of services.")
@@ -194,6 +233,20 @@ def parse_receivers(given: dict[str, str | None], ask_token: bool) -> tuple[str,
     is_flag=True,
     help="Ask the senders of traces and logs for the token in DATA/secrets/ingest-token; beyond loopback they always are.",
 )
+@click.option("--policy-git", default="", metavar="URL", help="Keep the policies in step with this Git repository.")
+@click.option("--policy-ref", default="", metavar="REF", help="Its branch or tag [default: HEAD].")
+@click.option("--policy-path", default="", metavar="FOLDER", help="Folder or file in it.")
+@click.option("--policy-interval", type=Duration(), default="60s", show_default=True, help="How often to look: 30s, 5m.")
+@click.option(
+    "--policy-signers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take only commits signed by these SSH keys (allowed signers file).",
+)
+@click.option(
+    "--policy-keyring",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Take only commits signed by these OpenPGP keys (GnuPG home directory).",
+)
 @click.option(
     "--kubernetes",
     default="",
@@ -219,6 +272,12 @@ def up(
     otlp_http: str | None,
     als: str | None,
     ingest_token: bool,
+    policy_git: str,
+    policy_ref: str,
+    policy_path: str,
+    policy_interval: float,
+    policy_signers: Path | None,
+    policy_keyring: Path | None,
     kubernetes: str,
     as_json: bool,
 ) -> None:
@@ -229,8 +288,24 @@ def up(
     """
     tls = parse_tls(certificate, key, client_ca)
     collector = parse_receivers({"--otlp": otlp, "--otlp-http": otlp_http, "--als": als}, ingest_token)
+    if policy is not None and policy_git:
+        raise Failure("--policy and --policy-git: name one of them", USAGE)
+    watched = parse_policy_git(policy_git, policy_ref, policy_path, policy_interval, policy_signers, policy_keyring)
     options = build_options(
-        upstreams, listen, console, policy, mode, data, adapter, engines, deadline_ms, tls, upstream_ca, collector, kubernetes
+        upstreams,
+        listen,
+        console,
+        policy,
+        mode,
+        data,
+        adapter,
+        engines,
+        deadline_ms,
+        tls,
+        upstream_ca,
+        collector,
+        kubernetes,
+        watched,
     )
     out = Console(stderr=as_json, highlight=False)
     supervisor = Supervisor(options, lambda text: out.print(f"[yellow]![/] {text}"))

@@ -20,7 +20,9 @@ from starlette.exceptions import HTTPException
 from eastwall import __version__
 from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
+from eastwall.console.governance import PolicyActsApi, add_governance, origin_of, who
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
+from eastwall.model.audit import Origin, Who
 from eastwall.model.finding import SEVERITIES
 from eastwall.model.record import CallRecord
 
@@ -47,6 +49,8 @@ class ControlApi(Protocol):
     def baselines(self) -> BaselinesApi: ...
     @property
     def feedback(self) -> FeedbackApi: ...
+    @property
+    def policy_acts(self) -> PolicyActsApi: ...
 
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...
@@ -56,11 +60,18 @@ class ControlApi(Protocol):
     def metrics(self) -> tuple[str, str]: ...
     def series(self, seconds: int) -> list[tuple[int, int, int, int]]: ...
     def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]: ...
-    def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]: ...
+    def set_mode(self, service: str, mode: str, *, who: Who) -> list[dict[str, Any]]: ...
     def policy(self) -> dict[str, Any]: ...
     def check_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> Sequence[Any]: ...
     def add_spec(self, service: str, name: str, data: bytes) -> dict[str, Any]: ...
-    def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]: ...
+    def apply_policy(
+        self,
+        files: Mapping[str, str],
+        attachments: Mapping[str, str] | None = None,
+        *,
+        who: Who,
+        origin: Origin | None = None,
+    ) -> dict[str, Any]: ...
 
 
 def create_app(
@@ -89,6 +100,7 @@ def create_app(
     _reading(app, control)
     add_blueprint(app, control.discovered)
     add_adaptation(app, control)
+    add_governance(app, control)
     _changing(app, control)
     _session(app, sessions)
     _page(app, control)
@@ -193,9 +205,11 @@ def _reading(app: FastAPI, control: ControlApi) -> None:
 def _changing(app: FastAPI, control: ControlApi) -> None:
     @app.put("/api/v1/services/{name}/mode", tags=["services"], summary="Set the mode of a service, or of `all`")
     def set_mode(
-        name: Annotated[str, InPath(max_length=200)], mode: Annotated[Literal["discover", "monitor", "enforce"], Body(embed=True)]
+        request: Request,
+        name: Annotated[str, InPath(max_length=200)],
+        mode: Annotated[Literal["discover", "monitor", "enforce"], Body(embed=True)],
     ) -> Response:
-        return answer(control.set_mode(name, mode))
+        return answer(control.set_mode(name, mode, who=who(request)))
 
     @app.put(
         "/api/v1/specs/{service}", tags=["apis"], summary="Keep a specification of a service, in place of one of the same name"
@@ -216,8 +230,13 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
         return answer(control.policy())
 
     @app.put("/api/v1/policy", tags=["policy"], summary="Apply policies in place of those applied before")
-    def apply(files: Files, attachments: Attachments = {}) -> Response:  # noqa: B006 - FastAPI copies defaults
-        return answer(control.apply_policy(files, attachments))
+    def apply(
+        request: Request,
+        files: Files,
+        attachments: Attachments = {},  # noqa: B006 - FastAPI copies defaults
+        origin: Annotated[dict[str, Any], Body(description="Where they came from, as the client says.")] = {},  # noqa: B006
+    ) -> Response:
+        return answer(control.apply_policy(files, attachments, who=who(request), origin=origin_of(origin)))
 
     @app.post("/api/v1/policy/check", tags=["policy"], summary="All faults of policies; nothing is applied")
     def check(files: Files, attachments: Attachments = {}) -> Response:  # noqa: B006 - FastAPI copies defaults

@@ -31,6 +31,8 @@ MAX_BODY = 20 << 20
 LOGIN_PATH = "/api/v1/session"
 OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", "/api/openapi.json", LOGIN_PATH})
 """Read without a token: they hold nothing of this installation. `/static/` too."""
+PRINCIPAL = "eastwall.principal"
+"""In the ASGI scope: how the client was authenticated, `token` or `session`."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = [
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -114,6 +116,7 @@ class Guard:
             return None
         scheme, _, credential = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._sessions.token_is(credential.strip()):
+            scope[PRINCIPAL] = "token"
             return None
         changes = method not in _SAFE_METHODS
         if changes and not self._same_origin(headers):
@@ -121,6 +124,7 @@ class Guard:
         if path == LOGIN_PATH and method == "POST":
             return None
         if self._sessions.valid(session_cookie(headers.get("cookie", ""), scope)):
+            scope[PRINCIPAL] = "session"
             return None
         return 401, "Unauthorized", "give the token as `Authorization: Bearer TOKEN`, or sign in on the console's page"
 

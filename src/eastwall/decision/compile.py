@@ -120,6 +120,7 @@ class LiveSnapshot:
         "ownership",
         "packs",
         "plan",
+        "policy_status",
         "prefilter",
         "profiles",
         "scopes",
@@ -130,6 +131,7 @@ class LiveSnapshot:
     def __init__(self, snapshot: Snapshot, detectors: Sequence[Detector], prefilter: Prefilter) -> None:
         """Raises what `compile_trust` and `compile_plan` raise on content that control should not have published."""
         self.version = snapshot.version
+        self.policy_status = snapshot.policy_status
         self.hash_key = snapshot.hash_key
         self.scopes = {scope.name: scope for scope in snapshot.services}
         self.trust: Trust = compile_trust(snapshot.trust, snapshot.hash_key, snapshot.identity_classes)

@@ -94,6 +94,19 @@ class TrustConfig(Struct, frozen=True):
     """Header in which a trusted proxy says whose certificate it saw, in the form of `x-forwarded-client-cert`; empty: none is believed."""
 
 
+class PolicyStatus(Struct, frozen=True):
+    """Which set of policies a snapshot holds."""
+
+    digest: str = ""
+    """Of its files, 16 hex digits; empty: none were applied."""
+    applied: float = 0.0
+    """Unix seconds."""
+    commit: str = ""
+    """Git commit it came from; empty: from no repository."""
+    author: str = ""
+    """`Name <address>` of the commit."""
+
+
 class Snapshot(Struct, frozen=True):
     """The world as the engines know it. Compiled by `decision.compile` after load."""
 
@@ -120,3 +133,5 @@ class Snapshot(Struct, frozen=True):
     """(model of `behaviours`, what it published, in MessagePack)."""
     holdings: Holdings = Holdings()
     """The same as `ownership`, in the form that engines read without decoding it; control fills this one."""
+    policy_status: PolicyStatus = PolicyStatus()
+    """Where `policy` came from: engines say in their heartbeats which set they judge by."""

@@ -1,15 +1,12 @@
 """The log of what was done to baselines, and the questions about them.
 
-The log (`DIR/baselines/promotions.jsonl`) is append-only, one JSON object a line, each with the hash of the one before and its own (SHA-256): a line
-that was changed, added or taken out shows, but for the last ones being gone. An act is written and fsynced here before engines get it, and is carried out again
+The log (`DIR/baselines/promotions.jsonl`) is append-only and hash-chained (`evidence.chain`): a line that was changed, added or taken out
+shows, but for the last ones being gone. An act is written and fsynced here before engines get it, and is carried out again
 at the start when the learner's state, which is saved later, does not have it yet.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,12 +14,11 @@ from typing import Any
 
 import msgspec
 
+from eastwall.evidence import chain
 from eastwall.learning.baseline_acts import Act, Candidate
 from eastwall.learning.baselines import Baselines
 from eastwall.learning.learner import Learner
-
-FIRST = "0" * 64
-"""What stands in the first line for the hash of the one before."""
+from eastwall.runtime.chained_file import ChainedFile
 
 
 class ActLog:
@@ -34,7 +30,7 @@ class ActLog:
         self.path = path
         self.fault = ""
         self.acts: list[Act] = []
-        self._last = FIRST
+        self._file = ChainedFile(path)
         self._read()
 
     @property
@@ -45,28 +41,8 @@ class ActLog:
     def append(self, acts: Iterable[Act]) -> None:
         """Write and fsync. Raises OSError; then none of them counts as written."""
         acts = list(acts)
-        if not acts:
-            return
-        lines, last = [], self._last
-        for act in acts:
-            line, last = _line(act, last)
-            lines.append(line)
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = not self.path.exists()
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(fd, "ab") as file:
-            at = file.tell()
-            try:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                os.ftruncate(file.fileno(), at)
-                raise
-        if fresh:
-            _sync_folder(self.path.parent)
+        self._file.append(msgspec.to_builtins(act) for act in acts)
         self.acts += acts
-        self._last = last
 
     def _read(self) -> None:
         try:
@@ -77,49 +53,28 @@ class ActLog:
         for number, line in enumerate(data.splitlines(keepends=True), 1):
             if not line.endswith(b"\n"):
                 break  # cut short by a crash: it never counted
-            verified = _verified(line, self._last)
+            verified = _verified(line, self._file.last)
             if verified is None:
                 aside = self.path.with_suffix(".corrupt")
                 aside.write_bytes(data)
                 self.fault = f"line {number} of the log of promotions does not verify; what follows it is set aside in `{aside}`"
                 break
             self.acts.append(verified[0])
-            self._last = verified[1]
+            self._file.last = verified[1]
             good += len(line)
         if good < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(good)
-                os.fsync(file.fileno())
-
-
-def _line(act: Act, previous: str) -> tuple[bytes, str]:
-    """(the line, its hash: the SHA-256 of all that stands before it)"""
-    text = json.dumps({"previous": previous, **msgspec.to_builtins(act)}, separators=(",", ":"))[:-1]
-    own = hashlib.sha256(text.encode()).hexdigest()
-    return f'{text},"hash":"{own}"}}\n'.encode(), own
+            self._file.cut(good)
 
 
 def _verified(line: bytes, previous: str) -> tuple[Act, str] | None:
     """(act, hash of the line); None when it is not what was written."""
-    text, _, tail = line.rpartition(b',"hash":"')
-    own = hashlib.sha256(text).hexdigest()
-    try:
-        if tail != f'{own}"}}\n'.encode():
-            return None
-        whole = json.loads(line)
-        if whole.pop("previous") != previous:
-            return None
-        return msgspec.convert(whole, Act), own
-    except (ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError):
+    found = chain.read(line)
+    if found is None or found.previous != previous:
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        return msgspec.convert(found.entry, Act), found.hash
+    except msgspec.ValidationError:
+        return None
 
 
 def recover(baselines: Baselines, log: ActLog) -> None:

@@ -13,6 +13,7 @@ Over 500 lines: the threads share one set of locks and faults, and splitting the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import threading
 import time
@@ -27,20 +28,24 @@ from eastwall import __version__, detections, policy
 from eastwall.exports import metrics
 from eastwall.learning.holdings import pack
 from eastwall.learning.learner import Learner
+from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
-from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot, TrustConfig
+from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
 from eastwall.runtime import learner_state
+from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import ActLog, BaselineApi, recover
 from eastwall.runtime.control_views import by_reason, essence, for_engines, graphql_at, named, text_keys
 from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.feedback import FeedbackApi, FeedbackStore, Relearning
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.learning import read_state, write_state
+from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
+from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
@@ -73,6 +78,9 @@ class Control:
         self.started = time.time()
         self._hash_key = (data.secrets / "hash.key").read_bytes()
         self._policies = PolicyStore(data.policy)
+        self._policy_lock = threading.RLock()
+        """Held while policies or modes are changed: from the API, and by what watches a repository."""
+        self.audit = AuditLog(data.root / "audit", time.time)
         self._specs = SpecStore(data.specs)
         self._spool = SpoolReader(data.spool)
         self._lake = lake if lake is not None else ChdbLake(data.lake)
@@ -114,6 +122,7 @@ class Control:
         self._detections = {d.meta.id: d.meta for d in detections.load()}
         self.discovered = Discovered(self._world, self.learner_alone)
         self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
+        self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 
@@ -124,6 +133,7 @@ class Control:
         self.publish()
         self._apply_to_data_plane()
         self.feedback.resume()
+        self.policy_acts.start()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -133,6 +143,7 @@ class Control:
         """Drain the spool as far as it goes, publish what was learned, close everything."""
         self._stop.set()
         self._changed.set()
+        self.policy_acts.stop()
         for thread in self._threads:
             thread.join()
         with contextlib.suppress(OSError):
@@ -142,6 +153,19 @@ class Control:
     def follow(self, cluster: KubernetesWatch) -> None:
         """Know callers by the pods of a cluster, from the next snapshot on. Before `start`."""
         self._cluster = cluster
+
+    def follow_repository(self, watched: Watched) -> None:
+        """Keep policies in step with a Git repository. Before `start`. Raises GitError."""
+        folder = self.data.policy / "git" / f"{hashlib.sha256(watched.url.encode()).hexdigest()[:16]}.git"
+        self.policy_acts.follow(
+            PolicyWatch(
+                watched,
+                folder,
+                audit=self.audit,
+                apply_policy=self.apply_policy,
+                applied=lambda: self._policies.state.applied.origin,
+            )
+        )
 
     def pods_changed(self) -> None:
         """Another look at the cluster is due."""
@@ -392,6 +416,7 @@ class Control:
                     data_classes=custom_classes(self._policies.state.policies),
                     identity_classes=classes,
                     behaviours=behaviours,
+                    policy_status=self._policy_status(),
                 )
             )
             self._version += 1
@@ -432,8 +457,8 @@ class Control:
             return load_proxy(self.data)
         return None
 
-    def set_mode(self, service: str, mode: str) -> list[dict[str, Any]]:
-        """Set the mode of one service, or of `all`. Raises UnknownError, ValueError; returns the services afterwards."""
+    def set_mode(self, service: str, mode: str, *, who: Who) -> list[dict[str, Any]]:
+        """Set the mode of one service, or of `all`. Raises UnknownError, ValueError, OSError; returns the services afterwards."""
         try:
             level = Mode[mode.upper()]
         except KeyError:
@@ -441,8 +466,12 @@ class Control:
         names = [scope.name for scope in self.scopes()]
         if service != "all" and service not in names:
             raise UnknownError(f"there is no service `{service}`; known are {', '.join(f'`{n}`' for n in names) or 'none yet'}")
-        self._policies.set_modes(names if service == "all" else [service], level)
-        self.publish()
+        with self._policy_lock:
+            chosen = names if service == "all" else [service]
+            before = {scope.name: scope.mode.name.lower() for scope in self.scopes() if scope.name in chosen}
+            self.audit.record("mode", who, {"service": service, "mode": level.name.lower(), "before": before})
+            self._policies.set_modes(chosen, level)
+            self.publish()
         self._apply_to_data_plane()
         return self.services()
 
@@ -450,14 +479,23 @@ class Control:
         """All faults of policy files against what is known; nothing is applied."""
         return self._check(files, attachments or {})[1]
 
-    def apply_policy(self, files: Mapping[str, str], attachments: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Apply, publish at once. Raises PolicyFaultsError when there are faults that are more than warnings."""
-        state, faults = self._check(files, attachments or {})
-        if state is None:
-            raise PolicyFaultsError(faults)
-        self._policies.apply(state, time.time())
-        self._declare()
-        self.publish()
+    def apply_policy(
+        self,
+        files: Mapping[str, str],
+        attachments: Mapping[str, str] | None = None,
+        *,
+        who: Who,
+        origin: Origin | None = None,
+        act: str = "apply",
+    ) -> dict[str, Any]:
+        """Apply, publish at once. Raises PolicyFaultsError when there are faults that are more than warnings; OSError."""
+        with self._policy_lock:
+            state, faults = self._check(files, attachments or {})
+            if state is None:
+                raise PolicyFaultsError(faults)
+            self.policy_acts.apply(state, who, origin or Origin(), act)
+            self._declare()
+            self.publish()
         self._apply_to_data_plane()
         return {**self.policy(), "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults]}
 
@@ -486,6 +524,10 @@ class Control:
         self.publish()
         return {"kind": declared.kind, "endpoints": len(declared.endpoints), "faults": [str(fault) for fault in declared.faults]}
 
+    def _policy_status(self) -> PolicyStatus:
+        applied = self._policies.state.applied
+        return PolicyStatus(applied.digest, applied.time, applied.origin.commit, applied.origin.author)
+
     def _check(self, files: Mapping[str, str], attachments: Mapping[str, str]) -> tuple[PolicyState | None, list[policy.Fault]]:
         return self._policies.check(
             files, attachments, services=self.scopes(), endpoints=self._endpoints, detections=list(self._detections.values())
@@ -499,6 +541,9 @@ class Control:
         return {
             "digest": applied.digest,
             "applied": applied.time,
+            "act": applied.act,
+            "who": msgspec.to_builtins(applied.who),
+            "origin": msgspec.to_builtins(applied.origin),
             "files": applied.files,
             "attachments": sorted(applied.attachments),
             "policies": listed,
@@ -610,8 +655,7 @@ class Control:
                 "save_seconds": round(self._save_seconds, 4),
             },
             "uninspected": self._uninspected(engines, envoy),
-            "policy": {k: v for k, v in self.policy().items() if k in ("digest", "applied")}
-            | {"count": len(self.policy()["policies"])},
+            "policy": self.policy_acts.status(),
             "services": self.services(),
             "kubernetes": None if self._cluster is None else msgspec.to_builtins(self._cluster.status()),
             "faults": self.faults(),
@@ -623,6 +667,7 @@ class Control:
         found = dict(self._faults)
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
+        found |= self.policy_acts.faults()
         if self._specs.faults:
             found["specifications"] = "; ".join(self._specs.faults[:5])
         return found

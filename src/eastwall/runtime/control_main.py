@@ -37,6 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--console", default="127.0.0.1:9440", help="HOST:PORT of console and API")
     parser.add_argument("--policy", type=Path, help="policy file or folder to apply at start")
     parser.add_argument("--mode", choices=("discover", "monitor", "enforce"), help="mode of all services")
+    parser.add_argument("--policy-git", default="", help="Git repository to keep the applied policies in step with")
+    parser.add_argument("--policy-ref", default="HEAD", help="branch or tag of it")
+    parser.add_argument("--policy-path", default="", help="folder or file in it")
+    parser.add_argument("--policy-interval", type=float, default=60.0, help="seconds between looks")
+    parser.add_argument("--policy-signers", type=Path, help="allowed signers file: commits must be signed (SSH)")
+    parser.add_argument("--policy-keyring", type=Path, help="GnuPG home directory: commits must be signed (OpenPGP)")
     parser.add_argument("--kubernetes", default="", help="API server whose pods are known as callers, or `in-cluster`")
     parser.add_argument("--retention-days", type=int, default=0, help="drop calls older than this; 0 keeps all")
     options = parser.parse_args(argv)
@@ -66,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
             signal.signal(number, lambda _number, _frame: stop.set())
         try:
             cluster = follow_cluster(control, options.kubernetes)
+            follow_repository(control, options)
             if not is_restart(mark):
                 apply_options(control, options.policy, options.mode)
                 mark.write_text(_process(os.getppid()))
@@ -139,6 +146,24 @@ def follow_cluster(control: Control, server: str) -> KubernetesWatch | None:
     return cluster
 
 
+def follow_repository(control: Control, options: argparse.Namespace) -> None:
+    """Keep policies in step with a Git repository. Raises StartFault."""
+    if not options.policy_git:
+        return
+    from eastwall.runtime.policy_watch import Watched
+    from eastwall.sources import git
+
+    signers = None
+    if options.policy_signers or options.policy_keyring:
+        signers = git.Signers(options.policy_signers, options.policy_keyring)
+    try:
+        control.follow_repository(
+            Watched(options.policy_git, options.policy_ref, options.policy_path, options.policy_interval, signers)
+        )
+    except git.GitError as error:
+        raise StartFault(f"--policy-git: {error}") from None
+
+
 def is_restart(mark: Path) -> bool:
     """Whether --policy and --mode are to be left: when the supervisor that gave them restarts us after a crash, since the user may
     have changed mode or policies in the meantime. `mark` holds who started us last; an orderly end removes it."""
@@ -161,14 +186,19 @@ def _process(pid: int) -> str:
 
 def apply_options(control: Control, policy: Path | None, mode: str | None) -> None:
     """Raises StartFault with all faults of the policy, one a line."""
-    from eastwall.runtime.policy_files import PolicyFilesError, read_policies
+    from eastwall.model.audit import Who
+    from eastwall.runtime.layout import user_name
+    from eastwall.runtime.policy_files import PolicyFilesError
+    from eastwall.runtime.policy_sources import from_directory
     from eastwall.runtime.policy_store import PolicyFaultsError
 
     try:
+        who = Who("command-line", name=user_name())
         if policy is not None:
-            control.apply_policy(*read_policies(policy))
+            source = from_directory(policy)
+            control.apply_policy(source.files, source.attachments, who=who, origin=source.origin)
         if mode is not None:
-            control.set_mode("all", mode)
+            control.set_mode("all", mode, who=who)
     except PolicyFaultsError as error:
         raise StartFault("the policy has faults: " + "; ".join(str(f) for f in error.faults if not f.warning)) from None
     except PolicyFilesError as error:

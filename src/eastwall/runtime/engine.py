@@ -501,6 +501,7 @@ class Engine:
             "pid": os.getpid(),
             "time": self._clock(),
             "snapshot": self.snapshot.version,
+            "policy": self.snapshot.policy_status.digest,
             "calls": self.calls,
             "open_calls": len(self._open),
             "tables": self.state.sizes(),

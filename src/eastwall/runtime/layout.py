@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import secrets
+import socket
 import stat
 import tempfile
 from collections.abc import Callable
@@ -79,6 +81,15 @@ class DataDir(Struct, frozen=True):
 
     def token(self) -> str:
         return self.token_file.read_text().strip()
+
+
+def user_name() -> str:
+    """`user@host` of the operating system, for logs of who did what; the numeric id where the user has no name."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def default_data_dir() -> Path:

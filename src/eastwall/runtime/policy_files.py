@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from eastwall.policy import PolicySet, parse_files, referenced_files
 from eastwall.sources import proto_files
@@ -16,6 +16,11 @@ class PolicyFilesError(ValueError):
     """They cannot be read; one line: which file, why."""
 
 
+def is_policy(path: PurePath) -> bool:
+    """Whether a file's name is that of a policy file: `*.yaml`, `*.yml`, but not `*.test.yaml`."""
+    return path.suffix in (".yaml", ".yml") and ".test." not in path.name
+
+
 def policy_texts(path: Path) -> dict[str, str]:
     """The YAML files at `path` (a file, or a directory with sub-directories; `*.test.yaml` are left out) by their paths.
 
@@ -24,7 +29,7 @@ def policy_texts(path: Path) -> dict[str, str]:
     if path.is_file():
         files = [path]
     else:
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file() and ".test." not in p.name)
+        files = sorted(p for p in path.rglob("*") if is_policy(p) and p.is_file())
     if not files:
         raise PolicyFilesError(f"no policy files (*.yaml) in `{path}`")
     if len(files) > MAX_FILES:

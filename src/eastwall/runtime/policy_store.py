@@ -2,15 +2,17 @@
 
     DIR/policy/current.json     the applied files, whole, and the files they refer to (key sets)
     DIR/policy/modes.json       modes set by hand since, by service
-    DIR/policy/history/         the last 20 applied sets, <time>-<digest>.json
+    DIR/policy/history/         the last applied sets, <time>-<digest>.json
 
 The later word wins: `eastwall mode` over a Service policy's `mode`, until policies are applied again that set it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from msgspec import Struct
 from eastwall import policy
 from eastwall.discovery.identity import compile_trust
 from eastwall.learning.declare import Declared, read_declared
+from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
@@ -28,12 +31,47 @@ from eastwall.policy.kinds import Service
 from eastwall.policy.services import specs_of
 from eastwall.sources import kubernetes
 
-HISTORY = 20
+HISTORY = 100
+"""Applied sets that are kept."""
+HISTORY_BYTES = 256 << 20
+"""All of them together; the latest two stay in any case."""
+MAX_NAMES = 50
+"""Policies and files that a change lists of each sort."""
 MAX_FILES = 1_000
 MAX_BYTES = 16 << 20
 """All files of one set together."""
 MAX_WARNINGS = 20
 """Faults of one specification that are told; the rest is counted."""
+
+
+class Change(Struct, frozen=True, omit_defaults=True):
+    """What a set changes against the one before: `Kind/name` of policies, at most `MAX_NAMES` of each sort, and how many there are."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    counts: tuple[int, int, int] = (0, 0, 0)
+    """Added, changed, removed."""
+
+    def __str__(self) -> str:
+        said = [
+            f"{mark}{', '.join(names)}{f' and {count - len(names)} more' if count > len(names) else ''}"
+            for mark, names, count in zip(("+ ", "~ ", "- "), (self.added, self.changed, self.removed), self.counts, strict=True)
+            if count
+        ]
+        return "; ".join(said) or "nothing"
+
+
+class Past(Struct, frozen=True):
+    """An applied set without its texts. The names are those of `Applied`."""
+
+    time: float = 0.0
+    digest: str = ""
+    act: str = "apply"
+    who: Who = Who("token")
+    origin: Origin = Origin()
+    count: int = 0
+    change: Change = Change()
 
 
 class Applied(Struct, frozen=True):
@@ -46,6 +84,14 @@ class Applied(Struct, frozen=True):
     time: float = 0.0
     digest: str = ""
     """SHA-256 over names and texts, 16 hex digits."""
+    act: str = "apply"
+    """`apply` or `rollback`."""
+    who: Who = Who("token")
+    origin: Origin = Origin()
+    count: int = 0
+    """Number of policies."""
+    change: Change = Change()
+    """Against the set before."""
 
 
 class PolicyState(Struct, frozen=True):
@@ -79,6 +125,7 @@ class PolicyStore:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._current = directory / "current.json"
+        self._history = directory / "history"
         self._modes_file = directory / "modes.json"
         self.modes: dict[str, Mode] = {}
         try:
@@ -114,27 +161,70 @@ class PolicyStore:
         faults = faults + policy.check(policies, services=services, endpoints=endpoints, detections=detections)
         if any(not fault.warning for fault in faults):
             return None, sorted(faults)
-        applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments))
+        written = sum(p.location != "builtin" for p in policies.policies)
+        applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments), count=written)
         try:
             state = _compile(applied, policies)
             return state, sorted([*faults, *state.warnings])
         except ValueError as error:
             return None, sorted([*faults, _fault_of(str(error))])
 
-    def apply(self, state: PolicyState, now: float) -> None:
+    def change(self, state: PolicyState) -> Change:
+        """What applying a checked set would change."""
+        return _change(self.state.policies, state.policies)
+
+    def apply(self, state: PolicyState, now: float, *, act: str = "apply", who: Who, origin: Origin) -> None:
         """Make a checked set the applied one. Raises OSError, and then the old one stays."""
-        applied = msgspec.structs.replace(state.applied, time=now)
+        applied = msgspec.structs.replace(
+            state.applied, time=now, act=act, who=who, origin=origin, change=_change(self.state.policies, state.policies)
+        )
         data = msgspec.json.encode(applied)
-        history = self._directory / "history"
-        history.mkdir(exist_ok=True, mode=0o700)
-        _write(history / f"{int(now * 1000):015d}-{applied.digest}.json", data)
+        self._history.mkdir(exist_ok=True, mode=0o700)
+        _write(self._history / f"{int(now * 1000):015d}-{applied.digest}.json", data)
         _write(self._current, data)
-        for old in sorted(history.glob("*.json"), reverse=True)[HISTORY:]:
-            old.unlink(missing_ok=True)
+        self._forget()
         spoken = {p.name for p in state.policies.policies if isinstance(p.spec, Service) and p.spec.mode is not None}
         if spoken & self.modes.keys():
             self._save_modes({name: mode for name, mode in self.modes.items() if name not in spoken})
         self.state = msgspec.structs.replace(state, applied=applied)
+
+    def history(self) -> list[Past]:
+        """Applied sets that are kept, the latest first; the first is in force. What cannot be read is left out. Raises OSError."""
+        found = []
+        for path in sorted(self._history.glob("*.json"), reverse=True):
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(msgspec.json.decode(path.read_bytes(), type=Past))
+        return found
+
+    def earlier(self, which: str) -> Applied:
+        """An applied set: by its digest or the beginning of it, or `-1`, `-2`, ...: so many sets back, each counted once, by when it was
+        last in force. Raises LookupError, ValueError, OSError."""
+        digest = self._back(int(which)) if re.fullmatch(r"-[1-9][0-9]{0,3}", which) else which.lower()
+        if not re.fullmatch(r"[0-9a-f]{4,16}", digest):
+            raise ValueError(f"`{which}` is not a digest (at least 4 of its digits) and not a step back such as -1")
+        paths = sorted(self._history.glob(f"*-{digest}*.json"), reverse=True)
+        if not paths:
+            raise LookupError(f"there is no applied set `{which}`; `eastwall policy history` lists them")
+        if len({path.stem.rpartition("-")[2] for path in paths}) > 1:
+            raise ValueError(f"more than one applied set begins with `{which}`; write more of its digest")
+        try:
+            return msgspec.json.decode(paths[0].read_bytes(), type=Applied)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"`{paths[0]}` cannot be read ({error}); take another set") from None
+
+    def _back(self, steps: int) -> str:
+        digests = list(dict.fromkeys(path.stem.rpartition("-")[2] for path in sorted(self._history.glob("*.json"), reverse=True)))
+        if -steps >= len(digests):
+            raise LookupError(f"there {'is' if len(digests) == 2 else 'are'} {max(0, len(digests) - 1)} earlier set"
+                              f"{'' if len(digests) == 2 else 's'}; `eastwall policy history` lists them")  # fmt: skip
+        return digests[-steps]
+
+    def _forget(self) -> None:
+        size = 0
+        for number, old in enumerate(sorted(self._history.glob("*.json"), reverse=True)):
+            size += old.stat().st_size
+            if number >= HISTORY or (number > 1 and size > HISTORY_BYTES):
+                old.unlink(missing_ok=True)
 
     def set_modes(self, names: Iterable[str], mode: Mode) -> None:
         """Set by hand. Raises OSError."""
@@ -148,6 +238,15 @@ class PolicyStore:
     def _save_modes(self, modes: dict[str, Mode]) -> None:
         _write(self._modes_file, msgspec.json.encode(modes))
         self.modes = modes
+
+
+def _change(before: policy.PolicySet, after: policy.PolicySet) -> Change:
+    old, new = ({f"{p.kind}/{p.name}": p for p in policies.policies} for policies in (before, after))
+    added = sorted(new.keys() - old.keys())
+    removed = sorted(old.keys() - new.keys())
+    changed = sorted(k for k in new.keys() & old.keys() if (new[k].spec, new[k].labels) != (old[k].spec, old[k].labels))
+    counts = (len(added), len(changed), len(removed))
+    return Change(tuple(added[:MAX_NAMES]), tuple(changed[:MAX_NAMES]), tuple(removed[:MAX_NAMES]), counts)
 
 
 def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:

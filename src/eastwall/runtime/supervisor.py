@@ -50,6 +50,8 @@ class Options(Struct, frozen=True):
     """Mode given on the command line; None keeps what was set before (discover on a new data directory)."""
     collector: tuple[str, ...] = ()
     """Arguments of the receivers' process (`collector_main`); empty: there is none."""
+    policy_git: tuple[str, ...] = ()
+    """Control's arguments about a repository to keep in step with; empty: none."""
     kubernetes: str = ""
     """API server whose pods are known as callers, or `in-cluster`; empty: none."""
 
@@ -120,6 +122,7 @@ class Supervisor:
             command += ["--policy", str(self.options.policy)]
         if self.options.mode is not None:
             command += ["--mode", self.options.mode]
+        command += self.options.policy_git
         if self.options.kubernetes:
             command += ["--kubernetes", self.options.kubernetes]
         return _Child("control", command, self.options.data.logs / "control.log")

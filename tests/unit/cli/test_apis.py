@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from eastwall.cli.apis import CSV_COLUMNS, FLAGS, STATES, Duration, _tree, csv_of
+from eastwall.cli.apis import CSV_COLUMNS, FLAGS, STATES, _tree, csv_of
+from eastwall.cli.duration import Duration
 from eastwall.model.blueprint import Lifecycle
 
 

@@ -1,0 +1,58 @@
+"""A hash-chained log (`evidence.chain`) as a file: append-only, fsynced before it counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eastwall.evidence import chain
+
+
+class ChainedFile:
+    """Writes; whoever reads it says with `last` where it ends. Not thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = chain.FIRST
+        """Hash of the last line."""
+
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Write and fsync. Raises OSError; then none of them counts as written."""
+        lines, last = [], self.last
+        for entry in entries:
+            line, last = chain.link(entry, last)
+            lines.append(line)
+        if not lines:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = not self.path.exists()
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(fd, "ab") as file:
+            at = file.tell()
+            try:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), at)
+                raise
+        if fresh:
+            sync_folder(self.path.parent)
+        self.last = last
+
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes. Raises OSError."""
+        with self.path.open("r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were given in a folder durable. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
