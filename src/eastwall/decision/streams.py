@@ -10,16 +10,15 @@ from collections.abc import Hashable
 
 from msgspec.structs import replace
 
+from eastwall.decision.changing import changed
 from eastwall.decision.compare import compare
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.extract import extract, of_message
 from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
-from eastwall.discovery.data_classes import redact
-from eastwall.discovery.withholding import without_items
 from eastwall.model.call import BodyState, Call, Phase
-from eastwall.model.decision import Decision, Deny, PolicyMatch, Redact, Release, Throttle, Verdict, Withhold
+from eastwall.model.decision import Decision, Deny, PolicyMatch, Release, Throttle, Verdict
 from eastwall.model.facts import DataHit
 from eastwall.model.finding import Finding
 from eastwall.policy.actions.problem import answer
@@ -75,22 +74,11 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)
 
 
-def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, bool]:
-    """(the event's data with what its verdict wants redacted, whether something of that was left in it)."""
-    operation = decision.facts.operation
-    body: bytes | None = None
-    asked: set[str] = set()
-    for effect in decision.verdict.effects:
-        if isinstance(effect, Withhold):
-            body = without_items(operation.raw_body, effect.items) or b"null"
-            operation = replace(operation, raw_body=body)
-        elif isinstance(effect, Redact):
-            asked.update(effect.data_classes)
-            new = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
-            if new is not None:  # several styles work one after the other
-                body, operation = new, replace(operation, raw_body=new)
-    left = body is None and any(hit.data_class in asked for hit in decision.facts.data)
-    return body, left
+def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, bool, tuple[str, ...]]:
+    """(the event's data as its verdict wants it, whether a value that was to be replaced was left in it, what else could not be done)."""
+    done = changed(decision, snapshot, event=True)
+    left = done.body is None and any(hit.data_class in done.asked for hit in decision.facts.data)
+    return b"null" if done.uncut else done.body, left, done.reasons
 
 
 class EventStream:
@@ -168,7 +156,8 @@ class EventStream:
         if any(isinstance(effect, Deny | Throttle) for effect in effects):
             return answer(decision.verdict, decision.facts.call, decision.facts).body or b"{}", None
         side = "request" if decision.phase is Phase.REQUEST else "response"
-        body, left = redacted(decision, snapshot)
+        body, left, reasons = redacted(decision, snapshot)
+        self.reasons.update(dict.fromkeys(reasons))
         new = self._splitter.change(event, body) if body is not None and event.whole else None
         if left or (body is not None and new is None):
             self.reasons[f"{side}-not-redacted"] = None

@@ -15,12 +15,13 @@ import msgspec
 from eastwall.discovery.data_entries import NAMELESS, Entry
 from eastwall.discovery.data_names import people
 from eastwall.discovery.data_rows import edit_json_lines, edit_table, json_lines, table_of
+from eastwall.discovery.data_tokens import tokens_of
 from eastwall.discovery.data_values import BUILTIN, DataClasses, Search, decode_text
 from eastwall.discovery.stand_ins import stand_in
 from eastwall.model.operation import Operation
 from eastwall.protocols.protobuf_edit import rewritten
 
-STYLES = ("redact", "mask", "format", "hash", "drop")
+STYLES = ("redact", "mask", "format", "hash", "tokenise", "truncate", "drop")
 REDACTED = "[redacted]"
 MAX_DEPTH = 256
 _NUMBER = regex(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
@@ -30,11 +31,14 @@ _JSON = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode()))
 """Keeps each float as its own text, so that `1.10` and `1e400` come out as they went in; integers are exact anyway."""
 
 
-def redact(operation: Operation, classes: Collection[str], style: str, key: bytes, known: DataClasses = BUILTIN) -> bytes | None:
+def redact(
+    operation: Operation, classes: Collection[str], style: str, key: bytes, known: DataClasses = BUILTIN, keep: int = 0
+) -> bytes | None:
     """The body with every value of `classes` replaced, None when there is none to replace.
 
     Styles: `redact` puts `[redacted]`, `mask` keeps the last four (an e-mail's domain, a secret's prefix), `format` puts a value of the
-    same length and form (`stand_ins`; JSON numbers stay numbers), `hash` class and a keyed hash (equal values stay equal), `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
+    same length and form (`stand_ins`; JSON numbers stay numbers), `hash` class and a keyed hash (equal values stay equal), `tokenise` a text that
+    can be turned back (`data_tokens`; a value that is one already stays), `truncate` keeps the first `keep` characters, `drop` removes the property or item that holds it. JSON stays valid JSON: members keep
     their order, numbers their text; white space goes, and of duplicate keys the last stays. A compressed body comes back plain. Of a protobuf message texts and
     integers are replaced in place (an integer by 0 where no number becomes of it; a dropped one is empty).
     `known` is what the snapshot compiled, with the user's own classes. Raises `ValueError` for an unknown style.
@@ -48,7 +52,7 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
     wanted = suspects.intersection(classes)
     if not wanted:
         return None
-    edit = _Edit(known.search(suspects), wanted, style, key)
+    edit = _Edit(known.search(suspects), wanted, style, key, keep)
     raw = operation.raw_body
     result: bytes
     if operation.body_kind == "form":
@@ -73,20 +77,26 @@ def redact(operation: Operation, classes: Collection[str], style: str, key: byte
         result = edit.document(decode_text(raw)).encode("utf-8", "surrogateescape")
         if result == operation.raw_body:
             return None  # a value that was written in another way (`&#65;`) than it reads
+    if edit.kept and not edit.changed:
+        return operation.raw_body  # nothing but tokens, which stay: nothing is left to replace
     return result if edit.changed else None
 
 
 class _Edit:
     """One redaction."""
 
-    __slots__ = ("changed", "key", "numbers", "search", "style", "texts", "wanted")
+    __slots__ = ("changed", "keep", "kept", "key", "numbers", "search", "style", "texts", "tokens", "wanted")
 
-    def __init__(self, search: Search, wanted: Collection[str], style: str, key: bytes) -> None:
+    def __init__(self, search: Search, wanted: Collection[str], style: str, key: bytes, keep: int = 0) -> None:
         self.search = search
         self.wanted = wanted
         self.style = style
         self.key = key
+        self.keep = keep
+        self.tokens = tokens_of(key) if style == "tokenise" else None
         self.changed = False
+        self.kept = 0
+        """Values that are tokens already."""
         self.texts: dict[bytes, bytes] = {}
         """Whole texts that were changed, and what became of them: for messages that are written anew by their values."""
         self.numbers: dict[int, int] = {}
@@ -95,6 +105,10 @@ class _Edit:
     def text(self, text: str, entry: Entry) -> str | None:
         """The text with its values replaced; None to drop what holds it."""
         spans = [span for span in self.search.spans(text, entry) if span.data_class in self.wanted]
+        if spans and self.tokens is not None and (whole := self.tokens.spans(text)):
+            # What is found in a token is no value: sealed text may look like a key.
+            found, spans = spans, [span for span in spans if not any(a <= span.start and span.end <= b for a, b in whole)]
+            self.kept += len(found) - len(spans)
         if not spans:
             return text
         self.changed = True
@@ -140,6 +154,10 @@ class _Edit:
             return self.search.classes.mask(data_class, value)
         if self.style == "format":
             return stand_in(value, data_class, self.key)
+        if self.tokens is not None:
+            return self.tokens.make(value, data_class) or REDACTED
+        if self.style == "truncate":
+            return value[: self.keep]
         if self.style == "hash":
             digest = blake2b(f"{data_class}\0{value}".encode("utf-8", "surrogateescape"), digest_size=8, key=self.key).hexdigest()
             return f"{data_class}_{digest}"
@@ -160,6 +178,15 @@ class _Edit:
         new = self.text(text, entry) if text else text
         if new == text:
             return value
+        if self.tokens is not None:
+            if type(value) is int:
+                self.numbers[value % (1 << 64)] = 0  # where a message has room for a number only
+            # As it was written, and marked as a number, so that it becomes this very one again.
+            written = str(value) if type(value) is int else bytes(value).decode()
+            found = self.search.spans(text, entry)
+            return self.tokens.make(
+                written, next(span.data_class for span in found if span.data_class in self.wanted), number=True
+            )
         if type(value) is int:
             self.numbers[value % (1 << 64)] = int(new) if new is not None and new.isascii() and new.isdigit() else 0
         if new is not None and self.style == "format" and _NUMBER.fullmatch(new) is not None:

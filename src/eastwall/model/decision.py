@@ -42,7 +42,44 @@ class Redact(Struct, frozen=True):
 
     data_classes: tuple[str, ...]
     style: str
-    """`redact` (fixed text), `mask` (keep last four), `format` (another of the same form), `hash` (keyed), `drop` (remove the field)."""
+    """`redact` (fixed text), `mask` (keep last four), `format` (another of the same form), `hash` (keyed), `tokenise` (keyed, can be turned
+    back), `truncate` (keep the first `keep` characters), `drop` (remove the field)."""
+    keep: int = 0
+
+
+class Detokenise(Struct, frozen=True):
+    """Turn tokens in the body back into the values that they stand for."""
+
+    data_classes: tuple[str, ...]
+
+
+class Strip(Struct, frozen=True):
+    """Take properties out of the body."""
+
+    members: tuple[tuple[str | int, ...], ...]
+    """Paths in the body, each of which ends in a name."""
+
+
+class Aggregate(Struct, frozen=True):
+    """Put counts in the place of rows."""
+
+    places: tuple[str, ...]
+    """Places of lists; empty: every list of rows."""
+    measures: tuple[str, ...] = ()
+    """Names of fields of the rows whose smallest and largest number is told."""
+    hidden: tuple[str, ...] = ()
+    """Places of sensitive data: never measured."""
+
+
+class Trim(Struct, frozen=True):
+    """Cut lists and texts short."""
+
+    places: tuple[str, ...]
+    """Of lists and texts; empty: every list, no text."""
+    items: int | None = None
+    """Items of a list that are kept."""
+    characters: int | None = None
+    """Characters of a text that are kept."""
 
 
 class Withhold(Struct, frozen=True):
@@ -52,7 +89,7 @@ class Withhold(Struct, frozen=True):
     """Paths in the body."""
 
 
-Effect = Allow | Deny | Throttle | Redact | Withhold
+Effect = Allow | Deny | Throttle | Redact | Withhold | Detokenise | Strip | Aggregate | Trim
 
 
 class PolicyMatch(Struct, frozen=True):

@@ -61,7 +61,9 @@ COMPILED: dict[type[Any], type[Any]] = {
 class Rules:
     """All rules for one operation, split by step, in order of evaluation."""
 
-    __slots__ = ("allows", "builtin_detections", "data", "denies", "detections", "limits", "mode", "patterned", "quiet")
+    __slots__ = (
+        "allows", "builtin_detections", "data", "denies", "detections", "limits", "mode", "patterned", "quiet", "reads", "turning",
+    )  # fmt: skip
 
     def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
         steps: dict[str, list[Bound[Any]]] = {}
@@ -77,6 +79,12 @@ class Rules:
         self.data: dict[str, tuple[Bound[DataRule], ...]] = {
             direction: tuple(b for b in data if b.rule.direction == direction) for direction in ("request", "response")
         }
+        self.turning: dict[str, tuple[Bound[DataRule], ...]] = {
+            direction: tuple(b for b in data if direction in b.rule.turns) for direction in ("request", "response")
+        }
+        """Those that turn tokens back."""
+        self.reads = frozenset(way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way]))
+        """Directions in which bodies must be looked at whatever was found in them."""
         self.quiet = not (self.denies or self.allows or self.limits)
         """A request with no findings and no sensitive data needs no look at the rules at all."""
         self.patterned = patterned
@@ -90,12 +98,13 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, ...], ...]]
 class Plan:
     """The compiled policies of one snapshot."""
 
-    __slots__ = ("_by_path", "_by_service", "_cache", "_heads", "_methods", "_modes", "rules")
+    __slots__ = ("_by_path", "_by_service", "_cache", "_exposures", "_heads", "_methods", "_modes", "rules")
 
     def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope]) -> None:
         self.rules = tuple(rules)
         patterns = [pattern for rule in rules for pattern in rule.patterns]
         self._modes = {scope.name: scope.mode for scope in services}
+        self._exposures = {scope.name: scope.exposure for scope in services}
         self._methods = {"GET", "HEAD"} | {pattern.method for pattern in patterns}
         self._heads = tuple(
             frozenset(want for p in patterns for want in p.folded[place : place + 1] if isinstance(want, str))
@@ -170,7 +179,13 @@ class Plan:
         if found is None:
             if len(self._by_service) >= MAX_CACHED:
                 self._by_service.clear()
-            found = tuple(rule for rule in self.rules if rule.services is None or rule.services(service))
+            exposure = self._exposures.get(service, "")
+            found = tuple(
+                rule
+                for rule in self.rules
+                if (rule.services is None or rule.services(service))
+                and (not isinstance(rule, DataRule) or not rule.exposure or exposure in rule.exposure)
+            )
             self._by_service[service] = found
         return found
 

@@ -45,7 +45,9 @@ def evaluate(
     call = facts.call
     operation = request_operation(facts)
     rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
-    if not findings and not errors and not facts.data and (rules.quiet or call.response is not None):
+    direction = "request" if call.response is None else "response"
+    unread = not facts.data and direction not in rules.reads
+    if not findings and not errors and unread and (rules.quiet or call.response is not None):
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         return ALLOWED
@@ -62,6 +64,6 @@ def evaluate(
         detections.judge(rules.detections, rules.builtin_detections, facts, paths, findings, outcome)
     for error in errors:
         detections.fail(rules.mode, error, outcome)
-    if facts.data:
-        data.judge(rules.data, facts, paths, outcome)
+    if not unread:
+        data.judge(rules.data, rules.turning, facts, paths, outcome)
     return outcome.verdict()

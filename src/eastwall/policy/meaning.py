@@ -26,6 +26,7 @@ from eastwall.policy.kinds import (
     Trust,
 )
 from eastwall.policy.limits import parse_rate
+from eastwall.policy.meaning_data import data_policy
 from eastwall.policy.patterns import parse_operation
 from eastwall.policy.wording import shown, suggestion
 
@@ -88,12 +89,10 @@ def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Fo
             if not spec.per:
                 yield "spec.per", "`spec.per` is empty", "write e.g. `[identity]`, or `[service]` for one limit over all callers"
         case DataPolicy():
-            if not spec.classes:
-                yield "spec.classes", "`spec.classes` is empty, so the policy does nothing", ""
-            if spec.exempt is not None:
-                yield from _identities(spec.exempt, "spec.except")
-                if spec.exempt == Identities():
-                    yield "spec.except", "`spec.except` selects everybody, so the policy does nothing", ""
+            for name, who in (("except", spec.exempt), ("detokenise", spec.detokenise), ("tokensFrom", spec.tokens_from)):
+                if who is not None:
+                    yield from _identities(who, f"spec.{name}")
+            yield from data_policy(spec)
         case DetectionPolicy():
             if not spec.detections:
                 yield "spec.detections", "`spec.detections` is empty, so the policy does nothing", 'write `["*"]` for all'

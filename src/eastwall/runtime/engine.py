@@ -15,11 +15,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import assert_never
 
 from msgspec.structs import replace
 
 from eastwall import detections
+from eastwall.decision.changing import changed
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.copies import brings_more, meant_status, with_copies
 from eastwall.decision.decide import decide
@@ -27,12 +27,11 @@ from eastwall.decision.extract import login_endpoint, sign_in
 from eastwall.decision.remember import not_done, remember
 from eastwall.decision.state import LiveState
 from eastwall.detections.prefilter import Prefilter
-from eastwall.discovery.data_classes import find, redact
+from eastwall.discovery.data_classes import find
 from eastwall.discovery.data_values import automaton, restore_automaton
 from eastwall.discovery.identity import source_of
-from eastwall.discovery.withholding import without_items
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
-from eastwall.model.decision import PASS, Allow, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict, Withhold
+from eastwall.model.decision import PASS, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
 from eastwall.policy.actions.problem import UNCUT, answer
@@ -283,37 +282,19 @@ class Engine:
     # -- verdict -> answer ----------------------------------------------------------------------------------------
 
     def _carry_out(self, decision: Decision, entry: _Open) -> Answer:
-        body: bytes | None = None
-        operation = decision.facts.operation
-        asked: set[str] = set()
-        for effect in decision.verdict.effects:
-            match effect:
-                case Deny() | Throttle():
-                    return answer(decision.verdict, decision.facts.call, decision.facts)
-                case Redact():
-                    snapshot = self.snapshot
-                    asked.update(effect.data_classes)
-                    if operation.body_kind == "protobuf":
-                        continue  # a body of framed messages that came as a whole: what is redacted are single events
-                    replaced = redact(operation, effect.data_classes, effect.style, snapshot.hash_key, snapshot.data_classes)
-                    if replaced is not None:  # several styles work one after the other on the same body
-                        body, operation = replaced, replace(operation, raw_body=replaced)
-                case Withhold():
-                    cut = without_items(operation.raw_body, effect.items) if operation.raw_body else None
-                    if cut is None:
-                        entry.response = replace(decision, verdict=replace(decision.verdict, action="block", would="block"))
-                        return answer(UNCUT, decision.facts.call, decision.facts)
-                    body, operation = cut, replace(operation, raw_body=cut)
-                case Allow():
-                    continue
-                case _:
-                    assert_never(effect)
-        if asked:
-            self._note_left(decision, asked, body, entry)
+        if any(isinstance(effect, Deny | Throttle) for effect in decision.verdict.effects):
+            return answer(decision.verdict, decision.facts.call, decision.facts)
+        done = changed(decision, self.snapshot)
+        entry.uninspected += done.reasons
+        if done.uncut:
+            entry.response = replace(decision, verdict=replace(decision.verdict, action="block", would="block"))
+            return answer(UNCUT, decision.facts.call, decision.facts)
+        if done.asked:
+            self._note_left(decision, done.asked, done.body, entry)
         # The replaced body is plain, whatever coding it had on the wire; validators of the original no longer hold.
-        return PASS if body is None else Answer(body=body, remove_headers=_STALE)
+        return PASS if done.body is None else Answer(body=done.body, remove_headers=_STALE)
 
-    def _note_left(self, decision: Decision, asked: set[str], body: bytes | None, entry: _Open) -> None:
+    def _note_left(self, decision: Decision, asked: frozenset[str], body: bytes | None, entry: _Open) -> None:
         """Bodies alone are written anew, and not of every form: a value elsewhere passes, and the call says so."""
         facts = decision.facts
         found = {hit.data_class for hit in facts.data} & asked

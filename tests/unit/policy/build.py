@@ -60,9 +60,12 @@ def endpoint(method: str, template: str, service: str = "orders") -> Endpoint:
 
 
 def operation(method: str, target: str, body: object = None) -> Operation:
+    import msgspec
+
     path, _, query = target.partition("?")
     segments = tuple(unquote(part) for part in path.strip("/").split("/")) if path.strip("/") else ()
-    return Operation("rest", method, segments, path, tuple(parse_qsl(query)), body, "json" if body is not None else "none")
+    kind, raw = ("json", msgspec.json.encode(body)) if body is not None else ("none", b"")
+    return Operation("rest", method, segments, path, tuple(parse_qsl(query)), body, kind, raw_body=raw)
 
 
 def request(
@@ -85,14 +88,15 @@ def request(
     return Facts(call, Phase.REQUEST, operation(method, target, body), match or Match(None), identity or user(), data=hits)
 
 
-def response(asked: Facts, data: Sequence[str] = (), status: int = 200) -> Facts:
+def response(asked: Facts, data: Sequence[str] = (), status: int = 200, body: object = None) -> Facts:
     """The response to a request, as `decide` sees it."""
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, asked.identity, asked, (), ALLOWED)
     call = Call(
         asked.call.id, asked.call.service, asked.call.time, asked.call.peer, asked.call.request, Response(status, {}), prior
     )
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
-    return Facts(call, Phase.RESPONSE, asked.operation, asked.match, asked.identity, data=hits)
+    answered = asked.operation if body is None else operation(asked.call.request.method, asked.call.request.path, body)
+    return Facts(call, Phase.RESPONSE, answered, asked.match, asked.identity, data=hits)
 
 
 def judge(

@@ -77,8 +77,8 @@ def path_fits(pattern: str, method: str, segments: Sequence[str], fold: bool) ->
 
 
 class Twin:
-    def __init__(self, policies: PolicySet, mode: Mode, detections: Sequence[Detection]) -> None:
-        self.policies, self.mode = policies.policies, mode
+    def __init__(self, policies: PolicySet, mode: Mode, detections: Sequence[Detection], exposure: str = "") -> None:
+        self.policies, self.mode, self.exposure = policies.policies, mode, exposure
         self.defaults = {d.id: d.default_action for d in detections}
 
     def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: LimitTable) -> tuple[str, str, str]:
@@ -96,6 +96,8 @@ class Twin:
         found = []
         for policy in self.policies:
             spec = policy.spec
+            if getattr(spec, "exposure", ()) and not isinstance(spec, Service) and self.exposure not in spec.exposure:  # type: ignore[union-attr]
+                continue
             if isinstance(spec, Service) or not isinstance(spec, kind) or any(getattr(spec, k) != v for k, v in fields.items()):
                 continue
             mode = min(MODES[spec.mode], self.mode)
@@ -131,6 +133,9 @@ class Twin:
             return False
         exempt = getattr(spec, "exempt", None)
         if exempt is not None and selected(exempt, facts.identity, True):
+            return False
+        clear = getattr(spec, "detokenise", None)
+        if clear is not None and spec.direction == "response" and selected(clear, facts.identity, True):  # type: ignore[attr-defined]
             return False
         try:
             return all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
@@ -205,14 +210,25 @@ class Twin:
     def data(self, facts: Facts, stops: Stops) -> None:
         classes = {hit.data_class for hit in facts.data}
         direction = "request" if facts.call.response is None else "response"
+        back: list[tuple[frozenset[str], str]] = []
+        for _, spec, mode in self.all(DataPolicy, action="tokenise"):
+            assert isinstance(spec, DataPolicy)
+            found = self.turned(spec, direction, facts)
+            if found:
+                back.append((views_of(mode), ",".join(f"{name}:original" for name in sorted(found))))
+                classes |= found
         applying = [
             (spec, mode)
             for _, spec, mode in self.all(DataPolicy, direction=direction)
-            if isinstance(spec, DataPolicy) and classes & set(spec.classes) and self.applies(spec, mode, facts, stops)
+            if isinstance(spec, DataPolicy)
+            and not self.opened(spec, facts)
+            and (classes & set(spec.classes) or self.formed(spec, facts))
+            and self.applies(spec, mode, facts, stops)
         ]
         stops += [(views_of(mode), "block", "403") for spec, mode in applying if spec.action == "block"]
-        order = ["mask", "hash", "redact", "drop"]
+        order = ["truncate", "mask", "format", "tokenise", "hash", "redact", "drop"]
         for view in (Mode.ENFORCE, Mode.MONITOR):
+            here = "now" if view is Mode.ENFORCE else "then"
             styles = {
                 name: max(
                     (s.action for s, mode in applying if mode >= view and s.action in order and name in s.classes),
@@ -221,6 +237,36 @@ class Twin:
                 )
                 for name in classes
             }
-            if any(styles.values()):
-                shown = ",".join(sorted(f"{name}:{style}" for name, style in styles.items() if style))
-                stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "redact", shown))
+            words = {f"{name}:{style}" for name, style in styles.items() if style}
+            words |= {word for views, text in back if here in views for word in text.split(",")}
+            words |= {"rows" for s, mode in applying if mode >= view and s.action == "aggregate"}
+            words |= {f"cut {s.items}" for s, mode in applying if mode >= view and s.action == "truncate" and s.items is not None}
+            if words:
+                stops.append((frozenset([here]), "redact", ",".join(sorted(words))))
+
+    def turned(self, spec: DataPolicy, direction: str, facts: Facts) -> set[str]:
+        """Classes whose tokens in the body are turned back for this caller."""
+        who = spec.detokenise if direction == "response" else spec.tokens_from
+        held = set(re.findall("ewt_([a-z-]+)_", facts.operation.raw_body.decode())) & set(spec.classes)
+        params = self.covers(spec, facts)
+        if who is None or not held or params is None or not self.admits(spec, facts) or not selected(who, facts.identity, True):
+            return set()
+        try:
+            return held if all(Condition(text, reference=True).holds(facts, params) for text in spec.when) else set()
+        except ConditionError:
+            return set()
+
+    def opened(self, spec: DataPolicy, facts: Facts) -> bool:
+        where, _, name = spec.purpose_from.partition(":")
+        if where == "header":
+            return facts.identity.strength >= Strength.ASSERTED and facts.call.request.headers.get(name) in spec.purposes
+        return (
+            where == "claim" and facts.identity.strength is Strength.VERIFIED and facts.identity.claims.get(name) in spec.purposes
+        )
+
+    def formed(self, spec: DataPolicy, facts: Facts) -> bool:
+        """Whether a policy without classes is about this body: in these tests a list of objects, at its top."""
+        body = facts.operation.body
+        if spec.classes or not isinstance(body, list):
+            return False
+        return spec.action == "aggregate" or (spec.items is not None and len(body) > spec.items)

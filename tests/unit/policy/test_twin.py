@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from eastwall.discovery.inventory import compile_inventory, identify
 from eastwall.model.call import Mode
-from eastwall.model.decision import Deny, Redact, Throttle, Verdict
+from eastwall.model.decision import Aggregate, Deny, Detokenise, Redact, Throttle, Trim, Verdict
 from eastwall.model.finding import CONFIDENCES, SEVERITIES
 from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.model.snapshot import ServiceScope
@@ -119,7 +119,37 @@ specs = st.one_of(
         st.just("DataPolicy"),
         st.fixed_dictionaries(
             {"classes": classes, "action": st.sampled_from(["redact", "mask", "hash", "drop", "block"]), **shared},
-            optional={"direction": st.sampled_from(["request", "response"]), "except": selectors.filter(bool), **more},
+            optional={
+                "direction": st.sampled_from(["request", "response"]),
+                "except": selectors.filter(bool),
+                "exposure": st.sampled_from([["external"], ["internal", "external"]]),
+                **more,
+            },
+        ),
+    ),
+    st.tuples(
+        st.just("DataPolicy"),
+        st.fixed_dictionaries(
+            {"classes": classes, "action": st.just("tokenise"), **shared},
+            optional={"detokenise": selectors.filter(bool), "tokensFrom": selectors.filter(bool), **more},
+        ),
+    ),
+    st.tuples(
+        st.just("DataPolicy"),
+        st.fixed_dictionaries(
+            {"classes": classes, "action": st.just("mask"), "purposes": st.just(["support"]), **shared},
+            optional={"direction": st.sampled_from(["request", "response"]), **more},
+        ).flatmap(
+            lambda spec: st.sampled_from(["header:x-purpose", "claim:purpose"]).map(lambda name: {**spec, "purposeFrom": name})
+        ),
+    ),
+    st.tuples(
+        st.just("DataPolicy"),
+        st.one_of(st.just({"action": "aggregate"}), st.integers(0, 3).map(lambda n: {"action": "truncate", "items": n})).flatmap(
+            lambda spec: st.fixed_dictionaries(
+                {**{name: st.just(value) for name, value in spec.items()}, **shared},
+                optional={"direction": st.sampled_from(["request", "response"]), **more},
+            )
         ),
     ),
     st.tuples(
@@ -144,8 +174,9 @@ def identities(draw: st.DrawFn) -> Identity:
     chain = (Principal(kind, name, strength), Principal("workload", "front", draw(strengths)))
     roles = draw(st.sampled_from([(), ("admin",), ("dev", "admin")]))
     return Identity(
-        f"{kind}:{name}", kind, strength, draw(st.sampled_from(["user", "user+admin", "x"])), chain, roles, claims={"sub": name}
-    )
+        f"{kind}:{name}", kind, strength, draw(st.sampled_from(["user", "user+admin", "x"])), chain, roles,
+        claims={"sub": name, **draw(st.sampled_from([{}, {"purpose": "support"}]))},
+    )  # fmt: skip
 
 
 calls = st.fixed_dictionaries(
@@ -155,7 +186,8 @@ calls = st.fixed_dictionaries(
         "service": st.sampled_from(SERVICES),
         "identity": identities(),
         "step": st.sampled_from([0.0, 0.3, 40.0]),
-        "headers": st.sampled_from([{}, {"x-team": "a"}]),
+        "headers": st.sampled_from([{}, {"x-team": "a"}, {"x-purpose": "support"}]),
+        "body": st.sampled_from([None, [{"id": 1}, {"id": 2}], {"card": "ewt_pan_x"}, {"a": "ewt_pan_x ewt_email_x"}]),
         "data": st.lists(st.sampled_from(["pan", "email", "ssn", "iban"]), max_size=2, unique=True),
         "response": st.booleans(),
         "findings": st.lists(
@@ -178,7 +210,13 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
                 words.append("429")
             case Redact():
                 words += [f"{name}:{effect.style}" for name in effect.data_classes]
-    return verdict.action, verdict.would, ",".join(sorted(words))
+            case Detokenise():
+                words += [f"{name}:original" for name in effect.data_classes]
+            case Aggregate():
+                words.append("rows")
+            case Trim():
+                words.append(f"cut {effect.items}")
+    return verdict.action, verdict.would, ",".join(sorted(set(words)))
 
 
 @settings(max_examples=300, deadline=None)
@@ -190,23 +228,31 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
         max_size=6,
     ),
     st.sampled_from([*Mode, Mode.ENFORCE, Mode.ENFORCE]),
+    st.sampled_from(["", "internal", "external"]),
     st.lists(calls, min_size=1, max_size=6),
 )
-def test_plan_agrees_with_the_twin_that_scans_everything(written, known, mode, made) -> None:
+def test_plan_agrees_with_the_twin_that_scans_everything(written, known, mode, exposure, made) -> None:
     text = "".join(document(kind, f"p{i}", **spec) for i, (kind, spec) in enumerate(written))
     own = policies(text)
     endpoints = [endpoint(*one) for one in known]
     inventory = compile_inventory(endpoints)
-    scopes_ = [ServiceScope(name, mode) for name in SERVICES]
+    scopes_ = [ServiceScope(name, mode, exposure=exposure) for name in SERVICES]
     plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS)
-    twin = Twin(own, mode, DETECTIONS)
+    twin = Twin(own, mode, DETECTIONS, exposure)
     fast_limits, slow_limits = LimitTable(), LimitTable()
     now = NOW
     for call in made:
         now += call["step"]
         match = identify(call["service"], operation(call["method"], call["target"]), inventory)
         common = {"service": call["service"], "match": match, "time": now, "headers": call["headers"]}
-        facts = request(call["method"], call["target"], call["identity"], data=() if call["response"] else call["data"], **common)
+        facts = request(
+            call["method"],
+            call["target"],
+            call["identity"],
+            data=() if call["response"] else call["data"],
+            body=call["body"],
+            **common,
+        )
         if call["response"]:
             facts = response(facts, call["data"])
         verdict = evaluate(plan, facts, call["findings"], (), fast_limits)

@@ -13,15 +13,37 @@ from eastwall.policy.kinds.scope import Identities, ModeName, OnError, Scope
 class DataPolicy(
     Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="DataPolicy"
 ):
-    """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, format, mask."""
+    """Which data may pass to whom. Of several for a class the strictest action holds: block, drop, redact, hash, tokenise, format, mask,
+    truncate."""
 
-    classes: tuple[str, ...]
-    """Data classes: built-in ones (`pan`, `ssn`, `email`, `person-name`, ...; docs/data-classes.md lists them) and your own."""
-    action: Literal["redact", "mask", "format", "hash", "drop", "block"]
-    """`redact` (fixed text), `mask` (keep the last four), `format` (another value of the same length and form), `hash` (keyed), `drop` (remove
-    the field), `block` (refuse it all)."""
+    action: Literal["redact", "mask", "format", "hash", "tokenise", "truncate", "aggregate", "drop", "block"]
+    """`redact` (fixed text), `mask` (keep the last four), `format` (another value of the same length and form), `hash` (keyed), `tokenise` (a text
+    that is turned back for the callers of `detokenise`), `truncate` (keep the beginning), `aggregate` (rows become counts), `drop` (remove the
+    field), `block` (refuse it all)."""
+    classes: tuple[str, ...] = ()
+    """Data classes: built-in ones (`pan`, `ssn`, `email`, `person-name`, ...; docs/data-classes.md lists them) and your own. `aggregate` and
+    `truncate` need none: they are then about all rows, or about `paths`."""
     direction: Literal["request", "response"] = "response"
     """Which message."""
+    detokenise: Identities | None = None
+    """`tokenise`: callers who get the originals. In answers to them tokens are turned back, and nothing becomes a token."""
+    tokens_from: Identities | None = None
+    """`tokenise` of responses: callers whose requests may hold tokens; they become the originals before the service sees them."""
+    keep: int | None = None
+    """`truncate`: characters that are kept of a value, or of a text at `paths`."""
+    items: int | None = None
+    """`truncate`: items that are kept of a list."""
+    paths: tuple[str, ...] = ()
+    """`aggregate`, `truncate`: places in a JSON body, `items`, `orders[].lines`, `$` for the body itself. Empty: every list."""
+    measures: tuple[str, ...] = ()
+    """`aggregate`: names of fields of the rows, of which the smallest and largest number stand beside the count; never of sensitive ones."""
+    purposes: tuple[str, ...] = ()
+    """Purposes for which the data may pass as it is."""
+    purpose_from: str = ""
+    """Where a call says its purpose: `header:NAME` (of a caller whose identity is at least asserted) or `claim:NAME` (of a token that was
+    checked)."""
+    exposure: tuple[Literal["internet", "partner", "internal", "external"], ...] = ()
+    """Only services with this `exposure`: `[external]` for what leaves to third parties. Empty: all."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
