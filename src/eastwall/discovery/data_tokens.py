@@ -229,4 +229,4 @@ def turn_back(operation: Operation, classes: Collection[str], key: bytes) -> Tur
         new = turning.document(raw) if kind == "text" else turning.text(decode_text(raw)).encode("utf-8", "surrogateescape")
     else:
         return Turned(None, 0)
-    return Turned(new if turning.turned else None, turning.refused)
+    return Turned(new if turning.turned and new != raw else None, turning.refused)
