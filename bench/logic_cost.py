@@ -11,6 +11,7 @@ import gc
 import random
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bench.in_memory import Kept
@@ -20,6 +21,9 @@ from bench.logic_worlds import World
 from eastwall.behaviours import BEHAVIOURS, Models, Watches
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Call, Completion, Mode, Response
+from eastwall.model.decision import Decision, Verdict
+from eastwall.model.deviations import Deviation
+from eastwall.model.facts import Facts
 from eastwall.runtime.engine import Engine
 
 Exchange = tuple[Call, Response | None, Completion]
@@ -36,10 +40,7 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
     rig.recording = exchanges
     legitimate(rig, calls, rng)
     whole, bare = _engine(rig), _engine(rig)
-    blank = Watches.__new__(Watches)
-    for name in ("_all", *_PHASES):
-        setattr(blank, name, ())
-    bare.state.watches = blank
+    bare.state.watches = _NoWatches()
     for one in exchanges[:200]:  # warm
         _took(whole, one), _took(bare, one)
     with_: list[tuple[float, float]] = []
@@ -109,6 +110,19 @@ def _by_model(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
         _took(engine, one)
     gc.enable()
     return {f"{name}_us_mean": seconds / len(exchanges) * 1e6 for name, seconds in spent.items()}
+
+
+class _NoWatches(Watches):
+    def request(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
+        return ()
+
+    response = request
+
+    def after(self, facts: Facts, verdict: Verdict, known: Sequence[Any]) -> None:
+        pass
+
+    def completed(self, request: Decision, response: Decision | None, completion: Completion) -> tuple[tuple[str, Any], ...]:
+        return ()
 
 
 class _NoModels(Models):

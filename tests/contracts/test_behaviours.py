@@ -7,7 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from bench.in_memory import Kept
+from bench.logic import FLOWS
 from bench.logic_rig import Rig
+from bench.logic_strike import Strike
 from bench.logic_traffic import legitimate
 from bench.logic_worlds import World as Service
 from hypothesis import HealthCheck, given, settings
@@ -17,10 +20,23 @@ from msgspec.structs import replace
 from eastwall.behaviours import BEHAVIOURS, Behaviour, Models, Watches, World, compile_known
 from eastwall.discovery.inventory import compile_inventory
 from eastwall.learning.learner import Learner
+from eastwall.model.call import Mode
 from eastwall.model.record import CallRecord
+from eastwall.runtime.engine import Engine
 
 SHARDS = 8
 CALLS = 500
+TELLING = (
+    "API1 change",
+    "API1 enumeration, f",
+    "API2 brute force",
+    "API2 token",
+    "API3 exposure",
+    "API4 h",
+    "API6 coupon",
+    "API6 huge",
+)
+"""Flows of the bench by which most watches have something to say."""
 each = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda one: one.name)
 
 
@@ -99,6 +115,36 @@ def test_knowledge_compiles_and_watches_take_it(learned: Any) -> None:
     assert len(compile_known((), World((), bytes(32), compile_inventory(())))) == len(BEHAVIOURS)
     assert Watches().sizes().keys() == {one.name for one in BEHAVIOURS}
     assert Models.load({}).dump().keys() == {one.name for one in BEHAVIOURS}
+
+
+def test_what_is_not_asked_would_have_said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Watch.asks` spares calls and changes nothing: the same traffic through an engine that asks every watch every time."""
+    rig, rng = Rig(Service(5)), random.Random(5)
+    legitimate(rig, 900, rng)
+    rig.publish(Mode.ENFORCE)
+    rig.recording = []
+    legitimate(rig, 100, rng)
+    for flow in FLOWS:
+        if flow.name.startswith(TELLING):
+            rig.time += 3_600.0
+            flow.carry(Strike(rig, rig.world.members()[0], random.Random(3)))
+
+    def told(exchanges: list[Any]) -> list[CallRecord]:
+        kept = Kept()
+        engine = Engine("0", rig.store, kept, ready=False)
+        for call, response, completion in exchanges:
+            engine.request(call)
+            if response is not None:
+                engine.response(call.id, response)
+            engine.completed(completion)
+        return [replace(record, decide_us=0) for record in kept.records]
+
+    spared = told(rig.recording)
+    for behaviour in BEHAVIOURS:
+        monkeypatch.setattr(behaviour.watch, "asks", lambda *_: True)
+    assert told(rig.recording) == spared
+    by_asked = {"credential-stuffing", "excessive-exposure", "harvesting", "object-enumeration", "owner-mismatch", "token-replay"}
+    assert len(by_asked & {finding.id for record in spared for finding in record.findings}) >= 4, "enough was said to compare"
 
 
 @each

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from eastwall.discovery.inventory import Inventory
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation
 from eastwall.model.endpoint import Endpoint
@@ -60,6 +60,11 @@ class Model(Protocol):
         """What engines are to know, of the type `Knowledge` of the folder; None: nothing yet."""
 
 
+STRANGE = "strange"
+"""See `Watch.asks`: for requests that name an object which the caller was not given (`facts.strange`), or one whose holders were looked up
+(`facts.objects`)."""
+
+
 class World(Struct, frozen=True):
     """What else there is to know when knowledge is compiled."""
 
@@ -77,6 +82,15 @@ class Watch:
 
     name: str
     """The folder's."""
+
+    def learned(self, known: Any) -> None:
+        """There is new knowledge; called before the first message that is compared with it."""
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Any) -> Any:
+        """When `request` (or `response`, by `phase`) is to be called for messages of an operation: True, False, `STRANGE`, or a container
+        of the watch's own that stays the same object, for "unless it is empty". Asked once per operation and knowledge. What is not
+        called is what would have found nothing and changed nothing."""
+        return True
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
         """How the request deviates. State stays as it is: a call may be judged twice (a stream's events, copies)."""
@@ -172,10 +186,14 @@ def compile_known(published: Sequence[tuple[str, bytes]], world: World) -> tuple
     )
 
 
-class Watches:
-    """All watches of one engine."""
+_Look = tuple[Any, Any, Any]
+"""(method of a watch, its knowledge, what must not be empty)."""
 
-    __slots__ = ("_after", "_all", "_completed", "_request", "_response")
+
+class Watches:
+    """All watches of one engine. For a message of a known operation those are called that may have something to say: see `Watch.asks`."""
+
+    __slots__ = ("_after", "_all", "_completed", "_known", "_request", "_requests", "_response", "_responses")
 
     def __init__(self) -> None:
         self._all = tuple(one.watch() for one in BEHAVIOURS)
@@ -189,20 +207,65 @@ class Watches:
 
         self._request, self._response, self._after = having("request"), having("response"), having("after")
         self._completed = tuple((self._all[at].name, method) for at, method in having("completed"))
+        self._known: Sequence[Any] = ()
+        self._requests: dict[str, tuple[tuple[_Look, ...], tuple[_Look, ...]]] = {}
+        """Operation -> (those called for any request, those for one that names what is strange)."""
+        self._responses: dict[str, tuple[_Look, ...]] = {}
 
     def request(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
         """How a request deviates, by all models."""
+        if known is not self._known:
+            self._learned(known)
         found: tuple[Deviation, ...] = ()
-        for at, look in self._request:
-            found += look(facts, known[at])
+        endpoint = facts.match.endpoint
+        if endpoint is None:
+            for at, look in self._request:
+                found += look(facts, known[at])
+            return found
+        looks = self._requests.get(endpoint.id)
+        if looks is None:
+            asked = self._asked(Phase.REQUEST, endpoint, self._request)
+            looks = self._requests[endpoint.id] = (
+                tuple([look for look in asked if look[2] is not STRANGE]),
+                tuple([(look, told, True if when is STRANGE else when) for look, told, when in asked]),
+            )
+        for look, told, when in looks[1] if facts.strange or facts.objects else looks[0]:
+            if when:
+                found += look(facts, told)
         return found
 
     def response(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
         """How an answer deviates."""
+        if known is not self._known:
+            self._learned(known)
         found: tuple[Deviation, ...] = ()
-        for at, look in self._response:
-            found += look(facts, known[at])
+        endpoint = facts.match.endpoint
+        if endpoint is None:
+            for at, look in self._response:
+                found += look(facts, known[at])
+            return found
+        looks = self._responses.get(endpoint.id)
+        if looks is None:
+            looks = self._responses[endpoint.id] = self._asked(Phase.RESPONSE, endpoint, self._response)
+        for look, told, when in looks:
+            if when:
+                found += look(facts, told)
         return found
+
+    def _learned(self, known: Sequence[Any]) -> None:
+        self._known = known
+        self._requests.clear()
+        self._responses.clear()
+        for watch, told in zip(self._all, known, strict=True):
+            watch.learned(told)
+
+    def _asked(self, phase: Phase, endpoint: Endpoint, hooks: tuple[tuple[int, Any], ...]) -> tuple[_Look, ...]:
+        found = []
+        for at, look in hooks:
+            when = self._all[at].asks(phase, endpoint, self._known[at])
+            if when is not False:
+                found.append((look, self._known[at], when))
+        return tuple(found)
 
     def after(self, facts: Facts, verdict: Verdict, known: Sequence[Any]) -> None:
         """The message was judged."""

@@ -32,7 +32,7 @@ from eastwall.behaviours.credential_use.places import make
 from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.windows import DAY, HOUR
 from eastwall.discovery.identity import source_of
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import AnswersTell, AuthenticationAbuse, Deviation
 from eastwall.model.endpoint import Endpoint
@@ -127,6 +127,9 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._tallies)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: _Known) -> bool:
+        return endpoint.id not in known.others
 
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         endpoint, operation = facts.match.endpoint, facts.operation

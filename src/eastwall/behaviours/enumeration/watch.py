@@ -30,6 +30,7 @@ from eastwall.discovery.objects import GIVEN_LIMIT
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation, ObjectEnumeration
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 
@@ -142,6 +143,9 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._callers) + len(self._rows)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: _Known) -> str:
+        return behaviours.STRANGE
 
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         if not facts.strange:

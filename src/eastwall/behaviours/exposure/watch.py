@@ -15,7 +15,9 @@ from eastwall.behaviours import World
 from eastwall.behaviours.exposure.model import Given, Knowledge
 from eastwall.behaviours.functions.matrix import authority
 from eastwall.discovery.shapes import properties
+from eastwall.model.call import Phase
 from eastwall.model.deviations import Deviation, FieldNotGiven
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 
 MAX_SEEN = 20_000
@@ -55,6 +57,9 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.id in known
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint

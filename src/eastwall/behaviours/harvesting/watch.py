@@ -22,7 +22,7 @@ from eastwall.behaviours.harvesting.model import Knowledge
 from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
 from eastwall.discovery.objects import SAFE_METHODS, words
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, Harvest
 from eastwall.model.endpoint import Endpoint
@@ -117,8 +117,13 @@ class Watch(behaviours.Watch):
     def __len__(self) -> int:
         return len(self._callers)
 
-    def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
+    def learned(self, known: _Known) -> None:
         self._known = known
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: _Known) -> dict[str, dict[str, None]]:
+        return self._over
+
+    def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         over = self._over.get(facts.identity.actor)
         if over is None:
             return ()

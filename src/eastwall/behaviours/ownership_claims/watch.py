@@ -27,6 +27,7 @@ from eastwall.discovery.objects import identifier, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 
@@ -93,6 +94,11 @@ class Watch(behaviours.Watch):
         return len(self._own)
 
     # -- comparing ------------------------------------------------------------------------------------------------
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> Any:
+        if phase is Phase.RESPONSE:
+            return endpoint.id in known.responses
+        return True if endpoint.id in known.requests else behaviours.STRANGE
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
         found = self._named_others(facts, known) if facts.match.endpoint is not None else ()

@@ -81,6 +81,9 @@ class Watch(behaviours.Watch):
 
     # -- before the call ------------------------------------------------------------------------------------------
 
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> Any:
+        return True if known.info(endpoint) is not None else self._strange
+
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
         if endpoint is not None:

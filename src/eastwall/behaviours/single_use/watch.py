@@ -14,9 +14,10 @@ from eastwall.behaviours import World
 from eastwall.behaviours.single_use.model import MAX_NOTED, MAX_PLACE, Knowledge, Single
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, words
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, ValueReused
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 
 MAX_CALLERS = 50_000
@@ -90,6 +91,9 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._used) + len(self._callers)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return any(operation == endpoint.id for operation, _ in known)
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint

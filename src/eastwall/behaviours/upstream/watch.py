@@ -12,10 +12,10 @@ from eastwall import behaviours
 from eastwall.behaviours.upstream.markers import suspicious
 from eastwall.behaviours.upstream.model import Answered, Knowledge, Party
 from eastwall.discovery.shapes import shape
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, UpstreamChange, UpstreamRedirect, UpstreamValue
-from eastwall.model.endpoint import Schema
+from eastwall.model.endpoint import Endpoint, Schema
 from eastwall.model.facts import Facts
 
 ENOUGH = 8
@@ -54,6 +54,9 @@ class Watch(behaviours.Watch):
 
     def __init__(self) -> None:
         self._parties: frozenset[str] = frozenset()
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.service in known.parties
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         party = known.parties.get(facts.call.service)

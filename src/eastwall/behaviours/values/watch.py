@@ -16,7 +16,7 @@ from eastwall.behaviours.values.model import MAX_TOLD, Held, Knowledge
 from eastwall.behaviours.values.numbers import Number, Words
 from eastwall.behaviours.values.relations import Relation
 from eastwall.discovery.objects import SAFE_METHODS
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, NumberOutside, RelationBroken, WordNotSeen
 from eastwall.model.endpoint import Endpoint
@@ -180,6 +180,9 @@ def _place(place: str, number: Number | None, words: Words | None, answered: dic
 
 class Watch(behaviours.Watch):
     """Remembers nothing between calls."""
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.id in known
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint

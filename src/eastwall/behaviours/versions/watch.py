@@ -9,8 +9,10 @@ from eastwall.behaviours.versions.model import Closed, Knowledge, Old
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.lifecycle import open_by_nature
 from eastwall.discovery.versions import Weakness, key_of
+from eastwall.model.call import Phase
 from eastwall.model.decision import Verdict
 from eastwall.model.deviations import Deviation, WeakerUse
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Strength
 
@@ -52,6 +54,9 @@ class Watch(behaviours.Watch):
 
     def __init__(self) -> None:
         self._told: Recent[tuple[str, str], float] = Recent(MAX_TOLD)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return phase is Phase.REQUEST and (endpoint.id in known.weak or endpoint.id in known.old)
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
