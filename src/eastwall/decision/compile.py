@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eastwall.behaviours import World, compile_known
-from eastwall.behaviours.functions.matrix import function_use
+from eastwall.behaviours.functions.matrix import changed_by, function_use
 from eastwall.decision.expected import outside, ranges_of
 from eastwall.decision.grants import HeldObjects
 from eastwall.detections import Detector, Detectors
@@ -70,14 +70,14 @@ class Profile:
         # Bodies of one operation come in few combinations of properties; each is compared once per class.
         self._known: dict[tuple[str, tuple[str, ...]], tuple[tuple[str, ...], int]] = {}
 
-    def function(self, cls: str, totals: Counter[str]) -> FunctionUse | None:
+    def function(self, cls: str, totals: Counter[str], changed: Counter[str] | None = None) -> FunctionUse | None:
         """What is strange about this class calling the operation; None when it uses it, or too little is learned. `totals`: clean calls
-        of each class in the whole service."""
+        of each class in the whole service; `changed`: those of them that changed something."""
         if cls in self._functions:
             return self._functions[cls]
         if len(self._functions) > 1_000:
             self._functions.clear()
-        use = self._functions[cls] = function_use(self.endpoint, cls, totals, lone=cls in self._lone)
+        use = self._functions[cls] = function_use(self.endpoint, cls, totals, lone=cls in self._lone, changed=changed)
         return use
 
     def out_of_range(self, operation: Operation) -> tuple[ValueUse, ...]:
@@ -108,6 +108,7 @@ class LiveSnapshot:
         "_descriptors",
         "behaviours",
         "class_calls",
+        "class_changes",
         "data_asked",
         "data_classes",
         "data_skip",
@@ -156,6 +157,8 @@ class LiveSnapshot:
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:
             self.class_calls[endpoint.service].update({cls: calls for cls, calls, _ in endpoint.users})
+        self.class_changes = changed_by(snapshot.endpoints)
+        """Service -> identity class -> clean calls that changed something."""
         self.behaviours = compile_known(snapshot.behaviours, World(snapshot.endpoints, snapshot.hash_key, self.inventory))
         """What each model of `behaviours` knows."""
         self.exclusive_kinds = _exclusive_kinds(snapshot.endpoints)

@@ -91,7 +91,9 @@ def _request_facts(
         identity=identity,
         suspects=suspects,
         used=named if endpoint is not None else (),
-        function=snapshot.profiles[endpoint.id].function(identity.cls, snapshot.class_calls[endpoint.service])
+        function=snapshot.profiles[endpoint.id].function(
+            identity.cls, snapshot.class_calls[endpoint.service], snapshot.class_changes.get(endpoint.service)
+        )
         if endpoint
         else None,
         values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),

@@ -66,6 +66,11 @@ class FunctionUse(Struct, frozen=True):
     chance: float = 1.0
     """How likely it is by chance alone that none of its calls came from a class of less authority, 0..1; 1: some did, or the caller's class hardly
     ever calls anything."""
+    change_chance: float = 1.0
+    """The same of what staff or programs alone change by it, 0..1, compared with all that they and the caller's class change; 1: it changes nothing, or
+    the caller's class hardly ever does."""
+    grants: bool = False
+    """By its name too it is for those who run the service alone: it gives roles or permissions, or another's identity."""
 
 
 class StepUse(Struct, frozen=True):

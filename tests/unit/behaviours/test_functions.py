@@ -15,9 +15,10 @@ from eastwall.behaviours.credential_use.model import Moves
 from eastwall.behaviours.credential_use.places import make
 from eastwall.behaviours.functions import matrix
 from eastwall.behaviours.functions.model import MAX_SCOPES, Knowledge, Model, ScopeUse
-from eastwall.behaviours.functions.watch import Watch, compile
+from eastwall.behaviours.functions.watch import Watch, compile, steps_of
 from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.sketch import hash64
+from eastwall.detections.function_not_used.detector import detect
 from eastwall.discovery.inventory import compile_inventory, endpoint_id
 from eastwall.model.call import Call, Completion, Peer, Phase, Request
 from eastwall.model.decision import Decision, Verdict
@@ -57,6 +58,37 @@ def facts(method, path, cls, found=None, headers=None, scopes=(), strength=Stren
     return Facts(
         call, Phase.REQUEST, operation, Match(found, beside=beside), Identity("user:u", "user", strength, cls, scopes=scopes)
     )
+
+
+def test_what_programs_alone_change_says_more_where_people_change_much_else():
+    ship, listed = ENDPOINTS[4], ENDPOINTS[0]
+    few = structs.replace(ship, users=(("client", 4, 1),))
+    changed = matrix.changed_by((few, ENDPOINTS[1], listed))["shop"]
+    assert changed == Counter({"client": 4, "user+member": 100})  # reading is no change
+    totals = Counter({"user+member": 4000, "client": 60})
+    for changes, rare in (
+        (Counter({"client": 4, "user+member": 2000}), True),
+        (Counter({"client": 400, "user+member": 2000}), False),
+    ):
+        use = matrix.function_use(few, "user+member", totals, lone=False, changed=changes)
+        assert (use.change_chance <= 0.01) is rare
+    assert matrix.function_use(few, "user+member", totals, lone=False, changed=Counter({"client": 4})).change_chance == 1.0
+
+
+def test_what_gives_roles_is_for_those_who_run_the_service():
+    totals, changed = Counter({"user+member": 4000, "user+admin": 40}), Counter({"user+member": 1300, "user+admin": 1})
+    for template, grants in (("/standing/roles", True), ("/standing", False)):
+        once = endpoint("POST", template, (("user+admin", 1, 1),), "learning")
+        use = matrix.function_use(once, "user+member", totals, lone=False, changed=changed)
+        assert (use.grants, use.change_chance < 0.1) == (grants, True)
+        assert bool(detect(structs.replace(facts("POST", template, "user+member", once), function=use))) is grants
+
+
+def test_tools_of_mcp_are_grouped_by_what_they_are_for():
+    listed = structs.replace(endpoint("POST", "/mcp", ADMINS), operation="tools/call admin_users")
+    other = structs.replace(endpoint("POST", "/mcp", (("user+member", 900, 4),)), operation="tools/call get_order")
+    assert steps_of(listed) == ("mcp", ":admin")
+    assert steps_of(other) == ("mcp", "get_order")
 
 
 def judged(*of):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
+from eastwall.behaviours.sessions import kinship
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import FunctionUse
@@ -15,28 +18,50 @@ SETTLED = 30
 """Clean calls of a class after which what others of less authority do not do says something of it too."""
 KEEN = 30
 """Times that administrators may call something more often than its share of others' calls would have it, without having it to themselves."""
+KEEN_CHANGES = 100
+"""The same of what staff and programs change, in shares of what is changed: they do all day what others do now and then."""
 _RULERS = frozenset("admin admins administrator superadmin superuser root sudo owner operator ops".split())
 _AUTHORITY = _RULERS | frozenset("staff support moderator manager supervisor internal auditor".split())
+_GRANTS = frozenset("role permission privilege grant revoke impersonate impersonation sudo entitlement acl".split())
 _MACHINES = ("client", "workload", "agent", "key")
 
 
-def function_use(endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bool) -> FunctionUse | None:
+def changed_by(endpoints: Iterable[Endpoint]) -> dict[str, Counter[str]]:
+    """Service -> class -> clean calls that changed something."""
+    found: dict[str, Counter[str]] = {}
+    for endpoint in endpoints:
+        if endpoint.users and not kinship.reads(endpoint) and not kinship.bookkeeping(endpoint):
+            found.setdefault(endpoint.service, Counter()).update({cls: calls for cls, calls, _ in endpoint.users})
+    return found
+
+
+def function_use(
+    endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bool, changed: Counter[str] | None = None
+) -> FunctionUse | None:
     """What is strange about a class calling this operation; None when it uses it, or nothing can be said.
 
     A class uses an operation when two of its actors did, or, of a class with one actor (`lone`), this one repeatedly. `totals`: clean calls of
-    each class in the whole service. Expected is what the class would have called if it used this operation as it uses the service.
+    each class in the whole service; `changed`: those of them that changed something. Expected is what the class would have called if it used this operation as it uses the service.
     """
     own = next((entry for entry in endpoint.users if entry[0] == cls), None)
     if own is not None and (own[2] >= 2 or (lone and own[1] >= LONE_CALLS)):
         return None
-    use = use_of([(calls, name) for name, calls, _ in endpoint.users if name != cls], cls, totals, admin=is_admin(endpoint))
+    if changed is not None and (changed[cls] < SETTLED or kinship.reads(endpoint)):
+        changed = None
+    others = [(calls, name) for name, calls, _ in endpoint.users if name != cls]
+    use = use_of(others, cls, totals, admin=is_admin(endpoint), changed=changed)
+    if use is not None and use.privileged and use.ruled and not _GRANTS.isdisjoint(kinship.names(endpoint)):
+        use = replace(use, grants=True)
     if use is None or (endpoint.status != "learned" and not (use.privileged or use.apart)):
         return None  # what administrators and programs alone do has too few callers to wait for
     return use
 
 
-def use_of(others: Sequence[tuple[int, str]], cls: str, totals: Counter[str], *, admin: bool) -> FunctionUse | None:
-    """The same for whatever was used by `others`, (clean calls, class) each. `admin`: it is named as administrators' is."""
+def use_of(
+    others: Sequence[tuple[int, str]], cls: str, totals: Counter[str], *, admin: bool, changed: Counter[str] | None = None
+) -> FunctionUse | None:
+    """The same for whatever was used by `others`, (clean calls, class) each. `admin`: it is named as administrators' is. `changed`: None where that
+    is not to be asked."""
     calls, everything = sum(count for count, _ in others), sum(totals.values())
     if not calls or not everything:
         return None
@@ -52,7 +77,15 @@ def use_of(others: Sequence[tuple[int, str]], cls: str, totals: Counter[str], *,
         ruled=admin or all(map(_rules, classes)),
         apart=apart,
         chance=_chance(calls, min(map(rank, classes)), totals) if above and totals[cls] >= SETTLED else 1.0,
+        change_chance=_change_chance(calls, classes, cls, changed) if changed is not None and (above or apart) else 1.0,
     )
+
+
+def _change_chance(calls: int, classes: Sequence[str], cls: str, changed: Counter[str]) -> float:
+    """How likely it is that all calls came from these classes, if the caller's changed something by it too, but `KEEN_CHANGES` times less often in
+    what it changes."""
+    theirs = KEEN_CHANGES * sum(changed[name] for name in classes)
+    return float((theirs / (theirs + changed[cls])) ** calls) if theirs else 1.0
 
 
 def _chance(calls: int, least: int, totals: Counter[str]) -> float:

@@ -268,7 +268,7 @@ def steps_of(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def _steps(segments: Iterable[str], operation: str, *, admin: bool = False) -> tuple[str, ...]:
-    steps = tuple(segments)[:MAX_DEPTH]
+    steps, operation = tuple(segments)[:MAX_DEPTH], operation.removeprefix("tools/call ")
     if not operation or "/" in operation:
         return steps
     named = admin or any(part.startswith("admin") for part in regex(r"[^a-z]+").split(operation.lower()))

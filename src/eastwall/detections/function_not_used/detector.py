@@ -13,8 +13,11 @@ SURE, LIKELY = 5.0, 2.0
 of a hundred cases, none of two in one of seven."""
 RARE = 0.01
 """Chance that nobody of less authority happened to call it, below which it is theirs who did."""
+GRANTS = 0.2
+"""The same of what gives roles and permissions, which is theirs by its nature (CWE-269)."""
 MANY = 10.0
-"""The same where only staff or programs use it: what people do rarely (a refund) may be what staff do all day."""
+"""The same where only staff or programs use it: what people do rarely (a refund) may be what staff do all day. Or `RARE`, as a chance that is reckoned
+for that."""
 
 META = Detection(
     id="function-not-used",
@@ -36,7 +39,7 @@ META = Detection(
 def detect(facts: Facts) -> Sequence[Finding]:
     """At most one finding: severe where the operation is for those who run the service, else told."""
     use, endpoint = facts.function, facts.match.endpoint
-    if use is not None and endpoint is not None and (use.expected >= LIKELY or use.chance <= RARE):
+    if use is not None and endpoint is not None and _strange(use):
         what = endpoint.operation or f"{endpoint.method} {endpoint.template}"
         who, severity, confidence = _who(use.classes), *_weight(use)
         message = f"{facts.identity.cls} never uses {what}; {use.calls:,} calls were made by {who}, and {_expected(use, facts.identity.cls)}"
@@ -49,6 +52,10 @@ def detect(facts: Facts) -> Sequence[Finding]:
         return ()
     confidence = "high" if strongest.expected >= SURE else "medium"
     return [_finding("operation", "high", confidence, told(strongest, facts.identity.cls), strongest.what)]
+
+
+def _strange(use: FunctionUse) -> bool:
+    return use.expected >= LIKELY or min(use.chance, use.change_chance) <= (GRANTS if use.grants else RARE)
 
 
 def told(one: FunctionDeviation, cls: str) -> str:
@@ -77,7 +84,7 @@ def _weight(use: FunctionUse) -> tuple[str, str]:
     if use.privileged and use.ruled:
         return "high", "high" if use.expected >= SURE else "medium"
     if use.privileged or use.apart:
-        return "high", "medium" if use.expected >= MANY else "low"
+        return "high", "medium" if use.expected >= MANY or use.change_chance <= RARE else "low"
     return "medium", "medium"
 
 
