@@ -143,7 +143,11 @@ class LiveSnapshot:
         self.prefilter = prefilter
         metas = [*(d.meta for d in detectors), *self.packs.details()]
         self.plan: Plan = compile_plan(
-            snapshot.policy, services=snapshot.services, endpoints=snapshot.endpoints, detections=metas
+            snapshot.policy,
+            services=snapshot.services,
+            endpoints=snapshot.endpoints,
+            detections=metas,
+            workloads=snapshot.trust.workloads,
         )
         self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
         asked = {way: self.plan.data_classes(way) for way in ("request", "response")}

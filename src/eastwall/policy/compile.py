@@ -13,14 +13,18 @@ from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.operation import Operation
-from eastwall.model.snapshot import ServiceScope
+from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy.conditions import ConditionError
 from eastwall.policy.kinds import (
     AccessPolicy,
     DataPolicy,
     DetectionPolicy,
     LimitPolicy,
+    PolicyException,
     PolicySet,
+    Quarantine,
+    ToolPolicy,
+    TrustZone,
     decode,
 )
 from eastwall.policy.parse import builtin_policies
@@ -41,7 +45,11 @@ from eastwall.policy.services import referenced_files, scopes_of, trust_of
 from eastwall.policy.steps.access import AccessRule
 from eastwall.policy.steps.data import DataRule
 from eastwall.policy.steps.detections import DetectionRule
+from eastwall.policy.steps.exceptions import ExceptionRule
 from eastwall.policy.steps.limits import LimitRule
+from eastwall.policy.steps.quarantine import QuarantineRule
+from eastwall.policy.steps.tools import ToolRule
+from eastwall.policy.steps.zones import ZoneRule
 from eastwall.policy.world import World
 
 __all__ = ["CompiledRule", "Plan", "Rules", "compile_plan", "referenced_files", "scopes_of", "trust_of"]
@@ -54,6 +62,10 @@ COMPILED: dict[type[Any], type[Any]] = {
     LimitPolicy: LimitRule,
     DetectionPolicy: DetectionRule,
     DataPolicy: DataRule,
+    TrustZone: ZoneRule,
+    Quarantine: QuarantineRule,
+    ToolPolicy: ToolRule,
+    PolicyException: ExceptionRule,
 }
 """What each kind that judges calls is compiled to."""
 
@@ -62,7 +74,8 @@ class Rules:
     """All rules for one operation, split by step, in order of evaluation."""
 
     __slots__ = (
-        "allows", "builtin_detections", "data", "denies", "detections", "limits", "mode", "patterned", "quiet", "reads", "turning",
+        "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode", "patterned", "pinning",
+        "quarantines", "quiet", "reads", "tools", "turning", "zones",
     )  # fmt: skip
 
     def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
@@ -85,7 +98,13 @@ class Rules:
         """Those that turn tokens back."""
         self.reads = frozenset(way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way]))
         """Directions in which bodies must be looked at whatever was found in them."""
-        self.quiet = not (self.denies or self.allows or self.limits)
+        self.quarantines: tuple[Bound[QuarantineRule], ...] = tuple(steps.get("quarantine", ()))
+        self.zones: tuple[Bound[ZoneRule], ...] = tuple(steps.get("zones", ()))
+        self.tools: tuple[Bound[ToolRule], ...] = tuple(steps.get("tools", ()))
+        self.pinning = tuple(b for b in self.tools if b.rule.pinned)
+        """Tool policies that look at answers."""
+        self.exceptions: tuple[Bound[ExceptionRule], ...] = tuple(steps.get("exceptions", ()))
+        self.quiet = not (self.denies or self.allows or self.limits or self.quarantines or self.zones or self.tools)
         """A request with no findings and no sensitive data needs no look at the rules at all."""
         self.patterned = patterned
         """Some rule of this service looks at paths, so an odd path must be looked at."""
@@ -209,7 +228,12 @@ def _head_test(heads: Sequence[Sequence[str | None]]) -> PathTest:
 
 
 def compile_plan(
-    data: bytes, *, services: Sequence[ServiceScope], endpoints: Sequence[Endpoint], detections: Sequence[Detection]
+    data: bytes,
+    *,
+    services: Sequence[ServiceScope],
+    endpoints: Sequence[Endpoint],
+    detections: Sequence[Detection],
+    workloads: Sequence[Workload] = (),
 ) -> Plan:
     """Compile a snapshot's policy set; empty bytes are the built-in policies alone.
 
@@ -218,7 +242,7 @@ def compile_plan(
     # Rules are bound to operations when these are first called; what `endpoints` are there now makes no difference to a verdict.
     del endpoints
     policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
-    world = World({detection.id: detection.default_action for detection in detections})
+    world = World({detection.id: detection.default_action for detection in detections}, policies, services, workloads)
     rules: list[CompiledRule] = []
     for policy in policies.policies:
         if type(policy.spec) not in COMPILED:

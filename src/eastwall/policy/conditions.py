@@ -47,6 +47,8 @@ VARIABLES: dict[str, Type] = {
     "call": {"time": "time", "service": "text", "source": "text"},
 }
 """What a condition may name. Described for authors in docs/policy.md."""
+TOOL_VARIABLES: dict[str, Type] = {**VARIABLES, "arguments": "any"}
+"""What a condition on a tool's arguments may name."""
 
 
 class ConditionError(ValueError):
@@ -62,10 +64,10 @@ def request_operation(facts: Facts) -> Operation:
 class _Environment:
     """What one evaluation reads."""
 
-    __slots__ = ("facts", "params")
+    __slots__ = ("arguments", "facts", "params")
 
-    def __init__(self, facts: Facts, params: dict[str, str]) -> None:
-        self.facts, self.params = facts, params
+    def __init__(self, facts: Facts, params: dict[str, str], arguments: dict[str, Any] | None) -> None:
+        self.facts, self.params, self.arguments = facts, params, arguments
 
 
 def _path(env: _Environment) -> dict[str, str]:
@@ -111,6 +113,7 @@ _GETTERS: dict[tuple[str, ...], Callable[[_Environment], Any]] = {
     ("path",): _path,
     ("query",): _query,
     ("body",): lambda env: request_operation(env.facts).body,
+    ("arguments",): lambda env: env.arguments,
     ("request", "method"): lambda env: env.facts.call.request.method,
     ("request", "path"): lambda env: request_operation(env.facts).path,
     ("request", "host"): lambda env: env.facts.call.request.authority,
@@ -151,7 +154,7 @@ def _context(names: tuple[str, ...], env: _Environment) -> dict[str, Any]:
     """Values for the `cel` package: only the variables that a condition names, since it copies all it is given."""
     context: dict[str, Any] = {}
     for name in names:
-        fields = VARIABLES[name]
+        fields = TOOL_VARIABLES[name]
         if isinstance(fields, str):
             context[name] = _GETTERS[(name,)](env)
         else:
@@ -178,13 +181,13 @@ class Condition:
         except UnsupportedError:
             self._evaluate = _compile_reference(text)
 
-    def holds(self, facts: Facts, params: dict[str, str]) -> bool:
-        """`params`: path parameters under the names of the policy's own pattern.
+    def holds(self, facts: Facts, params: dict[str, str], arguments: dict[str, Any] | None = None) -> bool:
+        """`params`: path parameters under the names of the policy's own pattern. `arguments`: of the tool that is called.
 
         Raises `ConditionError` when it cannot be evaluated or is neither true nor false.
         """
         try:
-            value = self._evaluate(_Environment(facts, params))
+            value = self._evaluate(_Environment(facts, params, arguments))
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
             raise ConditionError(f"{shown(self.text)}: {error}") from None
         if value is True or value is False:
@@ -198,7 +201,7 @@ def _compile_reference(text: str) -> Evaluate:
 
     try:
         program = cel.compile(text)
-        names = tuple(name for name in program.variables() if name in VARIABLES)
+        names = tuple(name for name in program.variables() if name in TOOL_VARIABLES)
     except Exception as error:  # noqa: BLE001 - the package documents no closed set
         raise ConditionError(_fault_text(error)) from None
 
@@ -211,7 +214,7 @@ def _compile_reference(text: str) -> Evaluate:
     return evaluate
 
 
-def faults(text: str) -> list[TypeFault]:
+def faults(text: str, variables: dict[str, Type] = VARIABLES) -> list[TypeFault]:
     """Everything wrong with a condition that can be known before a call. Slow: both implementations look at it."""
     if len(text) > MAX_LENGTH:
         return [TypeFault(0, f"longer than {MAX_LENGTH} characters")]
@@ -223,7 +226,7 @@ def faults(text: str) -> list[TypeFault]:
         position = sum(len(line) + 1 for line in lines) + int(found[2]) - 1 if found else 0
         return [TypeFault(min(position, len(text)), found[3] if found else str(error))]
     try:
-        return type_faults(parse(text), VARIABLES)
+        return type_faults(parse(text), variables)
     except UnsupportedError:
         return []
 

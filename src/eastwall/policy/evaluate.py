@@ -2,19 +2,24 @@
 
 **Order.** First that decides wins; all that matched are recorded.
 
-1. (authentication, quarantine: kinds of later issues; they come first because they say who may be here at all)
-2. access deny - before every allow, so that no allow can undo a ban
-3. access allow, or the default - who may call is settled before anything is counted or looked into
-4. limits - after access, so that calls which are refused anyway use up nobody's rate; before findings, so that a flood of attacks
+1. quarantine - what is closed in an emergency, nothing else opens
+2. admission (a zone's authentication) - who callers are must be certain before it is asked what they may
+3. access deny - before every allow, so that no allow can undo a ban
+4. access allow, or the zone's default - who may call is settled before anything is counted or looked into; an AccessPolicy is narrower than a
+   zone, so what one allows enters the zone too
+5. tools - what an agent's call does within an operation that it may call
+6. limits - after access, so that calls which are refused anyway use up nobody's rate; before findings, so that a flood of attacks
    is slowed down like any other flood
-5. detections, then detectors that failed - what is wrong with a call of somebody who may make it
-6. data - last, because it changes the message instead of refusing it, and what is refused needs no change
+7. detections, then detectors that failed - what is wrong with a call of somebody who may make it
+8. data - last, because it changes the message instead of refusing it, and what is refused needs no change
 
 **Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
 `effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
 enforced too. So a monitored policy neither blocks nor *un*-blocks anything, and `would` may be milder than `action`.
 
-**Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller.
+**Exceptions** are asked wherever a policy would stop a call; what is excused is recorded as such, and the next policy is asked.
+
+**Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller, or it comes into a zone from outside.
 """
 
 from __future__ import annotations
@@ -29,8 +34,9 @@ from eastwall.policy.compile import Plan
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
-from eastwall.policy.steps import access, data, detections
+from eastwall.policy.steps import access, data, detections, quarantine, tools, zones
 from eastwall.policy.steps import limits as rate_limits
+from eastwall.policy.steps.exceptions import CallExcuses
 from eastwall.policy.steps.outcome import Outcome
 
 
@@ -47,19 +53,28 @@ def evaluate(
     rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
     direction = "request" if call.response is None else "response"
     unread = not facts.data and direction not in rules.reads
-    if not findings and not errors and unread and (rules.quiet or call.response is not None):
+    if not findings and not errors and unread and (rules.quiet or (call.response is not None and not rules.pinning)):
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         return ALLOWED
     paths = Paths(operation.path, operation.segments)
-    outcome = Outcome()
+    outcome = Outcome(CallExcuses(rules.exceptions, facts, paths)) if rules.exceptions else Outcome()
     if call.response is None:
+        if rules.quarantines:
+            quarantine.judge(rules.quarantines, facts, paths, limits, outcome)
+        if rules.zones:
+            zones.admit(rules.zones, facts, outcome)
         if rules.denies:
             access.deny(rules.denies, facts, paths, outcome)
-        if rules.allows:
-            access.allow(rules.allows, facts, paths, outcome)
+        opened = access.allow(rules.allows, facts, paths, outcome) if rules.allows else (False, False)
+        if rules.zones:
+            zones.enter(rules.zones, facts, paths, outcome, opened)
+        if rules.tools:
+            tools.judge(rules.tools, facts, paths, outcome)
         if rules.limits and outcome.action == "allow":
             rate_limits.limit(rules.limits, facts, paths, limits, outcome)
+    elif rules.pinning:
+        tools.compare(rules.pinning, facts, paths, outcome)
     if findings:
         detections.judge(rules.detections, rules.builtin_detections, facts, paths, findings, outcome)
     for error in errors:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
 
 import msgspec
 
 from eastwall.discovery.data_custom import problems
 from eastwall.discovery.data_prefilter import CLASSES
-from eastwall.policy import conditions, rule_packs
+from eastwall.policy import rule_packs
 from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (
     AccessPolicy,
@@ -18,17 +17,23 @@ from eastwall.policy.kinds import (
     DataPolicy,
     DetectionPolicy,
     Fault,
-    Identities,
     LimitPolicy,
     Policy,
+    PolicyException,
+    Quarantine,
+    Rule,
     RulePack,
     Service,
+    ToolPolicy,
     Trust,
+    TrustZone,
 )
 from eastwall.policy.limits import parse_rate
 from eastwall.policy.meaning_data import data_policy
+from eastwall.policy.meaning_scope import Found, condition_faults, identity_faults, operation_faults
+from eastwall.policy.meaning_segments import exception_faults, quarantine_faults, tool_faults, zone_faults
 from eastwall.policy.patterns import parse_operation
-from eastwall.policy.wording import shown, suggestion
+from eastwall.policy.wording import shown
 
 SIZE = re.compile(r"([1-9][0-9]{0,9}) ?(B|KiB|MiB|GiB|KB|MB|GB)?")
 UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -37,8 +42,6 @@ MAX_BODY = 64 << 20
 MAX_REASON = 300
 _AGENT_KINDS = ("client", "workload", "user", "key", "agent")
 CLASS_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
-Found = Iterator[tuple[str, str, str]]
-"""(place, message, hint)"""
 
 
 def parse_size(text: str) -> int:
@@ -65,19 +68,12 @@ def faults_of(policy: Policy) -> list[Fault]:
     return faults
 
 
-def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Found:
-    for i, pattern in enumerate(spec.scope.operations):
-        try:
-            parse_operation(pattern)
-        except ValueError as error:
-            yield f"spec.scope.operations[{i}]", str(error), "write e.g. `GET /orders/{order_id}` or `* /admin/**`"
-    for i, text in enumerate(spec.when):
-        for fault in conditions.faults(text):
-            hint = suggestion(fault.word, fault.known) if fault.word else ""
-            yield f"spec.when[{i}]", f"condition {shown(text)}, character {fault.position + 1}: {fault.message}", hint
+def _rule(spec: Rule) -> Found:
+    yield from operation_faults(spec.scope.operations, "spec.scope.operations")
+    yield from condition_faults(spec.when, "spec.when")
     if len(spec.reason) > MAX_REASON or not spec.reason.isprintable():
         yield "spec.reason", f"`spec.reason` must be one line of at most {MAX_REASON} characters", ""
-    yield from _identities(spec.scope.identities, "spec.scope.identities")
+    yield from identity_faults(spec.scope.identities, "spec.scope.identities")
     match spec:
         case LimitPolicy():
             try:
@@ -91,7 +87,7 @@ def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Fo
         case DataPolicy():
             for name, who in (("except", spec.exempt), ("detokenise", spec.detokenise), ("tokensFrom", spec.tokens_from)):
                 if who is not None:
-                    yield from _identities(who, f"spec.{name}")
+                    yield from identity_faults(who, f"spec.{name}")
             yield from data_policy(spec)
         case DetectionPolicy():
             if not spec.detections:
@@ -100,6 +96,14 @@ def _rule(spec: AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy) -> Fo
                 yield "spec.thresholds", "`spec.thresholds` is reserved, no detection takes one yet", "leave it out"
         case AccessPolicy():
             pass
+        case TrustZone():
+            yield from zone_faults(spec)
+        case Quarantine():
+            yield from quarantine_faults(spec)
+        case PolicyException():
+            yield from exception_faults(spec)
+        case ToolPolicy():
+            yield from tool_faults(spec)
 
 
 def _data_class(name: str, spec: DataClass) -> Found:
@@ -113,20 +117,6 @@ def _data_class(name: str, spec: DataClass) -> Found:
         yield "metadata.name", f"there is a built-in data class `{name}`", "give yours another name"
     for place, message, hint in problems(custom_class(name, spec)):
         yield f"spec.{place}" if place else "spec", message, hint
-
-
-def _identities(selector: Identities, place: str) -> Found:
-    for name in ("actors", "classes", "roles", "scopes", "tenants"):
-        for i, text in enumerate(getattr(selector, name)):
-            if not text:
-                yield f"{place}.{name}[{i}]", f"an empty text in `{place}.{name}` selects nobody", ""
-    for i, actor in enumerate(selector.actors):
-        if actor and ":" not in actor and "*" not in actor:
-            yield (
-                f"{place}.actors[{i}]",
-                f"actor `{actor[:60]}` has no kind, so it selects nobody",
-                f"write e.g. `user:{actor[:40]}`",
-            )
 
 
 def _service(spec: Service) -> Found:

@@ -34,7 +34,7 @@ MAX_FAULTS = 200
 NAME = re.compile(r"(builtin/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 METADATA = ("name", "labels", "annotations", "namespace")
 """The last two mean nothing here; they are let pass because the same files go to `kubectl apply`."""
-LATER = ("TrustZone", "SchemaPolicy", "ToolPolicy", "Quarantine", "Exception", "Playbook")
+LATER = ("SchemaPolicy", "Playbook")
 
 
 class _RefusedError(Exception):
@@ -284,7 +284,8 @@ class _Reader:
         if not isinstance(node, ScalarNode):
             self.fault(node, f"`{place}` must be text, not {_kind_of(node)}")
             return None
-        if node.tag != "tag:yaml.org,2002:str":
+        # A date without quotes means what stands there to every reader, since no field takes the one and the other.
+        if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"):
             hint = "put it in quotes" if node.tag.startswith("tag:yaml.org,2002:") and node.value else ""
             self.fault(node, f"`{place}` must be text, not {_kind_of(node)}", hint)
             return None

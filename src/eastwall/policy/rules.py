@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import PolicyMatch
 from eastwall.policy.conditions import Condition
 from eastwall.policy.kinds import BUILTIN, Policy, Rule
-from eastwall.policy.patterns import OperationPattern, Paths, compile_globs, parameters, parse_operation, segments_match
+from eastwall.policy.patterns import OperationPattern, Paths, parameters, parse_operation, segments_match
 from eastwall.policy.selecting import Selector
 from eastwall.policy.world import World
 
@@ -30,7 +31,7 @@ class CompiledRule:
         self.name, self.location, self.kind = policy.name, policy.location, policy.kind
         self.builtin = policy.name.startswith(BUILTIN)
         self.mode, self.on_error, self.reason = MODES[spec.mode], spec.on_error, spec.reason
-        self.services = compile_globs(spec.scope.services)
+        self.services = world.service_test(spec.scope.services, spec.scope.zones)
         self.patterns = tuple(parse_operation(text) for text in spec.scope.operations)
         self.conditions = tuple(Condition(text) for text in spec.when)
         self.uses_path = any(condition.uses_path for condition in self.conditions)
@@ -71,9 +72,14 @@ class Bound(Generic[R]):
 
     def params(self, paths: Paths) -> dict[str, str]:
         """Path parameters under the names of the policy's own pattern."""
-        if any(pattern.names for pattern in self.patterns):
-            for way, folded in zip(paths.plain, paths.folded, strict=True):
-                for pattern in self.patterns:
-                    if segments_match(pattern.folded, pattern.open, folded):
-                        return parameters(pattern, way)
-        return {}
+        return params_of(self.patterns, paths)
+
+
+def params_of(patterns: Sequence[OperationPattern], paths: Paths) -> dict[str, str]:
+    """Path parameters under the names of the first of these patterns that some reading of the path is in."""
+    if any(pattern.names for pattern in patterns):
+        for way, folded in zip(paths.plain, paths.folded, strict=True):
+            for pattern in patterns:
+                if segments_match(pattern.folded, pattern.open, folded):
+                    return parameters(pattern, way)
+    return {}

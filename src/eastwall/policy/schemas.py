@@ -30,7 +30,7 @@ def schemas() -> dict[str, bytes]:
 def _document(kind: str, cls: type[kinds.Spec]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
     defs = {name: _described(name, definition) for name, definition in components.items()}
-    spec = defs.pop(kind)
+    spec = defs.pop(cls.__name__)
     spec["properties"].pop("kind")
     spec["required"] = [name for name in spec["required"] if name != "kind"]
     label = {"type": "object", "additionalProperties": {"type": "string"}}

@@ -536,7 +536,7 @@ class Control:
     def policy(self) -> dict[str, Any]:
         """What is applied."""
         state = self._policies.state
-        listed = [{"name": p.name, "kind": type(p.spec).__name__, "location": p.location} for p in state.policies.policies]
+        listed = [{"name": p.name, "kind": p.kind, "location": p.location} for p in state.policies.policies]
         applied = state.applied
         return {
             "digest": applied.digest,

@@ -7,19 +7,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
+from eastwall.discovery.workloads import workload_name
 from eastwall.model.call import Mode
 from eastwall.model.facts import Facts
 from eastwall.model.finding import CONFIDENCES, SEVERITIES, Detection, Finding
 from eastwall.model.identity import Identity, Strength
+from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy.conditions import Condition, ConditionError, request_operation
-from eastwall.policy.kinds import AccessPolicy, DataPolicy, DetectionPolicy, Identities, LimitPolicy, Policy, PolicySet, Service
+from eastwall.policy.kinds import (
+    AccessPolicy,
+    DataPolicy,
+    DetectionPolicy,
+    Entrance,
+    Identities,
+    LimitPolicy,
+    Policy,
+    PolicyException,
+    PolicySet,
+    Quarantine,
+    Service,
+    ToolPolicy,
+    TrustZone,
+)
 from eastwall.policy.limits import LimitTable, parse_rate
 from eastwall.policy.patterns import readings
 
 MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
-Stops = list[tuple[frozenset[str], str, str]]
-"""(for which of the two outcomes: `now`, `then`; action; effect), in order of evaluation."""
 LEVEL = {"none": Strength.NONE, "guessed": Strength.GUESSED, "asserted": Strength.ASSERTED, "verified": Strength.VERIFIED}
 
 
@@ -32,7 +47,11 @@ def glob(pattern: str, text: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
-def selected(who: Identities, identity: Identity, loosens: bool) -> bool:
+def proof(identity: Identity, name: str) -> Strength:
+    return max((p.strength for p in identity.chain if f"{p.kind}:{p.name}" == name), default=Strength.NONE)
+
+
+def selected(who: Identities, identity: Identity, loosens: bool, segments: Segments) -> bool:
     if who == Identities():
         return True
     least = LEVEL[who.strength or ("asserted" if loosens else "none")]
@@ -40,13 +59,29 @@ def selected(who: Identities, identity: Identity, loosens: bool) -> bool:
     def proved(kind: str, strength: Strength) -> bool:
         return strength >= least or (kind == "address" and who.strength is None)
 
-    if who.actors and not any(glob(a, identity.actor) for a in who.actors):
-        if not any(glob(a, f"{p.kind}:{p.name}") and proved(p.kind, p.strength) for p in identity.chain for a in who.actors):
+    if who.actors:
+        if any(glob(a, identity.actor) for a in who.actors):
+            if not proved(identity.kind, identity.strength):
+                return False
+        elif not any(glob(a, f"{p.kind}:{p.name}") and proved(p.kind, p.strength) for p in identity.chain for a in who.actors):
             return False
-    elif not proved(identity.kind, identity.strength):
+    on_the_way = who.actors or who.zones or who.namespaces or who.labels or who.agents or who.human == "required"
+    of_the_actor = who.classes or who.kinds or who.roles or who.scopes or who.tenants
+    if (not on_the_way or (loosens and of_the_actor)) and not proved(identity.kind, identity.strength):
         return False
+    near = [(c, strength) for c, strength in segments.workloads(identity, loosens) if strength >= least]
+    human = bool(identity.human) and (proof(identity, identity.human) >= Strength.ASSERTED or loosens)
     return all(
         (
+            not who.zones
+            or any(segments.member(z, identity, loosens, who.strength) for w in who.zones for z in segments.named(w)),
+            not who.namespaces or any(glob(n, name.partition("/")[0]) for name, _ in near if "/" in name for n in who.namespaces),
+            not who.labels
+            or any(glob(w, one) for name, _ in near for one in segments.labels_of(name, loosens) for w in who.labels),
+            not who.agents
+            or (any(glob(a, identity.agent) for a in who.agents if identity.agent) and proof(identity, identity.agent) >= least),
+            who.human != "required" or (identity.human != "" and proof(identity, identity.human) >= least),
+            who.human != "absent" or not human,
             not who.classes or any(glob(c, identity.cls) for c in who.classes),
             not who.kinds or identity.kind in who.kinds,
             not who.roles or set(who.roles) & set(identity.roles),
@@ -76,21 +111,235 @@ def path_fits(pattern: str, method: str, segments: Sequence[str], fold: bool) ->
     return params
 
 
+class Segments:
+    """Who is in which zone."""
+
+    def __init__(self, policies: PolicySet, services: Sequence[ServiceScope], workloads: Sequence[Workload]) -> None:
+        self.zones = {p.name: p.spec for p in policies.policies if isinstance(p.spec, TrustZone)}
+        self.services = {scope.name: scope for scope in services}
+        self.known = workloads
+
+    def named(self, wanted: str) -> list[str]:
+        return [name for name in self.zones if glob(wanted, name)]
+
+    def workloads(self, identity: Identity, loosens: bool) -> list[tuple[str, Strength]]:
+        names = [(workload_name(p.name), p.strength) for p in identity.chain if p.kind == "workload"]
+        if not loosens:
+            return names
+        names = [(name, strength) for name, strength in names if strength >= Strength.ASSERTED]
+        mine = [one for one in names if identity.workload == one[0] or identity.workload.startswith(one[0] + "/")]
+        return mine or (names if len({name for name, _ in names}) == 1 else [])
+
+    def labels_of(self, name: str, loosens: bool) -> set[str]:
+        sets = [{f"{key}={value}" for key, value in w.labels} for w in self.known if w.name == name]
+        return (set.intersection(*sets) if loosens else set.union(*sets)) if sets else set()
+
+    def holds(self, zone: str, service: str) -> bool:
+        members = self.zones[zone].members
+        labels = dict(self.services[service].labels) if service in self.services else {}
+        return (
+            any(glob(s, service) for s in members.services)
+            or ("namespace" in labels and any(glob(n, labels["namespace"]) for n in members.namespaces))
+            or any(glob(w, f"{key}={value}") for w in members.labels for key, value in labels.items())
+        )
+
+    def member(self, zone: str, identity: Identity, loosens: bool, strength: str | None = None) -> bool:
+        members = self.zones[zone].members
+        least = LEVEL[strength or ("asserted" if loosens else "none")]
+        by_selector = members.identities != Identities() and selected(members.identities, identity, loosens, self)
+        if by_selector and (strength is None or identity.strength >= least):
+            return True
+        if identity.agent and any(glob(a, identity.agent) for a in members.agents) and proof(identity, identity.agent) >= least:
+            return True
+        for name, proved in self.workloads(identity, loosens):
+            if proved < least:
+                continue
+            namespace, slash, account = name.partition("/")
+            account = account if slash else name
+            if slash and any(glob(n, namespace) for n in members.namespaces):
+                return True
+            if any(glob(w, one) for w in members.labels for one in self.labels_of(name, loosens)):
+                return True
+            if account in self.services and self.holds(zone, account):
+                home = dict(self.services[account].labels).get("namespace")
+                if home is None or (slash and home == namespace):
+                    return True
+        return False
+
+
+class Stops:
+    """What stops a call, in order of evaluation: for which of the two outcomes (`now`, `then`); action; effect."""
+
+    def __init__(self, twin: Twin, facts: Facts) -> None:
+        self.twin, self.facts = twin, facts
+        self.found: list[tuple[frozenset[str], str, str]] = []
+
+    def append(self, stop: tuple[frozenset[str], str, str], policy: Policy | None = None, finding: str = "") -> bool:
+        """Returns whether it stands for all its outcomes: an Exception may excuse what a policy says."""
+        views = frozenset(v for v in stop[0] if policy is None or not self.twin.excused(policy, finding, v, self.facts))
+        if views:
+            self.found.append((views, stop[1], stop[2]))
+        return views == stop[0]
+
+
 class Twin:
-    def __init__(self, policies: PolicySet, mode: Mode, detections: Sequence[Detection], exposure: str = "") -> None:
+    def __init__(
+        self,
+        policies: PolicySet,
+        mode: Mode,
+        detections: Sequence[Detection],
+        exposure: str = "",
+        services: Sequence[ServiceScope] = (),
+        workloads: Sequence[Workload] = (),
+    ) -> None:
         self.policies, self.mode, self.exposure = policies.policies, mode, exposure
+        self.segments = Segments(policies, services, workloads)
         self.defaults = {d.id: d.default_action for d in detections}
 
     def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: LimitTable) -> tuple[str, str, str]:
-        stops: Stops = []
+        stops = Stops(self, facts)
         if facts.call.response is None:
-            self.access(facts, stops)
-            if not any("now" in views for views, _, _ in stops):
+            self.quarantine(facts, limits, stops)
+            self.admission(facts, stops)
+            opened = self.access(facts, stops)
+            self.crossing(facts, stops, opened)
+            self.tools(facts, stops)
+            if not any("now" in views for views, _, _ in stops.found):
                 self.limits(facts, limits, stops)
         self.detections(facts, findings, stops)
         self.data(facts, stops)
-        done = next(((action, effect) for views, action, effect in stops if "now" in views), ("allow", ""))
-        return done[0], next((action for views, action, _ in stops if "then" in views), "allow"), done[1]
+        done = next(((action, effect) for views, action, effect in stops.found if "now" in views), ("allow", ""))
+        return done[0], next((action for views, action, _ in stops.found if "then" in views), "allow"), done[1]
+
+    def excused(self, policy: Policy, finding: str, view: str, facts: Facts) -> bool:
+        """Whether some Exception in force lets this call off what a policy says."""
+        for _, spec, mode in self.all(PolicyException):
+            assert isinstance(spec, PolicyException)
+            if view == "now" and mode is not Mode.ENFORCE:
+                continue
+            if policy.kind == "Quarantine":
+                speaks = policy.name in spec.policies
+            else:
+                named = not spec.policies or any(glob(p, policy.name) for p in spec.policies)
+                speaks = named and (not spec.detections or any(glob(d, finding) for d in spec.detections if finding))
+            if not speaks or facts.call.time >= self.ends(spec.expires) or not self.admits(spec, facts):
+                continue
+            params = self.covers(spec, facts)
+            if params is None or not selected(spec.scope.identities, facts.identity, True, self.segments):
+                continue
+            try:
+                if all(Condition(text, reference=True).holds(facts, params) for text in spec.when):
+                    return True
+            except ConditionError:
+                continue
+        return False
+
+    def ends(self, text: str) -> float:
+        day = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return day.timestamp() if "T" in text else (day.replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+
+    def quarantine(self, facts: Facts, table: LimitTable, stops: Stops) -> None:
+        for policy, spec, mode in self.all(Quarantine):
+            assert isinstance(spec, Quarantine)
+            if not spec.indefinite and facts.call.time >= self.ends(spec.until):
+                continue
+            if spec.tools and not any(glob(t, name) for name, _ in self.called(facts) for t in spec.tools):
+                continue
+            if not self.applies(spec, mode, facts, stops, policy):
+                continue
+            if spec.maintenance is None or not selected(spec.maintenance, facts.identity, True, self.segments):
+                stops.append((views_of(mode), "block", "403"), policy)
+            elif spec.rate:
+                count, seconds = parse_rate(spec.rate)
+                key = ("quarantine", policy.name)
+                if not table.take(key, facts.call.time, seconds / count, max(1, round(count / seconds)))[0]:
+                    stops.append((views_of(mode), "limit", "429"), policy)
+
+    def admission(self, facts: Facts, stops: Stops) -> None:
+        for policy, spec, mode in self.all(TrustZone):
+            assert isinstance(spec, TrustZone)
+            if spec.admission is None or not self.segments.holds(policy.name, facts.call.service):
+                continue
+            peer, asked = facts.call.peer, spec.admission
+            weak = asked.strength is not None and facts.identity.strength < LEVEL[asked.strength]
+            if weak or (asked.mtls and not (peer.uri_sans or peer.dns_sans or peer.subject)):
+                stops.append((views_of(mode), "block", "403"), policy)
+
+    def crossing(self, facts: Facts, stops: Stops, opened: dict[str, bool]) -> None:
+        """Into a zone from outside, and out of one to a third party."""
+        service = facts.call.service
+        for policy, spec, mode in self.all(TrustZone):
+            assert isinstance(spec, TrustZone)
+            views = frozenset(view for view in views_of(mode) if not opened[view])
+            if self.segments.holds(policy.name, service):
+                inside = self.segments.member(policy.name, facts.identity, True)
+                if (spec.inside if inside else spec.default) == "allow":
+                    continue
+                failed = False
+                for one in spec.entrances:
+                    try:
+                        if self.enters(one, facts):
+                            break
+                    except ConditionError:
+                        failed = True
+                else:
+                    if failed and spec.on_error == "allow":
+                        continue
+                    if failed and spec.on_error == "monitor":
+                        views &= {"then"}
+                    stops.append((views, "block", "503" if failed else "403"), policy)
+            elif spec.egress == "deny" and service in self.segments.services:
+                third = self.segments.services[service]
+                named = any(glob(host, name) for host in spec.egress_to for name in (third.name, *third.hosts))
+                if third.exposure == "external" and not named and self.segments.member(policy.name, facts.identity, False):
+                    stops.append((views, "block", "403"), policy)
+
+    def enters(self, one: Entrance, facts: Facts) -> bool:
+        asked = request_operation(facts)
+        ways = readings(asked.path, asked.segments)
+        method = facts.call.request.method
+        if one.operations and not all(any(path_fits(p, method, w, fold=False) is not None for p in one.operations) for w in ways):
+            return False
+        found = (path_fits(p, method, w, fold=True) for w in ways for p in one.operations)
+        params = next((one for one in found if one is not None), {})
+        return (
+            (
+                not one.zones
+                or any(self.segments.member(z, facts.identity, True) for wanted in one.zones for z in self.segments.named(wanted))
+            )
+            and selected(one.identities, facts.identity, True, self.segments)
+            and all(Condition(text, reference=True).holds(facts, params) for text in one.when)
+        )
+
+    def called(self, facts: Facts) -> list[tuple[str, dict[str, object]]]:
+        body = request_operation(facts).body
+        messages = body if isinstance(body, list) else [body]
+        calls = [one["params"] for one in messages if isinstance(one, dict) and one.get("method") == "tools/call"]
+        return [(params["name"], params.get("arguments", {})) for params in calls]
+
+    def tools(self, facts: Facts, stops: Stops) -> None:
+        calls = self.called(facts)
+        every = [(p, s, m) for p, s, m in self.all(ToolPolicy) if isinstance(s, ToolPolicy) and self.covers(s, facts) is not None]
+        for policy, spec, mode in every:
+            mine = [(name, args) for name, args in calls if not spec.tools or any(glob(t, name) for t in spec.tools)]
+            listed = all(any(not s.tools or any(glob(t, name) for t in s.tools) for _, s, _ in every) for name, _ in calls)
+            stray = spec.unlisted == "deny" and not listed
+            if not (mine or stray) or not self.applies(spec, mode, facts, stops, policy):
+                continue
+            for _, args in mine:
+                human = facts.identity.human
+                try:
+                    good = (
+                        selected(spec.callers, facts.identity, True, self.segments)
+                        and (spec.approval == "none" or (human != "" and proof(facts.identity, human) >= Strength.ASSERTED))
+                        and all(Condition(t, reference=True).holds(facts, {}, args) for t in spec.arguments)
+                    )
+                    if not good:
+                        stops.append((views_of(mode), "block", "403"), policy)
+                except ConditionError:
+                    self.failed(spec, mode, stops, policy)
+            if stray:
+                stops.append((views_of(mode), "block", "403"), policy)
 
     def all(self, kind: type, **fields: str) -> list[tuple[Policy, object, Mode]]:
         found = []
@@ -108,6 +357,9 @@ class Twin:
     def covers(self, spec: object, facts: Facts) -> dict[str, str] | None:
         scope = spec.scope  # type: ignore[attr-defined]
         if scope.services and not any(glob(name, facts.call.service) for name in scope.services):
+            return None
+        zones = [z for wanted in scope.zones for z in self.segments.named(wanted)]
+        if scope.zones and not any(self.segments.holds(z, facts.call.service) for z in zones):
             return None
         if not scope.operations:
             return {}
@@ -127,51 +379,59 @@ class Twin:
             for way in readings(asked.path, asked.segments)
         )
 
-    def applies(self, spec: object, mode: Mode, facts: Facts, stops: Stops) -> bool:
+    def failed(self, spec: object, mode: Mode, stops: Stops, policy: Policy | None = None) -> None:
+        if spec.on_error != "allow":  # type: ignore[attr-defined]
+            held = Mode.MONITOR if spec.on_error == "monitor" else mode  # type: ignore[attr-defined]
+            stops.append((views_of(min(mode, held)), "block", "503"), policy)
+
+    def applies(self, spec: object, mode: Mode, facts: Facts, stops: Stops, policy: Policy) -> bool:
         params = self.covers(spec, facts)
-        if params is None or not selected(spec.scope.identities, facts.identity, False):  # type: ignore[attr-defined]
+        if params is None or not selected(spec.scope.identities, facts.identity, False, self.segments):  # type: ignore[attr-defined]
             return False
         exempt = getattr(spec, "exempt", None)
-        if exempt is not None and selected(exempt, facts.identity, True):
+        if exempt is not None and selected(exempt, facts.identity, True, self.segments):
             return False
         clear = getattr(spec, "detokenise", None)
-        if clear is not None and spec.direction == "response" and selected(clear, facts.identity, True):  # type: ignore[attr-defined]
+        if clear is not None and spec.direction == "response" and selected(clear, facts.identity, True, self.segments):  # type: ignore[attr-defined]
             return False
         try:
             return all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
         except ConditionError:
-            if spec.on_error != "allow":  # type: ignore[attr-defined]
-                held = Mode.MONITOR if spec.on_error == "monitor" else mode  # type: ignore[attr-defined]
-                stops.append((views_of(min(mode, held)), "block", "503"))
+            self.failed(spec, mode, stops, policy)
             return False
 
-    def access(self, facts: Facts, stops: Stops) -> None:
-        for _, spec, mode in self.all(AccessPolicy, action="deny"):
-            if self.applies(spec, mode, facts, stops):
-                stops.append((views_of(mode), "block", "403"))
+    def access(self, facts: Facts, stops: Stops) -> dict[str, bool]:
+        """Whether an AccessPolicy opens the operation, by view."""
+        for policy, spec, mode in self.all(AccessPolicy, action="deny"):
+            if self.applies(spec, mode, facts, stops, policy):
+                stops.append((views_of(mode), "block", "403"), policy)
+        lets_in = {}
         for view in (Mode.ENFORCE, Mode.MONITOR):
+            name = "now" if view is Mode.ENFORCE else "then"
             closed, opened, failed = False, False, False
-            for _, spec, mode in self.all(AccessPolicy, action="allow"):
+            for policy, spec, mode in self.all(AccessPolicy, action="allow"):
                 params = self.covers(spec, facts)
                 if mode < view or params is None:
                     continue
-                closed = True
+                closed |= not self.excused(policy, "", name, facts)
                 try:
                     opened |= (
                         self.admits(spec, facts)
-                        and selected(spec.scope.identities, facts.identity, True)  # type: ignore[attr-defined]
+                        and selected(spec.scope.identities, facts.identity, True, self.segments)  # type: ignore[attr-defined]
                         and all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
                     )
                 except ConditionError:
                     lets = spec.on_error == "allow" or (spec.on_error == "monitor" and view is Mode.ENFORCE)  # type: ignore[attr-defined]
                     opened, failed = opened or lets, failed or not lets
+            lets_in[name] = opened
             if closed and not opened:
-                stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "503" if failed else "403"))
+                stops.append((frozenset([name]), "block", "503" if failed else "403"))
+        return lets_in
 
     def limits(self, facts: Facts, table: LimitTable, stops: Stops) -> None:
         for policy, spec, mode in self.all(LimitPolicy):
             assert isinstance(spec, LimitPolicy)
-            if not self.applies(spec, mode, facts, stops):
+            if not self.applies(spec, mode, facts, stops, policy):
                 continue
             count, seconds = parse_rate(spec.rate)
             parts = {
@@ -184,18 +444,18 @@ class Twin:
             key = (policy.name, *(parts[name] for name in sorted(spec.per)))
             burst = spec.burst or max(1, round(count / seconds))
             if not table.take(key, facts.call.time, seconds / count, burst)[0]:
-                stops.append((views_of(mode), "limit", "429"))
-                if mode is Mode.ENFORCE:
+                stops.append((views_of(mode), "limit", "429"), policy)
+                if any("now" in views for views, _, _ in stops.found):
                     return
 
     def detections(self, facts: Facts, findings: Sequence[Finding], stops: Stops) -> None:
         if not findings:
             return
-        speaking = [(p, s, m) for p, s, m in self.all(DetectionPolicy) if self.applies(s, m, facts, stops)]
+        speaking = [(p, s, m) for p, s, m in self.all(DetectionPolicy) if self.applies(s, m, facts, stops, p)]
         for found in findings:
             for view in (Mode.ENFORCE, Mode.MONITOR):
                 about = [
-                    (policy.name.startswith("builtin/"), spec)
+                    (policy, spec)
                     for policy, spec, mode in speaking
                     if mode >= view
                     and isinstance(spec, DetectionPolicy)
@@ -203,9 +463,10 @@ class Twin:
                     and SEVERITIES.index(found.severity) >= SEVERITIES.index(spec.min_severity)
                     and CONFIDENCES.index(found.confidence) >= CONFIDENCES.index(spec.min_confidence)
                 ]
-                own = [spec for builtin, spec in about if not builtin] or [spec for _, spec in about]
-                if any((self.defaults[found.id] if s.action == "default" else s.action) == "block" for s in own):
-                    stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "403"))
+                own = [one for one in about if not one[0].name.startswith("builtin/")] or about
+                for policy, spec in own:
+                    if (self.defaults[found.id] if spec.action == "default" else spec.action) == "block":
+                        stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "403"), policy, found.id)
 
     def data(self, facts: Facts, stops: Stops) -> None:
         classes = {hit.data_class for hit in facts.data}
@@ -218,20 +479,23 @@ class Twin:
                 back.append((views_of(mode), ",".join(f"{name}:original" for name in sorted(found))))
                 classes |= found
         applying = [
-            (spec, mode)
-            for _, spec, mode in self.all(DataPolicy, direction=direction)
+            (policy, spec, mode)
+            for policy, spec, mode in self.all(DataPolicy, direction=direction)
             if isinstance(spec, DataPolicy)
             and not self.opened(spec, facts)
             and (classes & set(spec.classes) or self.formed(spec, facts))
-            and self.applies(spec, mode, facts, stops)
+            and self.applies(spec, mode, facts, stops, policy)
         ]
-        stops += [(views_of(mode), "block", "403") for spec, mode in applying if spec.action == "block"]
+        for policy, spec, mode in applying:
+            if spec.action == "block":
+                stops.append((views_of(mode), "block", "403"), policy)
         order = ["truncate", "mask", "format", "tokenise", "hash", "redact", "drop"]
         for view in (Mode.ENFORCE, Mode.MONITOR):
             here = "now" if view is Mode.ENFORCE else "then"
+            standing = [s for p, s, mode in applying if mode >= view and not self.excused(p, "", here, facts)]
             styles = {
                 name: max(
-                    (s.action for s, mode in applying if mode >= view and s.action in order and name in s.classes),
+                    (s.action for s in standing if s.action in order and name in s.classes),
                     key=order.index,
                     default="",
                 )
@@ -239,8 +503,8 @@ class Twin:
             }
             words = {f"{name}:{style}" for name, style in styles.items() if style}
             words |= {word for views, text in back if here in views for word in text.split(",")}
-            words |= {"rows" for s, mode in applying if mode >= view and s.action == "aggregate"}
-            words |= {f"cut {s.items}" for s, mode in applying if mode >= view and s.action == "truncate" and s.items is not None}
+            words |= {"rows" for s in standing if s.action == "aggregate"}
+            words |= {f"cut {s.items}" for s in standing if s.action == "truncate" and s.items is not None}
             if words:
                 stops.append((frozenset([here]), "redact", ",".join(sorted(words))))
 
@@ -249,7 +513,9 @@ class Twin:
         who = spec.detokenise if direction == "response" else spec.tokens_from
         held = set(re.findall("ewt_([a-z-]+)_", facts.operation.raw_body.decode())) & set(spec.classes)
         params = self.covers(spec, facts)
-        if who is None or not held or params is None or not self.admits(spec, facts) or not selected(who, facts.identity, True):
+        if who is None or not held or params is None or not self.admits(spec, facts):
+            return set()
+        if not selected(who, facts.identity, True, self.segments):
             return set()
         try:
             return held if all(Condition(text, reference=True).holds(facts, params) for text in spec.when) else set()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.discovery.inventory import compile_inventory, identify
-from eastwall.model.call import Mode
+from eastwall.model.call import Mode, Peer
 from eastwall.model.decision import Aggregate, Deny, Detokenise, Redact, Throttle, Trim, Verdict
 from eastwall.model.finding import CONFIDENCES, SEVERITIES
 from eastwall.model.identity import Identity, Principal, Strength
-from eastwall.model.snapshot import ServiceScope
+from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy import LimitTable, compile_plan, encode, evaluate
 
 from .build import DETECTIONS, NOW, document, endpoint, finding, operation, policies, request, response
@@ -82,12 +83,19 @@ selectors = st.fixed_dictionaries(
         "kinds": st.just(["user"]),
         "classes": st.just(["user*"]),
         "strength": st.sampled_from(["none", "guessed", "asserted", "verified"]),
+        "zones": st.sampled_from([["z0"], ["z*"], ["nowhere"]]),
+        "namespaces": st.sampled_from([["web"], ["pay*"]]),
+        "labels": st.sampled_from([["tier=web"], ["tier=*"]]),
+        "agents": st.sampled_from([["*"], ["client:bot"]]),
+        "human": st.sampled_from(["required", "absent"]),
     },
 )
+plain = selectors.map(lambda one: {key: value for key, value in one.items() if key != "zones"})
 scopes = st.fixed_dictionaries(
     {},
     optional={
         "services": st.lists(st.sampled_from([*SERVICES, "b*"]), min_size=1, max_size=2),
+        "zones": st.sampled_from([["z0"], ["z*"]]),
         "operations": st.lists(
             st.builds("{} {}".format, st.sampled_from(["*", "GET", "POST"]), st.sampled_from(PATTERNS)), min_size=1, max_size=3
         ),
@@ -164,19 +172,109 @@ specs = st.one_of(
         ),
     ),
 )
+entrances = st.fixed_dictionaries(
+    {"zones": st.sampled_from([["z0"], ["z1"], ["z*"]])},
+    optional={
+        "identities": selectors,
+        "operations": st.lists(st.builds("{} {}".format, st.just("GET"), st.sampled_from(PATTERNS)), min_size=1, max_size=2),
+        "when": st.lists(st.sampled_from(WHEN), min_size=1, max_size=1),
+    },
+)
+more_zone = {"onError": more["onError"]}
+zones = st.fixed_dictionaries(
+    {
+        "members": st.fixed_dictionaries(
+            {"services": st.sampled_from([["orders"], ["billing"], ["b*"]])},
+            optional={
+                "namespaces": st.just(["web"]),
+                "labels": st.sampled_from([["tier=web"], ["tier=*"]]),
+                "identities": plain.filter(bool),
+                "agents": st.just(["client:*"]),
+            },
+        ),
+        "mode": shared["mode"],
+    },
+    optional={
+        "default": st.sampled_from(["allow", "deny"]),
+        "inside": st.just("deny"),
+        "from": st.lists(entrances, min_size=1, max_size=2),
+        "admission": st.sampled_from([{"strength": "verified"}, {"mtls": True}]),
+        "egress": st.just("deny"),
+        **more_zone,
+    },
+).filter(lambda zone: not ("from" in zone and zone.get("default") == "allow" and "inside" not in zone))
+quarantines = st.fixed_dictionaries(
+    {"scope": scopes.filter(lambda scope: any(scope.values())), "mode": shared["mode"]},
+    optional={"maintenance": selectors.filter(bool), "tools": st.just(["pay*"]), **more},
+).map(lambda one: {**one, "indefinite": True, **({"rate": "1/m"} if "maintenance" in one else {})})
+tool_policies = st.fixed_dictionaries(
+    {"tools": st.sampled_from([["pay"], ["p*"], ["*"]]), "servers": st.just(["orders"]), "mode": shared["mode"]},
+    optional={
+        "callers": selectors,
+        "arguments": st.sampled_from([["arguments.amount <= 10"], ["arguments.to == identity.sub"]]),
+        "approval": st.just("human"),
+        "unlisted": st.just("deny"),
+        **more,
+    },
+)
+exceptions = st.fixed_dictionaries(
+    {
+        "expires": st.sampled_from(["2023-11-14T22:13:21Z", "2030-01-01"]),
+        "reason": st.just("known"),
+        "owner": st.just("team-a"),
+        "mode": shared["mode"],
+        "policies": st.sampled_from([["p0"], ["p1", "p2"], ["p*"], ["*"]]),
+    },
+    optional={"detections": st.sampled_from([["sql-*"], ["*"]]), "scope": scopes, "when": more["when"]},
+)
+segments = st.one_of(
+    st.tuples(st.just("Quarantine"), quarantines),
+    st.tuples(st.just("ToolPolicy"), tool_policies),
+    st.tuples(st.just("Exception"), exceptions),
+    st.tuples(st.just("Exception"), exceptions),
+)
 strengths = st.sampled_from(list(Strength))
+LABELLED = [
+    ServiceScope("orders", labels=(("namespace", "web"),)),
+    ServiceScope("billing", labels=(("tier", "web"),), hosts=("api.billing.example",)),
+]
+WORKLOADS = [Workload("10.0.0.1", "web/front", labels=(("tier", "web"),)), Workload("10.0.0.2", "web/front")]
 
 
 @st.composite
 def identities(draw: st.DrawFn) -> Identity:
     strength = draw(strengths)
     kind, name = draw(st.sampled_from([("user", "alice"), ("user", "bob"), ("workload", "front"), ("address", "10.0.0.9")]))
-    chain = (Principal(kind, name, strength), Principal("workload", "front", draw(strengths)))
+    carrier = draw(st.sampled_from(["front", "web/front", "web/orders", "spiffe://shop/ns/pay/sa/billing"]))
+    chain = (Principal(kind, name, strength), Principal("workload", carrier, draw(strengths)))
+    agent = draw(st.sampled_from(["", "client:bot"]))
+    if agent:
+        chain += (Principal("client", "bot", draw(strengths)),)
+    near = draw(st.sampled_from(["", carrier, "pay/billing", "learned"])) if chain[1].strength > Strength.GUESSED else ""
     roles = draw(st.sampled_from([(), ("admin",), ("dev", "admin")]))
     return Identity(
-        f"{kind}:{name}", kind, strength, draw(st.sampled_from(["user", "user+admin", "x"])), chain, roles,
+        f"{kind}:{name}",
+        kind,
+        strength,
+        draw(st.sampled_from(["user", "user+admin", "x"])),
+        chain,
+        roles,
         claims={"sub": name, **draw(st.sampled_from([{}, {"purpose": "support"}]))},
-    )  # fmt: skip
+        agent=agent,
+        human=f"user:{name}" if kind == "user" and draw(st.booleans()) else "",
+        workload=near,
+    )
+
+
+def tool_call(name: str, arguments: object) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+
+
+bodies = st.one_of(
+    st.sampled_from([None, [{"id": 1}, {"id": 2}], {"card": "ewt_pan_x"}, {"a": "ewt_pan_x ewt_email_x"}]),
+    st.builds(tool_call, st.sampled_from(["pay", "search"]), st.sampled_from([{}, {"amount": 5}, {"amount": 50, "to": "alice"}])),
+    st.just([tool_call("pay", {"amount": 1, "to": "bob"}), tool_call("other", {})]),
+)
 
 
 calls = st.fixed_dictionaries(
@@ -187,9 +285,10 @@ calls = st.fixed_dictionaries(
         "identity": identities(),
         "step": st.sampled_from([0.0, 0.3, 40.0]),
         "headers": st.sampled_from([{}, {"x-team": "a"}, {"x-purpose": "support"}]),
-        "body": st.sampled_from([None, [{"id": 1}, {"id": 2}], {"card": "ewt_pan_x"}, {"a": "ewt_pan_x ewt_email_x"}]),
         "data": st.lists(st.sampled_from(["pan", "email", "ssn", "iban"]), max_size=2, unique=True),
         "response": st.booleans(),
+        "body": bodies,
+        "sans": st.sampled_from([(), ("spiffe://shop/ns/web/sa/front",)]),
         "findings": st.lists(
             st.builds(
                 finding, st.sampled_from([d.id for d in DETECTIONS]), st.sampled_from(SEVERITIES), st.sampled_from(CONFIDENCES)
@@ -221,7 +320,8 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(specs, max_size=5),
+    st.lists(st.one_of(specs, segments), max_size=5),
+    st.lists(zones, max_size=2),
     st.lists(
         st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(TEMPLATES), st.sampled_from(SERVICES)),
         unique=True,
@@ -231,14 +331,15 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
     st.sampled_from(["", "internal", "external"]),
     st.lists(calls, min_size=1, max_size=6),
 )
-def test_plan_agrees_with_the_twin_that_scans_everything(written, known, mode, exposure, made) -> None:
+def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, known, mode, exposure, made) -> None:
     text = "".join(document(kind, f"p{i}", **spec) for i, (kind, spec) in enumerate(written))
+    text += "".join(document("TrustZone", f"z{i}", **spec) for i, spec in enumerate(segmented))
     own = policies(text)
     endpoints = [endpoint(*one) for one in known]
     inventory = compile_inventory(endpoints)
-    scopes_ = [ServiceScope(name, mode, exposure=exposure) for name in SERVICES]
-    plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS)
-    twin = Twin(own, mode, DETECTIONS, exposure)
+    scopes_ = [msgspec.structs.replace(scope, mode=mode, exposure=exposure) for scope in LABELLED]
+    plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS, workloads=WORKLOADS)
+    twin = Twin(own, mode, DETECTIONS, exposure, scopes_, WORKLOADS)
     fast_limits, slow_limits = LimitTable(), LimitTable()
     now = NOW
     for call in made:
@@ -252,6 +353,9 @@ def test_plan_agrees_with_the_twin_that_scans_everything(written, known, mode, e
             data=() if call["response"] else call["data"],
             body=call["body"],
             **common,
+        )
+        facts = msgspec.structs.replace(
+            facts, call=msgspec.structs.replace(facts.call, peer=Peer("10.0.0.9", uri_sans=call["sans"]))
         )
         if call["response"]:
             facts = response(facts, call["data"])

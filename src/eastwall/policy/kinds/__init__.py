@@ -7,8 +7,10 @@ JSON Schemas for editors are generated from these structs and the docstrings und
 from eastwall.policy.kinds.access import AccessPolicy
 from eastwall.policy.kinds.data import DataClass, DataPolicy
 from eastwall.policy.kinds.detections import Confirm, DetectionPolicy, PackRule, RulePack
+from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitKey, LimitPolicy
 from eastwall.policy.kinds.policy_set import KINDS, Fault, Policy, PolicySet, Rule, Spec, decode, encode
+from eastwall.policy.kinds.quarantine import Quarantine
 from eastwall.policy.kinds.scope import (
     API_VERSION,
     BUILTIN,
@@ -21,27 +23,34 @@ from eastwall.policy.kinds.scope import (
     StrengthName,
 )
 from eastwall.policy.kinds.service import Jwks, Service, Trust
+from eastwall.policy.kinds.tools import ToolPolicy
+from eastwall.policy.kinds.zones import Admission, Entrance, Members, TrustZone
 
 __all__ = [
     "API_VERSION",
     "BUILTIN",
     "KINDS",
     "AccessPolicy",
+    "Admission",
     "ConfidenceName",
     "Confirm",
     "DataClass",
     "DataPolicy",
     "DetectionPolicy",
+    "Entrance",
     "Fault",
     "Identities",
     "Jwks",
     "LimitKey",
     "LimitPolicy",
+    "Members",
     "ModeName",
     "OnError",
     "PackRule",
     "Policy",
+    "PolicyException",
     "PolicySet",
+    "Quarantine",
     "Rule",
     "RulePack",
     "Scope",
@@ -49,7 +58,9 @@ __all__ = [
     "SeverityName",
     "Spec",
     "StrengthName",
+    "ToolPolicy",
     "Trust",
+    "TrustZone",
     "decode",
     "encode",
 ]

@@ -8,11 +8,27 @@ from msgspec import Struct
 from eastwall.policy.kinds.access import AccessPolicy
 from eastwall.policy.kinds.data import DataClass, DataPolicy
 from eastwall.policy.kinds.detections import DetectionPolicy, RulePack
+from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitPolicy
+from eastwall.policy.kinds.quarantine import Quarantine
 from eastwall.policy.kinds.service import Service
+from eastwall.policy.kinds.tools import ToolPolicy
+from eastwall.policy.kinds.zones import TrustZone
 
-Spec = Service | AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy | DataClass | RulePack
-Rule = AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy
+Spec = (
+    Service
+    | AccessPolicy
+    | LimitPolicy
+    | DataPolicy
+    | DetectionPolicy
+    | DataClass
+    | RulePack
+    | TrustZone
+    | Quarantine
+    | ToolPolicy
+    | PolicyException
+)
+Rule = AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy | TrustZone | Quarantine | ToolPolicy | PolicyException
 """The kinds that judge calls."""
 KINDS: dict[str, type[Spec]] = {
     "Service": Service,
@@ -22,6 +38,10 @@ KINDS: dict[str, type[Spec]] = {
     "DetectionPolicy": DetectionPolicy,
     "DataClass": DataClass,
     "RulePack": RulePack,
+    "TrustZone": TrustZone,
+    "Quarantine": Quarantine,
+    "ToolPolicy": ToolPolicy,
+    "Exception": PolicyException,
 }
 
 
@@ -38,7 +58,7 @@ class Policy(Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        return type(self.spec).__name__
+        return str(type(self.spec).__struct_config__.tag)
 
     @property
     def file(self) -> str:

@@ -32,6 +32,16 @@ class Identities(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     """OAuth scopes, one of which the caller's token must bear."""
     tenants: tuple[str, ...] = ()
     """Globs over the caller's tenant."""
+    zones: tuple[str, ...] = ()
+    """Names of TrustZones, or globs, one of which the caller is a member of."""
+    namespaces: tuple[str, ...] = ()
+    """Globs over the namespace of the calling workload."""
+    labels: tuple[str, ...] = ()
+    """Globs over `NAME=VALUE` labels of the calling workload, where it is known by its address."""
+    agents: tuple[str, ...] = ()
+    """Globs over `kind:name` of the AI agent or MCP client that calls, on its own or for somebody; `*`: any."""
+    human: Literal["required", "absent"] | None = None
+    """Whether a human is behind the call: `absent` is an agent or a workload on its own."""
     strength: StrengthName | None = None
     """How well the identity must be proved, at least. Where a selector loosens (an `allow` policy, `except`) and this is not set,
     it is `asserted`: what nobody checked opens no door. Network addresses are exempt, they are seen and not claimed."""
@@ -42,6 +52,8 @@ class Scope(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
 
     services: tuple[str, ...] = ()
     """Names of services, or globs over them."""
+    zones: tuple[str, ...] = ()
+    """Names of TrustZones, or globs: the services that are members of one of them."""
     operations: tuple[str, ...] = ()
     """`METHOD /path`: `GET /orders/{order_id}`, `* /admin/**`. `{name}` and `*` stand for one path segment or a part of one, `**`
     at the end for any number (also none), `*` as the method for every method. GET includes HEAD."""

@@ -49,10 +49,10 @@ def deny(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcome
             outcome.stop(bound.mode, "block", match, _denial(rule))
 
 
-def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcome: Outcome) -> None:
+def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcome: Outcome) -> tuple[bool, bool]:
     """Policies that allow: each closes what it covers and opens it to those whom it selects.
 
-    Worked out twice: for the enforced ones alone, and for all.
+    Worked out twice: for the enforced ones alone, and for all. Returns whether one of them opens it.
     """
     closing: list[Bound[AccessRule]] = []
     opened = opened_all = False
@@ -77,18 +77,24 @@ def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcom
                 failed.append(bound.mode)
             # `monitor` does not block the call, but it would have.
             opened = opened or (enforced and rule.on_error != "block")
-    now = None if opened else next((bound for bound in closing if bound.mode is Mode.ENFORCE), None)
-    then = None if opened_all or not closing else closing[0]
-    if now is not None:
-        match, effect = _default_deny(now, Mode.ENFORCE, facts, failed=Mode.ENFORCE in failed)
-        outcome.matches.append(match)
-        outcome.stop_now("block", match, effect)
-        if then is not None:
-            outcome.stop_then("block", match)
-    elif then is not None:
-        match, _ = _default_deny(then, Mode.MONITOR, facts, failed=bool(failed))
-        outcome.matches.append(match)
-        outcome.stop_then("block", match)
+    now = () if opened else tuple(bound for bound in closing if bound.mode is Mode.ENFORCE)
+    then = () if opened_all else tuple(closing)
+    told: PolicyMatch | None = None
+    for bound in now:  # the first of them stands for all, unless it is excused
+        told, effect = _default_deny(bound, Mode.ENFORCE, facts, failed=Mode.ENFORCE in failed)
+        outcome.matches.append(told)
+        if outcome.stop_now("block", told, effect):
+            break
+    if told is not None and then and outcome.stop_then("block", told):
+        return opened, opened_all
+    for bound in then:
+        if bound in now and told is not None:
+            continue
+        told, _ = _default_deny(bound, Mode.MONITOR, facts, failed=bool(failed))
+        outcome.matches.append(told)
+        if outcome.stop_then("block", told):
+            break
+    return opened, opened_all
 
 
 def _default_deny(bound: Bound[AccessRule], view: Mode, facts: Facts, *, failed: bool) -> tuple[PolicyMatch, Effect]:

@@ -144,7 +144,7 @@ def judge(
         if bound.rule.style in STRICTNESS:
             outcome.stop(bound.mode, "redact", match, _UNCHANGED)
     if outcome.action == "redact":
-        outcome.effects = _redactions(changing)
+        outcome.effects = _redactions([one for one in changing if not outcome.excused(one[2], Mode.ENFORCE)])
 
 
 _UNCHANGED = Redact((), "redact")

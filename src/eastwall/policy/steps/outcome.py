@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from eastwall.model.call import Mode
-from eastwall.model.decision import ALLOWED, Effect, PolicyMatch, Strip, Verdict, Withhold
+from eastwall.model.decision import ALLOWED, Detokenise, Effect, PolicyMatch, Strip, Verdict, Withhold
+
+
+class Excuses(Protocol):
+    """The Exceptions that apply to a call (`steps.exceptions`)."""
+
+    def excuse(self, match: PolicyMatch, view: Mode) -> PolicyMatch | None:
+        """What is recorded in place of `match` when it is excused, among the enforced Exceptions (ENFORCE) or all (MONITOR); else None."""
 
 
 class Outcome:
     """What the steps have found so far, of one message."""
 
     __slots__ = (
+        "_excused",
+        "_excuses",
         "action",
         "deciding",
         "edited",
@@ -22,7 +33,9 @@ class Outcome:
         "would",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, excuses: Excuses | None = None) -> None:
+        self._excuses = excuses
+        self._excused: dict[int, PolicyMatch] = {}
         self.matches: list[PolicyMatch] = []
         self.effects: tuple[Effect, ...] = ()
         self.action = "allow"
@@ -38,31 +51,49 @@ class Outcome:
         self.withheld_then: PolicyMatch | None = None
         """The first that would take out some, enforced or not."""
 
-    def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> None:
-        """A policy of this effective mode stops the call."""
-        if mode is Mode.ENFORCE:
-            self.stop_now(action, match, effect)
-        self.stop_then(action, match)
+    def excused(self, match: PolicyMatch, view: Mode) -> bool:
+        """Whether an Exception lets the call off what this policy says. `view`: ENFORCE, what is done; MONITOR, what would be done."""
+        if self._excuses is None:
+            return False
+        told = self._excuses.excuse(match, view)
+        if told is None:
+            return False
+        if view is Mode.ENFORCE or match.mode is not Mode.ENFORCE or id(match) in self._excused:
+            self._excused.setdefault(id(match), told)
+        return True
 
     def edit(self, mode: Mode, match: PolicyMatch, effect: Effect) -> None:
         """A policy of this effective mode changes a message that nothing stops."""
-        if mode is Mode.ENFORCE:
+        restricts = not isinstance(effect, Detokenise)
+        if mode is Mode.ENFORCE and not (restricts and self.excused(match, Mode.ENFORCE)):
             if effect not in self.edits:
                 self.edits.append(effect)
             self.edited = self.edited or match
-        self.edited_then = self.edited_then or match
+        if not (restricts and self.excused(match, Mode.MONITOR)):
+            self.edited_then = self.edited_then or match
 
-    def stop_now(self, action: str, match: PolicyMatch, effect: Effect) -> None:
+    def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> bool:
+        """A policy of this effective mode stops the call. Returns whether it does: an Exception may excuse the call."""
+        stands = mode is not Mode.ENFORCE or self.stop_now(action, match, effect)
+        return self.stop_then(action, match) and stands
+
+    def stop_now(self, action: str, match: PolicyMatch, effect: Effect) -> bool:
         """The enforced policies alone stop the call; only the first that does counts."""
+        if self.excused(match, Mode.ENFORCE):
+            return False
         if self.action == "allow":
             self.action, self.effects, self.deciding = action, (effect,), match
+        return True
 
-    def stop_then(self, action: str, match: PolicyMatch) -> None:
+    def stop_then(self, action: str, match: PolicyMatch) -> bool:
         """The enforced and the monitored policies together would stop the call; only the first that does counts."""
+        if self.excused(match, Mode.MONITOR):
+            return False
         if self.would == "allow":
             self.would = action
             if self.deciding is None:
                 self.deciding = match
+        return True
 
     def verdict(self) -> Verdict:
         matches = self.matches
@@ -86,8 +117,12 @@ class Outcome:
             self.deciding = self.deciding or self.withheld_then
         if self.deciding is not None:
             first = next(
-                i for i, match in enumerate(matches) if match.action not in ("allow", "report") or match is self.deciding
+                i
+                for i, match in enumerate(matches)
+                if (match.action not in ("allow", "report") and id(match) not in self._excused) or match is self.deciding
             )
             matches.remove(self.deciding)
             matches.insert(first, self.deciding)
+        if self._excused:
+            matches = [self._excused.get(id(match), match) for match in matches]
         return Verdict(self.action, self.would, self.effects, tuple(matches))

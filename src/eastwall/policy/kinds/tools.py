@@ -1,0 +1,44 @@
+"""Tools of MCP servers: who may call which, with which arguments."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from eastwall.policy.kinds.scope import Identities, ModeName, OnError, Scope
+
+
+class ToolPolicy(
+    Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="ToolPolicy"
+):
+    """What must hold for calls of MCP tools. Of several policies for a tool all must hold."""
+
+    servers: tuple[str, ...] = ()
+    """Services that are MCP servers: names, globs. Empty: all."""
+    tools: tuple[str, ...] = ()
+    """Globs over names of tools. Empty: all."""
+    callers: Identities = Identities()
+    """Who may call them; where no strength is named, `asserted` is needed. Empty: everybody."""
+    arguments: tuple[str, ...] = ()
+    """CEL conditions over `arguments.NAME` (and all that `when` may name), which must hold: `arguments.amount <= 100.0`."""
+    approval: Literal["none", "human"] = "none"
+    """`human`: only for a human whose identity is proved (at least asserted), not for an agent on its own."""
+    pinned: dict[str, str] = {}
+    """Tool -> `sha256:` and the digest of its definition. An answer to `tools/list` that defines it otherwise is withheld."""
+    changed: Literal["block", "report"] = "block"
+    """What becomes of an answer in which a pinned definition has changed."""
+    unlisted: Literal["allow", "deny"] = "allow"
+    """`deny`: tools of these servers that no ToolPolicy's `tools` names are refused."""
+    mode: ModeName = "enforce"
+    """How far this policy goes; the service's mode, if lower, holds."""
+    on_error: OnError = "block"
+    """When a condition cannot be evaluated: `block` answers 503, `monitor` records what would be, `allow` lets the call pass."""
+    when: tuple[str, ...] = ()
+    """CEL conditions: the policy concerns only calls for which all hold."""
+    reason: str = ""
+    """Shown to the refused caller and to analysts: one plain sentence."""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(services=self.servers)
