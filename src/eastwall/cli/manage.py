@@ -15,6 +15,7 @@ from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.cli.policies import attachments, policy_texts, trust_in
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
 from eastwall.cli.policy_source import read_source, source_options
+from eastwall.cli.policy_suggest import suggest
 from eastwall.model.call import Mode
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
@@ -144,5 +145,5 @@ def apply(
         click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
 
 
-for _command in (show, history, rollback, drift):
+for _command in (show, history, rollback, drift, suggest):
     policy.add_command(_command)

@@ -6,7 +6,7 @@ Every handler is a plain function: FastAPI runs it in a worker thread, so that a
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal, Protocol
 
@@ -40,6 +40,12 @@ Files = Annotated[dict[str, str], Body(description="File name -> YAML text.")]
 Attachments = Annotated[dict[str, str], Body(description="Path of a file the policies refer to -> its text.")]
 
 
+class SuggestionApi(Protocol):
+    """`runtime.suggestions.SuggestionApi`."""
+
+    def suggest(self, *, service: str = "", since: float = 604_800.0, kinds: Iterable[str] = ()) -> dict[str, Any]: ...
+
+
 class ControlApi(Protocol):
     """What the console needs of `runtime.control.Control`."""
 
@@ -51,6 +57,8 @@ class ControlApi(Protocol):
     def feedback(self) -> FeedbackApi: ...
     @property
     def policy_acts(self) -> PolicyActsApi: ...
+    @property
+    def suggestions(self) -> SuggestionApi: ...
 
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...
@@ -237,6 +245,14 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
         origin: Annotated[dict[str, Any], Body(description="Where they came from, as the client says.")] = {},  # noqa: B006
     ) -> Response:
         return answer(control.apply_policy(files, attachments, who=who(request), origin=origin_of(origin)))
+
+    @app.get("/api/v1/policy/suggestion", tags=["policy"], summary="Least privilege from observed traffic, as commented YAML")
+    def suggest(
+        service: Annotated[str, Query(max_length=200, description="Empty: all.")] = "",
+        since: Annotated[float, Query(gt=0, description="Seconds back.")] = 7 * 86_400.0,
+        kinds: Annotated[str, Query(max_length=100, description="`access,limits,data,schemas`; empty: all.")] = "",
+    ) -> Response:
+        return answer(control.suggestions.suggest(service=service, since=since, kinds=[k for k in kinds.split(",") if k]))
 
     @app.post("/api/v1/policy/check", tags=["policy"], summary="All faults of policies; nothing is applied")
     def check(files: Files, attachments: Attachments = {}) -> Response:  # noqa: B006 - FastAPI copies defaults

@@ -47,6 +47,7 @@ from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.spec_store import SpecStore
+from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
@@ -123,6 +124,8 @@ class Control:
         self.discovered = Discovered(self._world, self.learner_alone)
         self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
+        standing = [meta.id for meta in self._detections.values() if meta.audience == "service-owner"]
+        self.suggestions = SuggestionApi(self._lake, lambda: self._endpoints, self.learner_alone, standing)
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 

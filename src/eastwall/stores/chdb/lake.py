@@ -187,6 +187,10 @@ class ChdbLake:
             {"since": int(since * 1e6)},
         )
 
+    def ask(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """A question of our own (`usage`), values bound as `{name:Type}`. Raises LakeError."""
+        return self._read(sql, parameters)
+
     def uninspected(self) -> dict[str, int]:
         """Calls by reason why (a part of) them was not inspected, all time."""
         sql = "SELECT arrayJoin(uninspected) AS reason, count() AS n FROM calls GROUP BY reason ORDER BY n DESC LIMIT 100"
