@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from eastwall.analytics.least_privilege import KINDS
-from eastwall.cli.apis import Duration
 from eastwall.cli.client import Client, data_option, json_option, print_json
+from eastwall.cli.duration import Duration
 from eastwall.cli.failure import USAGE, Failure
 from eastwall.policy import parse_files
 
