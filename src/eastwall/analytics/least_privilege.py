@@ -30,6 +30,7 @@ _GUARDED = {"critical": "redact", "high": "mask"}
 """Sensitivity of a data class -> what is suggested for those who never got it."""
 _DONE = {"redact": "redacted", "mask": "masked"}
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_PARAMETER = re.compile(r"\{\w+\}")
 _BARE = re.compile(r"[\s?#]")
 """What a path as sent cannot hold, but a decoded one may."""
 _WORDS = frozenset("y n yes no true false on off null none".split())
@@ -409,6 +410,10 @@ def _operation(use: Use) -> str:
         if not plain:
             return ""
         path = f"/{'/'.join(parts[:plain])}/**"
+    for found in _PARAMETER.findall(path):  # a name may stand once in a pattern
+        if path.count(found) > 1:
+            first, _, rest = path.partition(found)
+            path = f"{first}{found}{rest.replace(found, '*')}"
     operation = f"{use.method} {_BARE.sub(lambda found: quote(found[0]), path)}"
     try:
         parse_operation(operation)
