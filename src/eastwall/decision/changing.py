@@ -12,7 +12,20 @@ from eastwall.discovery.data_classes import redact
 from eastwall.discovery.data_tokens import elsewhere, turn_back
 from eastwall.discovery.withholding import without_items, without_members
 from eastwall.model.call import Phase
-from eastwall.model.decision import Aggregate, Allow, Decision, Deny, Detokenise, Effect, Redact, Strip, Throttle, Trim, Withhold
+from eastwall.model.decision import (
+    Aggregate,
+    Allow,
+    Decision,
+    Deny,
+    Detokenise,
+    Effect,
+    Quota,
+    Redact,
+    Strip,
+    Throttle,
+    Trim,
+    Withhold,
+)
 from eastwall.model.operation import Operation
 
 
@@ -78,7 +91,7 @@ def _carried(effect: Effect, operation: Operation, snapshot: LiveSnapshot, side:
             if new is None:
                 reasons[f"{side}-not-truncated"] = None
             return new
-        case Allow() | Deny() | Throttle():
+        case Allow() | Deny() | Throttle() | Quota():
             return None
         case _:
             assert_never(effect)

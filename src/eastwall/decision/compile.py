@@ -109,6 +109,7 @@ class LiveSnapshot:
         "behaviours",
         "class_calls",
         "class_changes",
+        "counted",
         "data_asked",
         "data_classes",
         "data_skip",
@@ -150,6 +151,8 @@ class LiveSnapshot:
             workloads=snapshot.trust.workloads,
         )
         self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
+        self.counted = self.plan.counted_classes()
+        """Classes of which some policy counts the values that are given."""
         asked = {way: self.plan.data_classes(way) for way in ("request", "response")}
         self.data_asked = frozenset(way for way, classes in asked.items() if classes)
         """Directions in which some policy is about data."""

@@ -15,6 +15,7 @@ from eastwall.discovery.json_patch import patched
 from eastwall.discovery.links import linked, naming_headers
 from eastwall.discovery.objects import identifier, keyed, object_key
 from eastwall.discovery.privilege import privileged
+from eastwall.discovery.redaction import amounts
 from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase, Response
@@ -135,6 +136,7 @@ def _response_facts(
         identity=identity,
         suspects=suspects,
         data=data,
+        amounts=amounts(operation, snapshot.counted, snapshot.data_classes) if data and snapshot.counted else (),
         fields=shape(operation, data) if sampled and operation.body is not None else (),
         given=_given(call.response, operation, match, snapshot.hash_key) if success and identity.strength > Strength.NONE else (),
         uninspected=uninspected,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 
-from eastwall.decision.shares import Shares
+from eastwall.discovery.shares import Shares
 from eastwall.model.holdings import EMPTY, Holdings
 
 MAX_OBJECTS = 1_000_000

@@ -15,12 +15,12 @@ import msgspec
 from eastwall.behaviours import Watches
 from eastwall.behaviours.sessions.begun import News
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
-from eastwall.decision.shares import Shares
 from eastwall.decision.step_table import StepTable
 from eastwall.discovery.echo import Echoes
 from eastwall.discovery.objects import changes
+from eastwall.discovery.shares import Shares, network_of
 from eastwall.model.facts import Facts, LoginWindow
-from eastwall.policy.limits import LimitTable
+from eastwall.policy.limits import LimitNews, LimitTable
 
 __all__ = ["MAX_OBJECTS", "MAX_OWNERS", "GrantTable", "LiveState", "LoginTable", "StepTable"]
 
@@ -78,11 +78,6 @@ class _AttemptTable:
         return len(self._attempts)
 
 
-def _network(source: str) -> str:
-    """The /24 or /64 of an address: what one caller has at hand. Other names of a source stand for themselves."""
-    return ":".join(source.split(":")[:4]) if ":" in source else source.rpartition(".")[0] or source
-
-
 class LoginTable:
     """Sign-in results of the last LOGIN_WINDOW seconds by source address, by account and by endpoint."""
 
@@ -131,7 +126,7 @@ class LoginTable:
         results.append((now, failed))
         if not failed and not blocked:
             return
-        network = _network(source)
+        network = network_of(source)
         self._sources.put(hash(source), network).failures.append((now, account))
         if not blocked:
             self._accounts.put(account, network).failures.append((now, source))
@@ -145,6 +140,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 _SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
+_LIMITS = msgspec.msgpack.Decoder(LimitNews).decode
 _LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
 
 
@@ -197,20 +193,22 @@ class LiveState:
         for key in keys:
             self.grants.grant(key, actor)
 
-    def share(self, *, at_once: bool) -> None:
+    def share(self, *, at_once: bool, engine: str = "") -> None:
         """From now on keep what other engines are to be told. `at_once`: they hear it before they are asked anything that follows from it
-        (one machine); else a step that seems to be missing may have been done elsewhere just now, and none is called missing."""
+        (one machine); else a step that seems to be missing may have been done elsewhere just now, and none is called missing.
+        `engine`: this one's name."""
         self.grants.told, self.steps.told, self.logins.told = [], [], []
         self.steps.certain = at_once
         self.watches.of("sessions").share(at_once=at_once)
+        self.limits.share(engine)
 
     def presumed(self, facts: Facts) -> bool:
         """Whether remembering this answer may make such news."""
         return changes(facts.operation.method, facts.operation.name) or self.watches.of("sessions").pending(facts.call.id)
 
     def urgent(self) -> bool:
-        """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes."""
-        return bool(self.steps.told or self.watches.of("sessions").told)
+        """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes; what limits count."""
+        return bool(self.steps.told or self.watches.of("sessions").told or self.limits.urgent())
 
     def news(self) -> list[tuple[str, bytes]]:
         """(topic, entry) of what was learned since last time, for the other engines' `hear`."""
@@ -222,6 +220,8 @@ class LiveState:
                 self.untold += max(0, len(told) - MAX_NEWS)
                 found.append((topic, _ENCODE(told[:MAX_NEWS])))
                 told.clear()
+        if self.limits.urgent():
+            found.append(("limits", _ENCODE(self.limits.news())))
         return found
 
     def hear(self, topic: str, entry: bytes) -> None:
@@ -241,6 +241,8 @@ class LiveState:
             elif topic == "sessions":
                 for entry_of_session in _SESSIONS(entry):
                     self.watches.of("sessions").take(entry_of_session)
+            elif topic == "limits":
+                self.limits.hear(_LIMITS(entry))
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 
@@ -248,15 +250,19 @@ class LiveState:
         """Take in what was told before this engine began, from several engines in no common order; the number of damaged entries.
 
         Not `whole`: some of it is lost. What was done to an object may be among that, so steps are left out: one would seem to be missing."""
-        damaged, steps = 0, []
+        damaged, steps, counted = 0, [], []
         for topic, entry in entries:
             try:
-                if topic != "steps":
+                if topic == "limits":
+                    counted.append(_LIMITS(entry))
+                elif topic != "steps":
                     self.hear(topic, entry)
                 elif whole:
                     steps += _STEPS(entry)
-            except ValueError:
+            except (ValueError, msgspec.MsgspecError):
                 damaged += 1
+        for news in sorted(counted, key=lambda news: news.time):
+            self.limits.hear(news)
         for what, key, name in sorted(steps, key=lambda step: step[0] != "made"):
             self.steps.take(what, _key(key), name)
         return damaged

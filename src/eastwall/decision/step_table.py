@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eastwall.decision.shares import Shares
+from eastwall.discovery.shares import Shares
 
 MAX_STEP_OBJECTS = 200_000
 MAX_STEPS = 32

@@ -1,12 +1,11 @@
 """The events of a stream, judged one by one while they pass.
 
 `judge_event` is `decide` for one event: the event is decoded as a message of the call's endpoint and goes the same way, with the
-identity and the endpoint that its call's headers gave. No limit is spent (the call has paid), and what is refused is the stream.
+identity and the endpoint that its call's headers gave. An event of a request spends no limit (the call has paid), one of an answer what
+limits count in answers; what is refused is the stream.
 """
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 from msgspec.structs import replace
 
@@ -23,7 +22,6 @@ from eastwall.model.facts import DataHit
 from eastwall.model.finding import Finding
 from eastwall.policy.actions.problem import answer
 from eastwall.policy.evaluate import evaluate
-from eastwall.policy.limits import LimitTable
 from eastwall.protocols.decode import decode_request, decode_response
 from eastwall.protocols.streams import Event, Splitter
 
@@ -32,16 +30,6 @@ MAX_TOLD = 64
 HOLD_LIMIT = 256 << 10
 """Bytes of an unfinished event that are held back, at most (and at most the scope's `max_body`)."""
 _ORDER = ("allow", "redact", "limit", "block")
-
-
-class _NoLimits(LimitTable):
-    """Every event passes every limit, and is not counted."""
-
-    def take(self, key: Hashable, now: float, interval: float, burst: int) -> tuple[bool, float, int]:
-        return True, 0.0, 1
-
-
-_PAID = _NoLimits()
 
 
 def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapshot, state: LiveState, kind: str = "") -> Decision:
@@ -68,7 +56,7 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
     if call.response is None:
         facts = of_message(facts, prior.facts)
     findings, errors = examine(facts, snapshot)
-    verdict = evaluate(snapshot.plan, facts, findings, errors, _PAID)
+    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits, event=True)
     if call.response is not None:
         remember(facts, verdict, snapshot, state, {key for _, _, key, _ in prior.facts.used})
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)

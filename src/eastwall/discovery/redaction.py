@@ -82,6 +82,23 @@ def redact(
     return result if edit.changed else None
 
 
+def amounts(operation: Operation, classes: Collection[str], known: DataClasses = BUILTIN) -> tuple[tuple[str, int], ...]:
+    """(class, its values in the body), of `classes`: as many as `redact` would replace. Sorted; those that are not there are left out."""
+    suspects = known.suspected(operation)
+    inside = "person" if people(operation.segments) else ""
+    if inside:
+        suspects |= {"person-name"}
+    wanted = suspects.intersection(classes)
+    if not wanted:
+        return ()
+    tally = _Tally(known.search(suspects), wanted)
+    if operation.body_kind != "text" and isinstance(operation.body, dict | list):
+        tally.tree(operation.body, NAMELESS, inside, 0)
+    elif operation.body_kind in _TEXTUAL:
+        tally.document(decode_text(operation.raw_body))
+    return tuple(sorted(tally.counts.items()))
+
+
 class _Edit:
     """One redaction."""
 
@@ -254,6 +271,22 @@ class _Edit:
                 self.gather(item, entry, inside, values, depth + 1)
         elif entry.telling:
             values.append((entry, node))
+
+
+class _Tally(_Edit):
+    """Counts the values instead of replacing them."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, search: Search, wanted: Collection[str]) -> None:
+        super().__init__(search, wanted, "count", b"")
+        self.counts: dict[str, int] = {}
+
+    def text(self, text: str, entry: Entry) -> str | None:
+        for span in self.search.spans(text, entry):
+            if span.data_class in self.wanted:
+                self.counts[span.data_class] = self.counts.get(span.data_class, 0) + 1
+        return text
 
 
 _GONE = object()

@@ -409,3 +409,21 @@ def _items(node: list[Any], place: str, found: dict[str, None], depth: int) -> N
             _items(item, place + "[]", found, depth + 1)
         if len(found) >= MAX_PROPERTIES:
             return
+
+
+def records_of(body: Any) -> int:
+    """Items of the longest list of an answer: the body itself, or one of its properties, or of theirs (`data.items`)."""
+    if type(body) is list:
+        return len(body)
+    if type(body) is not dict:
+        return 0
+    most = 0
+    for value in body.values():
+        if type(value) is list:
+            if len(value) > most:
+                most = len(value)
+        elif type(value) is dict:
+            for inner in value.values():
+                if type(inner) is list and len(inner) > most:
+                    most = len(inner)
+    return most

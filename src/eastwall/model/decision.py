@@ -35,6 +35,19 @@ class Throttle(Struct, frozen=True):
     limit: int
     remaining: int
     detail: str
+    name: str = "default"
+    """What is counted, in the RateLimit header fields."""
+    window: float = 0.0
+    """Seconds in which the whole limit comes back; 0: not told."""
+    unit: str = ""
+    """Quota unit (draft-ietf-httpapi-ratelimit-headers): `content-bytes`, `concurrent-requests`; empty: requests."""
+
+
+class Quota(Struct, frozen=True):
+    """Tell the caller how much is left, with an answer that passes."""
+
+    standings: tuple[Throttle, ...]
+    """`retry_after` is in how many seconds the whole limit is there again; `detail` is empty."""
 
 
 class Redact(Struct, frozen=True):
@@ -89,7 +102,7 @@ class Withhold(Struct, frozen=True):
     """Paths in the body."""
 
 
-Effect = Allow | Deny | Throttle | Redact | Withhold | Detokenise | Strip | Aggregate | Trim
+Effect = Allow | Deny | Throttle | Redact | Withhold | Detokenise | Strip | Aggregate | Trim | Quota
 
 
 class PolicyMatch(Struct, frozen=True):

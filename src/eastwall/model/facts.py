@@ -166,6 +166,8 @@ class Facts(Struct, frozen=True):
     login: LoginWindow | None = None
     """Set on operations that take credentials."""
     data: tuple[DataHit, ...] = ()
+    amounts: tuple[tuple[str, int], ...] = ()
+    """(data class, values of it in an answer's body), of the classes that some policy counts."""
     fields: tuple[Field, ...] = ()
     """Shape of the message; empty unless this call is sampled."""
     properties: tuple[str, ...] = ()

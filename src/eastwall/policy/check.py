@@ -14,6 +14,7 @@ from eastwall.policy.kinds import (
     DataPolicy,
     DetectionPolicy,
     Fault,
+    LimitPolicy,
     Policy,
     PolicySet,
     Rule,
@@ -50,7 +51,7 @@ def check(
         faults += _operations(policy, policy.spec, endpoints)
         if isinstance(policy.spec, DetectionPolicy):
             faults += _detections(policy, policy.spec, sorted(ids))
-        if isinstance(policy.spec, DataPolicy):
+        if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
     return sorted(set(faults))
@@ -117,7 +118,7 @@ def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> It
             yield _fault(policy, f"spec.detections[{i}]", f"detection `{name[:60]}` is not known", suggestion(name, ids))
 
 
-def _classes(policy: Policy, spec: DataPolicy, known: Sequence[str]) -> Iterator[Fault]:
+def _classes(policy: Policy, spec: DataPolicy | LimitPolicy, known: Sequence[str]) -> Iterator[Fault]:
     for i, name in enumerate(spec.classes):
         if name not in known:
             hint = suggestion(name, known) or "docs/data-classes.md lists them; a class of your own is a policy of kind DataClass"

@@ -148,7 +148,12 @@ class Plan:
     def data_classes(self, direction: str) -> frozenset[str]:
         """Classes that some policy, of any service, asks for in this direction."""
         rules = [rule for rule in self.rules if isinstance(rule, DataRule) and rule.direction == direction]
-        return frozenset(name for rule in rules for name in rule.classes)
+        counted = self.counted_classes() if direction == "response" else frozenset()
+        return counted.union(*(rule.classes for rule in rules))
+
+    def counted_classes(self) -> frozenset[str]:
+        """Classes of which some policy counts the values in answers."""
+        return frozenset(name for rule in self.rules if isinstance(rule, LimitRule) for name in rule.classes)
 
     def _known(self, service: str, method: str, endpoint: Endpoint) -> Rules:
         # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.

@@ -12,6 +12,7 @@
    is slowed down like any other flood
 7. detections, then detectors that failed - what is wrong with a call of somebody who may make it
 8. data - last, because it changes the message instead of refusing it, and what is refused needs no change
+9. of answers, what limits count in them - after all else, because only what is given is used up
 
 **Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
 `effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
@@ -46,14 +47,19 @@ def evaluate(
     findings: Sequence[Finding],
     errors: Sequence[detections.DetectorFailure],
     limits: LimitTable,
+    *,
+    event: bool = False,
 ) -> Verdict:
-    """The verdict on one message; `findings` and `errors` are those of this phase. Never raises on a checked plan."""
+    """The verdict on one message; `findings` and `errors` are those of this phase. `event`: it is one of a stream, whose call's request was
+    counted. Never raises on a checked plan."""
     call = facts.call
     operation = request_operation(facts)
     rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
     direction = "request" if call.response is None else "response"
     unread = not facts.data and direction not in rules.reads
-    if not findings and not errors and unread and (rules.quiet or (call.response is not None and not rules.pinning)):
+    counts = call.response is not None and call.id in limits.meters
+    idle = rules.quiet if call.response is None else not (rules.pinning or counts)
+    if not findings and not errors and unread and idle:
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         return ALLOWED
@@ -61,7 +67,7 @@ def evaluate(
     outcome = Outcome(CallExcuses(rules.exceptions, facts, paths)) if rules.exceptions else Outcome()
     if call.response is None:
         if rules.quarantines:
-            quarantine.judge(rules.quarantines, facts, paths, limits, outcome)
+            quarantine.judge(rules.quarantines, facts, paths, limits, outcome, event=event)
         if rules.zones:
             zones.admit(rules.zones, facts, outcome)
         if rules.denies:
@@ -71,7 +77,7 @@ def evaluate(
             zones.enter(rules.zones, facts, paths, outcome, opened)
         if rules.tools:
             tools.judge(rules.tools, facts, paths, outcome)
-        if rules.limits and outcome.action == "allow":
+        if rules.limits and outcome.action == "allow" and not event:
             rate_limits.limit(rules.limits, facts, paths, limits, outcome)
     elif rules.pinning:
         tools.compare(rules.pinning, facts, paths, outcome)
@@ -81,4 +87,6 @@ def evaluate(
         detections.fail(rules.mode, error, outcome)
     if not unread:
         data.judge(rules.data, rules.turning, facts, paths, outcome)
+    if counts:
+        rate_limits.answer(facts, limits, outcome, event=event)
     return outcome.verdict()

@@ -9,7 +9,7 @@ import msgspec
 
 from eastwall.discovery.data_custom import problems
 from eastwall.discovery.data_prefilter import CLASSES
-from eastwall.policy import rule_packs
+from eastwall.policy import meaning_limits, rule_packs
 from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (
     AccessPolicy,
@@ -28,7 +28,6 @@ from eastwall.policy.kinds import (
     Trust,
     TrustZone,
 )
-from eastwall.policy.limits import parse_rate
 from eastwall.policy.meaning_data import data_policy
 from eastwall.policy.meaning_scope import Found, condition_faults, identity_faults, operation_faults
 from eastwall.policy.meaning_segments import exception_faults, quarantine_faults, tool_faults, zone_faults
@@ -76,14 +75,7 @@ def _rule(spec: Rule) -> Found:
     yield from identity_faults(spec.scope.identities, "spec.scope.identities")
     match spec:
         case LimitPolicy():
-            try:
-                parse_rate(spec.rate)
-            except ValueError as error:
-                yield "spec.rate", str(error), ""
-            if spec.burst is not None and not 1 <= spec.burst <= 1_000_000:
-                yield "spec.burst", f"`spec.burst` must be 1 to 1000000, not {spec.burst}", ""
-            if not spec.per:
-                yield "spec.per", "`spec.per` is empty", "write e.g. `[identity]`, or `[service]` for one limit over all callers"
+            yield from meaning_limits.faults(spec)
         case DataPolicy():
             for name, who in (("except", spec.exempt), ("detokenise", spec.detokenise), ("tokensFrom", spec.tokens_from)):
                 if who is not None:

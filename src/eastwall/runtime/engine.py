@@ -31,10 +31,11 @@ from eastwall.discovery.data_classes import find
 from eastwall.discovery.data_values import automaton, restore_automaton
 from eastwall.discovery.identity import source_of
 from eastwall.model.call import BodyState, Call, Completion, Mode, Peer, Phase, Request, Response
-from eastwall.model.decision import PASS, Answer, Decision, Deny, Piece, Redact, Release, Throttle, Verdict
+from eastwall.model.decision import PASS, Answer, Decision, Deny, Piece, Quota, Redact, Release, Throttle, Verdict
 from eastwall.model.record import RECORD_VERSION, CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, Snapshot
-from eastwall.policy.actions.problem import UNCUT, answer
+from eastwall.policy.actions.problem import UNCUT, answer, rate_limit_fields
+from eastwall.policy.steps import limits
 from eastwall.ports.snapshots import SnapshotCorrupt, SnapshotStore
 from eastwall.ports.spool import RecordWriter
 from eastwall.protocols import xml
@@ -195,6 +196,7 @@ class Engine:
             self._look_at_copies(entry, entry.request, completion)
         if entry is not None and entry.request is not None and entry.response is None:
             not_done(entry.request, self.state, counted=False)
+        limits.completed(self.state.limits, completion, refused=entry is not None and entry.answered)
         try:
             record = (
                 self._bare(completion, entry)
@@ -291,8 +293,16 @@ class Engine:
             return answer(UNCUT, decision.facts.call, decision.facts)
         if done.asked:
             self._note_left(decision, done.asked, done.body, entry)
+        headers = tuple(
+            field
+            for effect in decision.verdict.effects
+            if isinstance(effect, Quota)
+            for field in rate_limit_fields(effect.standings)
+        )
+        if done.body is None:
+            return Answer(headers=headers) if headers else PASS
         # The replaced body is plain, whatever coding it had on the wire; validators of the original no longer hold.
-        return PASS if done.body is None else Answer(body=done.body, remove_headers=_STALE)
+        return Answer(headers=headers, body=done.body, remove_headers=_STALE)
 
     def _note_left(self, decision: Decision, asked: frozenset[str], body: bytes | None, entry: _Open) -> None:
         """Bodies alone are written anew, and not of every form: a value elsewhere passes, and the call says so."""

@@ -56,9 +56,10 @@ class SharingEngine(Engine):
         self._waiting: Callable[[], bool] = shared.waiting
         self._report = told
         self._next_report = 0.0
+        self._at_once = shared.at_once
         self._damaged = 0
         self._fault = ""
-        self.state.share(at_once=shared.at_once)
+        self.state.share(at_once=shared.at_once, engine=self.name)
         past: list[Entry] = []
         while found := shared.hear():
             past += found
@@ -71,7 +72,10 @@ class SharingEngine(Engine):
         if self._waiting():
             self.settle()
             self._hear()
-        return super().request(call)
+        answer = super().request(call)
+        if self._at_once and self.state.limits.urgent():
+            self._tell()
+        return answer
 
     def response(self, call_id: str, response: Response) -> Answer:
         answer = super().response(call_id, response)
@@ -109,6 +113,7 @@ class SharingEngine(Engine):
                 if self._damaged == 1:
                     log.warning("shared state: %s", fault)
         health = self._shared.health()
+        self.state.limits.outage = health.fault
         if health.lost + health.damaged + self._damaged > self._missed:
             self._missed = health.lost + health.damaged + self._damaged
             self.state.steps.forget()

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from eastwall.behaviours import World
 from eastwall.behaviours.volumes.model import Model
 from eastwall.behaviours.volumes.tally import EXACT, Objects, Tally
-from eastwall.behaviours.volumes.watch import Watch, compile, records_of
+from eastwall.behaviours.volumes.watch import Watch, compile
 from eastwall.detections.data_class_not_seen.detector import detect as detect_data
 from eastwall.detections.unusual_volume.detector import detect
 from eastwall.discovery.inventory import compile_inventory
+from eastwall.discovery.shapes import records_of
 from eastwall.model.call import BodyState, Call, Completion, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision, Verdict
 from eastwall.model.endpoint import Endpoint, Match

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.decision.grants import MAX_OWNERS, GrantTable, HeldObjects
-from eastwall.decision.shares import Shares
 from eastwall.decision.state import LoginTable
 from eastwall.decision.step_table import MAX_RUNNING_OF_ONE, StepTable
 from eastwall.discovery.echo import MAX_ECHOES, Echoes
+from eastwall.discovery.shares import Shares
 from eastwall.learning.holdings import pack
 from eastwall.model.holdings import Holdings
 

@@ -80,23 +80,47 @@ def request(
     body: object = None,
     data: Sequence[str] = (),
     source: str = "10.0.0.9",
+    used: Sequence[int] = (),
+    id: str = "01HF0000000000000000000000",
 ) -> Facts:
-    call = Call(
-        "01HF0000000000000000000000", service, time, Peer(source), Request(method, target, dict(headers or {}), "orders.shop")
-    )
+    call = Call(id, service, time, Peer(source), Request(method, target, dict(headers or {}), "orders.shop"))
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
-    return Facts(call, Phase.REQUEST, operation(method, target, body), match or Match(None), identity or user(), data=hits)
+    return Facts(
+        call,
+        Phase.REQUEST,
+        operation(method, target, body),
+        match or Match(None),
+        identity or user(),
+        used=tuple(("path.id", "order", one, str(one)) for one in used),
+        data=hits,
+    )
 
 
-def response(asked: Facts, data: Sequence[str] = (), status: int = 200, body: object = None) -> Facts:
+def response(
+    asked: Facts,
+    data: Sequence[str] = (),
+    status: int = 200,
+    body: object = None,
+    *,
+    amounts: Mapping[str, int] | None = None,
+    given: Sequence[int] = (),
+    answered: Response | None = None,
+) -> Facts:
     """The response to a request, as `decide` sees it."""
     prior = Decision(asked.call.id, Phase.REQUEST, asked.match, asked.identity, asked, (), ALLOWED)
     call = Call(
-        asked.call.id, asked.call.service, asked.call.time, asked.call.peer, asked.call.request, Response(status, {}), prior
+        asked.call.id,
+        asked.call.service,
+        asked.call.time,
+        asked.call.peer,
+        asked.call.request,
+        answered or Response(status, {}),
+        prior,
     )
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
-    answered = asked.operation if body is None else operation(asked.call.request.method, asked.call.request.path, body)
-    return Facts(call, Phase.RESPONSE, answered, asked.match, asked.identity, data=hits)
+    got = asked.operation if body is None else operation(asked.call.request.method, asked.call.request.path, body)
+    counted, objects = tuple(sorted((amounts or {}).items())), tuple(("order", one) for one in given)
+    return Facts(call, Phase.RESPONSE, got, asked.match, asked.identity, data=hits, amounts=counted, given=objects)
 
 
 def judge(

@@ -31,7 +31,6 @@ from eastwall.policy.kinds import (
     ToolPolicy,
     TrustZone,
 )
-from eastwall.policy.limits import LimitTable, parse_rate
 from eastwall.policy.patterns import readings
 
 MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
@@ -109,6 +108,35 @@ def path_fits(pattern: str, method: str, segments: Sequence[str], fold: bool) ->
             return None
         params |= found.groupdict()
     return params
+
+
+PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Counters:
+    """What limits have counted: buckets that fill with time, sets, lists of open calls."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[object, tuple[float, float]] = {}
+        self.open: dict[object, set[str]] = {}
+        self.objects: dict[object, dict[int, float]] = {}
+        self.let_in: dict[str, list[tuple[Policy, LimitPolicy, Mode, tuple[str, ...]]]] = {}
+
+    def left(self, key: object, text: str, capacity: float, now: float) -> float:
+        number, _, period = text.partition("/")
+        rate = int(number) / PERIODS[period[0]]
+        tokens, at = self.buckets.get(key, (capacity, now))
+        tokens = min(capacity, tokens + rate * (now - at))
+        self.buckets[key] = (tokens, now)
+        return tokens + 1e-5
+
+    def use(self, key: object, amount: float) -> None:
+        tokens, at = self.buckets[key]
+        self.buckets[key] = (tokens - amount, at)
+
+    def used(self, key: object, text: str, now: float) -> set[int]:
+        period = PERIODS[text.partition("/")[2][0]]
+        return {one for one, at in self.objects.get(key, {}).items() if at > now - period}
 
 
 class Segments:
@@ -196,7 +224,7 @@ class Twin:
         self.segments = Segments(policies, services, workloads)
         self.defaults = {d.id: d.default_action for d in detections}
 
-    def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: LimitTable) -> tuple[str, str, str]:
+    def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: Counters) -> tuple[str, str, str]:
         stops = Stops(self, facts)
         if facts.call.response is None:
             self.quarantine(facts, limits, stops)
@@ -208,6 +236,8 @@ class Twin:
                 self.limits(facts, limits, stops)
         self.detections(facts, findings, stops)
         self.data(facts, stops)
+        if facts.call.response is not None:
+            self.answer(facts, limits, stops)
         done = next(((action, effect) for views, action, effect in stops.found if "now" in views), ("allow", ""))
         return done[0], next((action for views, action, _ in stops.found if "then" in views), "allow"), done[1]
 
@@ -238,7 +268,7 @@ class Twin:
         day = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return day.timestamp() if "T" in text else (day.replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
 
-    def quarantine(self, facts: Facts, table: LimitTable, stops: Stops) -> None:
+    def quarantine(self, facts: Facts, counted: Counters, stops: Stops) -> None:
         for policy, spec, mode in self.all(Quarantine):
             assert isinstance(spec, Quarantine)
             if not spec.indefinite and facts.call.time >= self.ends(spec.until):
@@ -250,10 +280,12 @@ class Twin:
             if spec.maintenance is None or not selected(spec.maintenance, facts.identity, True, self.segments):
                 stops.append((views_of(mode), "block", "403"), policy)
             elif spec.rate:
-                count, seconds = parse_rate(spec.rate)
                 key = ("quarantine", policy.name)
-                if not table.take(key, facts.call.time, seconds / count, max(1, round(count / seconds)))[0]:
+                number, period = int(spec.rate.partition("/")[0]), PERIODS[spec.rate.partition("/")[2][0]]
+                if counted.left(key, spec.rate, max(1, round(number / period)), facts.call.time) < 1:
                     stops.append((views_of(mode), "limit", "429"), policy)
+                else:
+                    counted.use(key, 1)
 
     def admission(self, facts: Facts, stops: Stops) -> None:
         for policy, spec, mode in self.all(TrustZone):
@@ -428,25 +460,77 @@ class Twin:
                 stops.append((frozenset([name]), "block", "503" if failed else "403"))
         return lets_in
 
-    def limits(self, facts: Facts, table: LimitTable, stops: Stops) -> None:
+    def limits(self, facts: Facts, counted: Counters, stops: Stops) -> None:
+        call, now = facts.call, facts.call.time
         for policy, spec, mode in self.all(LimitPolicy):
             assert isinstance(spec, LimitPolicy)
             if not self.applies(spec, mode, facts, stops, policy):
                 continue
-            count, seconds = parse_rate(spec.rate)
             parts = {
                 "identity": facts.identity.actor,
-                "source": facts.call.peer.address,
+                "source": call.peer.address,
                 "tenant": facts.identity.tenant,
-                "operation": facts.match.endpoint.id if facts.match.endpoint else f"{facts.call.service} ?",
-                "service": facts.call.service,
+                "operation": facts.match.endpoint.id if facts.match.endpoint else f"{call.service} ?",
+                "service": call.service,
+                "class": facts.identity.cls,
             }
             key = (policy.name, *(parts[name] for name in sorted(spec.per)))
-            burst = spec.burst or max(1, round(count / seconds))
-            if not table.take(key, facts.call.time, seconds / count, burst)[0]:
+            named = {used for _, _, used, _ in facts.used}
+            over = (
+                (spec.concurrency is not None and len(counted.open.get(key, set())) >= spec.concurrency)
+                or any(
+                    text and counted.left((name, key), text, int(text.partition("/")[0]), now) < 1
+                    for name, text in (("records", spec.records), ("values", spec.values))
+                )
+                or bool(spec.objects and self.too_many(counted, key, spec.objects, named, now))
+            )
+            if spec.rate and not over:
+                number, period = int(spec.rate.partition("/")[0]), PERIODS[spec.rate.partition("/")[2][0]]
+                over = counted.left(key, spec.rate, spec.burst or max(1, round(number / period)), now) < 1
+                if not over:
+                    counted.use(key, 1)
+            if over:
                 stops.append((views_of(mode), "limit", "429"), policy)
                 if any("now" in views for views, _, _ in stops.found):
                     return
+                continue
+            if spec.concurrency:
+                counted.open.setdefault(key, set()).add(call.id)
+            counted.objects.setdefault(key, {}).update(dict.fromkeys(named, now))
+            counted.let_in.setdefault(call.id, []).append((policy, spec, mode, key))
+
+    @staticmethod
+    def too_many(counted: Counters, key: object, text: str, objects: set[int], now: float) -> bool:
+        used = counted.used(key, text, now)
+        return bool(objects - used) and len(used | objects) > int(text.partition("/")[0])
+
+    def answer(self, facts: Facts, counted: Counters, stops: Stops) -> None:
+        """What is withheld already, or redacted, is not given; what is given uses up what limits count in answers."""
+        now, given = facts.call.time, {key for _, key in facts.given}
+        redacted = next((effect for views, action, effect in stops.found if "now" in views and action == "redact"), "")
+        hidden = {part.partition(":")[0] for part in redacted.split(",") if not part.endswith(":original")}
+        body = facts.operation.body
+        charges = []
+        for policy, spec, mode, key in counted.let_in.get(facts.call.id, []):
+            values = sum(count for name, count in facts.amounts if name in spec.classes and name not in hidden)
+            amounts = [("records", spec.records, len(body) if isinstance(body, list) else 0), ("values", spec.values, values)]
+            charge = [(name, text, amount) for name, text, amount in amounts if text]
+            over = any(
+                amount and amount > counted.left((name, key), text, int(text.partition("/")[0]), now)
+                for name, text, amount in charge
+            )
+            if over or (spec.objects and self.too_many(counted, key, spec.objects, given, now)):
+                # Before what the message would have been changed by: a refused message needs no change.
+                at = next((i for i, stop in enumerate(stops.found) if stop[1] == "redact"), len(stops.found))
+                views = frozenset(v for v in views_of(mode) if not self.excused(policy, "", v, facts))
+                stops.found.insert(at, (views, "limit", "429"))
+            else:
+                charges.append((key, charge))
+        if not any("now" in views and action != "redact" for views, action, _ in stops.found):
+            for key, charge in charges:
+                counted.objects.setdefault(key, {}).update(dict.fromkeys(given, now))
+                for name, _, amount in charge:
+                    counted.use((name, key), amount)
 
     def detections(self, facts: Facts, findings: Sequence[Finding], stops: Stops) -> None:
         if not findings:

@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.discovery.inventory import compile_inventory, identify
-from eastwall.model.call import Mode, Peer
+from eastwall.model.call import Completion, Mode, Peer
 from eastwall.model.decision import Aggregate, Deny, Detokenise, Redact, Throttle, Trim, Verdict
 from eastwall.model.finding import CONFIDENCES, SEVERITIES
 from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy import LimitTable, compile_plan, encode, evaluate
+from eastwall.policy.steps.limits import completed
 
 from .build import DETECTIONS, NOW, document, endpoint, finding, operation, policies, request, response
-from .reference import Twin
+from .reference import Counters, Twin
 
 SERVICES = ["orders", "billing"]
 TEMPLATES = [
@@ -108,6 +109,17 @@ more = {
     "onError": st.sampled_from(["block", "monitor", "allow"]),
 }
 classes = st.lists(st.sampled_from(["pan", "email", "ssn"]), min_size=1, max_size=2, unique=True)
+
+
+def _whole(limit: dict[str, object]) -> dict[str, object]:
+    """A LimitPolicy with what its fields need."""
+    if not limit.keys() & {"rate", "concurrency", "records", "objects", "values"}:
+        limit["rate"] = "2/m"
+    if "rate" not in limit:
+        limit.pop("burst", None)
+    return limit | ({"classes": ["pan", "email"]} if "values" in limit else {})
+
+
 specs = st.one_of(
     st.tuples(
         st.just("AccessPolicy"), st.fixed_dictionaries({"action": st.sampled_from(["allow", "deny"]), **shared}, optional=more)
@@ -115,13 +127,18 @@ specs = st.one_of(
     st.tuples(
         st.just("LimitPolicy"),
         st.fixed_dictionaries(
-            {"rate": st.sampled_from(["1/s", "2/m", "1/h"]), **shared},
+            {**shared},
             optional={
+                "rate": st.sampled_from(["1/s", "2/m", "1/h"]),
                 "burst": st.integers(1, 2),
-                "per": st.lists(st.sampled_from(["identity", "service", "operation"]), min_size=1, unique=True),
+                "concurrency": st.integers(1, 2),
+                "records": st.sampled_from(["3/m", "2/h"]),
+                "objects": st.sampled_from(["1/m", "2/h"]),
+                "values": st.sampled_from(["3/m", "2/h"]),
+                "per": st.lists(st.sampled_from(["identity", "service", "operation", "class"]), min_size=1, unique=True),
                 **more,
             },
-        ),
+        ).map(_whole),
     ),
     st.tuples(
         st.just("DataPolicy"),
@@ -289,6 +306,10 @@ calls = st.fixed_dictionaries(
         "response": st.booleans(),
         "body": bodies,
         "sans": st.sampled_from([(), ("spiffe://shop/ns/web/sa/front",)]),
+        "used": st.lists(st.integers(1, 4), max_size=2),
+        "given": st.lists(st.integers(1, 4), max_size=2),
+        "amounts": st.dictionaries(st.sampled_from(["pan", "email", "ssn"]), st.integers(1, 3)),
+        "over": st.booleans(),
         "findings": st.lists(
             st.builds(
                 finding, st.sampled_from([d.id for d in DETECTIONS]), st.sampled_from(SEVERITIES), st.sampled_from(CONFIDENCES)
@@ -340,25 +361,33 @@ def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, kno
     scopes_ = [msgspec.structs.replace(scope, mode=mode, exposure=exposure) for scope in LABELLED]
     plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS, workloads=WORKLOADS)
     twin = Twin(own, mode, DETECTIONS, exposure, scopes_, WORKLOADS)
-    fast_limits, slow_limits = LimitTable(), LimitTable()
+    fast_limits, slow_limits = LimitTable(), Counters()
     now = NOW
-    for call in made:
+    for number, call in enumerate(made):
         now += call["step"]
         match = identify(call["service"], operation(call["method"], call["target"]), inventory)
-        common = {"service": call["service"], "match": match, "time": now, "headers": call["headers"]}
-        facts = request(
+        common = {"service": call["service"], "match": match, "time": now, "headers": call["headers"], "id": f"call-{number}"}
+        asked = request(
             call["method"],
             call["target"],
             call["identity"],
             data=() if call["response"] else call["data"],
+            used=call["used"],
             body=call["body"],
             **common,
         )
-        facts = msgspec.structs.replace(
-            facts, call=msgspec.structs.replace(facts.call, peer=Peer("10.0.0.9", uri_sans=call["sans"]))
+        asked = msgspec.structs.replace(
+            asked, call=msgspec.structs.replace(asked.call, peer=Peer("10.0.0.9", uri_sans=call["sans"]))
         )
+        messages = [asked]
         if call["response"]:
-            facts = response(facts, call["data"])
-        verdict = evaluate(plan, facts, call["findings"], (), fast_limits)
-        assert outcome(verdict) == twin.evaluate(facts, call["findings"], slow_limits)
-        assert not (mode is not Mode.ENFORCE and (verdict.action != "allow" or verdict.effects))
+            messages.append(response(asked, call["data"], amounts=call["amounts"], given=call["given"]))
+        for facts in messages:
+            verdict = evaluate(plan, facts, call["findings"], (), fast_limits)
+            assert outcome(verdict) == twin.evaluate(facts, call["findings"], slow_limits)
+            assert not (mode is not Mode.ENFORCE and (verdict.action != "allow" or verdict.effects))
+        if call["over"]:
+            end = Completion(asked.call.id, "", now, "", "", "", 200, 0, 0, 0)
+            completed(fast_limits, end, refused=False)
+            for calls_ in slow_limits.open.values():
+                calls_.discard(asked.call.id)

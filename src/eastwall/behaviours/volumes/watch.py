@@ -13,6 +13,7 @@ from eastwall.behaviours.volumes.tally import EXACT, MAX_NAMES, Tally, by_kind
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import BY_NAME, SENSITIVITY
 from eastwall.discovery.objects import shown
+from eastwall.discovery.shapes import records_of
 from eastwall.model.call import BodyState, Call, Completion
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import DataNotSeen, Deviation, UnusualVolume
@@ -314,24 +315,6 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self._tallies)
-
-
-def records_of(body: Any) -> int:
-    """Items of the longest list of an answer: the body itself, or one of its properties, or of theirs (`data.items`)."""
-    if type(body) is list:
-        return len(body)
-    if type(body) is not dict:
-        return 0
-    most = 0
-    for value in body.values():
-        if type(value) is list:
-            if len(value) > most:
-                most = len(value)
-        elif type(value) is dict:
-            for inner in value.values():
-                if type(inner) is list and len(inner) > most:
-                    most = len(inner)
-    return most
 
 
 def _counts(facts: Facts, records: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ The answer says what to do, and the event id to ask about; nothing of the reques
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -34,6 +35,18 @@ def answer(verdict: Verdict, call: Call, facts: Facts | None = None) -> Answer:
     return PASS
 
 
+def rate_limit_fields(standings: Sequence[Throttle]) -> tuple[tuple[str, str], ...]:
+    """`RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers (structured fields, RFC 9651)."""
+    left, limits = [], []
+    for one in standings:
+        left.append(
+            f'"{one.name}";r={max(0, one.remaining)};t={max(1, math.ceil(one.retry_after)) if one.retry_after > 0 else 0}'
+        )
+        window = f";w={round(one.window)}" if one.window >= 1 else ""
+        limits.append(f'"{one.name}";q={one.limit}{window}' + (f';qu="{one.unit}"' if one.unit else ""))
+    return ("ratelimit", ", ".join(left)), ("ratelimit-policy", ", ".join(limits))
+
+
 def _problem(effect: Effect, call: Call) -> Answer:
     headers = [("content-type", "application/problem+json"), ("cache-control", "no-store"), ("x-eastwall-event-id", call.id)]
     if isinstance(effect, Throttle):
@@ -45,9 +58,8 @@ def _problem(effect: Effect, call: Call) -> Answer:
             ("ratelimit-limit", str(effect.limit)),
             ("ratelimit-remaining", remaining),
             ("ratelimit-reset", seconds),
-            # The fields of draft-ietf-httpapi-ratelimit-headers; the three above are what clients in the field know.
-            ("ratelimit", f'"default";r={remaining};t={seconds}'),
-            ("ratelimit-policy", f'"default";q={effect.limit}'),
+            # The three above are what clients in the field know.
+            *rate_limit_fields((effect,)),
         ]
     elif isinstance(effect, Deny):
         status, title, detail, kind = effect.status, effect.title, effect.detail, effect.type

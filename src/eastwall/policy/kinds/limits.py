@@ -8,20 +8,41 @@ from msgspec import Struct
 
 from eastwall.policy.kinds.scope import ModeName, OnError, Scope
 
-LimitKey = Literal["identity", "source", "operation", "tenant", "service"]
+LimitKey = Literal["identity", "source", "operation", "tenant", "service", "tool", "agent", "human", "class"]
+OnOutage = Literal["local", "block", "allow"]
 
 
 class LimitPolicy(
     Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="LimitPolicy"
 ):
-    """How often."""
+    """How often, how many at once, how much. At least one of `rate`, `concurrency`, `bytes`, `records`, `objects` and `values`; of several,
+    each holds."""
 
-    rate: str
-    """`20/s`, `100/m`, `1000/h`, `5000/d`."""
+    rate: str = ""
+    """Calls: `20/s`, `100/m`, `1000/h`, `5000/d`."""
     burst: int | None = None
-    """Calls that may come at once; not set: one second's worth, at least 1."""
+    """Calls of `rate` that may come at once; not set: one second's worth, at least 1."""
+    concurrency: int | None = None
+    """Calls that may be open at once."""
+    bytes: str = ""
+    """Bytes of bodies: `10MiB/h`."""
+    direction: Literal["both", "request", "response"] = "both"
+    """Whose bytes count."""
+    records: str = ""
+    """Items of answers' lists: `1000/h`."""
+    objects: str = ""
+    """Distinct objects that requests name or answers give: `200/h`; at most 10000."""
+    values: str = ""
+    """Values of `classes` in answers, `500/d`: a budget. What a DataPolicy redacts is not given, so it does not count."""
+    classes: tuple[str, ...] = ()
+    """Data classes that `values` counts."""
     per: tuple[LimitKey, ...] = ("identity",)
     """What is counted apart; several together, e.g. `[identity, operation]`."""
+    headers: bool = False
+    """Tell on answers that pass how much is left, in the RateLimit header fields."""
+    on_outage: OnOutage = "local"
+    """When the store that engines share cannot be reached: `local` counts what this engine sees, `block` answers 503, `allow` lets pass
+    uncounted."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"

@@ -72,6 +72,15 @@ class Outcome:
         if not (restricts and self.excused(match, Mode.MONITOR)):
             self.edited_then = self.edited_then or match
 
+    def refuse(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> None:
+        """`stop`, also of a message that was to pass changed."""
+        if mode is Mode.ENFORCE and not self.excused(match, Mode.ENFORCE) and self.action in ("allow", "redact"):
+            self.action, self.effects, self.deciding = action, (effect,), match
+        if not self.excused(match, Mode.MONITOR) and self.would in ("allow", "redact"):
+            self.would = action
+            if self.deciding is None:
+                self.deciding = match
+
     def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> bool:
         """A policy of this effective mode stops the call. Returns whether it does: an Exception may excuse the call."""
         stands = mode is not Mode.ENFORCE or self.stop_now(action, match, effect)
@@ -98,7 +107,7 @@ class Outcome:
     def verdict(self) -> Verdict:
         matches = self.matches
         if not matches:
-            return ALLOWED
+            return Verdict("allow", "allow", self.effects) if self.effects else ALLOWED
         if self.withheld and self.action in ("allow", "redact"):
             self.action, self.effects = "redact", (Withhold(tuple(self.withheld)), *self.effects)
             self.deciding = self.deciding or next(iter(self.withheld.values()))

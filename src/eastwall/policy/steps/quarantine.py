@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eastwall.model.decision import Deny, Throttle
 from eastwall.model.facts import Facts
 from eastwall.policy.kinds import Policy, Quarantine
-from eastwall.policy.limits import LimitTable, parse_rate
+from eastwall.policy.limits import LimitTable, key_of, parse_rate
 from eastwall.policy.patterns import Paths, compile_globs
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.selecting import selector_words
@@ -41,8 +41,10 @@ class QuarantineRule(CompiledRule):
         self.to_pass = waits + (f", or be a caller with {who}" if who else "")
 
 
-def judge(rules: Sequence[Bound[QuarantineRule]], facts: Facts, paths: Paths, limits: LimitTable, outcome: Outcome) -> None:
-    """Refuses what is in quarantine; lets maintenance in, at the rate that is stated."""
+def judge(
+    rules: Sequence[Bound[QuarantineRule]], facts: Facts, paths: Paths, limits: LimitTable, outcome: Outcome, *, event: bool
+) -> None:
+    """Refuses what is in quarantine; lets maintenance in, at the rate that is stated. `event`: one of a stream, which is not counted."""
     now = facts.call.time
     for bound in rules:
         rule = bound.rule
@@ -54,7 +56,8 @@ def judge(rules: Sequence[Bound[QuarantineRule]], facts: Facts, paths: Paths, li
         if not applies(bound, facts, paths, outcome):
             continue
         if rule.may_enter is not None and rule.may_enter(facts.identity):
-            _slow(bound, facts, limits, outcome)
+            if not event:
+                _slow(bound, facts, limits, outcome)
             continue
         match = match_of(rule, bound.mode, "block", rule.words, "", rule.to_pass)
         outcome.matches.append(match)
@@ -66,7 +69,7 @@ def _slow(bound: Bound[QuarantineRule], facts: Facts, limits: LimitTable, outcom
     if not rule.limit:
         outcome.matches.append(match_of(rule, bound.mode, "allow", "maintenance may enter what is in quarantine"))
         return
-    allowed, retry, remaining = limits.take(("quarantine", rule.name), facts.call.time, rule.interval, rule.burst)
+    allowed, retry, remaining = limits.take(key_of(("quarantine", rule.name)), facts.call.time, rule.interval, rule.burst)
     if allowed:
         outcome.matches.append(
             match_of(rule, bound.mode, "allow", f"maintenance may enter what is in quarantine, at {rule.rate}")

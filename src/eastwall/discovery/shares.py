@@ -18,6 +18,11 @@ _COMPACT = 64
 """Spent places at the head of a holder's queue before it is written anew."""
 
 
+def network_of(source: str) -> str:
+    """The /24 or /64 of an address: what one caller has at hand. Other names of a source stand for themselves."""
+    return ":".join(source.split(":")[:4]) if ":" in source else source.rpartition(".")[0] or source
+
+
 class Shares:
     """Entries by holder, in order of entry. Holders are numbered; numbers of those who left are given again."""
 
