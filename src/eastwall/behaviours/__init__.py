@@ -61,7 +61,7 @@ class Model(Protocol):
 
 
 STRANGE = "strange"
-"""See `Watch.asks`: for requests that name an object which the caller was not given (`facts.strange`), or one whose holders were looked up
+"""See `Watch.asks`: for requests that name an object which the caller was not given (`facts.foreign`), or one whose holders were looked up
 (`facts.objects`)."""
 
 
@@ -229,7 +229,7 @@ class Watches:
                 tuple([look for look in asked if look[2] is not STRANGE]),
                 tuple([(look, told, True if when is STRANGE else when) for look, told, when in asked]),
             )
-        for look, told, when in looks[1] if facts.strange or facts.objects else looks[0]:
+        for look, told, when in looks[1] if facts.foreign or facts.objects else looks[0]:
             if when:
                 found += look(facts, told)
         return found

@@ -6,7 +6,6 @@ from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.grants import MAX_OWNERS
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
@@ -20,13 +19,16 @@ from eastwall.discovery.shapes import shape
 from eastwall.discovery.walk import read_request, read_response
 from eastwall.model.call import BodyState, Call, Phase, Response
 from eastwall.model.endpoint import Endpoint, Match
-from eastwall.model.facts import DataHit, Facts, ObjectUse, Property, StepUse
+from eastwall.model.facts import DataHit, Facts, ForeignUse, ObjectUse, Property, StepUse
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 
 EVERY_SERVICE = ""
 """Objects are known across services: the order that `orders` gave is the one that `billing` is asked about. Two services that mean
 different things by one kind and number lend each other grants, which can hide an attack and never invents one."""
+
+MANY = 4
+"""Holders of an object up to which they are counted for `Facts.strange`."""
 
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
@@ -77,6 +79,8 @@ def _request_facts(
     headers = call.request.headers
     if naming := naming_headers(tuple(headers)):
         named += _in_headers(naming, headers, snapshot.hash_key)
+    holders = _holders(named, snapshot, state) if named else ()
+    foreign, strange = _foreign(named, holders, identity, snapshot, state) if named else ((), ())
     sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every)
     data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
     login = sign_in(operation, call, snapshot)
@@ -99,7 +103,7 @@ def _request_facts(
         else None,
         values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),
         steps=_out_of_order(endpoint, named, state) if endpoint and named and (endpoint.after or endpoint.once) else (),
-        objects=_objects(named, match, identity, snapshot, state, call.service) if named else (),
+        objects=_objects(named, holders, match, identity, snapshot, call.service) if named else (),
         new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
         if login is not None
@@ -112,7 +116,8 @@ def _request_facts(
         sampled=sampled,
         echoed=state.echoes.segments(operation.segments) if endpoint is None or endpoint.status == "learning" else (),
         audited=state.audited(endpoint.id if endpoint is not None else call.service),
-        strange=_strange(named, identity, snapshot, state) if named and endpoint is not None else (),
+        strange=strange if endpoint is not None else (),
+        foreign=foreign,
     )
 
 
@@ -184,12 +189,21 @@ def _data(
     return find(operation, snapshot.data_classes, direction=direction, skip=snapshot.data_skip[direction])
 
 
+_Holders = tuple[tuple[str, ...], ...]
+
+
+def _holders(named: tuple[tuple[str, str, int, str], ...], snapshot: LiveSnapshot, state: LiveState) -> _Holders:
+    """Of each named object, who holds it: by what live answers gave, then by the snapshot."""
+    live, known = state.grants.owners, snapshot.ownership.get
+    return tuple([live(key) + known(key, ()) for _, _, key, _ in named])
+
+
 def _objects(
     named: tuple[tuple[str, str, int, str], ...],
+    holders: _Holders,
     match: Match,
     identity: Identity,
     snapshot: LiveSnapshot,
-    state: LiveState,
     service: str,
 ) -> tuple[ObjectUse, ...]:
     """The named objects that can be judged: those of exclusive kinds, by callers who do not see everybody's anyway."""
@@ -201,15 +215,14 @@ def _objects(
         return ()
     actor, cls = identity.actor, identity.cls
     uses = []
-    for place, kind, key, shown in named:
+    for (place, kind, key, shown), owners in zip(named, holders, strict=True):
         parameter = judged.get(place) or (by_kind.get(kind) if place not in known else None)
         if parameter is None:
             continue
-        owners = state.grants.owners(key) + snapshot.ownership.get(key, ())
         tenants = parameter.by == "tenant"
         me = tenant_holder(identity) if tenants else actor
         held = me in owners or (owners != () and not tenants and _is_self(actor, kind, key, snapshot))
-        others = len({owner for owner in owners if owner.startswith(TENANT) is tenants} - {me}) if owners else 0
+        others = len({owner for owner in owners if owner and owner.startswith(TENANT) is tenants} - {me}) if owners else 0
         exclusive = cls not in parameter.broad
         uses.append(
             ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence, parameter.by)
@@ -217,22 +230,28 @@ def _objects(
     return tuple(uses)
 
 
-def _strange(
-    named: tuple[tuple[str, str, int, str], ...], identity: Identity, snapshot: LiveSnapshot, state: LiveState
-) -> tuple[tuple[int, int], ...]:
-    """(index, other holders) of the named objects that neither the caller nor its tenant was given."""
-    actor, live, known = identity.actor, state.grants.owners, snapshot.ownership.get
-    tenant = TENANT + identity.tenant if identity.tenant else actor
-    found: tuple[tuple[int, int], ...] = ()
-    for at, (_, kind, key, _) in enumerate(named):
-        owners = live(key)
-        if actor in owners or tenant in owners:
+def _foreign(
+    named: tuple[tuple[str, str, int, str], ...],
+    holders: _Holders,
+    identity: Identity,
+    snapshot: LiveSnapshot,
+    state: LiveState,
+) -> tuple[tuple[ForeignUse, ...], tuple[tuple[int, int], ...]]:
+    """What the caller was never given, and of it (index, other holders) of what its tenant was not given either."""
+    actor = identity.actor
+    tenant = TENANT + identity.tenant if identity.tenant else ""
+    foreign: tuple[ForeignUse, ...] = ()
+    strange: tuple[tuple[int, int], ...] = ()
+    for at, ((place, kind, key, shown), owners) in enumerate(zip(named, holders, strict=True)):
+        if actor in owners or _is_self(actor, kind, key, snapshot):
             continue
-        before = known(key, ())
-        if actor in before or tenant in before or _is_self(actor, kind, key, snapshot):
-            continue
-        found += ((at, min(MAX_OWNERS, len(owners) + len(before))),)
-    return found
+        of_tenant = tenant != "" and tenant in owners
+        crowded = bool(owners) and ("" in owners or state.grants.crowded(key))
+        others = -1 if crowded else len({owner for owner in owners if not owner.startswith(TENANT)})
+        foreign += (ForeignUse(place, kind, key, shown, others, of_tenant),)
+        if not of_tenant:
+            strange += ((at, min(MANY, len(owners))),)
+    return foreign, strange
 
 
 def _is_self(actor: str, kind: str, key: int, snapshot: LiveSnapshot) -> bool:

@@ -13,14 +13,18 @@ from eastwall.discovery.shares import Shares
 from eastwall.model.holdings import EMPTY, Holdings
 
 MAX_OBJECTS = 1_000_000
-MAX_OWNERS = 4
+MAX_OWNERS = 8
+MORE = -1
+"""The last of the numbers of an object's owners, where there was no room for a further one."""
+MAX_STAFF = 10_000
 
 
 class GrantTable:
     """Which actors hold an object: they were given its id in a response, or made it.
 
-    At most MAX_OWNERS actors per object are kept: a kind shared by more is not exclusive and is not judged anyway. When full, the actor
-    that most objects are charged to loses its oldest one; an object is charged to the first of its owners.
+    At most MAX_OWNERS actors per object are kept, those who see everybody's leaving first; of an object with more it is known that nobody
+    can tell who holds it (`crowded`). When full, the actor that most objects are charged to loses its oldest one; an object is charged to
+    the first of its owners.
     """
 
     def __init__(self, limit: int = MAX_OBJECTS) -> None:
@@ -30,6 +34,23 @@ class GrantTable:
         self._limit = limit
         self.told: list[tuple[int, str]] | None = None
         """(key, actor) granted since other engines were told; None: nobody is told."""
+        self._staff: dict[str, None] = {}
+
+    def staff(self, actor: str) -> None:
+        """The actor sees everybody's: it makes room for owners."""
+        if actor not in self._staff:
+            if len(self._staff) >= MAX_STAFF:
+                del self._staff[next(iter(self._staff))]
+            self._staff[actor] = None
+
+    def crowded(self, key: int) -> bool:
+        """Whether there are owners that no room was left for."""
+        entry = self._owners.get(key)
+        return type(entry) is tuple and entry[-1] == MORE
+
+    def knows(self, actor: str) -> bool:
+        """Whether the actor holds anything."""
+        return actor in self._shares
 
     def owners(self, key: int) -> tuple[str, ...]:
         """The actors that hold an object, the first first."""
@@ -40,7 +61,7 @@ class GrantTable:
         if type(entry) is int:
             return alone[entry]
         assert type(entry) is tuple
-        return tuple([alone[number][0] for number in entry])
+        return tuple([alone[number][0] for number in entry if number != MORE])
 
     def grant(self, key: int, actor: str) -> None:
         """The actor holds the object from now on."""
@@ -68,7 +89,10 @@ class GrantTable:
                 return False
             entry = (entry,)
         assert type(entry) is tuple
-        if len(entry) >= MAX_OWNERS or any(shares.alone[number][0] == actor for number in entry):
+        if entry[-1] == MORE or any(shares.alone[number][0] == actor for number in entry):
+            return False
+        if len(entry) >= MAX_OWNERS and (entry := self._with_room(entry))[-1] == MORE:
+            self._owners[key] = entry
             return False
         if shares.full(actor):
             # To keep the object without this owner would make a stranger of it: forget the object.
@@ -78,6 +102,16 @@ class GrantTable:
         shares.listed[number] += 1
         self._owners[key] = (*entry, number)
         return True
+
+    def _with_room(self, entry: tuple[int, ...]) -> tuple[int, ...]:
+        """Owners without one who sees everybody's; where there is none, with `MORE`."""
+        alone = self._shares.alone
+        left = next((number for number in entry[1:] if alone[number][0] in self._staff), MORE)
+        if left == MORE:
+            return (*entry, MORE)
+        self._shares.listed[left] -= 1
+        self._shares.forget(left)
+        return tuple([number for number in entry if number != left])
 
     def held(self, actor: str) -> int:
         """Objects charged to an actor."""
@@ -98,7 +132,7 @@ class GrantTable:
             number = shares.largest()
             key = shares.oldest(number, self._charged)
             entry = self._owners[key]
-            heir = next((n for n in entry if shares.outweighs(number, n)), None) if type(entry) is tuple else None
+            heir = next((n for n in entry if n != MORE and shares.outweighs(number, n)), None) if type(entry) is tuple else None
             if heir is None:
                 self._drop(key)
                 return
@@ -115,7 +149,7 @@ class GrantTable:
 
     def _drop(self, key: int) -> None:
         entry = self._owners.pop(key)
-        numbers: tuple[int, ...] = entry if type(entry) is tuple else (entry,)  # type: ignore[assignment]
+        numbers: tuple[int, ...] = tuple([n for n in entry if n != MORE]) if type(entry) is tuple else (entry,)  # type: ignore[assignment]
         for number in numbers:
             self._shares.listed[number] -= 1
         self._shares.discharge(numbers[0])

@@ -49,6 +49,7 @@ def remember(
         everybodys = state.claims.everybodys(facts)
         for kind, key in facts.given:
             if kind in everybodys:
+                state.grants.staff(actor)
                 continue  # who sees all objects of a kind tells nobody's by seeing one
             owners = known.get(key, ())
             if actor not in owners:

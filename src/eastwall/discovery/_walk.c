@@ -375,8 +375,8 @@ static int add(Walk *walk, PyObject *place, PyObject *kind, PyObject *values, Py
     if (!PyLong_CheckExact(value) && !PyUnicode_CheckExact(value))
         return 0;
     int small = is_small(value);
-    if (!small && PyUnicode_CheckExact(value))
-        return 0; /* longer than any identifier: `name` would say the same */
+    if (!small && PyUnicode_CheckExact(value) && PyUnicode_GetLength(value) > 192)
+        return 0; /* longer than any identifier, however it is written: `name` would say the same */
     PyObject *told = small ? PyDict_GetItemWithError(values, value) : NULL;
     if (told != NULL)
         Py_INCREF(told);

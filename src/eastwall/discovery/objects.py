@@ -307,6 +307,11 @@ def field_of(name: str) -> str:
     return "_".join(parts)
 
 
+def is_root_field(key: str, holder: str) -> bool:
+    """Whether a property is the GraphQL root field of an operation about `holder`: what `createOrder` holds is an order."""
+    return len(key) > len(holder) > 0 and holder[:3] in key.lower() and field_of(f"query {key}") == holder
+
+
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 """RFC 9110, section 9.2.1: they ask for nothing to be changed."""
 
@@ -455,7 +460,7 @@ def _references(
                 found += [(inner, listed, text) for item in value[: limit - len(found)] if (text := identifier(item))]
             name = "{}" if generated(key[:128]) else key[:128] or NO_NAME
             # An entry of a map is what the map holds; in an envelope stands what the envelope is about.
-            inner = holder if name == "{}" or (not owned and key in ENVELOPES) else key
+            inner = holder if name == "{}" or (not owned and (key in ENVELOPES or is_root_field(key, holder))) else key
             _references(value, inner, owned, f"{place}.{name}" if place else name, found, limit, depth + 1)
             continue
         kind = reference(key)

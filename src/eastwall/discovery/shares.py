@@ -45,6 +45,10 @@ class Shares:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def __contains__(self, holder: str) -> bool:
+        """Whether any entry names the holder, charged to it or not."""
+        return holder in self._numbers
+
     def count(self, holder: str) -> int:
         """Entries charged to a holder."""
         number = self._numbers.get(holder)

@@ -23,6 +23,7 @@ from eastwall.discovery.objects import (
     hash_object,
     holder,
     identifier,
+    is_root_field,
     keyed,
     keyed_gifts,
     kind_of,
@@ -97,8 +98,9 @@ class _Plan:
 
     def holder(self, key: str) -> str:
         """Whose parts the children under `key` are."""
-        inherits = self.names[key] == "{}" or (not self.owned and key in ENVELOPES)
-        return self.context.holder if inherits else key
+        holder = self.context.holder
+        inherits = self.names[key] == "{}" or (not self.owned and (key in ENVELOPES or is_root_field(key, holder)))
+        return holder if inherits else key
 
 
 def _name(key: str) -> str:

@@ -28,7 +28,7 @@ from eastwall.learning.baselines import Baselines
 from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges
 from eastwall.learning.identities import Identities
-from eastwall.learning.ownership import ANONYMOUS, UNKNOWN, Evidence, Judgement, Ownership
+from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, MAX_PUBLISHED, UNKNOWN, Evidence, Judgement, Ownership
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
 from eastwall.learning.steps import CREATED, Steps
@@ -251,25 +251,34 @@ class Learner:
         return self.baselines.adopt(found)
 
     def ownership(self, limit: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
-        """(object key, at most 4 actors that hold it, the first first), the most recently given objects, oldest of them first.
+        """(object key, at most 8 actors that hold it, the first first), the most recently given objects, oldest of them first. A last
+        actor `""` says that there may be more.
 
         Without public kinds, and without actors of broad classes, who may see everything.
         """
         recent: list[tuple[float, int, tuple[str, ...]]] = []
-        for service in self._services.values():
+        broad = self.behaviours.of("ownership_claims").broad(self._service_of())
+        for name, service in self._services.items():
             judgements = self._judgements(service)
             for key, (last, kind, holders) in service.objects.held.items():
                 judged = judgements.get(kind, UNKNOWN)
                 if judged.public:
                     continue
-                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad)
+                staff = broad.get((name, kind), ())
+                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad and cls not in staff)
                 if judged.by == "tenant":
-                    actors = tuple(dict.fromkeys(map(service.objects.group, actors)))
-                actors = actors[:4]
+                    tenants = dict.fromkeys(map(service.objects.group, actors))
+                    actors = tuple(dict.fromkeys((*tenants, *actors)))
+                if len(actors) > MAX_PUBLISHED or len(holders) >= MAX_HOLDERS:
+                    actors = (*actors[:MAX_PUBLISHED], ANONYMOUS)
                 if actors:
                     recent.append((last, key, actors))
         recent.sort()
         return tuple((key, actors) for _, key, actors in recent[-limit:]) if limit > 0 else ()
+
+    def _service_of(self) -> dict[str, str]:
+        """Endpoint id -> service."""
+        return {key: name for name, service in self._services.items() for key in service.profiles}
 
     def findings(self) -> dict[str, dict[str, int]]:
         """Endpoint id -> severity -> findings in its calls."""

@@ -40,8 +40,10 @@ MAX_SAMPLED_HOLDERS = 64
 """Actors kept for a sampled object."""
 MAX_KINDS = 128
 """Kinds per service. When there are more, the quarter with the fewest objects leaves."""
-MAX_HOLDERS = 8
-"""Actors kept in the table of holders for one object: the earliest."""
+MAX_HOLDERS = 16
+"""Actors kept in the table of holders for one object: the earliest. Staff, which is left out when it is published, is among them."""
+MAX_PUBLISHED = 8
+"""Of them, those that engines are told."""
 MAX_HELD = 100_000
 """Objects in the table of holders of one service; beyond, whoever was given most loses the longest unused ones."""
 MAX_TENANTS = 100_000

@@ -33,6 +33,23 @@ class OwnerMismatch(Deviation, frozen=True):
     """Items of the list; 0: the answer is no list."""
 
 
+class NeverGiven(Deviation, frozen=True):
+    """An object that no answer ever gave the caller, where callers of its class name what they were given and nothing else
+    (`ownership_claims`)."""
+
+    kind: str
+    shown: str
+    """The object, fit to show."""
+    given: int
+    """Learned calls that named what their callers had been given."""
+    of: int
+    actors: int
+    """Callers that this rests on, at most 32 told apart."""
+    others: int
+    """How many others are known to hold it; 0: nobody."""
+    confidence: str = "high"
+
+
 class UnusualVolume(Deviation, frozen=True):
     """A caller was given, or did, far more in a window than its class of callers ever did there (`volumes`)."""
 

@@ -32,6 +32,19 @@ class ObjectUse(Struct, frozen=True):
     """See ObjectParameter.by."""
 
 
+class ForeignUse(Struct, frozen=True):
+    """A request names an object that the caller itself was never given and did not make."""
+
+    place: str
+    kind: str
+    key: int
+    shown: str
+    others: int
+    """How many other actors hold it, the caller's tenant not counted; -1: so many that the caller may be one of them."""
+    tenant: bool
+    """The caller's tenant holds it."""
+
+
 class Property(Struct, frozen=True):
     """A property of a request body that its identity class never sent to this learned operation."""
 
@@ -194,3 +207,6 @@ class Facts(Struct, frozen=True):
     """How the message differs from learned behaviour, by the models of `behaviours`."""
     strange: tuple[tuple[int, int], ...] = ()
     """Objects of `used` that the caller was never given and did not make: (index in `used`, how many others hold it, 4 for more)."""
+    foreign: tuple[ForeignUse, ...] = ()
+    """Objects that the request names and that the caller itself, whatever its tenant holds, was never given; of operations that are not
+    known yet too."""

@@ -141,7 +141,7 @@ def test_what_was_shared_is_told_with_low_confidence(claims: Knowledge) -> None:
     finding = engine.ask("GET", "/orders/70", answer=order, user="p1").of("owner-mismatch")
     assert finding is not None
     assert finding.confidence == "low"
-    stranger = engine.ask("GET", "/orders/70", answer=order, user="p2").of("owner-mismatch")
+    stranger = engine.ask("GET", "/orders/70", answer=order, user="p2").of("object-not-granted")
     assert stranger is not None
     assert stranger.confidence == "medium"
 
@@ -152,7 +152,7 @@ def test_nobody_shares_what_is_not_the_sharer_s(claims: Knowledge) -> None:
     engine.ask("GET", "/me", answer={"id": 4_702, "name": "Name p2"}, user="p2")
     engine.ask("GET", "/orders", answer={"items": [order]}, user="p0")
     engine.ask("POST", "/orders/70/share", {"with": "name p2"}, answer={}, user="p1")
-    finding = engine.ask("GET", "/orders/70", answer=order, user="p2").of("owner-mismatch")
+    finding = engine.ask("GET", "/orders/70", answer=order, user="p2").of("object-not-granted")
     assert finding is not None
     assert finding.confidence == "medium"
 

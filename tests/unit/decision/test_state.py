@@ -17,12 +17,31 @@ def test_grants_are_bounded_and_the_oldest_goes_first() -> None:
     assert [table.owners(key) for key in range(5)] == [(), (), ("user:a",), ("user:a",), ("user:a",)]
 
 
-def test_an_object_has_each_owner_once_and_at_most_four() -> None:
+def test_an_object_has_each_owner_once_and_at_most_eight() -> None:
     table = GrantTable()
-    for actor in ("a", "b", "a", "c", "d", "e"):
+    for actor in "abacdefgh":
         table.grant(1, actor)
-    assert table.owners(1) == ("a", "b", "c", "d")
+    assert table.owners(1) == tuple("abcdefgh")
     assert len(table.owners(1)) == MAX_OWNERS
+    assert not table.crowded(1)
+    for actor in "aij":
+        table.grant(1, actor)
+    assert table.owners(1) == tuple("abcdefgh")
+    assert table.crowded(1)
+    assert not table.knows("i")
+
+
+def test_who_sees_everybody_s_makes_room_for_owners() -> None:
+    table = GrantTable()
+    for actor in "abcdefgh":
+        table.grant(1, actor)
+    table.staff("c")
+    table.staff("a")
+    for actor in "ij":
+        table.grant(1, actor)
+    assert table.owners(1) == tuple("abdefghi"), "the first, who is charged for the object, stays"
+    assert table.crowded(1)
+    assert not table.knows("c")
 
 
 def test_failures_count_by_source_and_by_account_within_the_window() -> None:

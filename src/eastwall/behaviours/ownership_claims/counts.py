@@ -99,6 +99,13 @@ class Place:
         lowest(self.actors, MAX_ACTORS, int)
 
 
+STRANGE, FOREIGN, CROWDED = 1, 2, 4
+"""Of a call that names objects at a place: some that neither the caller nor its tenant was given; some that the caller itself was not; some
+of which nobody can tell."""
+Odds = list[int]
+"""[calls, of them with `STRANGE`, calls of which `FOREIGN` could be told, of them with it]."""
+
+
 class Naming:
     """How often callers named objects at one place, and how often such as they were never given: of a sample of actors of each class."""
 
@@ -106,26 +113,26 @@ class Naming:
 
     def __init__(self, kind: str = "") -> None:
         self.kind = kind
-        self.classes: dict[str, dict[int, list[int]]] = {}
-        """class -> actor (the lowest hashes) -> [calls, calls with such]."""
+        self.classes: dict[str, dict[int, Odds]] = {}
+        """class -> actor (the lowest hashes) -> counts."""
 
-    def note(self, cls: str, actor: int, calls: int, strange: int) -> None:
+    def note(self, cls: str, actor: int, odds: Sequence[int]) -> None:
         actors = self.classes.get(cls)
         if actors is None:
             actors = self.classes[cls] = {}
             lowest(self.classes, MAX_CLASSES, name_hash)
         counts = actors.get(actor)
         if counts is None:
-            counts = actors[actor] = [0, 0]
+            counts = actors[actor] = [0, 0, 0, 0]
             lowest(actors, MAX_STRANGERS, int)
-        counts[0] += calls
-        counts[1] += strange
+        for at, count in enumerate(odds):
+            counts[at] += count
 
     def merge(self, other: Naming) -> None:
         self.kind = max(self.kind, other.kind)
         for cls, actors in other.classes.items():
-            for actor, (calls, strange) in actors.items():
-                self.note(cls, actor, calls, strange)
+            for actor, odds in actors.items():
+                self.note(cls, actor, odds)
 
     def broad(self) -> tuple[str, ...]:
         """Classes most of whose members name, mostly, what they were never given."""
@@ -136,21 +143,26 @@ class Naming:
         return tuple(
             cls
             for cls, actors in sorted(self.classes.items())
-            if not _is_broad(cls, actors) and sum(2 * strange < calls for calls, strange in actors.values()) >= 2
+            if not _is_broad(cls, actors) and sum(2 * one[1] < one[0] for one in actors.values()) >= 2
         )
 
     def free(self) -> bool:
         """Whether ordinary callers choose at this place: of a third of them a tenth of the calls."""
         judged = [one for cls, actors in self.classes.items() if not _is_broad(cls, actors) for one in actors.values()]
-        choosing = sum(strange > MAX_CHOSEN * calls for calls, strange in judged)
+        choosing = sum(one[1] > MAX_CHOSEN * one[0] for one in judged)
         if choosing >= MIN_ACTORS and choosing * 3 >= len(judged):
             return True
         return any(len(actors) > MAX_STAFF and _is_broad(cls, actors) for cls, actors in self.classes.items())
 
 
+def odds_of(bits: int) -> Odds:
+    """The counts of one call."""
+    return [1, bits & STRANGE, 0 if bits & CROWDED and not bits & FOREIGN else 1, 1 if bits & FOREIGN else 0]
+
+
 def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:
     calls, strange = sum(one[0] for one in actors.values()), sum(one[1] for one in actors.values())
-    mostly = sum(2 * others >= count for count, others in actors.values())
+    mostly = sum(2 * one[1] >= one[0] for one in actors.values())
     several = len(actors) >= 2 or not cls.startswith("user") or not _AUTHORITY.isdisjoint(cls.split("+"))
     return several and calls >= 4 and 2 * strange >= calls and 2 * mostly >= len(actors)
 

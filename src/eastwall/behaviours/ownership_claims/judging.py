@@ -51,6 +51,24 @@ class Broad(Struct, frozen=True):
     """Classes known to keep to what they were given. Of others nobody knows yet; empty: there is none."""
 
 
+class GivenFirst(Struct, frozen=True):
+    """Callers of a class name, at a place or of a kind, what an answer had given them before, and nothing else."""
+
+    service: str
+    endpoint: str
+    """The operation; empty: wherever objects of the kind are named."""
+    place: str
+    kind: str
+    cls: str
+    given: int
+    """Learned calls that named what their callers had been given."""
+    of: int
+    actors: int
+    high: bool
+    exceptions: tuple[int, ...] = ()
+    """Actors (hashes) that are not judged: they named others while learning."""
+
+
 class Knowledge(Struct, frozen=True):
     """What engines are to know."""
 
@@ -60,6 +78,7 @@ class Knowledge(Struct, frozen=True):
     broad: tuple[Broad, ...] = ()
     aliases: tuple[tuple[str, str, int, int], ...] = ()
     """(service, space, hash of the actor or tenant, hash of its id at the service), of sampled actors."""
+    given: tuple[GivenFirst, ...] = ()
 
 
 def judge_claims(endpoint: str, place: str, counts: Place) -> Rule | None:

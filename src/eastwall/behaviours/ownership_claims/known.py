@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eastwall.behaviours import World
-from eastwall.behaviours.ownership_claims.judging import Knowledge, Rule
+from eastwall.behaviours.ownership_claims.judging import GivenFirst, Knowledge, Rule
 from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
 from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of
 from eastwall.model.endpoint import Endpoint
@@ -14,7 +14,7 @@ _SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile"
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("_everybodys", "aliases", "broad", "choices", "hash_key", "requests", "responses", "selves")
+    __slots__ = ("_everybodys", "aliases", "broad", "choices", "given", "hash_key", "requests", "responses", "selves")
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -33,8 +33,17 @@ class Known:
             if endpoint is not None:
                 into = self.responses if rule.place.startswith(ANSWER) else self.requests
                 into[rule.endpoint] = (*into.get(rule.endpoint, ()), LiveRule(rule, endpoint))
+        self.given = {
+            (one.service, one.endpoint, one.place if one.endpoint else one.kind, one.cls): one for one in knowledge.given
+        }
+        """(service, operation, place, class), and (service, "", kind, class) -> who names what was given alone."""
         for service, space, holder, value in knowledge.aliases:
             self.aliases[service, space, holder] = value
+
+    def given_first(self, service: str, operation: str, place: str, kind: str, cls: str) -> GivenFirst | None:
+        """What is known of callers of a class at a place: of the place itself, or else of the kind. None: they may have ids from anywhere."""
+        found = self.given.get((service, operation, place, cls)) or self.given.get((service, "", kind, cls))
+        return found if found is not None and found.actors else None
 
     def everybodys(self, service: str, cls: str) -> frozenset[str]:
         """Kinds of which a class sees everybody's objects, or may for all that is known of it."""

@@ -20,8 +20,20 @@ from typing import Any, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eastwall.behaviours.ownership_claims.counts import MAX_LABELS, Actor, Naming, Place, lowest, name_hash
+from eastwall.behaviours.ownership_claims.counts import (
+    CROWDED,
+    FOREIGN,
+    MAX_LABELS,
+    STRANGE,
+    Actor,
+    Naming,
+    Place,
+    lowest,
+    name_hash,
+    odds_of,
+)
 from eastwall.behaviours.ownership_claims.judging import Broad, Knowledge, Rule, agrees, judge_alias, judge_claims
+from eastwall.behaviours.ownership_claims.provenance import given_first
 from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -65,7 +77,7 @@ class Model:
             found.note(actor, record.actor_class, tenant, labels, mask, value)
 
     def _name(self, endpoint: str, cls: str, actor: int, named: Iterable[tuple[str, str, int]]) -> None:
-        for place, kind, strange in named:
+        for place, kind, bits in named:
             known = self._named.get(endpoint)
             if known is None:
                 known = self._named[endpoint] = {}
@@ -75,7 +87,7 @@ class Model:
                 one = known[place] = Naming(kind)
                 lowest(known, MAX_PLACES, name_hash)
             one.kind = max(one.kind, kind)
-            one.note(cls, actor, 1, strange)
+            one.note(cls, actor, odds_of(bits))
 
     def merge(self, other: Self) -> None:
         for endpoint, places in other._places.items():
@@ -146,7 +158,7 @@ class Model:
             for place, kind, classes in places:
                 found[_text(place)] = known = Naming(_text(kind))
                 for name, actors in classes:
-                    known.classes[_text(name)] = {int(actor): [int(calls), int(odd)] for actor, (calls, odd) in actors}
+                    known.classes[_text(name)] = {int(actor): [*map(int, odds), 0, 0][:4] for actor, odds in actors}
         for endpoint, places in whole:
             kept = model._places[_text(endpoint)] = {}
             for place, space, classes, actors in places:
@@ -205,20 +217,34 @@ class Model:
             replace(rule, exceptions=tuple(sorted(excepted[services[rule.endpoint]]))) for _, rule in sorted(rules.items())
         )
         choices, broad = self._provenance(services)
-        return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases)))) if found or choices or broad else None
+        given = given_first(self._named, services)
+        told = found or choices or broad or given
+        return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases))), given) if told else None
+
+    def _kinds(self, services: Mapping[str, str]) -> dict[tuple[str, str], Naming]:
+        """How objects are named by (service, kind), over all operations."""
+        kinds: dict[tuple[str, str], Naming] = {}
+        for endpoint, named in self._named.items():
+            if endpoint in services:
+                for one in named.values():
+                    kinds.setdefault((services[endpoint], one.kind), Naming()).merge(one)
+        return kinds
+
+    def broad(self, services: Mapping[str, str]) -> dict[tuple[str, str], tuple[str, ...]]:
+        """(service, kind) -> classes that see everybody's. `services`: operation -> service."""
+        return {key: classes for key, one in self._kinds(services).items() if (classes := one.broad())}
 
     def _provenance(self, services: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], tuple[Broad, ...]]:
         """Where callers choose, and who sees all of which kind."""
-        kinds: dict[tuple[str, str], Naming] = {}
-        choices = []
-        for endpoint, named in sorted(self._named.items()):
-            for place, one in sorted(named.items()):
-                if endpoint in services:
-                    if one.free():
-                        choices.append((endpoint, place))
-                    kinds.setdefault((services[endpoint], one.kind), Naming()).merge(one)
-        broad = tuple(Broad(service, kind, one.broad(), one.keeping()) for (service, kind), one in sorted(kinds.items()))
-        return tuple(choices), tuple(one for one in broad if one.classes or one.judged)
+        choices = tuple(
+            (endpoint, place)
+            for endpoint, named in sorted(self._named.items())
+            for place, one in sorted(named.items())
+            if endpoint in services and one.free()
+        )
+        kinds = sorted(self._kinds(services).items())
+        broad = tuple(Broad(service, kind, one.broad(), one.keeping()) for (service, kind), one in kinds)
+        return choices, tuple(one for one in broad if one.classes or one.judged)
 
 
 def _one_to_one(aliases: set[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
@@ -273,8 +299,8 @@ def _read(note: Any) -> _Told | None:
 def _named(told: Iterable[Any]) -> Iterable[tuple[str, str, int]]:
     for one in list(told)[:MAX_ROWS]:
         match one:
-            case [str(place), str(kind), int(strange)] if len(place) <= 300:
-                yield place, kind, 1 if strange else 0
+            case [str(place), str(kind), int(bits)] if len(place) <= 300:
+                yield place, kind, bits & (STRANGE | FOREIGN | CROWDED)
 
 
 def _only_owners(record: CallRecord) -> bool:

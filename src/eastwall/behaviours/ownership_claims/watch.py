@@ -10,6 +10,7 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
+from eastwall.behaviours.ownership_claims.counts import CROWDED, FOREIGN, STRANGE
 from eastwall.behaviours.ownership_claims.known import Known, LiveRule
 from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge
 from eastwall.behaviours.ownership_claims.reading import (
@@ -23,10 +24,10 @@ from eastwall.behaviours.ownership_claims.reading import (
     text_of,
     texts_at,
 )
-from eastwall.discovery.objects import identifier, object_key, shown
+from eastwall.discovery.objects import SAFE_METHODS, identifier, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import ChosenFreely, Deviation, OwnerMismatch
+from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
@@ -45,12 +46,11 @@ MAX_ITEMS = 2_000
 MAX_SHOWN_ITEMS = 2_000
 MAX_SHARE = 8
 """Members of a request's body that may name with whom an object is shared, objects, and people."""
-MAX_HOLDERS = 4
-"""Holders that are kept of an object: see `decision.grants`."""
 MAX_OWNED = 50_000
 MAX_TOLD = 200
 """Items of one answer of which it is remembered whose they are."""
 MAX_WAITING = 20_000
+_OF_TENANTS = ("tenant", "tenant-alias")
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 _CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
 MAX_ASSISTANTS = 100_000
@@ -87,6 +87,8 @@ class Watch(behaviours.Watch):
         """Who was given an object (its key) lately; `LiveState` sets it."""
         self.grant: Callable[[int, str], None] = _nothing
         """An actor holds an object from now on; `LiveState` sets it."""
+        self.knows: Callable[[str], bool] = _unknown
+        """Whether an actor was given anything lately; `LiveState` sets it."""
         self._names: dict[int, str] = {}
         """Hash of what somebody is called (a claim, what `/me` told) -> actor; empty: two are."""
 
@@ -104,7 +106,44 @@ class Watch(behaviours.Watch):
         found = self._named_others(facts, known) if facts.match.endpoint is not None else ()
         if facts.strange and self._owned:
             found += self._told_before(facts, known)
+        if facts.foreign and known.given:
+            found += self._never_given(facts, known)
         return found + self._excused(facts, known) if facts.objects else found
+
+    def _never_given(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        """Objects that the caller was never given, where its class names nothing else."""
+        identity, endpoint, service = facts.identity, facts.match.endpoint, facts.call.service
+        if identity.strength == Strength.NONE:
+            return ()
+        operation = endpoint.id if endpoint is not None else ""
+        found: tuple[Deviation, ...] = ()
+        for use in facts.foreign:
+            if use.others < 0:
+                continue  # the caller may be one that no room was left for
+            told = known.given_first(service, operation, use.place, use.kind, identity.cls)
+            if (
+                told is None
+                or (told.exceptions and self._actor(identity, known.hash_key) in told.exceptions)
+                or (not use.others and not self._can_tell(facts, known))
+                or self._mine(use.key, facts, known)
+            ):
+                continue
+            confidence = "high" if told.high and use.others else "medium"
+            found += (
+                NeverGiven(use.place, use.kind, use.shown, told.given, told.of, told.actors, use.others, confidence=confidence),
+            )
+        return found
+
+    def _can_tell(self, facts: Facts, known: Known) -> bool:
+        """Whether it can be held against the caller that it was not given what nobody holds: it was given something since we look, and no
+        answer will tell whose the object is."""
+        endpoint = facts.match.endpoint
+        if not self.knows(facts.identity.actor):
+            return False
+        if endpoint is None or facts.operation.method not in SAFE_METHODS:
+            return True
+        rules = known.responses.get(endpoint.id, ())
+        return not any(rule.claim not in _OF_TENANTS and facts.identity.cls in rule.classes for rule in rules)
 
     def _excused(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """Places at which callers name what they were never given as a matter of course."""
@@ -113,10 +152,11 @@ class Watch(behaviours.Watch):
             return ()
         operation = endpoint.id if endpoint is not None else ""
         found: tuple[Deviation, ...] = ()
+        crowded = {use.key for use in facts.foreign if use.others < 0}
         for use in facts.objects:
             if use.granted or not use.owners:
                 continue
-            if len(self.holders(use.key)) >= MAX_HOLDERS:
+            if use.key in crowded:
                 found += (ChosenFreely(place=use.place),)  # the caller may be one that no room was left for
                 continue
             everybodys = use.kind in known.everybodys(facts.call.service, facts.identity.cls)
@@ -136,9 +176,10 @@ class Watch(behaviours.Watch):
     def _told_before(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """Named objects that the caller was never given, of which answers to others (staff, a service) told that they are somebody else's."""
         found: tuple[Deviation, ...] = ()
+        crowded = {use.key for use in facts.foreign if use.others < 0}
         for index, _ in facts.strange:
             place, kind, key, told = facts.used[index]
-            if self._mine(key, facts, known) is False and len(self.holders(key)) < MAX_HOLDERS:
+            if self._mine(key, facts, known) is False and key not in crowded:
                 rule = self._owned[key][0].rule
                 subject, confidence = f"{kind} {told}", "high" if rule.high else "medium"
                 found += (OwnerMismatch(place, rule.claim, "another's", rule.equal, rule.of, confidence, subject),)
@@ -340,16 +381,15 @@ class Watch(behaviours.Watch):
 
     def _share(self, asked: Facts, facts: Facts) -> None:
         """A holder who names somebody else in a call that changes the object has shared it, or handed it over."""
-        body, response = asked.operation.body, facts.call.response
-        if type(body) is not dict or len(body) > MAX_SHARE or response is None or not 200 <= response.status < 300:
+        response = facts.call.response
+        if response is None or not 200 <= response.status < 300:
             return
-        inner = [value for one in body.values() if type(one) is dict and len(one) <= MAX_SHARE for value in one.values()]
-        texts = [text for value in [*body.values(), *inner] if type(value) is str and (text := text_of(value))]
+        texts = _short_texts(asked.operation.body)
         me = facts.identity.actor
         mine = [key for _, _, key, _ in asked.used if me in self.holders(key)][:MAX_SHARE]
         if not mine:
             return
-        for text in dict.fromkeys(texts[:MAX_SHARE]):
+        for text in texts:
             called = self._called(text)
             other = self._names.get(called)
             if other is None and " " not in text:
@@ -364,14 +404,10 @@ class Watch(behaviours.Watch):
 
     def _call(self, facts: Facts) -> None:
         """What an answer about oneself says one is called."""
-        nodes = [facts.operation.body]
-        for node in nodes[:6]:
-            if type(node) is dict:
-                for name, value in node.items():
-                    if name in _CALLED and type(value) is str and (text := text_of(value)):
-                        self._name(text, facts.identity.actor)
-                    elif type(value) is dict:
-                        nodes.append(value)
+        for node in _dicts(facts.operation.body):
+            for name, value in node.items():
+                if name in _CALLED and type(value) is str and (text := text_of(value)):
+                    self._name(text, facts.identity.actor)
 
     def _name(self, text: str, actor: str) -> None:
         key = self._called(text)
@@ -439,9 +475,11 @@ class Watch(behaviours.Watch):
                 row[2] &= mask
                 row[3] = value if row[3] == value else 0
         strange = {index for index, _ in facts.strange}
+        foreign = {use.key: CROWDED if use.others < 0 else FOREIGN for use in facts.foreign}
         named: dict[tuple[str, str], int] = {}
-        for index, (place, kind, _, _) in enumerate(facts.used):
-            named[place, kind] = named.get((place, kind), 0) | (index in strange)
+        for index, (place, kind, object_, _) in enumerate(facts.used):
+            bits = (STRANGE if index in strange else 0) | foreign.get(object_, 0)
+            named[place, kind] = named.get((place, kind), 0) | bits
         if not rows and not named:
             return None
         tenant = _value(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
@@ -450,7 +488,7 @@ class Watch(behaviours.Watch):
             tenant,
             labels,
             list(rows.values()),
-            [(*where, odd) for where, odd in named.items()][:MAX_ROWS],
+            [(*where, bits) for where, bits in named.items()][:MAX_ROWS],
         ]
 
     def _wanted(self, facts: Facts) -> bool:
@@ -483,6 +521,27 @@ class Watch(behaviours.Watch):
 
 def _nothing(key: int, actor: str) -> None:
     pass
+
+
+def _short_texts(body: Any) -> list[str]:
+    """The texts of a small request that may name somebody, with those of GraphQL variables and MCP arguments."""
+    found: dict[str, None] = {}
+    for node in _dicts(body):
+        if len(node) <= MAX_SHARE:
+            found.update((text, None) for value in node.values() if type(value) is str and (text := text_of(value)))
+    return list(found)[:MAX_SHARE]
+
+
+def _dicts(body: Any) -> list[dict[str, Any]]:
+    """A body and the objects within it that stand in no list, the outermost first; at most `MAX_SHARE`."""
+    found = [body] if type(body) is dict else []
+    for node in found:  # grows on the way
+        found += [value for value in node.values() if type(value) is dict][: MAX_SHARE - len(found)]
+    return found
+
+
+def _unknown(actor: str) -> bool:
+    return False
 
 
 def _nobody(key: int) -> tuple[str, ...]:

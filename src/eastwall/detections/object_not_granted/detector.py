@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eastwall.model.deviations import ChosenFreely
+from eastwall.model.deviations import ChosenFreely, NeverGiven
 from eastwall.model.facts import Facts, ObjectUse
 from eastwall.model.finding import Detection, Finding
 from eastwall.model.identity import Strength
@@ -22,13 +22,14 @@ META = Detection(
     stage="exploitation",
     on_error="monitor",
     default_action="block",
-    needs=("objects",),
+    needs=("objects", "deviations"),
 )
 
 
 def detect(facts: Facts) -> Sequence[Finding]:
-    """One finding for each object of an exclusive kind that the actor does not hold and somebody else does."""
-    if not facts.objects:
+    """One finding for each object of an exclusive kind that the actor does not hold and somebody else does, and for each that it was never
+    given where callers of its class name nothing else."""
+    if not facts.objects and not facts.deviations:
         return ()
     # Without any identity the actor is an address: many people may stand behind it, so "never given to it" says nothing.
     if facts.identity.strength == Strength.NONE:
@@ -37,7 +38,26 @@ def detect(facts: Facts) -> Sequence[Finding]:
     if others and facts.deviations:
         free = {one.place for one in facts.deviations if type(one) is ChosenFreely}
         others = [use for use in others if use.place not in free]
-    return [_finding(use, facts) for use in others]
+    told = {(use.place, use.shown) for use in others}
+    never = [one for one in facts.deviations if type(one) is NeverGiven and (one.place, one.shown) not in told]
+    return [_finding(use, facts) for use in others] + [_unprecedented(one, facts) for one in never]
+
+
+def _unprecedented(one: NeverGiven, facts: Facts) -> Finding:
+    held = " and others hold" if one.others else ""
+    message = (
+        f"{facts.identity.actor} asks for {one.kind} {one.shown}, which it was never given and did not make{held}. In {one.given:,} of "
+        f"{one.of:,} learned calls {one.actors:,} callers of its class named what an answer had given them before"
+    )
+    return Finding(
+        id=META.id,
+        severity=META.severity,
+        confidence=one.confidence,
+        owasp=META.owasp,
+        where=one.place,
+        message=message,
+        evidence=one.shown[:120],
+    )
 
 
 def _finding(use: ObjectUse, facts: Facts) -> Finding:
