@@ -31,6 +31,7 @@ COMMANDS = {
     "why": "eastwall.cli.show:why",
     "mode": "eastwall.cli.manage:mode",
     "policy": "eastwall.cli.manage:policy",
+    "quarantine": "eastwall.cli.quarantine:quarantine",
     "audit": "eastwall.cli.audit:audit",
     "discover": "eastwall.cli.offline:discover",
     "baselines": "eastwall.cli.learning:baselines",

@@ -21,6 +21,7 @@ from eastwall import __version__
 from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
 from eastwall.console.governance import PolicyActsApi, add_governance, origin_of, who
+from eastwall.console.quarantine import QuarantineApi, add_quarantine
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
 from eastwall.model.audit import Origin, Who
 from eastwall.model.finding import SEVERITIES
@@ -28,7 +29,7 @@ from eastwall.model.record import CallRecord
 
 SERIES_SECONDS = 120
 _STATIC = {"style.css": "text/css", "logo.svg": "image/svg+xml"} | dict.fromkeys(
-    ("app.js", "views.js", "blueprint.js", "graph.js"), "text/javascript"
+    ("app.js", "views.js", "blueprint.js", "graph.js", "quarantine.js"), "text/javascript"
 )
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]
@@ -55,6 +56,8 @@ class ControlApi(Protocol):
     def baselines(self) -> BaselinesApi: ...
     @property
     def feedback(self) -> FeedbackApi: ...
+    @property
+    def quarantines(self) -> QuarantineApi: ...
     @property
     def policy_acts(self) -> PolicyActsApi: ...
     @property
@@ -108,6 +111,7 @@ def create_app(
     _reading(app, control)
     add_blueprint(app, control.discovered)
     add_adaptation(app, control)
+    add_quarantine(app, control)
     add_governance(app, control)
     _changing(app, control)
     _session(app, sessions)

@@ -46,6 +46,7 @@ from eastwall.runtime.learning import read_state, write_state
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
+from eastwall.runtime.quarantines import Quarantines
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
@@ -126,6 +127,9 @@ class Control:
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
         standing = [meta.id for meta in self._detections.values() if meta.audience == "service-owner"]
         self.suggestions = SuggestionApi(self._lake, lambda: self._endpoints, self.learner_alone, standing)
+        self.quarantines = Quarantines(
+            data.policy / "quarantine.json", self.audit, time.time, self.publish, self.scopes, self._policy_lock
+        )
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 
@@ -413,7 +417,7 @@ class Control:
                     services=self.scopes(),
                     trust=self._trust(),
                     endpoints=tuple(map(for_engines, endpoints)),
-                    policy=self._policies.state.encoded,
+                    policy=self.quarantines.merged(self._policies.state.encoded),
                     holdings=pack(ownership),
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
                     data_classes=custom_classes(self._policies.state.policies),

@@ -1,6 +1,7 @@
 // State, requests, polling. What is drawn is in views.js.
 import * as blueprint from "/static/blueprint.js";
 import { graph } from "/static/graph.js";
+import * as quarantine from "/static/quarantine.js";
 import * as views from "/static/views.js";
 
 const POLL = 1000;
@@ -163,6 +164,7 @@ const VIEWS = {
   identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
   baselines: { ask: () => "/baselines", draw: (value) => blueprint.baselines(value, state.live.time, decide) },
+  quarantine: { ask: () => "/quarantine", draw: (list) => quarantine.closed(list, state.live.time, lift) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
   graph: { every: GRAPH_MS, ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
 };
@@ -176,6 +178,18 @@ async function decide(path) {
     showBanner(error.message);
   }
 }
+
+async function lift(name) {
+  try {
+    await request("DELETE", `/quarantine/${encodeURIComponent(name)}`);
+    state.viewText = "";
+    await drawView(true);
+  } catch (error) {
+    showBanner(error.message);
+  }
+}
+
+const close = (name, spec) => request("PUT", `/quarantine/${encodeURIComponent(name)}`, spec);
 
 async function judge(event, judgement) {
   const said = await request("POST", `/calls/${encodeURIComponent(event)}/feedback`, { judgement });
@@ -278,8 +292,11 @@ async function openFromHash() {
   let body;
   try {
     if (kind === "event") body = views.why(await request("GET", `/calls/${encodeURIComponent(id)}`), (word) => judge(id, word));
-    else if (kind === "identity") body = blueprint.identity(await request("GET", `/identities/${encodeURIComponent(id)}`));
-    else body = views.apiDetail(await request("GET", `/apis/${encodeURIComponent(id)}`));
+    else if (kind === "identity") body = [...blueprint.identity(await request("GET", `/identities/${encodeURIComponent(id)}`)), quarantine.caller(id, close)];
+    else {
+      const api = await request("GET", `/apis/${encodeURIComponent(id)}`);
+      body = [...views.apiDetail(api), quarantine.operation(api, close)];
+    }
   } catch (error) {
     if (error instanceof Refused && error.status === 401) { showSignIn(); return; }
     title = "Not found";
