@@ -14,6 +14,7 @@ from eastwall.discovery.data_classes import SENSITIVITY
 from eastwall.discovery.identity import source_of
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.privilege import privileged
+from eastwall.model.call import Phase
 from eastwall.model.decision import Verdict
 from eastwall.model.deviations import Deviation, NewEdge
 from eastwall.model.endpoint import Endpoint
@@ -86,6 +87,9 @@ class Watch(behaviours.Watch):
 
     def __init__(self) -> None:
         self._sessions: Recent[str, _Session] = Recent(MAX_CALLERS)
+
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> Any:
+        return known.callers
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity

@@ -22,7 +22,7 @@ from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, FirstUse, FunctionDeviation
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts, FunctionUse
-from eastwall.model.identity import Identity, Strength
+from eastwall.model.identity import Identity
 from eastwall.model.operation import Operation
 
 MIN_CALLS = 12
@@ -156,7 +156,7 @@ class Watch(behaviours.Watch):
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
-        if identity.strength is Strength.NONE:
+        if not identity.strength:
             return ()  # an address has no class of its own: `missing-authentication` judges these
         found: tuple[Deviation, ...] = ()
         endpoint = facts.match.endpoint

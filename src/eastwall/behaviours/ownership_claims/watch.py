@@ -228,7 +228,7 @@ class Watch(behaviours.Watch):
 
     def _named_others(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
-        if endpoint is None or endpoint.id not in known.requests or facts.identity.strength == Strength.NONE:
+        if endpoint is None or endpoint.id not in known.requests or not facts.identity.strength:
             return ()
         found: tuple[Deviation, ...] = ()
         for rule in known.requests[endpoint.id]:
@@ -242,16 +242,20 @@ class Watch(behaviours.Watch):
         return found
 
     def response(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
-        endpoint = facts.match.endpoint
-        if endpoint is None or endpoint.id not in known.responses or facts.identity.strength == Strength.NONE:
+        endpoint, identity = facts.match.endpoint, facts.identity
+        if endpoint is None or endpoint.id not in known.responses or not identity.strength:
             return ()
         response, body = facts.call.response, facts.operation.body
         if response is None or not 200 <= response.status < 300 or body is None:
             return ()
         found: tuple[Deviation, ...] = ()
         for rule in known.responses[endpoint.id]:
+            if identity.cls not in rule.classes:
+                continue
             texts = texts_at(body, rule.steps, MAX_ITEMS)
-            if not texts or not self._foreign([(text, ()) for text in texts], rule, facts.identity, known):
+            if not texts or (len(texts) == 1 and not rule.alias and own_claim(identity, rule.claim) in texts):
+                continue  # nearly all answers
+            if not self._foreign([(text, ()) for text in texts], rule, facts.identity, known):
                 continue
             values = at(body, rule.steps, MAX_ITEMS)
             if values and (others := self._foreign(values, rule, facts.identity, known)):

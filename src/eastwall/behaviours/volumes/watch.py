@@ -20,6 +20,7 @@ from eastwall.model.deviations import DataNotSeen, Deviation, UnusualVolume
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import DataHit, Facts
 from eastwall.model.identity import Strength
+from eastwall.model.operation import Operation
 
 MAX_CALLERS = 50_000
 """(service, caller) that are counted; those longest silent leave."""
@@ -157,7 +158,8 @@ class Watch(behaviours.Watch):
         self._tallies: Recent[tuple[str, str], Tally] = Recent(MAX_CALLERS)
         self._call: Call | None = None
         """Whose answer was looked at last, and what of it:"""
-        self._records = 0
+        self._records = -1
+        """-1: not counted yet."""
         self._tally: Tally | None = None
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
@@ -165,15 +167,17 @@ class Watch(behaviours.Watch):
         response = call.response
         if response is None or not 200 <= response.status < 300:
             return ()
-        body, endpoint = facts.operation.body, facts.match.endpoint
-        records = records_of(body) if body is not None else 0
+        operation, endpoint = facts.operation, facts.match.endpoint
         tally = self._tallies.get((call.service, facts.identity.actor))
-        self._call, self._records, self._tally = call, records, tally
+        self._call, self._records, self._tally = call, -1, tally
         found: tuple[Deviation, ...] = ()
         if facts.data and endpoint is not None:
             found = _data(facts, endpoint, known)
         if tally is not None and tally.until > call.time:
             calls, size, most_records, objects, values = tally.left
+            records = _at_most(operation)
+            if records and (records > most_records or (records >= values and facts.data)):
+                records = self._records = records_of(operation.body)
             if (
                 calls > 0
                 and (records <= most_records or not records)
@@ -186,6 +190,7 @@ class Watch(behaviours.Watch):
         bounds = known.bounds.get((call.service, facts.identity.cls))
         if bounds is None:
             return found
+        records = self._counted(call, operation)
         if tally is None:
             _, size, most_records, objects, values = bounds.least
             if records <= most_records and len(facts.given) <= objects and len(response.body) <= size and records < values:
@@ -196,6 +201,14 @@ class Watch(behaviours.Watch):
             tally.left, tally.left_calls = [-1] * 5, dict.fromkeys(bounds.calls, 0)
         key = endpoint.id if endpoint is not None else ""
         return found + self._look(facts, tally, bounds, known, key)
+
+    def _counted(self, call: Call, operation: Operation) -> int:
+        """Records of the answer."""
+        if self._call is not call:
+            return records_of(operation.body)
+        if self._records < 0:
+            self._records = records_of(operation.body)
+        return self._records
 
     def _look(self, facts: Facts, tally: Tally, bounds: Bounds, known: Known, key: str) -> tuple[Deviation, ...]:
         """Measures of this answer that are beyond their limit: the one farthest beyond. And how much may follow before any can be."""
@@ -248,10 +261,8 @@ class Watch(behaviours.Watch):
         response = call.response
         if response is None or not 200 <= response.status < 300 or verdict.action == "block":
             return
-        if self._call is call:
-            records, tally = self._records, self._tally
-        else:
-            records, tally = records_of(facts.operation.body), self._tallies.get((call.service, facts.identity.actor))
+        records = self._counted(call, facts.operation)
+        tally = self._tally if self._call is call else self._tallies.get((call.service, facts.identity.actor))
         if tally is None:
             tally = Tally(call.time)
             self._tallies.put((call.service, facts.identity.actor), tally)
@@ -308,13 +319,18 @@ class Watch(behaviours.Watch):
             if unread > 0 and tally is not None:
                 tally.present.size += unread
                 tally.left[_BYTES] -= unread
-        if facts.call is self._call:
-            return self._records or None
-        body = facts.operation.body
-        return (records_of(body) or None) if body is not None else None
+        return self._counted(facts.call, facts.operation) or None
 
     def __len__(self) -> int:
         return len(self._tallies)
+
+
+def _at_most(operation: Operation) -> int:
+    """How many records an answer may hold, without counting: each is two bytes of JSON at least."""
+    raw = operation.raw_body
+    if operation.body is None:
+        return 0
+    return len(raw) // 2 if raw and operation.body_kind == "json" else _MUCH
 
 
 def _counts(facts: Facts, records: int) -> dict[str, int]:
