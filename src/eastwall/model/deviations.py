@@ -380,6 +380,8 @@ class FunctionDeviation(Deviation, frozen=True):
     """The scope that the caller lacks."""
     chance: float = 1.0
     """See `FunctionUse.chance`."""
+    unheard: bool = False
+    """A header means another operation, in none of `calls` calls of the service two callers sent one, and one of both operations is unknown."""
 
 
 class FirstUse(Deviation, frozen=True):

@@ -14,7 +14,7 @@ from eastwall.behaviours.credential_use.model import Knowledge as Credentials
 from eastwall.behaviours.credential_use.model import Moves
 from eastwall.behaviours.credential_use.places import make
 from eastwall.behaviours.functions import matrix
-from eastwall.behaviours.functions.model import MAX_SCOPES, Knowledge, Model, ScopeUse
+from eastwall.behaviours.functions.model import MAX_SCOPES, OVERRIDES, Knowledge, Model, ScopeUse
 from eastwall.behaviours.functions.watch import Watch, compile, steps_of
 from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.sketch import hash64
@@ -139,6 +139,25 @@ def test_a_header_that_means_another_operation():
             header,
             value,
         )
+
+
+def test_a_header_that_nobody_sends():
+    asked = facts("POST", "/orders/17", "user+member", None, {"x-http-method-override": "DELETE"})
+    (found,) = judged(asked, known())
+    assert (found.unheard, found.calls, found.what) == (True, 1135, "DELETE /orders/17")
+    usual = compile(Knowledge(overriding=("shop",)), World(ENDPOINTS, bytes(32), compile_inventory(ENDPOINTS)))
+    assert judged(asked, usual) == ()
+    assert judged(facts("POST", "/orders", "user+member", ENDPOINTS[1], {"x-http-method-override": "GET"}), known()) == ()
+
+
+def test_who_sends_such_headers_is_learned_from_two_callers():
+    model = Model()
+    for caller in ("user:ann", "user:ann", "user:bob"):
+        model.fold(structs.replace(record(()), actor=caller), "ep_1", OVERRIDES, clean=True)
+        model.fold(structs.replace(record(()), actor=caller), "ep_1", ["junk"], clean=True)
+        published = Model.load(model.dump()).publish(ENDPOINTS)
+        assert (published is not None and published.overriding == ("shop",)) is (caller == "user:bob")
+    assert Model.load({"ep_1": {"": 3, "read": 3}}).calls == {"ep_1": {"": 3, "read": 3}}, "what older learners kept"
 
 
 def test_a_scope_is_required_where_all_bear_it_and_others_do_not():

@@ -13,7 +13,7 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours.functions.matrix import authority, function_use, machine, use_of
-from eastwall.behaviours.functions.model import Knowledge, ScopeUse
+from eastwall.behaviours.functions.model import OVERRIDES, Knowledge, ScopeUse
 from eastwall.discovery.inventory import Inventory, identify, split_template
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.objects import SAFE_METHODS, changes
@@ -35,6 +35,8 @@ RARE = 20
 """Calls of an operation below which the group that it belongs to speaks for it."""
 MAX_DEPTH = 8
 """Segments of a path that make groups."""
+UNHEARD = 500
+"""Clean calls of a service, before it is said that nobody there sends headers that mean another operation."""
 MAX_VERDICTS = 10_000
 SETTLED = 30
 """Clean calls of a class in the service, before what it never did says anything."""
@@ -68,7 +70,7 @@ class _Group:
 class Known:
     """Look-up tables of one snapshot."""
 
-    __slots__ = ("inventory", "lone", "required", "roots", "ruling", "totals", "users", "verdicts")
+    __slots__ = ("inventory", "lone", "overriding", "required", "roots", "ruling", "totals", "users", "verdicts")
 
     def __init__(self, knowledge: Knowledge, world: behaviours.World) -> None:
         self.inventory: Inventory = world.inventory
@@ -92,6 +94,7 @@ class Known:
         self.ruling: dict[str, bool] = {cls: authority(cls) or machine(cls) for seen in most.values() for cls in seen}
         """Class -> whether it has authority, or is one of programs."""
         self.verdicts: dict[tuple[str, tuple[str, ...], str], tuple[FunctionUse, str] | None] = {}
+        self.overriding = frozenset(knowledge.overriding)
         self.required = _required(knowledge.scopes, {endpoint.id: endpoint for endpoint in world.endpoints})
         """Endpoint id -> (scope, calls, calls that would have lacked it by chance)."""
 
@@ -149,7 +152,7 @@ class Watch(behaviours.Watch):
     def __init__(self) -> None:
         self._own: dict[str, _Own] = {}
         self._open: dict[str, str] = {}
-        """Call under way -> operation that its caller changes something by for the first time."""
+        """Call under way -> operation that its caller changes something by for the first time; empty: it bears a header that means another."""
 
     def __len__(self) -> int:
         return len(self._own)
@@ -183,9 +186,7 @@ class Watch(behaviours.Watch):
             return ()
         now, own = facts.call.time, self._own.get(facts.identity.actor) if ruling else None
         if ruling and endpoint is not None and (own is None or endpoint.id not in own.operations):
-            if len(self._open) >= MAX_OPEN:
-                del self._open[next(iter(self._open))]
-            self._open[facts.call.id] = endpoint.id
+            self._await(facts, endpoint.id)
         mine = False
         if used:
             mine = own is not None and endpoint is not None and endpoint.id not in own.operations and now - own.since >= KNOWN_FOR
@@ -198,10 +199,16 @@ class Watch(behaviours.Watch):
         what = _name(endpoint) if endpoint is not None else (operation.name or f"{operation.method[:20]} {operation.path}")[:120]
         return (FirstUse("operation", what, cls, calls, others, mine, ruling),)
 
+    def _await(self, facts: Facts, operation: str) -> None:
+        if len(self._open) >= MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[facts.call.id] = operation
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         if not self._open or (operation := self._open.pop(request.call_id, None)) is None:
             return None
-        if 200 <= completion.status < 300 and request.verdict.action != "block":
+        headers = request.facts.call.request.headers
+        if operation and 200 <= completion.status < 300 and request.verdict.action != "block":
             actor = request.facts.identity.actor
             own = self._own.pop(actor, None)
             if own is None:
@@ -212,7 +219,7 @@ class Watch(behaviours.Watch):
             if len(own.operations) >= MAX_OWN:
                 del own.operations[next(iter(own.operations))]
             own.operations[operation] = None
-        return None
+        return None if headers.keys().isdisjoint(_OVERRIDES) else OVERRIDES
 
     def _known(self, endpoint: Endpoint, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
@@ -245,6 +252,8 @@ class Watch(behaviours.Watch):
                 path, via = _path(value[:2_000]), name
         if not via:
             return ()
+        if len(self._open) < MAX_OPEN:
+            self._open.setdefault(facts.call.id, "")
         segments = tuple(part for part in path.split("/") if part) if path else facts.operation.segments
         meant = Operation("rest", method, segments, path or facts.operation.path)
         match = identify(service, meant, known.inventory)
@@ -256,9 +265,14 @@ class Watch(behaviours.Watch):
             beside = match.endpoint or match.beside
             told = known.of_group(service, steps_of(beside) if beside else _steps(segments, ""), cls)
             use, group = told if told is not None else (None, "")
-        if use is None:
+        what = f"{method} /{'/'.join(segments)}"[:120]
+        if use is not None:
+            return (_deviation(use, what, group, via),)
+        calls = sum(known.totals.get(service, Counter()).values())
+        unknown = facts.match.endpoint is None or match.endpoint is None
+        if service in known.overriding or calls < UNHEARD or not unknown or path or method in SAFE_METHODS:
             return ()
-        return (_deviation(use, f"{method} /{'/'.join(segments)}"[:120], group, via),)
+        return (FunctionDeviation(f"header.{via}", what, calls=calls, unheard=True),)
 
 
 def steps_of(endpoint: Endpoint) -> tuple[str, ...]:
