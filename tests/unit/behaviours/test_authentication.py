@@ -123,6 +123,15 @@ def test_graphql_says_no_with_a_status_of_200():
     assert stopped_at(tried, "code-guessing") == 7
 
 
+def test_codes_that_stand_in_the_path():
+    e = engine()
+    tried = [e.ask("GET", f"/vouchers/GC-{n}", user="mallory", status=404) for n in range(10)]
+    assert stopped_at(tried, "code-guessing") == 7
+    owner = [e.ask("GET", "/vouchers/GC-77", user="alice", status=404 if n < 2 else 200) for n in range(10)]
+    assert not any(one.blocked for one in owner)
+    assert not any(e.ask("GET", f"/orders/{n}", user="bob", status=404).of("code-guessing") for n in range(10))
+
+
 def test_one_good_code_pays_for_no_guesses():
     e, tried = engine(), []
     for n in range(12):

@@ -35,9 +35,13 @@ _CODE_WORDS = frozenset(
     "otp mfa 2fa totp verify verification challenge code pin tan factor giftcard gift voucher coupon promo redeem license licence invitation".split()
 )
 """What is worth money is guessed as what lets in is."""
+_MONEY_WORDS = frozenset(
+    "giftcard giftcards gift gifts voucher vouchers coupon coupons promo promos redeem licence licences license licenses invitation invitations".split()
+)
+"""Where such a word stands before the last segment of a path, that segment is the code: `GET /vouchers/X7K2`."""
 _REGISTER_WORDS = frozenset("register registration signup enroll join".split())
 _LOOKUP_WORDS = frozenset("exists exist available availability lookup taken".split())
-_INTERESTING = _SIGN_IN_WORDS | _RESET_WORDS | _CODE_WORDS | _REGISTER_WORDS | _LOOKUP_WORDS | {"sign", "log"}
+_INTERESTING = _SIGN_IN_WORDS | _RESET_WORDS | _CODE_WORDS | _MONEY_WORDS | _REGISTER_WORDS | _LOOKUP_WORDS | {"sign", "log"}
 _ORDER = {name: at for at, name in enumerate(("email", "username", "login", "account", "userid", "phone"))}
 _DEPTH = 5
 _NODES = 60
@@ -75,6 +79,8 @@ def _role(method: str, path: str, name: str, properties: tuple[str, ...], query:
         return RESET if account and not password else ""
     if said & _LOOKUP_WORDS and account and not password:
         return LOOKUP
+    if said & _MONEY_WORDS and named_by_code(path):
+        return CODE
     if method in ("GET", "HEAD", "OPTIONS"):
         return ""
     if said & _REGISTER_WORDS and account:
@@ -84,6 +90,18 @@ def _role(method: str, path: str, name: str, properties: tuple[str, ...], query:
     if code and not password and said & _CODE_WORDS:
         return CODE
     return ""
+
+
+def named_by_code(path: str) -> bool:
+    """Whether a path, or its template, ends in the code of something that is worth money."""
+    before, _, last = path.rstrip("/").rpartition("/")
+    collection = before.rpartition("/")[2]
+    return not _MONEY_WORDS.isdisjoint(words(collection[:60])) and (last.startswith("{") or any(map(str.isdigit, last)))
+
+
+def code_in(path: str) -> str:
+    """The last segment of a path, which is the code where the body names none."""
+    return path.rstrip("/").rpartition("/")[2][:_TEXT]
 
 
 @lru_cache(maxsize=4096)

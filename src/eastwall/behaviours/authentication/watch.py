@@ -332,12 +332,16 @@ class Watch(behaviours.Watch):
 def _hashes(facts: Facts) -> tuple[int, int]:
     """(account, code); 0 where the request names none."""
     account, code = roles.said(facts.operation)
+    if not code and not facts.properties:
+        code = roles.code_in(facts.operation.path)
     return (hash(account) if account else 0, hash(code) if code else 0)
 
 
 def _id(facts: Facts) -> str:
-    endpoint = facts.match.endpoint
-    return endpoint.id if endpoint is not None else facts.operation.path[:200]
+    endpoint, path = facts.match.endpoint, facts.operation.path[:200]
+    if endpoint is not None:
+        return endpoint.id
+    return path.rstrip("/").rpartition("/")[0] if roles.named_by_code(path) else path
 
 
 def _client(facts: Facts) -> int:
