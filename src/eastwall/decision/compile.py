@@ -149,6 +149,7 @@ class LiveSnapshot:
             endpoints=snapshot.endpoints,
             detections=metas,
             workloads=snapshot.trust.workloads,
+            schemas=snapshot.schemas,
         )
         self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
         self.counted = self.plan.counted_classes()

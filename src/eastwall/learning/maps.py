@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from re import compile as regex
 
-from eastwall.learning.places import Place, parent_of
+from eastwall.discovery.body_schemas import parent_of
+from eastwall.learning.places import Place
 
 MIN_SAMPLES = 4
 """Of the object, before it is judged."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from re import compile as regex
 from typing import Any
 
+from eastwall.discovery.body_schemas import parent_of
 from eastwall.discovery.objects import NO_NAME
 from eastwall.discovery.shapes import ROOT_NAME
-from eastwall.learning.places import parent_of
 from eastwall.model.endpoint import FieldProfile, Schema, Variant
 
 MIN_REQUIRED = 3

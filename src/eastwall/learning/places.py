@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import Any
 
 from eastwall.model.facts import Field
@@ -126,20 +125,6 @@ class Place:
         else:
             place.words = None
         return place
-
-
-def parent_of(place: str, known: Container[str]) -> tuple[str, str]:
-    """(parent place, last step) of a place. Names may hold dots and end in `[]`: the longest known place above it is the parent."""
-    if place.endswith("[]") and (place[:-2] or "$") in known:
-        return place[:-2] or "$", "[]"
-    at = len(place)
-    while (at := place.rfind(".", 0, at)) > 0:
-        if place[:at] in known:
-            return place[:at], place[at + 1 :]
-    head, dot, last = place.rpartition(".")
-    if dot and "[]" in head:
-        return head, last
-    return "$", place
 
 
 def _least(a: Any, b: Any) -> Any:

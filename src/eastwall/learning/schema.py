@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from eastwall.discovery.body_schemas import parent_of
 from eastwall.discovery.formats import MAYBE_BYTE
 from eastwall.discovery.shapes import ABSENT, FORM
 from eastwall.learning.maps import below, collapse, step_into
-from eastwall.learning.places import Place, parent_of
+from eastwall.learning.places import Place
 from eastwall.model.endpoint import FieldProfile, Schema, Variant
 from eastwall.model.facts import Field
 

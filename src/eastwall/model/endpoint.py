@@ -183,6 +183,23 @@ class Endpoint(Struct, frozen=True):
     """Clean calls with a body of all operations of its resource (`/orders` and `/orders/{order_id}`): what `response_only` rests on."""
 
 
+class KnownSchemas(Struct, frozen=True):
+    """What is known of an operation's messages, learned and declared apart: what SchemaPolicies hold calls against."""
+
+    endpoint: str
+    """Id."""
+    learned: bool = False
+    """Its learning window has its minimum of calls, actors and time."""
+    request: Schema = Schema()
+    """Learned."""
+    responses: tuple[tuple[int, Schema], ...] = ()
+    """Learned: (status, schema), sorted."""
+    declared: Schema | None = None
+    """Declared, of the request; None: nothing is."""
+    declared_responses: tuple[tuple[int, Schema], ...] = ()
+    """(status, schema), sorted; 1..5 for `1XX` .. `5XX`, 0 for `default`."""
+
+
 class Match(Struct, frozen=True):
     """The endpoint a call goes to."""
 

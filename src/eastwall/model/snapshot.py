@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from eastwall.model.call import Mode
-from eastwall.model.endpoint import Endpoint
+from eastwall.model.endpoint import Endpoint, KnownSchemas
 from eastwall.model.holdings import Holdings
 
 SNAPSHOT_FORMAT = 1
@@ -131,6 +131,8 @@ class Snapshot(Struct, frozen=True):
     """(glob over `kind:name`, identity class): learned, so that a new instance of a known workload is no stranger. First match holds."""
     behaviours: tuple[tuple[str, bytes], ...] = ()
     """(model of `behaviours`, what it published, in MessagePack)."""
+    schemas: tuple[KnownSchemas, ...] = ()
+    """Of the operations that SchemaPolicies are about."""
     holdings: Holdings = Holdings()
     """The same as `ownership`, in the form that engines read without decoding it; control fills this one."""
     policy_status: PolicyStatus = PolicyStatus()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eastwall.model.call import Mode
-from eastwall.model.endpoint import Endpoint
+from eastwall.model.endpoint import Endpoint, KnownSchemas
 from eastwall.model.finding import Detection
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope, Workload
@@ -23,6 +23,7 @@ from eastwall.policy.kinds import (
     PolicyException,
     PolicySet,
     Quarantine,
+    SchemaPolicy,
     ToolPolicy,
     TrustZone,
     decode,
@@ -48,6 +49,7 @@ from eastwall.policy.steps.detections import DetectionRule
 from eastwall.policy.steps.exceptions import ExceptionRule
 from eastwall.policy.steps.limits import LimitRule
 from eastwall.policy.steps.quarantine import QuarantineRule
+from eastwall.policy.steps.schema import SchemaRule
 from eastwall.policy.steps.tools import ToolRule
 from eastwall.policy.steps.zones import ZoneRule
 from eastwall.policy.world import World
@@ -62,6 +64,7 @@ COMPILED: dict[type[Any], type[Any]] = {
     LimitPolicy: LimitRule,
     DetectionPolicy: DetectionRule,
     DataPolicy: DataRule,
+    SchemaPolicy: SchemaRule,
     TrustZone: ZoneRule,
     Quarantine: QuarantineRule,
     ToolPolicy: ToolRule,
@@ -75,7 +78,7 @@ class Rules:
 
     __slots__ = (
         "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode", "patterned", "pinning",
-        "quarantines", "quiet", "reads", "tools", "turning", "zones",
+        "quarantines", "quiet", "reads", "schemas", "tools", "turning", "zones",
     )  # fmt: skip
 
     def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
@@ -96,7 +99,10 @@ class Rules:
             direction: tuple(b for b in data if direction in b.rule.turns) for direction in ("request", "response")
         }
         """Those that turn tokens back."""
-        self.reads = frozenset(way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way]))
+        self.schemas: tuple[Bound[SchemaRule], ...] = tuple(steps.get("schema", ()))
+        self.reads = frozenset(way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way])).union(
+            *(b.rule.directions for b in self.schemas)
+        )
         """Directions in which bodies must be looked at whatever was found in them."""
         self.quarantines: tuple[Bound[QuarantineRule], ...] = tuple(steps.get("quarantine", ()))
         self.zones: tuple[Bound[ZoneRule], ...] = tuple(steps.get("zones", ()))
@@ -239,6 +245,7 @@ def compile_plan(
     endpoints: Sequence[Endpoint],
     detections: Sequence[Detection],
     workloads: Sequence[Workload] = (),
+    schemas: Sequence[KnownSchemas] = (),
 ) -> Plan:
     """Compile a snapshot's policy set; empty bytes are the built-in policies alone.
 
@@ -248,6 +255,7 @@ def compile_plan(
     del endpoints
     policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
     world = World({detection.id: detection.default_action for detection in detections}, policies, services, workloads)
+    world.schemas = {known.endpoint: known for known in schemas}
     rules: list[CompiledRule] = []
     for policy in policies.policies:
         if type(policy.spec) not in COMPILED:

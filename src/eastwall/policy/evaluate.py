@@ -8,11 +8,12 @@
 4. access allow, or the zone's default - who may call is settled before anything is counted or looked into; an AccessPolicy is narrower than a
    zone, so what one allows enters the zone too
 5. tools - what an agent's call does within an operation that it may call
-6. limits - after access, so that calls which are refused anyway use up nobody's rate; before findings, so that a flood of attacks
+6. schema - a body that is not as it should be, of somebody who may send one; before limits, which count what the service will get
+7. limits - after access, so that calls which are refused anyway use up nobody's rate; before findings, so that a flood of attacks
    is slowed down like any other flood
-7. detections, then detectors that failed - what is wrong with a call of somebody who may make it
-8. data - last, because it changes the message instead of refusing it, and what is refused needs no change
-9. of answers, what limits count in them - after all else, because only what is given is used up
+8. detections, then detectors that failed - what is wrong with a call of somebody who may make it
+9. data - last, because it changes the message instead of refusing it, and what is refused needs no change
+10. of answers, what limits count in them - after all else, because only what is given is used up
 
 **Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
 `effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
@@ -35,7 +36,7 @@ from eastwall.policy.compile import Plan
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
-from eastwall.policy.steps import access, data, detections, quarantine, tools, zones
+from eastwall.policy.steps import access, data, detections, quarantine, schema, tools, zones
 from eastwall.policy.steps import limits as rate_limits
 from eastwall.policy.steps.exceptions import CallExcuses
 from eastwall.policy.steps.outcome import Outcome
@@ -77,10 +78,12 @@ def evaluate(
             zones.enter(rules.zones, facts, paths, outcome, opened)
         if rules.tools:
             tools.judge(rules.tools, facts, paths, outcome)
-        if rules.limits and outcome.action == "allow" and not event:
-            rate_limits.limit(rules.limits, facts, paths, limits, outcome)
     elif rules.pinning:
         tools.compare(rules.pinning, facts, paths, outcome)
+    if rules.schemas:
+        schema.judge(rules.schemas, facts, paths, outcome, event=event)
+    if rules.limits and call.response is None and outcome.action == "allow" and not event:
+        rate_limits.limit(rules.limits, facts, paths, limits, outcome)
     if findings:
         detections.judge(rules.detections, rules.builtin_detections, facts, paths, findings, outcome)
     for error in errors:

@@ -23,32 +23,25 @@ from eastwall.policy.kinds import (
     Quarantine,
     Rule,
     RulePack,
+    SchemaPolicy,
     Service,
     ToolPolicy,
     Trust,
     TrustZone,
 )
 from eastwall.policy.meaning_data import data_policy
+from eastwall.policy.meaning_schema import schema_policy
 from eastwall.policy.meaning_scope import Found, condition_faults, identity_faults, operation_faults
 from eastwall.policy.meaning_segments import exception_faults, quarantine_faults, tool_faults, zone_faults
 from eastwall.policy.patterns import parse_operation
+from eastwall.policy.sizes import parse_size
 from eastwall.policy.wording import shown
 
-SIZE = re.compile(r"([1-9][0-9]{0,9}) ?(B|KiB|MiB|GiB|KB|MB|GB)?")
-UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 MAX_BODY = 64 << 20
 """Bytes; more of a body than this cannot be inspected inline."""
 MAX_REASON = 300
 _AGENT_KINDS = ("client", "workload", "user", "key", "agent")
 CLASS_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
-
-
-def parse_size(text: str) -> int:
-    """`512KiB` -> bytes. Raises `ValueError` with one line."""
-    found = SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"`{text[:60]}` is not a size: write e.g. `512KiB`, `1MiB`")
-    return int(found[1]) * UNITS[found[2] or ""]
 
 
 def faults_of(policy: Policy) -> list[Fault]:
@@ -86,6 +79,8 @@ def _rule(spec: Rule) -> Found:
                 yield "spec.detections", "`spec.detections` is empty, so the policy does nothing", 'write `["*"]` for all'
             if spec.thresholds:
                 yield "spec.thresholds", "`spec.thresholds` is reserved, no detection takes one yet", "leave it out"
+        case SchemaPolicy():
+            yield from schema_policy(spec)
         case AccessPolicy():
             pass
         case TrustZone():

@@ -10,7 +10,8 @@ import msgspec
 from eastwall.model.call import Mode
 from eastwall.model.snapshot import ServiceScope, TrustConfig, Workload
 from eastwall.policy.kinds import Policy, PolicySet, Service
-from eastwall.policy.meaning import jwks_problem, parse_size
+from eastwall.policy.meaning import jwks_problem
+from eastwall.policy.sizes import parse_size
 
 MODES = {"discover": Mode.DISCOVER, "monitor": Mode.MONITOR, "enforce": Mode.ENFORCE}
 

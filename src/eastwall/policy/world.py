@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from eastwall.model.endpoint import KnownSchemas
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy.kinds import Identities, Members, PolicySet, TrustZone
@@ -70,7 +71,7 @@ class Zone:
 class World:
     """What is known of the detections, and what policies say that others refer to."""
 
-    __slots__ = ("_labels", "_zones_of", "default_actions", "external", "service_labels", "services", "zones")
+    __slots__ = ("_labels", "_zones_of", "default_actions", "external", "schemas", "service_labels", "services", "zones")
 
     def __init__(
         self,
@@ -85,6 +86,8 @@ class World:
         self.service_labels = {scope.name: dict(scope.labels) for scope in services if scope.labels}
         self.external = {scope.name: (scope.name, *scope.hosts) for scope in services if scope.exposure == "external"}
         """Third parties -> their names."""
+        self.schemas: Mapping[str, KnownSchemas] = {}
+        """Endpoint id -> what is known of its messages."""
         self._labels: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._zones_of: dict[str, frozenset[str]] = {}
         for workload in workloads:

@@ -43,6 +43,7 @@ from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.feedback import FeedbackApi, FeedbackStore, Relearning
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.learning import read_state, write_state
+from eastwall.runtime.message_schemas import known_schemas, schemas_essence
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
@@ -186,7 +187,8 @@ class Control:
 
     def _seen_by_engines(self, endpoints: tuple[Endpoint, ...], classes: tuple[tuple[str, str], ...]) -> object:
         """What a new snapshot is made for when it changes."""
-        return essence(endpoints), classes, self._cluster.version if self._cluster is not None else 0
+        schemas = schemas_essence(known_schemas(self._policies.state.policies, endpoints, self._declared))
+        return essence(endpoints), schemas, classes, self._cluster.version if self._cluster is not None else 0
 
     def close(self) -> None:
         """Close everything; nothing is published. Enough for a control that was never started."""
@@ -423,6 +425,7 @@ class Control:
                     data_classes=custom_classes(self._policies.state.policies),
                     identity_classes=classes,
                     behaviours=behaviours,
+                    schemas=known_schemas(self._policies.state.policies, endpoints, self._declared),
                     policy_status=self._policy_status(),
                 )
             )

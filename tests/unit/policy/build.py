@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote
 
 from eastwall.discovery.inventory import endpoint_id
-from eastwall.model.call import Call, Mode, Peer, Phase, Request, Response
+from eastwall.model.call import BodyState, Call, Mode, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision, Verdict
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import DataHit, Facts
@@ -83,12 +83,14 @@ def request(
     used: Sequence[int] = (),
     id: str = "01HF0000000000000000000000",
 ) -> Facts:
-    call = Call(id, service, time, Peer(source), Request(method, target, dict(headers or {}), "orders.shop"))
+    asked = operation(method, target, body)
+    sent = Request(method, target, dict(headers or {}), "orders.shop", body=asked.raw_body, body_state=BodyState.COMPLETE)
+    call = Call(id, service, time, Peer(source), sent)
     hits = tuple(DataHit(name, "body.x", "****") for name in data)
     return Facts(
         call,
         Phase.REQUEST,
-        operation(method, target, body),
+        asked,
         match or Match(None),
         identity or user(),
         used=tuple(("path.id", "order", one, str(one)) for one in used),
@@ -114,7 +116,7 @@ def response(
         asked.call.time,
         asked.call.peer,
         asked.call.request,
-        answered or Response(status, {}),
+        answered or Response(status, {}, body_state=BodyState.COMPLETE),
         prior,
     )
     hits = tuple(DataHit(name, "body.x", "****") for name in data)

@@ -27,6 +27,7 @@ from eastwall.policy.kinds import (
     PolicyException,
     PolicySet,
     Quarantine,
+    SchemaPolicy,
     Service,
     ToolPolicy,
     TrustZone,
@@ -232,10 +233,11 @@ class Twin:
             opened = self.access(facts, stops)
             self.crossing(facts, stops, opened)
             self.tools(facts, stops)
-            if not any("now" in views for views, _, _ in stops.found):
-                self.limits(facts, limits, stops)
+        stripped = self.schema(facts, stops)
+        if facts.call.response is None and not any("now" in views for views, _, _ in stops.found):
+            self.limits(facts, limits, stops)
         self.detections(facts, findings, stops)
-        self.data(facts, stops)
+        self.data(facts, stops, stripped)
         if facts.call.response is not None:
             self.answer(facts, limits, stops)
         done = next(((action, effect) for views, action, effect in stops.found if "now" in views), ("allow", ""))
@@ -263,6 +265,35 @@ class Twin:
             except ConditionError:
                 continue
         return False
+
+    def schema(self, facts: Facts, stops: Stops) -> dict[str, set[str]]:
+        """Properties that are taken out. In these tests `id` is a required integer and `card` a text, of every operation that is known,
+        in requests alone."""
+        body = facts.operation.body
+        direction = "request" if facts.call.response is None else "response"
+        known = facts.match.endpoint is not None and direction == "request"
+        strips: dict[str, set[str]] = {"now": set(), "then": set()}
+        for policy, spec, mode in self.all(SchemaPolicy):
+            assert isinstance(spec, SchemaPolicy)
+            applies = spec.direction in (direction, "both") and self.applies(spec, mode, facts, stops, policy)
+            if not applies or body is None:
+                continue
+            found = {"limits"} if spec.max_items is not None and isinstance(body, list) and len(body) > spec.max_items else set()
+            if known and not isinstance(body, dict):
+                found.add("types")
+            elif known:
+                found |= {"missing"} if "id" not in body else set()
+                found |= {"types"} if not isinstance(body.get("card", ""), str) else set()
+                found |= {"unknown"} if set(body) - {"id", "card"} else set()
+            actions = {"types": spec.types, "missing": spec.missing, "unknown": spec.unknown, "limits": spec.over_limit}
+            done = {actions[aspect] for aspect in found}
+            if "block" in done:
+                stops.append((views_of(mode), "block", "400"), policy)
+            elif "strip" in done:
+                for view in views_of(mode):
+                    if not self.excused(policy, "", view, facts):
+                        strips[view] |= set(body) - {"id", "card"}
+        return strips
 
     def ends(self, text: str) -> float:
         day = datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -552,7 +583,7 @@ class Twin:
                     if (self.defaults[found.id] if spec.action == "default" else spec.action) == "block":
                         stops.append((frozenset(["now" if view is Mode.ENFORCE else "then"]), "block", "403"), policy, found.id)
 
-    def data(self, facts: Facts, stops: Stops) -> None:
+    def data(self, facts: Facts, stops: Stops, stripped: dict[str, set[str]]) -> None:
         classes = {hit.data_class for hit in facts.data}
         direction = "request" if facts.call.response is None else "response"
         back: list[tuple[frozenset[str], str]] = []
@@ -587,6 +618,7 @@ class Twin:
             }
             words = {f"{name}:{style}" for name, style in styles.items() if style}
             words |= {word for views, text in back if here in views for word in text.split(",")}
+            words |= {f"-{name}" for name in stripped[here]}
             words |= {"rows" for s in standing if s.action == "aggregate"}
             words |= {f"cut {s.items}" for s in standing if s.action == "truncate" and s.items is not None}
             if words:

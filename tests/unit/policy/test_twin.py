@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from eastwall.discovery.inventory import compile_inventory, identify
 from eastwall.model.call import Completion, Mode, Peer
-from eastwall.model.decision import Aggregate, Deny, Detokenise, Redact, Throttle, Trim, Verdict
+from eastwall.model.decision import Aggregate, Deny, Detokenise, Redact, Strip, Throttle, Trim, Verdict
+from eastwall.model.endpoint import FieldProfile, KnownSchemas, Schema
 from eastwall.model.finding import CONFIDENCES, SEVERITIES
 from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.model.snapshot import ServiceScope, Workload
@@ -169,6 +170,24 @@ specs = st.one_of(
         ),
     ),
     st.tuples(
+        st.just("SchemaPolicy"),
+        st.fixed_dictionaries(
+            {
+                "types": st.sampled_from(["ignore", "report", "block"]),
+                "unknown": st.sampled_from(["report", "strip", "strip", "block"]),
+                "missing": st.sampled_from(["ignore", "report", "block"]),
+                **shared,
+            },
+            optional={
+                "source": st.sampled_from(["declared", "either"]),
+                "direction": st.sampled_from(["request", "response", "both"]),
+                "maxItems": st.integers(1, 3),
+                "overLimit": st.sampled_from(["report", "block"]),
+                **more,
+            },
+        ),
+    ),
+    st.tuples(
         st.just("DataPolicy"),
         st.one_of(st.just({"action": "aggregate"}), st.integers(0, 3).map(lambda n: {"action": "truncate", "items": n})).flatmap(
             lambda spec: st.fixed_dictionaries(
@@ -251,6 +270,11 @@ segments = st.one_of(
     st.tuples(st.just("Exception"), exceptions),
 )
 strengths = st.sampled_from(list(Strength))
+DECLARED = Schema(
+    0,
+    (FieldProfile("$", ("object",)), FieldProfile("id", ("integer",), required=True), FieldProfile("card", ("string",))),
+    media_types=("application/json",),
+)
 LABELLED = [
     ServiceScope("orders", labels=(("namespace", "web"),)),
     ServiceScope("billing", labels=(("tier", "web"),), hosts=("api.billing.example",)),
@@ -288,7 +312,9 @@ def tool_call(name: str, arguments: object) -> dict[str, object]:
 
 
 bodies = st.one_of(
-    st.sampled_from([None, [{"id": 1}, {"id": 2}], {"card": "ewt_pan_x"}, {"a": "ewt_pan_x ewt_email_x"}]),
+    st.sampled_from(
+        [None, [{"id": 1}, {"id": 2}], {"card": "ewt_pan_x"}, {"a": "ewt_pan_x ewt_email_x"}, {"id": 1, "role": 2, "card": "x"}]
+    ),
     st.builds(tool_call, st.sampled_from(["pay", "search"]), st.sampled_from([{}, {"amount": 5}, {"amount": 50, "to": "alice"}])),
     st.just([tool_call("pay", {"amount": 1, "to": "bob"}), tool_call("other", {})]),
 )
@@ -332,6 +358,8 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
                 words += [f"{name}:{effect.style}" for name in effect.data_classes]
             case Detokenise():
                 words += [f"{name}:original" for name in effect.data_classes]
+            case Strip():
+                words += [f"-{path[-1]}" for path in effect.members]
             case Aggregate():
                 words.append("rows")
             case Trim():
@@ -359,7 +387,10 @@ def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, kno
     endpoints = [endpoint(*one) for one in known]
     inventory = compile_inventory(endpoints)
     scopes_ = [msgspec.structs.replace(scope, mode=mode, exposure=exposure) for scope in LABELLED]
-    plan = compile_plan(encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS, workloads=WORKLOADS)
+    schemas = [KnownSchemas(one.id, declared=DECLARED) for one in endpoints]
+    plan = compile_plan(
+        encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS, workloads=WORKLOADS, schemas=schemas
+    )
     twin = Twin(own, mode, DETECTIONS, exposure, scopes_, WORKLOADS)
     fast_limits, slow_limits = LimitTable(), Counters()
     now = NOW

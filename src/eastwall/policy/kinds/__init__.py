@@ -11,6 +11,7 @@ from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitKey, LimitPolicy
 from eastwall.policy.kinds.policy_set import KINDS, Fault, Policy, PolicySet, Rule, Spec, decode, encode
 from eastwall.policy.kinds.quarantine import Quarantine
+from eastwall.policy.kinds.schema import SchemaPolicy
 from eastwall.policy.kinds.scope import (
     API_VERSION,
     BUILTIN,
@@ -53,6 +54,7 @@ __all__ = [
     "Quarantine",
     "Rule",
     "RulePack",
+    "SchemaPolicy",
     "Scope",
     "Service",
     "SeverityName",

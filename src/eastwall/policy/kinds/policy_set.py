@@ -11,6 +11,7 @@ from eastwall.policy.kinds.detections import DetectionPolicy, RulePack
 from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitPolicy
 from eastwall.policy.kinds.quarantine import Quarantine
+from eastwall.policy.kinds.schema import SchemaPolicy
 from eastwall.policy.kinds.service import Service
 from eastwall.policy.kinds.tools import ToolPolicy
 from eastwall.policy.kinds.zones import TrustZone
@@ -27,8 +28,19 @@ Spec = (
     | Quarantine
     | ToolPolicy
     | PolicyException
+    | SchemaPolicy
 )
-Rule = AccessPolicy | LimitPolicy | DataPolicy | DetectionPolicy | TrustZone | Quarantine | ToolPolicy | PolicyException
+Rule = (
+    AccessPolicy
+    | LimitPolicy
+    | DataPolicy
+    | DetectionPolicy
+    | TrustZone
+    | Quarantine
+    | ToolPolicy
+    | PolicyException
+    | SchemaPolicy
+)
 """The kinds that judge calls."""
 KINDS: dict[str, type[Spec]] = {
     "Service": Service,
@@ -42,6 +54,7 @@ KINDS: dict[str, type[Spec]] = {
     "Quarantine": Quarantine,
     "ToolPolicy": ToolPolicy,
     "Exception": PolicyException,
+    "SchemaPolicy": SchemaPolicy,
 }
 
 

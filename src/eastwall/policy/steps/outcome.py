@@ -112,7 +112,8 @@ class Outcome:
             self.action, self.effects = "redact", (Withhold(tuple(self.withheld)), *self.effects)
             self.deciding = self.deciding or next(iter(self.withheld.values()))
         if self.edits and self.action in ("allow", "redact"):
-            strips = [effect for effect in self.edits if isinstance(effect, Strip)]
+            members = dict.fromkeys(path for effect in self.edits if isinstance(effect, Strip) for path in effect.members)
+            strips = (Strip(tuple(members)),) if members else ()
             others = [effect for effect in self.edits if not isinstance(effect, Strip)]
             # Properties go before items: paths of items do not change by it.
             withheld = self.effects[:1] if self.withheld else ()
