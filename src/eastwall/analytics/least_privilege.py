@@ -106,8 +106,8 @@ class Shaped(Struct, frozen=True):
     template: str
     requests: int
     """Bodies."""
-    responses: int
     fields: int
+    """Of requests."""
 
 
 class Evidence(Struct, frozen=True):
@@ -194,7 +194,7 @@ def _access(service: str, uses: Sequence[Use], owned: Sequence[Owned]) -> list[S
     by_operation: dict[str, list[Use]] = defaultdict(list)
     unwritten: set[str] = set()
     for use in uses:
-        operation = _operation(use)
+        operation = _operation(use.method, use.template)
         if operation:
             by_operation[operation].append(use)
         else:
@@ -377,8 +377,27 @@ def _data(service: str, uses: Sequence[DataUse]) -> list[Suggestion]:
 
 
 def _schemas(service: str, shaped: Sequence[Shaped]) -> list[Suggestion]:
-    del service, shaped
-    return []
+    """Bodies of the operations whose requests are learned: another type and an unknown property are refused, a missing one is reported
+    (it may be optional, and nobody left it out yet)."""
+    lines = []
+    for one in sorted(shaped, key=lambda one: (one.template, one.method)):
+        operation = _operation(one.method, one.template)
+        if operation and one.requests >= MIN_BODIES:
+            said = f"learned from {_plural(one.requests, 'body', 'bodies')} with {_plural(one.fields, 'field')}"
+            lines.append(Line(f"    - {_scalar(operation)}", said))
+    if not lines:
+        return []
+    head = (
+        "mode: monitor",
+        "source: learned",
+        "direction: request",
+        "types: block",
+        "unknown: block",
+        "missing: report",
+        "scope:",
+    )
+    spec = (*map(Line, head), Line(f"  services: [{_scalar(service)}]"), Line("  operations:"), *lines)
+    return [Suggestion("SchemaPolicy", _name(service, "bodies"), (f"Bodies to {service} look as they always did.",), spec)]
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
@@ -400,10 +419,10 @@ def _name(service: str, *parts: str) -> str:
     return PREFIX + "-".join(word for word in words if word)[:180].rstrip("-._")
 
 
-def _operation(use: Use) -> str:
+def _operation(method: str, template: str) -> str:
     """The pattern of an operation; empty where none can be written. A path that services read in several ways is opened from the
     segment on where they begin to differ."""
-    path = use.template
+    path = template
     if is_odd(path):
         parts = path.strip("/").split("/")
         plain = next((n for n, part in enumerate(parts) if not part or is_odd("/" + part)), len(parts))
@@ -414,7 +433,7 @@ def _operation(use: Use) -> str:
         if path.count(found) > 1:
             first, _, rest = path.partition(found)
             path = f"{first}{found}{rest.replace(found, '*')}"
-    operation = f"{use.method} {_BARE.sub(lambda found: quote(found[0]), path)}"
+    operation = f"{method} {_BARE.sub(lambda found: quote(found[0]), path)}"
     try:
         parse_operation(operation)
     except ValueError:
@@ -446,8 +465,8 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:240]
 
 
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" + ("" if count == 1 else "s")
+def _plural(count: int, word: str, several: str = "") -> str:
+    return f"{count:,} {word if count == 1 else several or word + 's'}"
 
 
 def _day(at: float) -> str:

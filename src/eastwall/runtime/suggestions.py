@@ -153,7 +153,5 @@ def _data(rows: Iterable[Mapping[str, Any]], endpoints: Mapping[str, Endpoint]) 
 
 def _shaped(endpoints: Iterable[Endpoint]) -> Iterable[Shaped]:
     for one in sorted(endpoints, key=lambda e: (e.service, e.template, e.method)):
-        responses = sum(schema.samples for status, schema in one.responses if 200 <= status < 300)
-        if one.status == "learned" and (one.request.samples or responses):
-            fields = len(one.request.fields) + sum(len(schema.fields) for _, schema in one.responses)
-            yield Shaped(one.service, one.method, one.template, one.request.samples, responses, fields)
+        if one.status == "learned" and one.request.samples:
+            yield Shaped(one.service, one.method, one.template, one.request.samples, len(one.request.fields))

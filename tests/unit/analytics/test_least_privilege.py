@@ -115,6 +115,12 @@ def test_data_that_strangers_get_has_no_receivers_to_name() -> None:
     assert not [one for one in suggest(found) if one.kind == "DataPolicy"]
 
 
+def test_learned_bodies_are_a_schema_policy_and_few_are_none() -> None:
+    shaped = (Shaped("orders", "POST", "/orders", 240, 7), Shaped("orders", "PATCH", "/orders/{order_id}", 4, 2))
+    (one,) = [s for s in suggest(evidence(use("orders", "POST /orders", "user"), shaped=shaped)) if s.kind == "SchemaPolicy"]
+    assert [line.evidence for line in one.spec if line.evidence] == ["learned from 240 bodies with 7 fields"]
+
+
 def test_nothing_seen_says_so() -> None:
     found = evidence(calls=0, callers=0)
     text = written(suggest(found), found)
@@ -162,7 +168,7 @@ USES = st.builds(
 @settings(deadline=None, max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(USES, max_size=12), st.randoms(use_true_random=False))
 def test_whatever_callers_call_themselves_it_reads_back_and_lets_them_in(uses: list[Use], order: random.Random) -> None:
-    shaped = tuple(Shaped(one.service, one.method, one.template, 50, 50, 9) for one in uses)
+    shaped = tuple(Shaped(one.service, one.method, one.template, 50, 9) for one in uses)
     paces = tuple(Pace(one.service, one.cls, one.kind, 9, 2, 50) for one in uses)
     found = evidence(*uses, paces=paces, shaped=shaped, suspects=(("user:\n- evil", 7),))
     text = enforced(found)
