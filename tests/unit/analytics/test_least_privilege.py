@@ -12,7 +12,6 @@ from eastwall.analytics.least_privilege import DataUse, Evidence, Owned, Pace, S
 from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.policy import LimitTable, evaluate, parse_files
 from eastwall.policy.kinds import AccessPolicy, DataPolicy, LimitPolicy
-from eastwall.policy.limits import parse_rate
 
 
 def use(
@@ -140,15 +139,9 @@ def test_the_limit_is_above_every_window_it_was_made_from(offsets: list[float]) 
     times = sorted(NOW + offset for offset in offsets)
     minutes = [int(at // 60) for at in times]
     peak = max(minutes.count(minute) for minute in minutes)
-    (one,) = [
-        s
-        for s in suggest(evidence(use("o", "GET /a", "user"), paces=(Pace("o", "user", "user", peak, 1, len(times)),)))
-        if s.kind == "LimitPolicy"
-    ]
-    spec = {line.text.split(": ")[0]: line.text.split(": ")[1] for line in one.spec if line.text.startswith(("rate", "burst"))}
-    count, seconds = parse_rate(spec["rate"])
-    table = LimitTable()
-    assert all(table.take("k", at, seconds / count, int(spec["burst"]))[0] for at in times)
+    text = enforced(evidence(use("o", "GET /a", "user"), paces=(Pace("o", "user", "user", peak, 1, len(times)),)))
+    made, table = plan(text, service="o"), LimitTable()
+    assert all(evaluate(made, request("GET", "/a", service="o", time=at), (), (), table).action == "allow" for at in times)
 
 
 NAMES = st.text(min_size=1, max_size=12)
