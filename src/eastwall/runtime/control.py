@@ -546,7 +546,10 @@ class Control:
     def policy(self) -> dict[str, Any]:
         """What is applied."""
         state = self._policies.state
-        listed = [{"name": p.name, "kind": p.kind, "location": p.location} for p in state.policies.policies]
+        listed = [
+            {"name": p.name, "kind": p.kind, "location": p.location, "mode": getattr(p.spec, "mode", None)}
+            for p in state.policies.policies
+        ]
         applied = state.applied
         return {
             "digest": applied.digest,

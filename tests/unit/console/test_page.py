@@ -238,7 +238,7 @@ def test_new_apis_appear_by_themselves(page, data):
 
 # -- the views beside APIs and findings -------------------------------------------------------------------------------
 
-VIEWS = ("overview", "changes", "identities", "data", "paths", "graph")
+VIEWS = ("overview", "changes", "identities", "data", "paths", "policies", "graph")
 
 
 @pytest.fixture(scope="module")
@@ -436,6 +436,44 @@ def test_what_waits_is_taken_in_and_a_finding_is_judged(page):
         page.get_by_role("button", name="This was fine").click()
         expect(page.locator("#panel")).to_contain_text("is told with low confidence for 30 days")
         expect(page.locator("#panel")).to_contain_text("eastwall feedback undo f_")
+        assert not page.evaluate("window.pwned")
+    finally:
+        assert control.stop() == 0, control.log.read_text()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+POLICY = """\
+apiVersion: eastwall.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: NAME}
+spec: {action: deny, mode: monitor, scope: {services: [orders], operations: ["GET /never"]}}
+"""
+
+
+def test_policies_are_shown_suggested_and_rolled_back(page):
+    path = Path(tempfile.mkdtemp(prefix="ew"))
+    evil = f"user+{MARKUP}"
+    write(path, [call(n, actor=f"user:u{n % 9}", actor_class=evil if n % 2 else "user") for n in range(100, 0, -1)])
+    control = Process(path).ready()
+    try:
+        control.until("/api/v1/status", lambda s: s["lake"]["calls"] == 100)
+        for name in ("first", "second"):
+            assert control.send("PUT", "/api/v1/policy", {"files": {"p.yaml": POLICY.replace("NAME", name)}})[0] == 200
+        sign_in(page, control)
+        panel = look(page, "policies")
+        expect(panel.locator("tbody tr", has_text="second").first).to_contain_text("AccessPolicy")
+        expect(panel).to_contain_text("p.yaml:1")
+        panel.get_by_role("button", name="Suggest policies").click()
+        text = panel.locator("pre")
+        expect(text).to_contain_text("# Suggested by Eastwall from 100 calls of 9 callers")
+        expect(text).to_contain_text("GET /orders/{order_id}")
+        expect(text).to_contain_text("mode: monitor")
+        if folder := os.environ.get("EASTWALL_TEST_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / "policies.png", full_page=True)
+        panel.get_by_role("button", name="Roll back to this").first.click()
+        page.locator("#confirm-yes").click()
+        expect(panel.locator("tbody tr", has_text="first").first).to_contain_text("AccessPolicy")
+        expect(panel).to_contain_text("rollback")
         assert not page.evaluate("window.pwned")
     finally:
         assert control.stop() == 0, control.log.read_text()

@@ -2,6 +2,7 @@
 import * as blueprint from "/static/blueprint.js";
 import { graph } from "/static/graph.js";
 import * as quarantine from "/static/quarantine.js";
+import { policies } from "/static/policies.js";
 import * as views from "/static/views.js";
 
 const POLL = 1000;
@@ -165,13 +166,14 @@ const VIEWS = {
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
   baselines: { ask: () => "/baselines", draw: (value) => blueprint.baselines(value, state.live.time, decide) },
   quarantine: { ask: () => "/quarantine", draw: (list) => quarantine.closed(list, state.live.time, lift) },
+  policies: { ask: () => ["/policy", "/policy/history", "/audit?limit=300"], draw: (values) => policies(values, state.live.time, policyActs) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
   graph: { every: GRAPH_MS, ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
 };
 
-async function decide(path) {
+async function decide(path, body) {
   try {
-    await request("POST", path);
+    await request("POST", path, body);
     state.viewText = "";
     await drawView(true);
   } catch (error) {
@@ -190,6 +192,14 @@ async function lift(name) {
 }
 
 const close = (name, spec) => request("PUT", `/quarantine/${encodeURIComponent(name)}`, spec);
+const policyActs = {
+  suggest: () => request("GET", "/policy/suggestion"),
+  back: async (digest) => {
+    if (!(await confirm(`Roll back to ${digest}?`, "It is checked against what is known today, and is in force on every engine within a second.", "Roll back"))) return;
+    await decide("/policy/rollback", { to: digest });
+  },
+  rearm: (name) => decide(`/policy/rearm/${encodeURIComponent(name)}`),
+};
 
 async function judge(event, judgement) {
   const said = await request("POST", `/calls/${encodeURIComponent(event)}/feedback`, { judgement });
@@ -210,7 +220,8 @@ async function drawView(now) {
   const view = VIEWS[state.view];
   if (!view || (!now && performance.now() - state.viewAt < (view.every ?? BLUEPRINT_MS))) return;
   const wanted = state.view;
-  const value = await request("GET", view.ask());
+  const asked = view.ask();
+  const value = Array.isArray(asked) ? await Promise.all(asked.map((path) => request("GET", path))) : await request("GET", asked);
   if (state.view !== wanted) return;
   state.viewAt = performance.now();
   const text = JSON.stringify([wanted, value, state.words]);
