@@ -119,7 +119,8 @@ def _uses(rows: Iterable[Mapping[str, Any]], endpoints: Mapping[str, Endpoint]) 
             service, method, template, cls, kind,
             strength=min(int(row["strength"]) for row in some),
             calls=sum(int(row["calls"]) for row in some),
-            callers=max(int(row["callers"]) for row in some),
+            # Callers of several paths are told apart as far as the lake tells them, 100 of each.
+            callers=max(len({who for row in some for who in row["who"]}), *(int(row["callers"]) for row in some)),
             days=max(int(row["days"]) for row in some),
             last=max(float(row["last"]) for row in some),
             known=known,

@@ -50,7 +50,7 @@ function suggestion(suggest) {
     }
     ask.disabled = false;
   });
-  return h("section", {}, ask, said, text);
+  return h("section", { class: "suggestion" }, ask, said, text);
 }
 
 const empty = (title, note) => h("div", { class: "empty" }, h("strong", {}, title), h("span", {}, note));

@@ -34,8 +34,9 @@ WHERE bad >= 3 AND bad * 20 >= calls ORDER BY bad DESC, actor LIMIT 1000
 
 USES = f"""
 SELECT service, method, endpoint, template, if(has({{known:Array(String)}}, endpoint), '', path) AS way, actor_class AS cls,
-  actor_kind AS kind, min(strength) AS strength, count() AS calls, uniqExact(actor) AS callers, uniqExact(toDate(time)) AS days,
-  toUnixTimestamp64Micro(max(time)) / 1e6 AS last, countIf(endpoint = '') AS unmatched
+  actor_kind AS kind, min(strength) AS strength, count() AS calls, uniqExact(actor) AS callers,
+  groupUniqArray(100)(cityHash64(actor)) AS who, uniqExact(toDate(time)) AS days,
+  toUnixTimestamp64Micro(max(time)) / 1e6 AS last
 FROM calls WHERE {WINDOW} AND {CLEAN} AND NOT has({{suspects:Array(String)}}, actor)
 GROUP BY service, method, endpoint, template, way, cls, kind ORDER BY service, calls DESC, method, template, way, cls, kind LIMIT 50000
 """  # noqa: S608
