@@ -3,12 +3,17 @@ observe, suggest, test, replay, monitor, enforce, incident, playbook, roll back.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.e2e.harness import Running, eventually, free_port
 
@@ -104,3 +109,49 @@ def test_the_whole_road(road: Road) -> None:
     why = road.cli("why", refused.event_id)
     assert "suggested-storefront" in why
     attacker.close()
+
+
+@pytest.fixture
+def library(short_dir: Path) -> Iterator[str]:
+    """datasette, unmodified, on a SQLite file."""
+    path = short_dir / "library.db"
+    if not path.exists():
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, author TEXT)")
+            db.executemany("INSERT INTO books VALUES (?, ?, ?)", [(n, f"The {n}th book", "A. Writer") for n in range(1, 200)])
+            db.commit()
+    port = free_port()
+    with (short_dir / "datasette.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "datasette", str(path), "--port", str(port)], stdout=log, stderr=log)
+    eventually(lambda: httpx.get(f"http://127.0.0.1:{port}/-/versions.json").status_code == 200, timeout=60, what="datasette")
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(10)
+
+
+def test_the_road_of_software_that_we_did_not_write(library: str, short_dir: Path, adapter: str) -> None:
+    directory = short_dir / f"library-{adapter}"
+    directory.mkdir()
+    up = Running(directory, "--upstream", f"library={library}@{free_port()}", "--adapter", adapter)
+    try:
+        with httpx.Client(base_url=up.address("library"), timeout=30) as client:
+            reading = [f"/library/books/{n}.json?_shape=array" for n in range(1, 60)] + ["/library/books.json?_size=3"] * 5
+            assert {client.get(path).status_code for path in reading} == {200}
+            eventually(lambda: up.status()["lake"]["calls"] >= len(reading), what="the calls in the lake")
+            eventually(lambda: any("{" in api["template"] for api in up.api.get("/apis").json()), what="the template")
+            policies = directory / "policies"
+            policies.mkdir()
+            written = up.cli("policy", "suggest", "--out", str(policies / "library.yaml"))
+            assert written.returncode == 0, written.stderr
+            text = (policies / "library.yaml").read_text()
+            assert '"GET /library/books/{book_id}.json"  # 59 calls of 1 caller' in text, text
+            assert up.cli("policy", "replay", str(policies), "--since", "1h").returncode == 0
+            (policies / "library.yaml").write_text(text.replace("mode: monitor", "mode: enforce"))
+            assert up.cli("policy", "replay", str(policies), "--since", "1h").returncode == 0, "it hurts nobody who was there"
+            assert up.cli("policy", "apply", str(policies)).returncode == 0
+            assert client.get("/-/databases.json").status_code == 200, "discover stops nothing"
+            assert up.cli("mode", "enforce").returncode == 0
+            eventually(lambda: client.get("/-/databases.json").status_code == 403, what="what nobody used is closed")
+            assert {client.get(path).status_code for path in reading} == {200}
+    finally:
+        assert up.stop() == 0
