@@ -113,6 +113,7 @@ def test_every_data_class_and_validator_is_in_the_docs() -> None:
         "Quarantine",
         "Exception",
         "ToolPolicy",
+        "SchemaPolicy",
     ],
 )
 def test_every_policy_field_is_in_the_docs(kind: str) -> None:
