@@ -33,6 +33,7 @@ COMMANDS = {
     "policy": "eastwall.cli.manage:policy",
     "quarantine": "eastwall.cli.quarantine:quarantine",
     "audit": "eastwall.cli.audit:audit",
+    "playbook": "eastwall.cli.playbooks:playbook",
     "discover": "eastwall.cli.offline:discover",
     "baselines": "eastwall.cli.learning:baselines",
     "feedback": "eastwall.cli.learning:feedback",

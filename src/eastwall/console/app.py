@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from eastwall import __version__
 from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
-from eastwall.console.governance import PolicyActsApi, add_governance, origin_of, who
+from eastwall.console.governance import PlaybooksApi, PolicyActsApi, add_governance, origin_of, who
 from eastwall.console.quarantine import QuarantineApi, add_quarantine
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
 from eastwall.model.audit import Origin, Who
@@ -62,6 +62,8 @@ class ControlApi(Protocol):
     def policy_acts(self) -> PolicyActsApi: ...
     @property
     def suggestions(self) -> SuggestionApi: ...
+    @property
+    def playbooks(self) -> PlaybooksApi: ...
 
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...

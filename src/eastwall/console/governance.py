@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import Body, FastAPI, Query, Request
+from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from eastwall.console.security import PRINCIPAL
@@ -24,11 +26,21 @@ class PolicyActsApi(Protocol):
     def verify_audit(self) -> dict[str, Any]: ...
 
 
+class PlaybooksApi(Protocol):
+    """`runtime.playbooks.PlaybookRunner`."""
+
+    def list(self) -> Sequence[dict[str, Any]]: ...
+    def acts(self) -> Sequence[dict[str, Any]]: ...
+    def undo(self, identity: str, who: Who) -> dict[str, Any]: ...
+
+
 class GovernanceApi(Protocol):
     """What these routes need of control."""
 
     @property
     def policy_acts(self) -> PolicyActsApi: ...
+    @property
+    def playbooks(self) -> PlaybooksApi: ...
 
 
 def who(request: Request) -> Who:
@@ -57,6 +69,27 @@ def answer(value: Any) -> Response:
 
 def add_governance(app: FastAPI, control: GovernanceApi) -> None:
     """Add the routes."""
+    _policy(app, control)
+    _playbooks(app, control)
+
+
+def _playbooks(app: FastAPI, control: GovernanceApi) -> None:
+    @app.get("/api/v1/playbooks", tags=["playbooks"], summary="The applied playbooks")
+    def playbooks() -> Response:
+        return answer(control.playbooks.list())
+
+    @app.get("/api/v1/playbooks/runs", tags=["playbooks"], summary="What playbooks did, the latest first")
+    def runs() -> Response:
+        return answer(control.playbooks.acts())
+
+    @app.delete("/api/v1/playbooks/runs/{identity}", tags=["playbooks"], summary="Take back now what a run put in force")
+    def undo(
+        request: Request, identity: Annotated[str, InPath(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+    ) -> Response:
+        return answer(control.playbooks.undo(identity, who(request)))
+
+
+def _policy(app: FastAPI, control: GovernanceApi) -> None:
 
     @app.get("/api/v1/policy/history", tags=["policy"], summary="Applied sets of policies, the latest first")
     def history() -> Response:

@@ -15,6 +15,7 @@ from eastwall.policy.kinds import (
     DetectionPolicy,
     Fault,
     LimitPolicy,
+    Playbook,
     Policy,
     PolicySet,
     Rule,
@@ -45,7 +46,8 @@ def check(
             faults += _known_operations(policy, "spec.admin", policy.spec.admin, own)
         if isinstance(policy.spec, RulePack):
             faults += _pack(policy, policy.spec, sorted(names), endpoints)
-        if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass, RulePack)):
+        if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass, RulePack, Playbook)):
+            faults += _playbook(policy, policy.spec, sorted(names), sorted(ids)) if isinstance(policy.spec, Playbook) else []
             continue
         faults += _services(policy, "spec.scope.services", policy.spec.scope.services, sorted(names))
         faults += _operations(policy, policy.spec, endpoints)
@@ -55,6 +57,14 @@ def check(
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
     return sorted(set(faults))
+
+
+def _playbook(policy: Policy, spec: Playbook, services: Sequence[str], detections: Sequence[str]) -> Iterator[Fault]:
+    yield from _services(policy, "spec.on.services", spec.on.services, services)
+    for i, glob in enumerate(spec.on.findings):
+        if (tests := compile_globs((glob,))) is not None and not any(map(tests, detections)):
+            hint = suggestion(glob, detections) or "`eastwall findings` shows ids"
+            yield _fault(policy, f"spec.on.findings[{i}]", f"no detection is called {shown(glob)}", hint)
 
 
 def _fault(policy: Policy, place: str, message: str, hint: str = "", *, warning: bool = False) -> Fault:

@@ -17,7 +17,9 @@ from eastwall.policy.kinds import (
     DataPolicy,
     DetectionPolicy,
     Fault,
+    Identities,
     LimitPolicy,
+    Playbook,
     Policy,
     PolicyException,
     Quarantine,
@@ -30,6 +32,7 @@ from eastwall.policy.kinds import (
     TrustZone,
 )
 from eastwall.policy.meaning_data import data_policy
+from eastwall.policy.meaning_playbooks import playbook_faults
 from eastwall.policy.meaning_schema import schema_policy
 from eastwall.policy.meaning_scope import Found, condition_faults, identity_faults, operation_faults
 from eastwall.policy.meaning_segments import exception_faults, quarantine_faults, tool_faults, zone_faults
@@ -51,6 +54,12 @@ def faults_of(policy: Policy) -> list[Fault]:
         found = list(_data_class(policy.name, spec))
     elif isinstance(spec, RulePack):
         found = list(rule_packs.faults(policy.name, spec))
+    elif isinstance(spec, Playbook):
+        found = [
+            *playbook_faults(spec),
+            *identity_faults(spec.maintenance or Identities(), "spec.maintenance"),
+            *_reason(spec.reason),
+        ]
     else:
         found = list(_service(spec) if isinstance(spec, Service) else _rule(spec))
     faults = []
@@ -63,8 +72,7 @@ def faults_of(policy: Policy) -> list[Fault]:
 def _rule(spec: Rule) -> Found:
     yield from operation_faults(spec.scope.operations, "spec.scope.operations")
     yield from condition_faults(spec.when, "spec.when")
-    if len(spec.reason) > MAX_REASON or not spec.reason.isprintable():
-        yield "spec.reason", f"`spec.reason` must be one line of at most {MAX_REASON} characters", ""
+    yield from _reason(spec.reason)
     yield from identity_faults(spec.scope.identities, "spec.scope.identities")
     match spec:
         case LimitPolicy():
@@ -91,6 +99,11 @@ def _rule(spec: Rule) -> Found:
             yield from exception_faults(spec)
         case ToolPolicy():
             yield from tool_faults(spec)
+
+
+def _reason(text: str) -> Found:
+    if len(text) > MAX_REASON or not text.isprintable():
+        yield "spec.reason", f"`spec.reason` must be one line of at most {MAX_REASON} characters", ""
 
 
 def _data_class(name: str, spec: DataClass) -> Found:

@@ -48,6 +48,8 @@ def quarantine_faults(spec: Quarantine) -> Found:
         yield "spec.until", "a quarantine needs either `until` or `indefinite: true`", "write e.g. `until: 2026-12-01T08:00:00Z`"
     if spec.until:
         yield from _end(spec.until, "spec.until")
+    if spec.issued_after:
+        yield from _end(spec.issued_after, "spec.issuedAfter")
     if spec.maintenance is not None:
         yield from identity_faults(spec.maintenance, "spec.maintenance")
         if spec.maintenance == Identities():

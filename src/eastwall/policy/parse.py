@@ -34,7 +34,6 @@ MAX_FAULTS = 200
 NAME = re.compile(r"(builtin/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 METADATA = ("name", "labels", "annotations", "namespace")
 """The last two mean nothing here; they are let pass because the same files go to `kubectl apply`."""
-LATER = ("SchemaPolicy", "Playbook")
 
 
 class _RefusedError(Exception):
@@ -178,8 +177,7 @@ class _Reader:
         name, labels = self.metadata(fields["metadata"]) if "metadata" in fields else (None, {})
         kind = self.text(fields["kind"], "kind") if "kind" in fields else None
         if kind is not None and kind not in KINDS:
-            hint = "it comes with a later version" if kind in LATER else suggestion(kind, tuple(KINDS))
-            self.fault(fields["kind"], f"kind {shown(kind)} is not known", hint)
+            self.fault(fields["kind"], f"kind {shown(kind)} is not known", suggestion(kind, tuple(KINDS)))
             kind = None
         if kind is None or "spec" not in fields:
             return None

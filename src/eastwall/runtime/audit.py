@@ -20,7 +20,8 @@ import msgspec
 
 from eastwall.evidence import chain
 from eastwall.model.audit import AuditEntry, Who
-from eastwall.runtime.chained_file import ChainedFile, sync_folder
+from eastwall.runtime.chained_file import ChainedFile
+from eastwall.runtime.durable import sync_folder, write_whole
 
 MAX_ABOUT = 16_384
 """Characters of one act's particulars; longer lists in it are cut, and say so."""
@@ -115,12 +116,7 @@ class AuditLog:
         self._append("log-restarted", Who("control"), {"fault": fault, "kept": aside.name})
 
     def _write_head(self) -> None:
-        part = self._head_file.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(self.head()))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self._head_file)
+        write_whole(self._head_file, msgspec.json.encode(self.head()))
 
 
 def verify_file(path: Path, head_file: Path | None = None, head: chain.Head | None = None) -> tuple[chain.Report, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eastwall.evidence import chain
+from eastwall.runtime.durable import sync_folder
 
 
 class ChainedFile:
@@ -47,12 +48,3 @@ class ChainedFile:
         with self.path.open("r+b") as file:
             file.truncate(size)
             os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were given in a folder durable. Raises OSError."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,8 @@ from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
+from eastwall.policy.playbooks import Firing
+from eastwall.policy.world import World as PolicyWorld
 from eastwall.runtime import learner_state
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import ActLog, BaselineApi, recover
@@ -44,6 +47,8 @@ from eastwall.runtime.feedback import FeedbackApi, FeedbackStore, Relearning
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.learning import read_state, write_state
 from eastwall.runtime.message_schemas import known_schemas, schemas_essence
+from eastwall.runtime.notifying import Notifier, Secrets
+from eastwall.runtime.playbooks import PlaybookRunner, notification_lost
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
@@ -67,6 +72,9 @@ OWNERSHIP_LIMIT = 1_000_000
 """Objects whose owners engines get; the most recently used ones."""
 ENGINE_DEAD = 5.0
 """Seconds without a heartbeat after which an engine is shown as dead."""
+EVIDENCE_SECONDS = 900.0
+"""Seconds before the first call that counted which a snapshot of evidence holds."""
+EVIDENCE_CALLS = 1_000
 CACHE_SECONDS = 1.0
 """Totals are asked from the lake this often at most, however many pages are open."""
 
@@ -131,6 +139,16 @@ class Control:
         self.quarantines = Quarantines(
             data.policy / "quarantine.json", self.audit, time.time, self.publish, self.scopes, self._policy_lock
         )
+        self.playbooks = PlaybookRunner(
+            data.root / "playbooks",
+            audit=self.audit,
+            notifier=Notifier(Secrets(data.secrets / "notify"), notification_lost(self.audit)),
+            publish=self.publish,
+            evidence=self._evidence,
+            clock=time.time,
+            random=os.urandom,
+        )
+        self._use_playbooks()
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
         self._declare()
 
@@ -142,6 +160,7 @@ class Control:
         self._apply_to_data_plane()
         self.feedback.resume()
         self.policy_acts.start()
+        self.playbooks.start()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -152,6 +171,7 @@ class Control:
         self._stop.set()
         self._changed.set()
         self.policy_acts.stop()
+        self.playbooks.stop()
         for thread in self._threads:
             thread.join()
         with contextlib.suppress(OSError):
@@ -258,6 +278,8 @@ class Control:
                         log.error("%s", fault)
                         self._faults["learner"] = fault
                 self._last_token = token
+            # Once a batch, also when it comes again after a crash: what it would do a second time is in force then.
+            self.playbooks.see(records)
         self._last_batch_at = time.time()
         self._changed.set()
 
@@ -419,7 +441,7 @@ class Control:
                     services=self.scopes(),
                     trust=self._trust(),
                     endpoints=tuple(map(for_engines, endpoints)),
-                    policy=self.quarantines.merged(self._policies.state.encoded),
+                    policy=self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded)),
                     holdings=pack(ownership),
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
                     data_classes=custom_classes(self._policies.state.policies),
@@ -504,6 +526,7 @@ class Control:
             if state is None:
                 raise PolicyFaultsError(faults)
             self.policy_acts.apply(state, who, origin or Origin(), act)
+            self._use_playbooks()
             self._declare()
             self.publish()
         self._apply_to_data_plane()
@@ -533,6 +556,26 @@ class Control:
         self._declare()
         self.publish()
         return {"kind": declared.kind, "endpoints": len(declared.endpoints), "faults": [str(fault) for fault in declared.faults]}
+
+    def _use_playbooks(self) -> None:
+        policies, stages = self._policies.state.policies, {name: meta.stage for name, meta in self._detections.items()}
+        self.playbooks.use(policies, stages, PolicyWorld({}, policies, self.scopes(), self._trust().workloads))
+
+    def _evidence(self, firing: Firing) -> dict[str, Any]:
+        """Calls, findings and policies of the moment, for a snapshot of evidence. Raises LakeError."""
+        kind, _, name = firing.key.partition(" ")
+        where: dict[str, Any] = {"identity": {"actor": name}}.get(kind, {"service": firing.record.service})
+        if kind == "endpoint" and firing.record.endpoint:
+            where["endpoint"] = firing.record.endpoint
+        records = self._lake.calls(**where, since=firing.since - EVIDENCE_SECONDS, limit=EVIDENCE_CALLS)
+        applied = self._policies.state.applied
+        return {
+            "policy": {"digest": applied.digest, "commit": applied.origin.commit, "snapshot": self._version},
+            "timeline": [
+                [r.time, r.id, f"{r.method} {r.path}", r.status, r.action, [f.id for f in r.findings]] for r in reversed(records)
+            ],
+            "calls": [named(r) for r in records],
+        }
 
     def _policy_status(self) -> PolicyStatus:
         applied = self._policies.state.applied
@@ -680,7 +723,7 @@ class Control:
         found = dict(self._faults)
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
-        found |= self.policy_acts.faults()
+        found |= self.policy_acts.faults() | self.playbooks.faults()
         if self._specs.faults:
             found["specifications"] = "; ".join(self._specs.faults[:5])
         return found

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope, TrustConfig
 from eastwall.policy.kinds import Service
 from eastwall.policy.services import specs_of
+from eastwall.runtime.durable import write_whole
 from eastwall.sources import kubernetes
 
 HISTORY = 100
@@ -180,8 +180,8 @@ class PolicyStore:
         )
         data = msgspec.json.encode(applied)
         self._history.mkdir(exist_ok=True, mode=0o700)
-        _write(self._history / f"{int(now * 1000):015d}-{applied.digest}.json", data)
-        _write(self._current, data)
+        write_whole(self._history / f"{int(now * 1000):015d}-{applied.digest}.json", data)
+        write_whole(self._current, data)
         self._forget()
         spoken = {p.name for p in state.policies.policies if isinstance(p.spec, Service) and p.spec.mode is not None}
         if spoken & self.modes.keys():
@@ -236,7 +236,7 @@ class PolicyStore:
         return tuple(msgspec.structs.replace(s, mode=self.modes.get(s.name, s.mode)) for s in scopes)
 
     def _save_modes(self, modes: dict[str, Mode]) -> None:
-        _write(self._modes_file, msgspec.json.encode(modes))
+        write_whole(self._modes_file, msgspec.json.encode(modes))
         self.modes = modes
 
 
@@ -309,14 +309,3 @@ def _too_much(files: Mapping[str, str], attachments: Mapping[str, str]) -> polic
 
 def _digest(files: Mapping[str, str], attachments: Mapping[str, str]) -> str:
     return hashlib.sha256(msgspec.json.encode([sorted(files.items()), sorted(attachments.items())])).hexdigest()[:16]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Atomic and durable, 0600."""
-    part = path.with_suffix(".part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 pytest.importorskip("fastapi", reason="control is in the extra eastwall[all]")
@@ -19,11 +20,12 @@ from tests.unit.runtime.repositories import Repo, deny, needs_git
 from eastwall.cli.audit import audit
 from eastwall.cli.failure import NOT_FOUND, Failure
 from eastwall.cli.manage import policy
+from eastwall.cli.playbooks import playbook
 from eastwall.policy.kinds import decode
 from eastwall.runtime.layout import user_name
 from eastwall.stores.snapshots import FileSnapshotStore
 
-from .processes import Process
+from .processes import Process, attack, call, write
 
 
 def run(group, *arguments: str) -> tuple[int, str]:
@@ -117,3 +119,46 @@ def test_what_cannot_be_a_source_is_one_line(data: Path, tmp_path: Path) -> None
     assert "--signers FILE" in run(policy, "apply", str(folder), "--require-signed", "--data", str(data))[1]
     code, said = run(policy, "apply", str(folder), "--ref", "main", "--data", str(data))
     assert (code, said.splitlines()) == (2, [said])
+
+
+PLAYBOOK = """apiVersion: eastwall.dev/v1alpha1
+kind: Playbook
+metadata: {name: guard}
+spec:
+  on: {findings: sql-injection, minSeverity: high, count: 2}
+  steps: [{quarantine: identity}, {snapshot: true}]
+"""
+
+
+def test_a_playbook_acts_on_recorded_calls_survives_kill_9_and_is_undone(data: Path, tmp_path: Path) -> None:
+    def acts_in_force() -> list[str]:
+        found = decode(FileSnapshotStore(data / "snapshot").load().policy).policies
+        return [p.spec.scope.identities.actors[0] for p in found if p.location.startswith("playbook ")]
+
+    (tmp_path / "p.yaml").write_text(PLAYBOOK)
+    on = ("--data", str(data))
+    control = Process(data).ready()
+    assert run(policy, "apply", str(tmp_path / "p.yaml"), *on)[0] == 0
+    mallory, framed = (
+        {"actor": f"user:{name}", "actor_kind": "user", "strength": strength} for name, strength in (("mallory", 3), ("f", 1))
+    )
+    attacks = [replace(attack(), **who) for who in (mallory, mallory, framed, framed)]
+    write(data, [call(2), *attacks, call(1)])
+    (one,) = control.until("/api/v1/playbooks/runs", bool)
+    control.until("/api/v1/status", lambda _: acts_in_force() == ["user:mallory"])
+    assert (one["key"], one["count"], one["ended"]) == ("identity user:mallory", 2, 0.0)
+    evidence = json.loads((data / "playbooks" / "evidence" / one["evidence"]).read_bytes())
+    assert {c["actor"] for c in evidence["calls"]} == {"user:mallory"}
+    assert evidence["policy"]["digest"] == control.send("GET", "/api/v1/policy")[2]["digest"]
+
+    control.kill()
+    control = Process(data).ready()
+    assert acts_in_force() == ["user:mallory"]
+    assert "* " + one["id"] in run(playbook, "acts", *on)[1]
+    assert "guard" in run(playbook, "list", *on)[1]
+    assert run(playbook, "undo", one["id"], *on) == (0, f"undone: {one['id']}, 1 policies taken back\n")
+    assert acts_in_force() == []
+    assert run(playbook, "undo", one["id"], *on)[0] == 1
+    acts = [entry["act"] for entry in control.send("GET", "/api/v1/audit")[2]]
+    assert acts == ["apply", "playbook", "evidence", "playbook-step", "playbook-step", "playbook-end"]
+    assert control.stop() == 0

@@ -309,7 +309,10 @@ class Twin:
             if not self.applies(spec, mode, facts, stops, policy):
                 continue
             if spec.maintenance is None or not selected(spec.maintenance, facts.identity, True, self.segments):
-                stops.append((views_of(mode), "block", "403"), policy)
+                if not spec.issued_after:
+                    stops.append((views_of(mode), "block", "403"), policy)
+                elif facts.identity.strength < 3 or float(facts.identity.claims.get("iat", "0")) < self.ends(spec.issued_after):
+                    stops.append((views_of(mode), "block", "401"), policy)
             elif spec.rate:
                 key = ("quarantine", policy.name)
                 number, period = int(spec.rate.partition("/")[0]), PERIODS[spec.rate.partition("/")[2][0]]

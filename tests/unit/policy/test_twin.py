@@ -241,7 +241,7 @@ zones = st.fixed_dictionaries(
 ).filter(lambda zone: not ("from" in zone and zone.get("default") == "allow" and "inside" not in zone))
 quarantines = st.fixed_dictionaries(
     {"scope": scopes.filter(lambda scope: any(scope.values())), "mode": shared["mode"]},
-    optional={"maintenance": selectors.filter(bool), "tools": st.just(["pay*"]), **more},
+    optional={"maintenance": selectors.filter(bool), "tools": st.just(["pay*"]), "issuedAfter": st.just("2023-01-01"), **more},
 ).map(lambda one: {**one, "indefinite": True, **({"rate": "1/m"} if "maintenance" in one else {})})
 tool_policies = st.fixed_dictionaries(
     {"tools": st.sampled_from([["pay"], ["p*"], ["*"]]), "servers": st.just(["orders"]), "mode": shared["mode"]},

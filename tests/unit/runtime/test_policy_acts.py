@@ -138,7 +138,7 @@ def test_an_apply_that_fails_is_told_in_the_log(desk: Desk, monkeypatch: pytest.
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(policy_store, "_write", full)
+    monkeypatch.setattr(policy_store, "write_whole", full)
     with pytest.raises(OSError, match="No space"):
         desk.apply({"b.yaml": deny("b")})
     assert [act for act, _ in desk.done()] == ["apply", "failed"]

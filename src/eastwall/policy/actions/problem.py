@@ -65,6 +65,9 @@ def _problem(effect: Effect, call: Call) -> Answer:
         status, title, detail, kind = effect.status, effect.title, effect.detail, effect.type
         if status == 503:
             headers.append(("retry-after", "1"))
+        if status == 401:
+            # A 401 must name a scheme (RFC 9110, 15.5.2); clients with refresh tokens get a new one at this error (RFC 6750, 3.1).
+            headers.append(("www-authenticate", 'Bearer error="invalid_token", error_description="issued too long ago"'))
     else:
         return PASS
     body = _encode(

@@ -9,6 +9,7 @@ from eastwall.policy.kinds.data import DataClass, DataPolicy
 from eastwall.policy.kinds.detections import Confirm, DetectionPolicy, PackRule, RulePack
 from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitKey, LimitPolicy
+from eastwall.policy.kinds.playbooks import Counted, LimitStep, Notify, Playbook, Step, Trigger
 from eastwall.policy.kinds.policy_set import KINDS, Fault, Policy, PolicySet, Rule, Spec, decode, encode
 from eastwall.policy.kinds.quarantine import Quarantine
 from eastwall.policy.kinds.schema import SchemaPolicy
@@ -35,6 +36,7 @@ __all__ = [
     "Admission",
     "ConfidenceName",
     "Confirm",
+    "Counted",
     "DataClass",
     "DataPolicy",
     "DetectionPolicy",
@@ -44,10 +46,13 @@ __all__ = [
     "Jwks",
     "LimitKey",
     "LimitPolicy",
+    "LimitStep",
     "Members",
     "ModeName",
+    "Notify",
     "OnError",
     "PackRule",
+    "Playbook",
     "Policy",
     "PolicyException",
     "PolicySet",
@@ -59,8 +64,10 @@ __all__ = [
     "Service",
     "SeverityName",
     "Spec",
+    "Step",
     "StrengthName",
     "ToolPolicy",
+    "Trigger",
     "Trust",
     "TrustZone",
     "decode",

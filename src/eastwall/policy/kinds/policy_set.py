@@ -10,6 +10,7 @@ from eastwall.policy.kinds.data import DataClass, DataPolicy
 from eastwall.policy.kinds.detections import DetectionPolicy, RulePack
 from eastwall.policy.kinds.exceptions import PolicyException
 from eastwall.policy.kinds.limits import LimitPolicy
+from eastwall.policy.kinds.playbooks import Playbook
 from eastwall.policy.kinds.quarantine import Quarantine
 from eastwall.policy.kinds.schema import SchemaPolicy
 from eastwall.policy.kinds.service import Service
@@ -29,6 +30,7 @@ Spec = (
     | ToolPolicy
     | PolicyException
     | SchemaPolicy
+    | Playbook
 )
 Rule = (
     AccessPolicy
@@ -55,6 +57,7 @@ KINDS: dict[str, type[Spec]] = {
     "ToolPolicy": ToolPolicy,
     "Exception": PolicyException,
     "SchemaPolicy": SchemaPolicy,
+    "Playbook": Playbook,
 }
 
 

@@ -22,6 +22,9 @@ class Quarantine(
     """How often all of those together may call: `10/m`."""
     until: str = ""
     """When it ends, RFC 3339: `2026-12-01T08:00:00Z`, or a date: the end of that day, UTC."""
+    issued_after: str = ""
+    """Not closed but signed out: callers whose verified token was issued at this time (RFC 3339; its claim `iat`) or later enter, the others
+    get 401."""
     indefinite: bool = False
     """It ends when somebody lifts it. Either this or `until` is needed."""
     mode: ModeName = "enforce"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eastwall.model.decision import Deny, Throttle
 from eastwall.model.facts import Facts
+from eastwall.model.identity import Identity, Strength
 from eastwall.policy.kinds import Policy, Quarantine
 from eastwall.policy.limits import LimitTable, key_of, parse_rate
 from eastwall.policy.patterns import Paths, compile_globs
@@ -17,11 +18,13 @@ from eastwall.policy.times import parse_end, shown_end
 from eastwall.policy.tool_calls import tool_calls
 from eastwall.policy.world import World
 
+SIGN_IN = "The token was issued too long ago. Sign in again."
+
 
 class QuarantineRule(CompiledRule):
     """A Quarantine."""
 
-    __slots__ = ("burst", "detail", "interval", "limit", "may_enter", "period", "rate", "tools", "until", "words")
+    __slots__ = ("burst", "detail", "interval", "issued_after", "limit", "may_enter", "period", "rate", "tools", "until", "words")
     step = "quarantine"
 
     def __init__(self, policy: Policy, spec: Quarantine, world: World) -> None:
@@ -29,6 +32,7 @@ class QuarantineRule(CompiledRule):
         self.tools = compile_globs(spec.tools)
         self.may_enter = world.selector(spec.maintenance, loosens=True) if spec.maintenance is not None else None
         self.until = float("inf") if spec.indefinite else parse_end(spec.until)
+        self.issued_after = parse_end(spec.issued_after) if spec.issued_after else 0.0
         self.rate = spec.rate
         self.limit, self.period = parse_rate(spec.rate) if spec.rate else (0, 0.0)
         self.interval = self.period / self.limit if self.limit else 0.0
@@ -59,9 +63,25 @@ def judge(
             if not event:
                 _slow(bound, facts, limits, outcome)
             continue
+        if rule.issued_after:
+            if not _issued_since(facts.identity, rule.issued_after):
+                match = match_of(rule, bound.mode, "block", f"signed out: {rule.words}", "", "sign in again, for a newer token")
+                outcome.matches.append(match)
+                outcome.stop(
+                    bound.mode, "block", match, Deny(401, "Sign in again", rule.reason or SIGN_IN, "reauthentication-required")
+                )
+            continue
         match = match_of(rule, bound.mode, "block", rule.words, "", rule.to_pass)
         outcome.matches.append(match)
         outcome.stop(bound.mode, "block", match, Deny(403, "In quarantine", rule.detail, "quarantined"))
+
+
+def _issued_since(identity: Identity, after: float) -> bool:
+    """A token's `iat` (RFC 7519, section 4.1.6: seconds, fractions allowed) counts where its signature was checked."""
+    try:
+        return identity.strength is Strength.VERIFIED and float(identity.claims.get("iat", "")) >= after
+    except ValueError:
+        return False
 
 
 def _slow(bound: Bound[QuarantineRule], facts: Facts, limits: LimitTable, outcome: Outcome) -> None:
