@@ -7,9 +7,10 @@ ULIDs and Snowflakes follow one another too, but the next one cannot be guessed 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import date
-from itertools import pairwise
+from functools import lru_cache
 from re import compile as regex
 
 DENSE = 2
@@ -25,6 +26,7 @@ _UUID1 = regex(r"([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?1([0-9a-fA-F]{3})-?([0-9a-f
 _DATE = regex(r"([0-9]{4})-?([01][0-9])-?([0-3][0-9])")
 
 
+@lru_cache(maxsize=8192)
 def readings(value: str) -> tuple[Reading, ...]:
     """What numbers an id may hold; empty: none that could be guessed."""
     if len(value) > 40:
@@ -58,25 +60,25 @@ def row(seen: Iterable[Reading], new: Reading) -> int:
     numbers = sorted({number, *[value for prefix, value in seen if prefix == around]})
     if len(numbers) < 3:
         return len(numbers)
-    at = numbers.index(number)
-    gaps = [after - before for before, after in pairwise(numbers)]
+    at, last = bisect_left(numbers, number), len(numbers) - 1
     left = right = at
-    while left and gaps[left - 1] <= DENSE:
+    while left and numbers[left] - numbers[left - 1] <= DENSE:
         left -= 1
-    while right < len(gaps) and gaps[right] <= DENSE:
+    while right < last and numbers[right + 1] - numbers[right] <= DENSE:
         right += 1
-    return max(right - left + 1, _even(gaps, at))
-
-
-def _even(gaps: list[int], at: int) -> int:
-    """The longest run of equal gaps that touches the number at `at`."""
-    longest = 0
+    longest = right - left + 1
     for side in (at - 1, at):
-        if 0 <= side < len(gaps):
-            left = right = side
-            while left and gaps[left - 1] == gaps[side]:
-                left -= 1
-            while right + 1 < len(gaps) and gaps[right + 1] == gaps[side]:
-                right += 1
-            longest = max(longest, right - left + 2)
+        if 0 <= side < last:
+            longest = max(longest, _even(numbers, side))
     return longest
+
+
+def _even(numbers: list[int], side: int) -> int:
+    """The longest run of numbers at equal steps that holds the one at `side` and the next."""
+    step = numbers[side + 1] - numbers[side]
+    left, right, last = side, side + 1, len(numbers) - 1
+    while left and numbers[left] - numbers[left - 1] == step:
+        left -= 1
+    while right < last and numbers[right + 1] - numbers[right] == step:
+        right += 1
+    return right - left + 1

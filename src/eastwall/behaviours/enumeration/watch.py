@@ -69,7 +69,7 @@ Strange = tuple[str, str, int, str, int]
 class _Track:
     """One caller and one kind."""
 
-    __slots__ = ("changed", "day", "excused", "failing", "hour", "ids", "longest", "minute", "passed", "row", "since")
+    __slots__ = ("changed", "day", "excused", "failing", "hour", "ids", "longest", "looked", "minute", "passed", "row", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
@@ -78,9 +78,18 @@ class _Track:
         self.minute, self.hour, self.day, self.failing = Window(), Window(), Window(), Window()
         self.row: deque[Reading] = deque(maxlen=ROW)
         self.longest = 0
+        self.looked: tuple[tuple[Reading, ...], int] | None = None
+        """The ids compared with the row last, and the longest row that one of them stands in; None: the row has changed since."""
         self.passed = 0
         """Of the ids, those that the service gave or made."""
         self.changed = True
+
+    def in_row(self, numbers: tuple[Reading, ...]) -> int:
+        """The longest row that one of these would stand in."""
+        looked = self.looked
+        if looked is None or looked[0] != numbers:
+            looked = self.looked = numbers, max([row(self.row, number) for number in numbers], default=0)
+        return looked[1]
 
     def counts(self, now: float) -> tuple[int, ...]:
         """As the model measures."""
@@ -210,7 +219,7 @@ class Watch(behaviours.Watch):
         callers = usual.callers if usual is not None else 0
         numbers = readings(value_of(facts, one[0], one[3]))
         if track is not None:
-            in_row = max((row(track.row, number) for number in numbers), default=0)
+            in_row = track.in_row(numbers)
             if in_row > FREE_ROW + longest + longest // 2:
                 failed = track.failing.count(now, HOUR)
                 return ObjectEnumeration(place, kind, shown, "row", in_row, DAY, failed, longest, callers)
@@ -256,22 +265,26 @@ class Watch(behaviours.Watch):
         place, kind, _, shown, _ = one
         if usual is None or not numbers:
             return None
+        caller, rare = hash64(facts.identity.actor), usual.some > RARE * usual.callers
         for how, name in (("source", "a " + source_of(facts.identity, facts.call)), ("pattern", _client(facts))):
             seen = self._rows.get((kind, name))
             needed = 2 if how == "source" else SHARERS
-            if seen is None or len(seen) < SHARED_ROW - 1 or len({entry[1] for entry in seen}) < needed - 1:
+            if seen is None or len(seen) < SHARED_ROW - 1 or len({caller, *[entry[1] for entry in seen]}) < needed:
                 continue
+            if rare and 2 * sum([entry[2] for entry in seen]) < SHARED_ROW:
+                continue
+            ids = [entry[0] for entry in seen]
             for number in numbers:
-                length = row([entry[0] for entry in seen], number)
+                length = row(ids, number)
                 if length < SHARED_ROW:
                     continue
                 reach = _reach(seen, number)
                 near = [entry for entry in seen if entry[0][0] == number[0] and abs(entry[0][1] - number[1]) <= reach]
-                sharers = {entry[1] for entry in near} | {hash64(facts.identity.actor)}
+                sharers = {entry[1] for entry in near} | {caller}
                 failed = sum(entry[2] for entry in near)
                 if len(sharers) < needed:
                     continue
-                if usual.some > RARE * usual.callers and 2 * failed < length:
+                if rare and 2 * failed < length:
                     continue
                 most = usual.most[4] if len(usual.most) > 4 else 0
                 return ObjectEnumeration(place, kind, shown, how, length, DAY, failed, most, usual.callers, len(sharers))
@@ -296,6 +309,7 @@ class Watch(behaviours.Watch):
             track.since = now
             track.ids.clear()
             track.row.clear()
+            track.looked = None
             track.longest = track.passed = 0
         if key in track.ids or len(track.ids) >= MAX_IDS:
             return
@@ -307,9 +321,9 @@ class Watch(behaviours.Watch):
         track.hour.add(now, HOUR)
         track.day.add(now, DAY)
         numbers = readings(value_of(facts, one[0], one[3]))
-        for number in numbers:
-            track.longest = max(track.longest, row(track.row, number))
+        track.longest = max(track.longest, track.in_row(numbers))
         track.row.extend(numbers)
+        track.looked = None
         if numbers:
             caller = hash64(actor)
             for name in ("a " + source_of(facts.identity, facts.call), _client(facts)):
@@ -323,7 +337,7 @@ class Watch(behaviours.Watch):
             seen = deque(maxlen=ROW)
         self._rows[(kind, name)] = seen
         # Many ids of one caller push out nobody else's: it has half of the places at most.
-        if sum(entry[1] == caller for entry in seen) * 2 >= ROW:
+        if len(seen) * 2 >= ROW and [entry[1] for entry in seen].count(caller) * 2 >= ROW:
             seen.remove(next(entry for entry in seen if entry[1] == caller))
         seen.append([number, caller, 0])
 
@@ -340,6 +354,7 @@ class Watch(behaviours.Watch):
                 if window.count(now, width) > 0 and window.current > 0:
                     window.current -= 1
             track.row.clear()
+            track.looked = None
             return
         track.failing.add(now, HOUR)
         track.changed = True
