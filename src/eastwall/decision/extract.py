@@ -79,7 +79,7 @@ def _request_facts(
     headers = call.request.headers
     if naming := naming_headers(tuple(headers)):
         named += _in_headers(naming, headers, snapshot.hash_key)
-    holders = _holders(named, snapshot, state) if named else ()
+    holders = _holders(named, identity.actor, call.time, snapshot, state) if named else ()
     foreign, strange = _foreign(named, holders, identity, snapshot, state) if named else ((), ())
     sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every)
     data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
@@ -192,10 +192,17 @@ def _data(
 _Holders = tuple[tuple[str, ...], ...]
 
 
-def _holders(named: tuple[tuple[str, str, int, str], ...], snapshot: LiveSnapshot, state: LiveState) -> _Holders:
-    """Of each named object, who holds it: by what live answers gave, then by the snapshot."""
-    live, known = state.grants.owners, snapshot.ownership.get
-    return tuple([live(key) + known(key, ()) for _, _, key, _ in named])
+def _holders(
+    named: tuple[tuple[str, str, int, str], ...], actor: str, now: float, snapshot: LiveSnapshot, state: LiveState
+) -> _Holders:
+    """Of each named object, who holds it: by what live answers gave, then by the snapshot; without a caller who handed it over."""
+    live, known, left = state.grants.owners, snapshot.ownership.get, state.claims.sharing.left
+    return tuple(
+        [
+            tuple([owner for owner in owners if owner != actor]) if left(key, actor, now) else owners
+            for key, owners in [(key, live(key) + known(key, ())) for _, _, key, _ in named]
+        ]
+    )
 
 
 def _objects(
@@ -221,7 +228,7 @@ def _objects(
             continue
         tenants = parameter.by == "tenant"
         me = tenant_holder(identity) if tenants else actor
-        held = me in owners or (owners != () and not tenants and _is_self(actor, kind, key, snapshot))
+        held = me in owners or actor in owners or (owners != () and not tenants and _is_self(actor, kind, key, snapshot))
         others = len({owner for owner in owners if owner and owner.startswith(TENANT) is tenants} - {me}) if owners else 0
         exclusive = cls not in parameter.broad
         uses.append(

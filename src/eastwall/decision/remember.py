@@ -51,6 +51,7 @@ def remember(
             if kind in everybodys:
                 state.grants.staff(actor)
                 continue  # who sees all objects of a kind tells nobody's by seeing one
+            state.claims.sharing.returned(key, facts)
             owners = known.get(key, ())
             if actor not in owners:
                 before = state.grants.owners(key)

@@ -18,15 +18,19 @@ ORDER = Endpoint("ep_order", "orders", "GET", "/orders/{order_id}", ID, status="
 PAY = Endpoint("ep_pay", "orders", "POST", "/orders/{order_id}/pay", ID, status="learned")
 TRACK = Endpoint("ep_track", "orders", "GET", "/track/{order_id}", ID, status="learned")
 ME = Endpoint("ep_me", "orders", "GET", "/me", status="learned")
+OWNER = Endpoint("ep_owner", "orders", "POST", "/orders/{order_id}/owner", ID, status="learned")
+MOVE = Endpoint("ep_move", "orders", "POST", "/orders/{order_id}/move", ID, status="learned")
 SHARE = Endpoint("ep_share", "orders", "POST", "/shares", status="learned")
-ALL = (ORDERS, ORDER, PAY, TRACK, ME, SHARE)
+ALL = (ORDERS, ORDER, PAY, TRACK, ME, SHARE, OWNER, MOVE)
 PEOPLE = [f"p{n}" for n in range(8)]
 
 
 class Learned:
     """A monitoring engine and the model that folds what its watch notes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, owners: bool = False) -> None:
+        self.owners = owners
+        """Answers tell whose an order is."""
         self.engine = Engine(mode=Mode.MONITOR, endpoints=ALL)
         self.model = Model()
 
@@ -43,7 +47,7 @@ class Learned:
             for at, user in enumerate(PEOPLE):
                 number = 100 * at + turn
                 self.ask(ORDERS, "/orders", {"items": [{"id": number}]}, user)
-                self.ask(ORDER, f"/orders/{number}", {"id": number}, user)
+                self.ask(ORDER, f"/orders/{number}", {"id": number} | ({"owner_id": user} if self.owners else {}), user)
                 self.ask(PAY, f"/orders/{number}/pay", {"state": "paid"}, user)
         return self
 
@@ -147,3 +151,30 @@ def test_who_is_named_deep_in_a_request_has_it_shared(known: Knowledge) -> None:
     body = {"variables": {"order_id": 7002, "input": {"with": "ann lee"}}}
     engine.ask("POST", "/shares", body, answer={"ok": True}, user="p2")
     assert not engine.ask("POST", "/orders/7002/pay", answer={"ok": True}, user="p1").findings
+
+
+def test_what_is_a_name_in_a_path_and_held_by_nobody_is_not_judged(known: Knowledge) -> None:
+    told = _engine(known).ask("PUT", "/orders/export", {"a": 1}, answer={"ok": True}, user="p1")
+    assert told.of("object-not-granted") is None
+
+
+@pytest.mark.parametrize("path", ["/orders/7001/owner", "/orders/7001/move"])
+def test_who_hands_an_object_over_is_refused_a_while_later(path: str) -> None:
+    """By the name of the operation, or by the owner that its answer tells."""
+    engine = _engine(Learned(owners=True).visits(10).known())
+    engine.ask("GET", "/me", answer={"id": 3, "email": "p2@mail.example"}, user="p2")
+    told = engine.ask("POST", path, {"to": "p2@mail.example"}, answer={"id": 7001, "owner_id": "p2"}, user="p1")
+    assert not told.blocked
+    assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p1").blocked, "pages are loaded anew"
+    assert engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p1", gap=3_600.0).blocked
+    assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p2").findings
+    engine.ask("GET", "/orders", answer={"items": [{"id": 7001}]}, user="p1")
+    assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p1").findings, "it was given back"
+
+
+def test_who_shares_an_object_keeps_it() -> None:
+    engine = _engine(Learned(owners=True).visits(10).known())
+    engine.ask("GET", "/me", answer={"id": 3, "email": "p2@mail.example"}, user="p2")
+    engine.ask("POST", "/orders/7001/move", {"with": "p2@mail.example"}, answer={"id": 7001, "owner_id": "p1"}, user="p1")
+    for user in ("p1", "p2"):
+        assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user=user, gap=3_600.0).findings

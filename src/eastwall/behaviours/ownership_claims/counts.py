@@ -103,7 +103,8 @@ STRANGE, FOREIGN, CROWDED = 1, 2, 4
 """Of a call that names objects at a place: some that neither the caller nor its tenant was given; some that the caller itself was not; some
 of which nobody can tell."""
 Odds = list[int]
-"""[calls, of them with `STRANGE`, calls of which `FOREIGN` could be told, of them with it]."""
+"""[calls, of them with `STRANGE`, calls of which `FOREIGN` could be told, of them with it, of them with both]."""
+NO_ODDS = (0, 0, 0, 0, 0)
 
 
 class Naming:
@@ -123,7 +124,7 @@ class Naming:
             lowest(self.classes, MAX_CLASSES, name_hash)
         counts = actors.get(actor)
         if counts is None:
-            counts = actors[actor] = [0, 0, 0, 0]
+            counts = actors[actor] = [*NO_ODDS]
             lowest(actors, MAX_STRANGERS, int)
         for at, count in enumerate(odds):
             counts[at] += count
@@ -157,7 +158,8 @@ class Naming:
 
 def odds_of(bits: int) -> Odds:
     """The counts of one call."""
-    return [1, bits & STRANGE, 0 if bits & CROWDED and not bits & FOREIGN else 1, 1 if bits & FOREIGN else 0]
+    foreign = bool(bits & FOREIGN)
+    return [1, bits & STRANGE, foreign or not bits & CROWDED, foreign, foreign and bool(bits & STRANGE)]
 
 
 def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:

@@ -67,6 +67,8 @@ class GivenFirst(Struct, frozen=True):
     high: bool
     exceptions: tuple[int, ...] = ()
     """Actors (hashes) that are not judged: they named others while learning."""
+    by: str = "actor"
+    """`tenant`: what colleagues were given counts as given, too."""
 
 
 class Knowledge(Struct, frozen=True):

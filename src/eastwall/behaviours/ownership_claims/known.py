@@ -5,16 +5,32 @@ from __future__ import annotations
 from eastwall.behaviours import World
 from eastwall.behaviours.ownership_claims.judging import GivenFirst, Knowledge, Rule
 from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
-from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of
+from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, words
 from eastwall.model.endpoint import Endpoint
 
+OF_TENANTS = ("tenant", "tenant-alias")
+"""Claims of rules that tell whose tenant's something is."""
+IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
+_GIVES_AWAY = frozenset(("owner", "ownership", "reassign", "handover", "handoff"))
 _SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
 
 
 class Known:
     """Rules by operation."""
 
-    __slots__ = ("_everybodys", "aliases", "broad", "choices", "given", "hash_key", "requests", "responses", "selves")
+    __slots__ = (
+        "_everybodys",
+        "aliases",
+        "broad",
+        "choices",
+        "given",
+        "hash_key",
+        "holders",
+        "owner_fields",
+        "requests",
+        "responses",
+        "selves",
+    )
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
         self.hash_key = world.hash_key
@@ -27,10 +43,18 @@ class Known:
         self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
         self.choices = frozenset(knowledge.choices)
         self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
+        self.owner_fields: set[tuple[str, str]] = set()
+        """(service, field of answers that tells whose an object is)."""
         endpoints = {one.id: one for one in world.endpoints}
         for rule in knowledge.rules:
             endpoint = endpoints.get(rule.endpoint)
             if endpoint is not None:
+                if (
+                    rule.place.startswith(ANSWER)
+                    and rule.claim not in OF_TENANTS
+                    and (field := owner_field(steps_of(rule.place)))
+                ):
+                    self.owner_fields.add((endpoint.service, field))
                 into = self.responses if rule.place.startswith(ANSWER) else self.requests
                 into[rule.endpoint] = (*into.get(rule.endpoint, ()), LiveRule(rule, endpoint))
         self.given = {
@@ -39,6 +63,8 @@ class Known:
         """(service, operation, place, class), and (service, "", kind, class) -> who names what was given alone."""
         for service, space, holder, value in knowledge.aliases:
             self.aliases[service, space, holder] = value
+        self.holders = {(service, space, value): holder for service, space, holder, value in knowledge.aliases}
+        """(service, space, hash of the id there) -> hash of its actor or tenant."""
 
     def given_first(self, service: str, operation: str, place: str, kind: str, cls: str) -> GivenFirst | None:
         """What is known of callers of a class at a place: of the place itself, or else of the kind. None: they may have ids from anywhere."""
@@ -93,3 +119,19 @@ def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
 def _is_self(endpoint: Endpoint) -> bool:
     about = field_of(endpoint.operation) or collection_of(endpoint.template)
     return about.lower() in _SELVES and "{" not in endpoint.template
+
+
+def names_handing_over(endpoint: Endpoint | None) -> bool:
+    """Whether an operation by its name makes somebody else the owner: `PUT /orders/{id}/owner`, `reassignOrder`."""
+    if endpoint is None:
+        return False
+    name = endpoint.operation or endpoint.template.rpartition("}")[2].rpartition("/")[2]
+    return not _GIVES_AWAY.isdisjoint(words(name))
+
+
+def owner_field(steps: tuple[str, ...]) -> str:
+    """A field by its name, or by its holder's too where it is an id: `user_id`, `customer.id`; empty for an id of nothing."""
+    names = [step for step in steps if step != "[]"]
+    if not names or names[-1].lower() not in IDS:
+        return names[-1] if names else ""
+    return ".".join(names[-2:]) if len(names) > 1 and names[-2].lower() not in ENVELOPES else ""

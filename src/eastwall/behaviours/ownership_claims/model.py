@@ -24,6 +24,7 @@ from eastwall.behaviours.ownership_claims.counts import (
     CROWDED,
     FOREIGN,
     MAX_LABELS,
+    NO_ODDS,
     STRANGE,
     Actor,
     Naming,
@@ -158,7 +159,9 @@ class Model:
             for place, kind, classes in places:
                 found[_text(place)] = known = Naming(_text(kind))
                 for name, actors in classes:
-                    known.classes[_text(name)] = {int(actor): [*map(int, odds), 0, 0][:4] for actor, odds in actors}
+                    known.classes[_text(name)] = {
+                        int(actor): [*map(int, odds), *NO_ODDS][: len(NO_ODDS)] for actor, odds in actors
+                    }
         for endpoint, places in whole:
             kept = model._places[_text(endpoint)] = {}
             for place, space, classes, actors in places:

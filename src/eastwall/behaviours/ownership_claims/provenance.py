@@ -26,16 +26,24 @@ MAX_EXCEPTIONS = 0.1
 """Share of the actors that may be exceptions, beside one."""
 
 
+COLLEAGUES = 0.005
+"""Share of the calls of a class that may name, of a kind, what colleagues alone were given, for that to be held against anybody."""
+MIN_COLLEAGUES = 150
+"""Calls that this takes."""
+
+
 class _Odds:
     """What the callers of a class do."""
 
-    def __init__(self, actors: Mapping[int, Sequence[int]]) -> None:
+    def __init__(self, actors: Mapping[int, Sequence[int]], by: str) -> None:
+        odd = 3 if by == "actor" else 4
         told = {actor: odds for actor, odds in actors.items() if odds[2]}
-        self.exceptions = frozenset(actor for actor, odds in told.items() if odds[3] > max(2, odds[2] // 10))
+        self.by = by
+        self.exceptions = frozenset(actor for actor, odds in told.items() if odds[odd] > max(2, odds[2] // 10))
         regular = [odds for actor, odds in told.items() if actor not in self.exceptions]
         self.actors = len(regular)
         self.of = sum(odds[2] for odds in regular)
-        self.given = self.of - sum(odds[3] for odds in regular)
+        self.given = self.of - sum(odds[odd] for odds in regular)
         # Of a crowd only a sample is known: who else is an exception nobody knows.
         few = len(self.exceptions) <= 1 + MAX_EXCEPTIONS * len(told) and (not self.exceptions or len(actors) < MAX_STRANGERS)
         self.open = not few or self.of - self.given > MOST * self.of
@@ -46,40 +54,51 @@ class _Odds:
         return enough and not self.open and wilson(self.given, self.of) >= floor
 
 
+def _by(actors: Mapping[int, Sequence[int]]) -> str:
+    """Whose objects of a kind are, by how a class names them: those of each caller, or also those of colleagues."""
+    of = sum(odds[2] for odds in actors.values())
+    colleagues = sum(odds[3] - odds[4] for odds in actors.values())
+    return "actor" if of >= MIN_COLLEAGUES and colleagues <= COLLEAGUES * of else "tenant"
+
+
 def given_first(named: Mapping[str, Mapping[str, Naming]], services: Mapping[str, str]) -> tuple[GivenFirst, ...]:
     """What is known of `named` (operation -> place -> counts), sorted. `services`: operation -> service."""
     kinds: dict[tuple[str, str], Naming] = {}
-    open_kinds: set[tuple[str, str, str]] = set()
-    places: list[tuple[str, str, Naming, str, _Odds]] = []
-    for endpoint, of_endpoint in named.items():
+    for endpoint, places in named.items():
+        if endpoint in services:
+            for one in places.values():
+                kinds.setdefault((services[endpoint], one.kind), Naming()).merge(one)
+    whole = {
+        (service, kind, cls): _Odds(actors, _by(actors))
+        for (service, kind), one in kinds.items()
+        for cls, actors in one.classes.items()
+    }
+    found, open_kinds = [], set()
+    for endpoint, places in named.items():
         service = services.get(endpoint)
         if service is None:
             continue
-        for place, one in of_endpoint.items():
-            kinds.setdefault((service, one.kind), Naming()).merge(one)
+        for place, one in places.items():
             for cls, actors in one.classes.items():
-                odds = _Odds(actors)
-                places.append((endpoint, place, one, cls, odds))
+                elsewhere = whole.get((service, one.kind, cls))
+                if elsewhere is None:
+                    continue  # a class too many
+                odds = _Odds(actors, elsewhere.by)
                 if odds.open and odds.of >= MIN_CALLS:
                     open_kinds.add((service, one.kind, cls))
-    found = []
-    whole: dict[tuple[str, str, str], _Odds] = {}
-    for (service, kind), one in kinds.items():
-        for cls, actors in one.classes.items():
-            odds = whole[service, kind, cls] = _Odds(actors)
-            if odds.kept(KIND_FLOOR) and (service, kind, cls) not in open_kinds:
-                found.append(_known(service, "", "", kind, cls, odds, odds.exceptions))
-    for endpoint, place, one, cls, odds in places:
-        service = services[endpoint]
-        if odds.kept(FLOOR):
-            elsewhere = whole[service, one.kind, cls]
-            exceptions = odds.exceptions if elsewhere.open else odds.exceptions | elsewhere.exceptions
-            found.append(_known(service, endpoint, place, one.kind, cls, odds, exceptions))
-        elif odds.of > odds.given or odds.exceptions:
-            found.append(GivenFirst(service, endpoint, place, one.kind, cls, odds.given, odds.of, 0, False))
+                if odds.kept(FLOOR):
+                    exceptions = odds.exceptions if elsewhere.open else odds.exceptions | elsewhere.exceptions
+                    found.append(_known(service, endpoint, place, one.kind, cls, odds, exceptions))
+                elif odds.of > odds.given or odds.exceptions:
+                    found.append(GivenFirst(service, endpoint, place, one.kind, cls, odds.given, odds.of, 0, False))
+    for (service, kind, cls), odds in whole.items():
+        if odds.kept(KIND_FLOOR) and (service, kind, cls) not in open_kinds:
+            found.append(_known(service, "", "", kind, cls, odds, odds.exceptions))
     return tuple(sorted(found, key=lambda one: (one.service, one.endpoint, one.place, one.kind, one.cls)))
 
 
 def _known(service: str, endpoint: str, place: str, kind: str, cls: str, odds: _Odds, exceptions: Iterable[int]) -> GivenFirst:
     high = wilson(odds.given, odds.of) >= SURE
-    return GivenFirst(service, endpoint, place, kind, cls, odds.given, odds.of, odds.actors, high, tuple(sorted(exceptions)))
+    return GivenFirst(
+        service, endpoint, place, kind, cls, odds.given, odds.of, odds.actors, high, tuple(sorted(exceptions)), odds.by
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from eastwall.discovery.objects import reference, words
+from eastwall.discovery.objects import object_key, reference, words
 from eastwall.model.identity import Identity
 from eastwall.model.operation import Operation
 
@@ -22,6 +22,9 @@ MAX_TEXT = 128
 MAX_LABELS = 8
 """Claims of one caller that are compared."""
 MAX_HEADERS = 8
+
+EVERY_SERVICE = ""
+"""Keys of objects: see `decision.extract`."""
 
 _LABELS = ("sub", "email", "preferred_username", "username", "user_name", "upn", "client_id", "azp")
 """Claims that name the caller (RFC 7519, OpenID Connect Core 1.0 section 5.1), beside those whose name refers to an object."""
@@ -41,6 +44,21 @@ def text_of(value: Any) -> str:
     if type(value) is str:
         return value.lower() if 0 < len(value) <= MAX_TEXT else ""
     return str(value) if type(value) is int and 0 <= value < 1 << 64 else ""
+
+
+def alias_key(key: bytes, space: str, text: str) -> int:
+    """Hash of what stands where ids of a space do."""
+    return object_key(key, EVERY_SERVICE, f"alias {space}", text)
+
+
+def actor_key(key: bytes, actor: str) -> int:
+    """Hash of an actor as a holder of aliases."""
+    return object_key(key, EVERY_SERVICE, "alias of", actor)
+
+
+def called_key(key: bytes, text: str) -> int:
+    """Hash of what somebody is called."""
+    return object_key(key, EVERY_SERVICE, "called", text)
 
 
 @lru_cache(maxsize=8192)

@@ -6,15 +6,19 @@ Over 500 lines: comparing and remembering share what is known of one caller.
 from __future__ import annotations
 
 from collections.abc import Callable
+from re import compile as regex
 from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.ownership_claims.counts import CROWDED, FOREIGN, STRANGE
-from eastwall.behaviours.ownership_claims.known import Known, LiveRule
+from eastwall.behaviours.ownership_claims.known import IDS, OF_TENANTS, Known, LiveRule
 from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge
 from eastwall.behaviours.ownership_claims.reading import (
+    EVERY_SERVICE,
     Found,
+    actor_key,
+    alias_key,
     also_own,
     answer_values,
     at,
@@ -24,16 +28,15 @@ from eastwall.behaviours.ownership_claims.reading import (
     text_of,
     texts_at,
 )
+from eastwall.behaviours.ownership_claims.sharing import Sharing
 from eastwall.discovery.objects import SAFE_METHODS, identifier, object_key, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
 from eastwall.model.endpoint import Endpoint
-from eastwall.model.facts import Facts
+from eastwall.model.facts import Facts, ForeignUse
 from eastwall.model.identity import Identity, Strength
 
-EVERY_SERVICE = ""
-"""Keys of objects: see `decision.extract`."""
 MAX_ALIASES = 200_000
 """Aliases that one engine remembers; the oldest leave. An actor has one for each space, so nobody fills them alone."""
 MAX_SEEN = 2_000
@@ -44,20 +47,16 @@ MAX_SEEN_PLACES = 24
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
 MAX_SHOWN_ITEMS = 2_000
-MAX_SHARE = 8
-"""Members of a request's body that may name with whom an object is shared, objects, and people."""
 MAX_OWNED = 50_000
 MAX_TOLD = 200
 """Items of one answer of which it is remembered whose they are."""
-MAX_WAITING = 20_000
-_OF_TENANTS = ("tenant", "tenant-alias")
+_PEOPLE = frozenset("user person member people profile contact customer patient employee student friend owner".split())
+has_digit = regex("[0-9]").search
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
-_CALLED = frozenset(("name", "username", "userName", "user_name", "login", "email", "handle", "phone"))
 MAX_ASSISTANTS = 100_000
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
-_IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 
 
 def compile(knowledge: Knowledge, world: World) -> Known:
@@ -77,20 +76,15 @@ class Watch(behaviours.Watch):
         """Object -> (the rule by which an answer told whose it is, hash of the owner), of those that staff and services saw."""
         self._noted: dict[tuple[str, str], int] = {}
         """(operation, class) -> sampled calls."""
-        self._waiting: dict[int, list[int]] = {}
-        """Hash of a name -> objects shared with somebody of that name, who has not come yet."""
         self._assistants: dict[tuple[str, str], int] = {}
         """(actor, owner) -> objects of the owner that answers gave the actor, up to `ASSISTS`."""
         self._hash_key = b""
         self._known: Known | None = None
         self.holders: Callable[[int], tuple[str, ...]] = _nobody
         """Who was given an object (its key) lately; `LiveState` sets it."""
-        self.grant: Callable[[int, str], None] = _nothing
-        """An actor holds an object from now on; `LiveState` sets it."""
         self.knows: Callable[[str], bool] = _unknown
         """Whether an actor was given anything lately; `LiveState` sets it."""
-        self._names: dict[int, str] = {}
-        """Hash of what somebody is called (a claim, what `/me` told) -> actor; empty: two are."""
+        self.sharing = Sharing()
 
     def __len__(self) -> int:
         return len(self._own)
@@ -124,7 +118,8 @@ class Watch(behaviours.Watch):
             if (
                 told is None
                 or (told.exceptions and self._actor(identity, known.hash_key) in told.exceptions)
-                or (not use.others and not self._can_tell(facts, known))
+                or (use.tenant and told.by == "tenant")
+                or (not use.others and not self._can_tell(use, facts, known))
                 or self._mine(use.key, facts, known)
             ):
                 continue
@@ -134,16 +129,19 @@ class Watch(behaviours.Watch):
             )
         return found
 
-    def _can_tell(self, facts: Facts, known: Known) -> bool:
-        """Whether it can be held against the caller that it was not given what nobody holds: it was given something since we look, and no
-        answer will tell whose the object is."""
+    def _can_tell(self, use: ForeignUse, facts: Facts, known: Known) -> bool:
+        """Whether it can be held against the caller that it was not given what nobody holds: it was given something since we look, it is no
+        name of somebody (`/users/bob`) or of something (`/orders/export`), and no answer will tell whose the object is."""
         endpoint = facts.match.endpoint
-        if not self.knows(facts.identity.actor):
+        if not self.knows(facts.identity.actor) or use.kind in _PEOPLE:
+            return False
+        params = facts.match.params
+        if params and use.place.startswith("path") and not any(has_digit(value) for _, value in params):
             return False
         if endpoint is None or facts.operation.method not in SAFE_METHODS:
             return True
         rules = known.responses.get(endpoint.id, ())
-        return not any(rule.claim not in _OF_TENANTS and facts.identity.cls in rule.classes for rule in rules)
+        return not any(rule.claim not in OF_TENANTS and facts.identity.cls in rule.classes for rule in rules)
 
     def _excused(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """Places at which callers name what they were never given as a matter of course."""
@@ -201,7 +199,7 @@ class Watch(behaviours.Watch):
         if not own_claim(identity, rule.claim):
             return None
         mine = also_own(identity) | set(own_values(identity).values())
-        return any(_value(known.hash_key, space, text) == value for text in mine)
+        return any(alias_key(known.hash_key, space, text) == value for text in mine)
 
     def _tell(self, rule: LiveRule, facts: Facts, known: Known) -> None:
         """Whose objects are that somebody sees who sees everybody's."""
@@ -212,7 +210,7 @@ class Watch(behaviours.Watch):
                     self._owned.pop(key, None)
                     if len(self._owned) >= MAX_OWNED:
                         del self._owned[next(iter(self._owned))]
-                    self._owned[key] = (rule, _value(known.hash_key, rule.rule.space, text))
+                    self._owned[key] = (rule, alias_key(known.hash_key, rule.rule.space, text))
 
     def gave(self, owner: str, actor: str) -> None:
         """An answer gave the actor an object that somebody else holds."""
@@ -285,11 +283,11 @@ class Watch(behaviours.Watch):
             return []
         space, service, key = rule.rule.space, rule.service, known.hash_key
         own = self._alias(service, space, holder, known)
-        hashes = {text: _value(key, space, text) for text in {text for text, _ in values}}
+        hashes = {text: alias_key(key, space, text) for text in {text for text, _ in values}}
         if own:
             others = [value for value in values if hashes[value[0]] != own]
         else:
-            others = [value for value in values if self._holders.get((service, space, hashes[value[0]]), 0) not in (0, holder)]
+            others = [value for value in values if self._holds(service, space, hashes[value[0]], known) not in (0, holder)]
         if not others or (rule.exceptions and self._actor(identity, key) in rule.exceptions):
             return []
         mine = set(own_values(identity).values())
@@ -299,6 +297,11 @@ class Watch(behaviours.Watch):
         """The holder's id at the service, 0 where it is not known or two claim it."""
         own = self._own.get((service, space, holder)) or known.aliases.get((service, space, holder), 0)
         return own if self._holders.get((service, space, own), holder) == holder else 0
+
+    def _holds(self, service: str, space: str, value: int, known: Known) -> int:
+        """Whose an id at the service is; 0 where it is not known, or two claim it."""
+        claimed = (service, space, value)
+        return self._holders.get(claimed, known.holders.get(claimed, 0))
 
     def _answered(self, rule: LiveRule, facts: Facts, others: list[Found], known: Known) -> tuple[Deviation, ...]:
         """Foreign values of an answer: those of objects that the caller was given before are told, not acted upon."""
@@ -365,9 +368,9 @@ class Watch(behaviours.Watch):
             return
         if prior.facts.used:
             if facts.call.request.method != "GET" and verdict.action != "block":
-                self._share(prior.facts, facts)
+                self._share(prior.facts, facts, known)
         elif endpoint.id in known.selves:
-            self._call(facts)
+            self.sharing.introduce(facts, known.hash_key)
         if endpoint.id not in known.responses:
             return
         if facts.identity.strength > Strength.NONE and verdict.action != "block":
@@ -381,52 +384,16 @@ class Watch(behaviours.Watch):
                 values = texts_at(facts.operation.body, rule.steps, MAX_ITEMS)
                 holder = self._holder(facts.identity, rule, known.hash_key)
                 if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
-                    self._learn(rule, holder, _value(known.hash_key, rule.rule.space, values.pop()), known)
+                    self._learn(rule, holder, alias_key(known.hash_key, rule.rule.space, values.pop()), known)
 
-    def _share(self, asked: Facts, facts: Facts) -> None:
-        """A holder who names somebody else in a call that changes the object has shared it, or handed it over."""
-        response = facts.call.response
-        if response is None or not 200 <= response.status < 300:
-            return
-        texts = _short_texts(asked.operation.body)
+    def _share(self, asked: Facts, facts: Facts, known: Known) -> None:
+        """What a holder does with an object that names somebody else."""
         me = facts.identity.actor
-        mine = [key for _, _, key, _ in asked.used if me in self.holders(key)][:MAX_SHARE]
-        if not mine:
-            return
-        for text in texts:
-            called = self._called(text)
-            other = self._names.get(called)
-            if other is None and " " not in text:
-                # Somebody who was not here yet, or nobody: it is told when one of that name comes.
-                if len(self._waiting) >= MAX_WAITING:
-                    del self._waiting[next(iter(self._waiting))]
-                waiting = self._waiting.setdefault(called, [])
-                waiting += [key for key in mine if key not in waiting][: MAX_SHARE - len(waiting)]
-            elif other and other != me:
-                for key in mine:
-                    self.grant(key, other)
-
-    def _call(self, facts: Facts) -> None:
-        """What an answer about oneself says one is called."""
-        for node in _dicts(facts.operation.body):
-            for name, value in node.items():
-                if name in _CALLED and type(value) is str and (text := text_of(value)):
-                    self._name(text, facts.identity.actor)
-
-    def _name(self, text: str, actor: str) -> None:
-        key = self._called(text)
-        known = self._names.get(key)
-        if known is None:
-            if len(self._names) >= MAX_ALIASES:
-                del self._names[next(iter(self._names))]
-            self._names[key] = actor
-            for shared in self._waiting.pop(key, ()):
-                self.grant(shared, actor)
-        elif known != actor:
-            self._names[key] = ""
-
-    def _called(self, text: str) -> int:
-        return object_key(self._hash_key, EVERY_SERVICE, "called", text)
+        mine = [key for _, _, key, _ in asked.used if me in self.holders(key)]
+        if mine:
+            self.sharing.shared(
+                asked, facts, mine, known, lambda space, value: self._holds(facts.call.service, space, value, known)
+            )
 
     def _learn(self, rule: LiveRule, holder: int, value: int, known: Known) -> None:
         own, claimed = (rule.service, rule.rule.space, holder), (rule.service, rule.rule.space, value)
@@ -454,7 +421,7 @@ class Watch(behaviours.Watch):
         labels, mine = list(own), list(own.values())
         for label, text in own.items():
             if label in _PERSONAL:
-                self._name(text, facts.identity.actor)
+                self.sharing.name(text, facts.identity.actor, self._hash_key)
         endpoint = facts.match.endpoint
         seen = self._places(
             endpoint.id if endpoint is not None else f"{facts.call.service} {facts.operation.method} {facts.operation.name}"
@@ -470,7 +437,7 @@ class Watch(behaviours.Watch):
                 seen.add(place)
             if not mask and not space and place not in seen:
                 continue
-            value = _value(key, space, text)
+            value = alias_key(key, space, text)
             row = rows.get(place)
             if row is None:
                 if len(rows) < MAX_ROWS:
@@ -486,7 +453,7 @@ class Watch(behaviours.Watch):
             named[place, kind] = named.get((place, kind), 0) | bits
         if not rows and not named:
             return None
-        tenant = _value(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
+        tenant = alias_key(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
         return [
             self._actor(facts.identity, key),
             tenant,
@@ -515,33 +482,12 @@ class Watch(behaviours.Watch):
 
     def _holder(self, identity: Identity, rule: LiveRule, key: bytes) -> int:
         if rule.claim == "tenant-alias":
-            return _value(key, "tenant", identity.tenant) if identity.tenant else 0
+            return alias_key(key, "tenant", identity.tenant) if identity.tenant else 0
         return self._actor(identity, key)
 
     @staticmethod
     def _actor(identity: Identity, key: bytes) -> int:
-        return object_key(key, EVERY_SERVICE, "alias of", identity.actor)
-
-
-def _nothing(key: int, actor: str) -> None:
-    pass
-
-
-def _short_texts(body: Any) -> list[str]:
-    """The texts of a small request that may name somebody, with those of GraphQL variables and MCP arguments."""
-    found: dict[str, None] = {}
-    for node in _dicts(body):
-        if len(node) <= MAX_SHARE:
-            found.update((text, None) for value in node.values() if type(value) is str and (text := text_of(value)))
-    return list(found)[:MAX_SHARE]
-
-
-def _dicts(body: Any) -> list[dict[str, Any]]:
-    """A body and the objects within it that stand in no list, the outermost first; at most `MAX_SHARE`."""
-    found = [body] if type(body) is dict else []
-    for node in found:  # grows on the way
-        found += [value for value in node.values() if type(value) is dict][: MAX_SHARE - len(found)]
-    return found
+        return actor_key(key, identity.actor)
 
 
 def _unknown(actor: str) -> bool:
@@ -550,10 +496,6 @@ def _unknown(actor: str) -> bool:
 
 def _nobody(key: int) -> tuple[str, ...]:
     return ()
-
-
-def _value(key: bytes, space: str, text: str) -> int:
-    return object_key(key, EVERY_SERVICE, f"alias {space}", text)
 
 
 def _named(facts: Facts, source: str, name: str) -> list[Found]:
@@ -584,14 +526,14 @@ def _objects(body: Any, path: tuple[str | int, ...], rule: LiveRule) -> list[tup
         node = node[step]
         nodes.append(node)
     found = [(kind, one) for kind, one in zip(rule.kinds, nodes, strict=False) if type(one) is dict]
-    if found and path and str(path[-1]).lower() in _IDS:
+    if found and path and str(path[-1]).lower() in IDS:
         found.pop()
     return found[::-1]
 
 
 def _id_of(node: dict[str, Any]) -> str:
     """An object's id as keys are made of it."""
-    for name in _IDS:
+    for name in IDS:
         if text := identifier(node.get(name)):
             return text
     return ""
