@@ -249,12 +249,13 @@ def _foreign(
     tenant = TENANT + identity.tenant if identity.tenant else ""
     foreign: tuple[ForeignUse, ...] = ()
     strange: tuple[tuple[int, int], ...] = ()
+    staff = state.grants.is_staff
     for at, ((place, kind, key, shown), owners) in enumerate(zip(named, holders, strict=True)):
         if actor in owners or _is_self(actor, kind, key, snapshot):
             continue
         of_tenant = tenant != "" and tenant in owners
         crowded = bool(owners) and ("" in owners or state.grants.crowded(key))
-        others = -1 if crowded else len({owner for owner in owners if not owner.startswith(TENANT)})
+        others = -1 if crowded else len({one for one in owners if not one.startswith(TENANT) and not staff(one)})
         foreign += (ForeignUse(place, kind, key, shown, others, of_tenant),)
         if not of_tenant:
             strange += ((at, min(MANY, len(owners))),)

@@ -43,6 +43,10 @@ class GrantTable:
                 del self._staff[next(iter(self._staff))]
             self._staff[actor] = None
 
+    def is_staff(self, actor: str) -> bool:
+        """Whether the actor is known to see everybody's."""
+        return actor in self._staff
+
     def crowded(self, key: int) -> bool:
         """Whether there are owners that no room was left for."""
         entry = self._owners.get(key)

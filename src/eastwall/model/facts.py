@@ -40,7 +40,7 @@ class ForeignUse(Struct, frozen=True):
     key: int
     shown: str
     others: int
-    """How many other actors hold it, the caller's tenant not counted; -1: so many that the caller may be one of them."""
+    """How many other actors hold it, without staff and the caller's tenant; -1: so many that the caller may be one of them."""
     tenant: bool
     """The caller's tenant holds it."""
 

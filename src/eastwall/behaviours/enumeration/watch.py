@@ -215,6 +215,8 @@ class Watch(behaviours.Watch):
         if not known.known(kind):
             return self._refused(facts, one, track)
         usual = known.usual(facts.identity, kind)
+        if usual is None and (refused := self._refused(facts, one, track)) is not None:
+            return refused
         minute, hour, day, failing, longest = usual.most if usual is not None else (0, 0, 0, 0, 0)
         callers = usual.callers if usual is not None else 0
         numbers = readings(value_of(facts, one[0], one[3]))
@@ -241,7 +243,7 @@ class Watch(behaviours.Watch):
 
     @staticmethod
     def _refused(facts: Facts, one: Strange, track: _Track | None) -> ObjectEnumeration | None:
-        """Nothing is learned of the kind: the service itself refuses nearly all of it, though it refuses hardly anybody here."""
+        """Nothing is learned of the kind, or of who names it: the service itself refuses nearly all of it, though it refuses hardly anybody here."""
         endpoint = facts.match.endpoint
         failed = track.failing.count(facts.call.time, HOUR) if track is not None else 0
         if (

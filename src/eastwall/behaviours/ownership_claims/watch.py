@@ -118,7 +118,7 @@ class Watch(behaviours.Watch):
             if (
                 told is None
                 or (told.exceptions and self._actor(identity, known.hash_key) in told.exceptions)
-                or (use.tenant and told.by == "tenant")
+                or (use.tenant and (told.by == "tenant" or use.others > 1))
                 or (not use.others and not self._can_tell(use, facts, known))
                 or self._mine(use.key, facts, known)
             ):
