@@ -175,6 +175,16 @@ def test_a_scope_is_required_where_all_bear_it_and_others_do_not():
     assert lacking == ()
 
 
+def test_who_reads_needs_no_scope_for_writing():
+    create, listed = ENDPOINTS[1], ENDPOINTS[0]
+    bore = ScopeUse(create.id, 100, (("openid", 100),)), ScopeUse(listed.id, 800, (("openid", 800), ("orders.write", 800)))
+    assert judged(facts("GET", "/orders", "user+member", listed, scopes=("openid",)), known(*bore)) == ()
+    few = ScopeUse(create.id, 20, (("orders.write", 20),)), ScopeUse(listed.id, 980, (("orders.write", 900),))
+    assert judged(facts("POST", "/orders", "user+member", create, scopes=("openid",)), known(*few)) == (), (
+        "two of twenty is no rule"
+    )
+
+
 def test_an_address_is_of_no_class():
     assert Watch().request(facts("GET", "/admin/x", "anonymous", strength=Strength.NONE), known()) == ()
 

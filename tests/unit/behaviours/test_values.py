@@ -172,6 +172,21 @@ def test_few_calls_and_few_callers_say_nothing() -> None:
     assert alone.publish((BUY,)) is None
 
 
+def test_a_page_size_is_known_from_few_calls() -> None:
+    for calls, known in ((9, False), (10, True)):
+        values = Values()
+        learn([(f"user-{n % 4}", {"size": 10, "depth": 10}) for n in range(calls)], values)
+        if not known:
+            assert values.publish((BUY,)) is None
+            continue
+        engine = Engine(endpoints=(BUY,), values=published(values))
+        finding = ask(engine, {"size": 5_000, "depth": 5_000}).of("value-out-of-range")
+        assert finding is not None
+        assert (finding.where, finding.severity, finding.confidence) == ("body.size", "high", "medium")
+        for size in (0, -1, 7.5, 50):
+            assert not ask(engine, {"size": size}).blocked
+
+
 def test_numbers_that_belong_together_by_chance_are_not_believed() -> None:
     model = Values()
     rng = random.Random(4)

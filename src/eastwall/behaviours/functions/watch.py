@@ -14,6 +14,7 @@ from typing import Any
 from eastwall import behaviours
 from eastwall.behaviours.functions.matrix import authority, function_use, machine, use_of
 from eastwall.behaviours.functions.model import OVERRIDES, Knowledge, ScopeUse
+from eastwall.behaviours.sessions import kinship
 from eastwall.discovery.inventory import Inventory, identify, split_template
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.objects import SAFE_METHODS, changes
@@ -27,6 +28,8 @@ from eastwall.model.operation import Operation
 
 MIN_CALLS = 12
 """Clean calls of an operation before scopes are required there."""
+MISSED = 5.0
+"""Of them, how many would have lacked it by chance, at least: callers come back, so that their calls are no independent draws."""
 REQUIRED = 0.98
 """Share of them that bore a scope for it to be required."""
 MIN_USERS = 3
@@ -52,6 +55,8 @@ PATHS = ("x-original-url", "x-rewrite-url")
 """Headers by which frameworks take another method (Rails, Express, Spring, ASP.NET) or path (Symfony, IIS) than the request line's."""
 _OVERRIDES = (*METHODS, *PATHS)
 _METHOD = regex(r"[A-Za-z]{1,20}")
+_WRITING = regex(r"(?i)(?<![a-z])(?:write|create|update|delete|edit|modify|manage|publish)(?![a-z])")
+"""In a scope's name: it lets its bearer change something. Those who read bear it by chance, be they ever so many."""
 _ADMIN = ":admin"
 """Stands for all operations of one path whose names say that they are administrators' (GraphQL, MCP)."""
 
@@ -340,7 +345,8 @@ def _required(scopes: tuple[ScopeUse, ...], endpoints: dict[str, Endpoint]) -> d
             for scope, calls in use.scopes
             if calls >= REQUIRED * use.calls
         )
-        needed = tuple(one for one in needed if one[2] >= 1.0)
+        reads = kinship.reads(endpoint)
+        needed = tuple(one for one in needed if one[2] >= MISSED and not (reads and _WRITING.search(one[0])))
         if needed:
             found[use.endpoint] = needed
     return found

@@ -15,6 +15,9 @@ from eastwall.model.record import CallRecord
 
 ENOUGH = 30
 """Learned calls before anything is said of a place, or of a relation."""
+FEW = 10
+"""The same of page sizes, of which only what is far greater is judged then: callers seldom ask for other pages than the first."""
+_PAGES = frozenset("limit size pagesize perpage count first last top take max maxresults rows pagecount".split())
 HOLDS = 0.99
 """Share of the calls in which a relation must hold, of those that had all its values."""
 DIFFERENT = 8
@@ -218,7 +221,9 @@ class Model:
         found = []
         for endpoint, one in sorted(self._operations.items()):
             numbers = [
-                state.known(*_stands(place), ENOUGH) for place, state in sorted(one.numbers.items()) if not _texts(one, place)
+                state.known(*_stands(place), FEW if _page(place) else ENOUGH)
+                for place, state in sorted(one.numbers.items())
+                if not _texts(one, place)
             ]
             words = [state.known(*_stands(place), ENOUGH) for place, state in sorted(one.words.items())]
             relations = [held for steps, frame in sorted(one.frames.items()) for held in frame.known(steps)]
@@ -237,6 +242,11 @@ def _texts(operation: _Operation, place: str) -> bool:
     """Whether several callers send text at the place of a number."""
     words = operation.words.get(place)
     return words is not None and (words.words is None or len(words.actors | words.free) >= SUPPORT)
+
+
+def _page(place: str) -> bool:
+    """Whether a number is how many entries a caller asks for, by its name."""
+    return place.rpartition(".")[2].lower().replace("_", "").replace("-", "") in _PAGES
 
 
 def _stands(place: str) -> tuple[str, bool]:

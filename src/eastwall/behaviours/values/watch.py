@@ -6,13 +6,14 @@ from re import compile as regex
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.functions.matrix import authority
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.values import relations
-from eastwall.behaviours.values.model import MAX_TOLD, Held, Knowledge
+from eastwall.behaviours.values.model import ENOUGH, MAX_TOLD, Held, Knowledge
 from eastwall.behaviours.values.numbers import Number, Words
 from eastwall.behaviours.values.relations import Relation
 from eastwall.discovery.objects import SAFE_METHODS
@@ -168,6 +169,8 @@ def _place(place: str, number: Number | None, words: Words | None, answered: dic
         reach = FACTOR * number.most if number.most > 0 else 1e308
         high = max(reach, number.most + 100.0)
         low = 5e-324 if number.least > 0 else 0.0 if number.least >= 0 else -1e308
+        if number.calls < ENOUGH:
+            low, number = -1e308, replace(number, whole=False)
     above: dict[str, tuple[str, ...]] = {}
     if words is not None and words.calls >= SETTLED:
         above = {word: classes for word, calls, classes in words.words if calls >= FEW and all(map(authority, classes))}
