@@ -58,6 +58,10 @@ class Client:
         """The answer of GET `/api/v1{path}` as it is. Raises Failure."""
         return self._bytes("GET", path + _query(query), None).decode()
 
+    def content(self, path: str, **query: str | float | None) -> bytes:
+        """The same, as bytes."""
+        return self._bytes("GET", path + _query(query), None)
+
     @staticmethod
     def quoted(name: str) -> str:
         """A name as one path segment."""

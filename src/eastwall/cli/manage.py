@@ -16,6 +16,7 @@ from eastwall.cli.policies import attachments, policy_texts, trust_in
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
 from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.policy_suggest import suggest
+from eastwall.cli.policy_replay import diff, replay
 from eastwall.model.call import Mode
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
@@ -40,9 +41,9 @@ def mode(mode: str, service: str, data: Path, as_json: bool) -> None:
         out.print(f"{s['name']}: {s['mode']}")
 
 
-@click.group(short_help="Check and apply policies.")
+@click.group(short_help="Check, try and apply policies.")
 def policy() -> None:
-    """Check and apply policies."""
+    """Check, try and apply policies."""
 
 
 def _texts(path: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -107,10 +108,12 @@ def _fault(text: str) -> Fault:
 @policy.command(name="apply", short_help="Apply in place of what was applied before.")
 @click.argument("source")
 @source_options
+@click.option("--force", is_flag=True, help="Also when they would block most of what callers legitimately do.")
 @data_option
 @json_option
 def apply(
     source: str,
+    force: bool,
     ref: str,
     within: str,
     require_signed: bool,
@@ -123,9 +126,11 @@ def apply(
 
     SOURCE is a file or directory, the address of a Git repository (`https://...`, `git@host:team/policies.git`), or a bare repository.
     With --ref or --require-signed what is committed is applied, also of a work tree, not what lies in it.
+
+    Refused, without --force, when more than half of a service's recorded legitimate calls of the last 7 days would be blocked.
     """
     found = read_source(source, ref, within, require_signed, signers, keyring)
-    body = {"files": found.files, "attachments": found.attachments, "origin": msgspec.to_builtins(found.origin)}
+    body = {"force": force, "files": found.files, "attachments": found.attachments, "origin": msgspec.to_builtins(found.origin)}
     try:
         result = Client(data).send("PUT", "/policy", body)
     except Refused as refused:
@@ -140,10 +145,24 @@ def apply(
         print_json(result)
         return
     _show(result.get("warnings", []))
+    tried = result.get("tried") or {}
+    if "fault" in tried:
+        click.echo(f"not tried on recorded calls: {plain(tried['fault'], 500)}", err=True)
+    elif tried:
+        click.echo(_tried(tried), err=True)
     click.echo(f"applied {len(result['policies'])} policies, digest {result['digest']}, snapshot {result['snapshot']}")
     if found.origin.commit:
         click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
 
 
-for _command in (show, history, rollback, drift, suggest):
+for _command in (show, history, rollback, drift, suggest, replay, diff):
     policy.add_command(_command)
+
+
+def _tried(tried: dict[str, Any]) -> str:
+    if not tried["calls"]:
+        return f"no calls were recorded in the last {tried['days']} days: not tried on any"
+    return (
+        f"tried on {tried['calls']:,} calls of the last {tried['days']} days: {tried['blocked']:,} of {tried['legitimate']:,}"
+        " legitimate ones would newly be blocked in enforce mode"
+    )

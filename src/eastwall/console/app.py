@@ -22,6 +22,7 @@ from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptatio
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
 from eastwall.console.governance import PlaybooksApi, PolicyActsApi, add_governance, origin_of, who
 from eastwall.console.quarantine import QuarantineApi, add_quarantine
+from eastwall.console.records import RecordsApi, add_records
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
 from eastwall.model.audit import Origin, Who
 from eastwall.model.finding import SEVERITIES
@@ -64,6 +65,7 @@ class ControlApi(Protocol):
     def suggestions(self) -> SuggestionApi: ...
     @property
     def playbooks(self) -> PlaybooksApi: ...
+    def recorded(self) -> RecordsApi: ...
 
     def status(self) -> dict[str, Any]: ...
     def services(self) -> list[dict[str, Any]]: ...
@@ -84,6 +86,7 @@ class ControlApi(Protocol):
         *,
         who: Who,
         origin: Origin | None = None,
+        force: bool = False,
     ) -> dict[str, Any]: ...
 
 
@@ -115,6 +118,7 @@ def create_app(
     add_adaptation(app, control)
     add_quarantine(app, control)
     add_governance(app, control)
+    add_records(app, control.recorded)
     _changing(app, control)
     _session(app, sessions)
     _page(app, control)
@@ -141,6 +145,9 @@ def _faults(app: FastAPI, unavailable: tuple[type[Exception], ...]) -> None:
     def refused(_: Request, error: ValueError) -> Response:
         faults = getattr(error, "faults", None)
         if faults is None:
+            numbers = getattr(error, "numbers", None)
+            if numbers is not None:
+                return problem(409, "The policies would block most traffic", str(error), numbers=numbers)
             return problem(400, "Bad Request", str(error))
         return problem(422, "The policy has faults", str(error), faults=[_fault(f) for f in faults])
 
@@ -249,8 +256,9 @@ def _changing(app: FastAPI, control: ControlApi) -> None:
         files: Files,
         attachments: Attachments = {},  # noqa: B006 - FastAPI copies defaults
         origin: Annotated[dict[str, Any], Body(description="Where they came from, as the client says.")] = {},  # noqa: B006
+        force: Annotated[bool, Body(description="Also when they would block most of what callers do.")] = False,
     ) -> Response:
-        return answer(control.apply_policy(files, attachments, who=who(request), origin=origin_of(origin)))
+        return answer(control.apply_policy(files, attachments, who=who(request), origin=origin_of(origin), force=force))
 
     @app.get("/api/v1/policy/suggestion", tags=["policy"], summary="Least privilege from observed traffic, as commented YAML")
     def suggest(

@@ -7,7 +7,7 @@ on a context built for the call. The author's text is checked by both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -16,8 +16,9 @@ from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 from eastwall.policy.expression import UnsupportedError, parse
-from eastwall.policy.expression_closures import Evaluate, EvaluationError, compile_node
+from eastwall.policy.expression_closures import Evaluate, EvaluationError, UnrecordedError, compile_node
 from eastwall.policy.expression_types import Type, TypeFault, type_faults
+from eastwall.policy.recorded import RecordedFacts, UnrecordedMap
 from eastwall.policy.wording import shown
 
 MAX_LENGTH = 2_000
@@ -80,7 +81,10 @@ def _query(env: _Environment) -> dict[str, str]:
     that reads it fails, and `onError` holds."""
     values: dict[str, str] = {}
     torn: set[str] = set()
-    for name, value in request_operation(env.facts).query:
+    pairs: Any = request_operation(env.facts).query
+    if isinstance(pairs, UnrecordedMap):
+        return pairs
+    for name, value in pairs:
         if values.setdefault(name, value) != value:
             torn.add(name)
     for name in torn:
@@ -150,16 +154,33 @@ def _bind(chain: tuple[str, ...]) -> Callable[[_Environment], Any] | None:
     return _path_getter(chain[1]) if chain[0] == "path" and len(chain) == 2 else _GETTERS.get(chain)
 
 
-def _context(names: tuple[str, ...], env: _Environment) -> dict[str, Any]:
-    """Values for the `cel` package: only the variables that a condition names, since it copies all it is given."""
+def _context(names: Mapping[str, Collection[str]], env: _Environment) -> dict[str, Any]:
+    """Values for the `cel` package: only the variables (and of these the fields) that a condition names, since it copies all it is given.
+
+    Raises UnrecordedError.
+    """
     context: dict[str, Any] = {}
-    for name in names:
-        fields = TOOL_VARIABLES[name]
-        if isinstance(fields, str):
-            context[name] = _GETTERS[(name,)](env)
+    for name, fields in names.items():
+        if not fields:
+            context[name] = _whole(_GETTERS[(name,)](env))
         else:
-            context[name] = {field: _GETTERS[(name, field)](env) for field in fields}
+            context[name] = {field: _whole(_GETTERS[(name, field)](env)) for field in fields}
     return context
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, UnrecordedMap):
+        value.whole()
+    return value
+
+
+def _fields_named(text: str, name: str) -> Collection[str]:
+    """Fields of a variable that a condition names; all of them when it names the variable in another way too. Empty: it has none."""
+    fields = TOOL_VARIABLES[name]
+    if isinstance(fields, str):
+        return ()
+    found = re.findall(rf"(?<![\w.]){name}\b(?:\s*\.\s*(\w+))?", text)
+    return tuple(dict.fromkeys(found)) if found and all(field in fields for field in found) else tuple(fields)
 
 
 class Condition:
@@ -184,10 +205,17 @@ class Condition:
     def holds(self, facts: Facts, params: dict[str, str], arguments: dict[str, Any] | None = None) -> bool:
         """`params`: path parameters under the names of the policy's own pattern. `arguments`: of the tool that is called.
 
-        Raises `ConditionError` when it cannot be evaluated or is neither true nor false.
+        Raises `ConditionError` when it cannot be evaluated or is neither true nor false; of a recorded call what `RecordedFacts.assume`
+        raises.
         """
         try:
             value = self._evaluate(_Environment(facts, params, arguments))
+        except UnrecordedError as error:
+            assert isinstance(facts, RecordedFacts)
+            assumed = facts.assume(self.text, str(error))
+            if assumed is None:
+                raise ConditionError(f"{shown(self.text)}: {error}") from None
+            return assumed
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
             raise ConditionError(f"{shown(self.text)}: {error}") from None
         if value is True or value is False:
@@ -201,13 +229,15 @@ def _compile_reference(text: str) -> Evaluate:
 
     try:
         program = cel.compile(text)
-        names = tuple(name for name in program.variables() if name in TOOL_VARIABLES)
+        names = {name: _fields_named(text, name) for name in program.variables() if name in TOOL_VARIABLES}
     except Exception as error:  # noqa: BLE001 - the package documents no closed set
         raise ConditionError(_fault_text(error)) from None
 
     def evaluate(env: _Environment) -> Any:
         try:
             return program.execute(_context(names, env))
+        except UnrecordedError:
+            raise
         except Exception as error:  # noqa: BLE001
             raise EvaluationError(_fault_text(error)) from None
 

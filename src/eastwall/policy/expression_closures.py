@@ -21,6 +21,15 @@ class EvaluationError(ValueError):
     """No value: a missing key, or operands of the wrong type."""
 
 
+class UnrecordedError(EvaluationError):
+    """There was a value, or may have been, and the record of the call does not hold it: the condition cannot be judged."""
+
+    def __init__(self, message: str, condition: str = "") -> None:
+        """`condition`: text of the condition that reads it; empty: none does."""
+        super().__init__(message)
+        self.condition = condition
+
+
 Evaluate = Callable[[Any], Any]
 """From the environment (what `bind` made getters of) to a value. Raises `EvaluationError`."""
 
@@ -121,9 +130,13 @@ def _either(left: Evaluate, right: Evaluate, env: Any, *, deciding: bool) -> boo
             if _truth(side(env)) is deciding:
                 return deciding
         except EvaluationError as error:
-            fault = error
+            # What is not known may have been the deciding side; a fault may not.
+            fault = fault if isinstance(fault, UnrecordedError) else error
     if fault is not None:
-        raise fault
+        try:
+            raise fault
+        finally:
+            del fault  # or its traceback would hold this frame, and this frame it: garbage that only the search for cycles frees
     return not deciding
 
 

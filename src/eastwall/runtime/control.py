@@ -39,6 +39,7 @@ from eastwall.policy.data_classes import custom_classes
 from eastwall.policy.playbooks import Firing
 from eastwall.policy.world import World as PolicyWorld
 from eastwall.runtime import learner_state
+from eastwall.runtime import learner_state, policy_replay
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import ActLog, BaselineApi, recover
 from eastwall.runtime.control_views import by_reason, essence, for_engines, graphql_at, named, text_keys
@@ -53,6 +54,7 @@ from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.quarantines import Quarantines
+from eastwall.runtime.recorded_calls import RecordedCalls
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
@@ -150,6 +152,7 @@ class Control:
         )
         self._use_playbooks()
         self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
+        self.recorded = RecordedCalls(self._lake, self._replay_world)
         self._declare()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -511,6 +514,9 @@ class Control:
         """All faults of policy files against what is known; nothing is applied."""
         return self._check(files, attachments or {})[1]
 
+    def _replay_world(self) -> policy_replay.World:
+        return policy_replay.World(self.scopes(), tuple(map(policy_replay.bare, self._endpoints)))
+
     def apply_policy(
         self,
         files: Mapping[str, str],
@@ -519,18 +525,25 @@ class Control:
         who: Who,
         origin: Origin | None = None,
         act: str = "apply",
+        force: bool = False,
     ) -> dict[str, Any]:
-        """Apply, publish at once. Raises PolicyFaultsError when there are faults that are more than warnings; OSError."""
+        """Apply, publish at once. Raises PolicyFaultsError when there are faults that are more than warnings; BlocksTrafficError, unless
+        `force`, when most legitimate calls of the last days would be blocked; OSError."""
         with self._policy_lock:
             state, faults = self._check(files, attachments or {})
             if state is None:
                 raise PolicyFaultsError(faults)
+            tried = {} if force else self.recorded.guard(state.policies, self._policies.state.policies)
             self.policy_acts.apply(state, who, origin or Origin(), act)
             self._use_playbooks()
             self._declare()
             self.publish()
         self._apply_to_data_plane()
-        return {**self.policy(), "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults]}
+        return {
+            **self.policy(),
+            "tried": tried,
+            "warnings": [msgspec.to_builtins(fault) | {"text": str(fault)} for fault in faults],
+        }
 
     def _declare(self) -> None:
         """Tell the learner what specs say; a service whose spec is gone has none any more."""

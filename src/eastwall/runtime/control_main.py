@@ -196,7 +196,7 @@ def apply_options(control: Control, policy: Path | None, mode: str | None) -> No
         who = Who("command-line", name=user_name())
         if policy is not None:
             source = from_directory(policy)
-            control.apply_policy(source.files, source.attachments, who=who, origin=source.origin)
+            control.apply_policy(source.files, source.attachments, who=who, origin=source.origin, force=True)
         if mode is not None:
             control.set_mode("all", mode, who=who)
     except PolicyFaultsError as error:

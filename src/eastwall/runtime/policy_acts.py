@@ -78,7 +78,10 @@ class PolicyActs:
         earlier = self._store.earlier(which)
         if earlier.digest == self._store.state.applied.digest:
             raise ValueError(f"{earlier.digest} is what is applied now")
-        return self._apply_policy(earlier.files, earlier.attachments, who=who, origin=earlier.origin, act="rollback")
+        # The way back is never barred: what was recorded since may well be what the roll-back is to stop.
+        return self._apply_policy(
+            earlier.files, earlier.attachments, who=who, origin=earlier.origin, act="rollback", force=True
+        )
 
     # -- questions ------------------------------------------------------------------------------------------------
 

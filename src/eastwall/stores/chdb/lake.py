@@ -26,6 +26,8 @@ MEMORY = 1 << 30
 """Bytes the engine may take in all; a query over it fails, the process lives."""
 QUERY_MEMORY = 512 << 20
 MARK_CACHE = 64 << 20
+MAX_TIME = 9_000_000_000.0
+"""A time, in Unix seconds, after all others: in 2255, which DateTime64 can still hold."""
 READ_SECONDS = 30.0
 """Time limit of our own reads."""
 
@@ -135,6 +137,32 @@ class ChdbLake:
     def following(self, after: str, limit: int) -> list[CallRecord]:
         """Calls with event ids after `after` (empty: from the first on), in the order of ids, which is that of their times."""
         return self._records("WHERE id > {after:String} ORDER BY id LIMIT {limit:UInt32}", {"after": after, "limit": limit})
+
+    def extent(self, since: float, until: float, service: str = "") -> dict[str, Any]:
+        """Of the calls with `since <= time <= until`: `calls`, `first` and `last` (Unix seconds, 0 when there are none)."""
+        where, parameters = _window(since, until, service)
+        sql = "SELECT count() AS calls, toUnixTimestamp64Micro(min(time)) / 1e6 AS first, toUnixTimestamp64Micro(max(time)) / 1e6 AS last"
+        found = self._read(f"{sql} FROM calls WHERE {where}", parameters)[0]
+        return {"calls": int(found["calls"]), "first": float(found["first"]), "last": float(found["last"])}
+
+    def in_order(self, since: float, until: float, *, after: str = "", service: str = "", limit: int = 10_000) -> bytes:
+        """Calls with `since <= time <= until` in the order of (time, id): a MessagePack array of records, each in MessagePack. Of those at
+        the very time `since` only the ones with ids after `after`, so that the last one read says where to go on. No objects are made here:
+        the engine writes the array.
+        """
+        where, parameters = _window(since, until, service)
+        parameters |= {"after": after, "limit": limit}
+        sql = (
+            "SELECT groupArray(record) FROM (SELECT record FROM calls"  # noqa: S608 - fixed text, values are bound
+            f" WHERE {where} AND (time > fromUnixTimestamp64Micro({{since:Int64}}) OR id > {{after:String}})"
+            " ORDER BY time, id LIMIT {limit:UInt32})"
+        )
+        try:
+            return bytes(
+                self._reader.raw_query(sql, parameters=parameters, fmt="MsgPack", settings={"max_execution_time": READ_SECONDS})
+            )
+        except Exception as error:  # noqa: BLE001 - driver and engine errors alike
+            raise LakeError(f"the lake does not answer: {_plain(error)}") from None
 
     def findings(self, *, service: str = "", since: float = 0.0, limit: int = 100) -> list[dict[str, Any]]:
         """Single findings with their call's essentials, newest first."""
@@ -280,6 +308,12 @@ def _without_arrow() -> Iterator[None]:
         yield
     finally:
         sys.modules.pop("pyarrow", None)
+
+
+def _window(since: float, until: float, service: str) -> tuple[str, dict[str, Any]]:
+    where = "time >= fromUnixTimestamp64Micro({since:Int64}) AND time <= fromUnixTimestamp64Micro({until:Int64})"
+    parameters = {"since": int(since * 1e6), "until": int(min(until, MAX_TIME) * 1e6), "service": service}
+    return where + (" AND service = {service:String}" if service else ""), parameters
 
 
 def _statements() -> list[str]:
