@@ -14,9 +14,9 @@ from eastwall.cli.client import Client, Refused, data_option, json_option, plain
 from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.cli.policies import attachments, policy_texts, trust_in
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
+from eastwall.cli.policy_replay import diff, replay
 from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.policy_suggest import suggest
-from eastwall.cli.policy_replay import diff, replay
 from eastwall.model.call import Mode
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies

@@ -4,7 +4,7 @@ A record keeps who called what, what was found and which data passed, and no val
 told. Whatever reads such a value (a condition, a step of `evaluate`) raises `UnrecordedError`, so that nothing is ever guessed; conditions
 may be assumed to hold, not to hold or to fail, one after the other, which tells whether it makes a difference.
 
-A test holds the names of the attributes of `RecordedRequest` and `RecordedOperation` to those of `Request` and `Operation`.
+Tests hold the attributes of the classes here to those of what they stand for, and to what the steps of `evaluate` read of `Facts`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
-from msgspec.structs import replace
-
 from eastwall.discovery.inventory import Inventory, identify
-from eastwall.model.call import Call, Peer, Phase, Request, Response
+from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED, Decision
 from eastwall.model.deviations import OwnerMismatch
 from eastwall.model.facts import DataHit, Facts
@@ -25,19 +23,25 @@ from eastwall.model.identity import Identity, Principal, Strength
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 from eastwall.policy.expression_closures import UnrecordedError
+from eastwall.policy.kinds import BUILTIN
 
 __all__ = [
     "LISTED",
+    "STOPPED",
     "Identities",
     "RecordedCall",
     "RecordedFacts",
     "UnrecordedError",
     "UnrecordedMap",
-    "cut",
     "read_record",
-    "was_cut",
 ]
 
+STOPPED = frozenset(("block", "limit"))
+_STATES = {
+    "request-body-truncated": BodyState.TRUNCATED,
+    "request-streamed": BodyState.STREAMED,
+    "request-body-skipped": BodyState.SKIPPED,
+}
 LISTED = "owner-mismatch"
 """The detection whose findings may be about items of a list (`steps.detections`)."""
 MAX_IDENTITIES = 50_000
@@ -51,7 +55,7 @@ class UnrecordedMap(dict[str, Any]):
 
     __slots__ = ("_names", "_what")
 
-    def __init__(self, what: str, names: frozenset[str] | None = None, known: Mapping[str, str] | None = None) -> None:
+    def __init__(self, what: str, names: frozenset[str] | None = None, known: Mapping[str, Any] | None = None) -> None:
         """`names`: all that there are; None: not recorded."""
         super().__init__(known or {})
         self._what, self._names = what, names
@@ -119,14 +123,55 @@ class RecordedRequest:
         raise UnrecordedError("records do not hold the scheme")
 
     @property
-    def body(self) -> bytes:
-        if self._record.body_kind == "none":
-            return b""
-        raise UnrecordedError("records do not hold bodies")
+    def body(self) -> Any:
+        return _Bytes(self._record.request_bytes) if self._record.body_kind != "none" else b""
 
     @property
-    def body_state(self) -> Any:
+    def body_state(self) -> BodyState:
+        if self._record.body_kind == "none":
+            return BodyState.NONE
+        return next((state for reason, state in _STATES.items() if reason in self._record.uninspected), BodyState.COMPLETE)
+
+
+class RecordedPeer:
+    """A `Peer` of which the record is left."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UnrecordedError("records do not hold how the caller was connected")
+
+
+class _Bytes:
+    """A body of which only the length is known."""
+
+    __slots__ = ("_length",)
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __bool__(self) -> bool:
+        return self._length > 0
+
+    def __getattr__(self, name: str) -> NoReturn:
         raise UnrecordedError("records do not hold bodies")
+
+    def __getitem__(self, at: object) -> NoReturn:
+        raise UnrecordedError("records do not hold bodies")
+
+    def __iter__(self) -> NoReturn:
+        raise UnrecordedError("records do not hold bodies")
+
+    def __eq__(self, other: object) -> bool:
+        raise UnrecordedError("records do not hold bodies")
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class RecordedOperation:
@@ -166,37 +211,56 @@ class RecordedOperation:
 
     @property
     def body(self) -> Any:
-        if self._record.body_kind == "none":
+        record = self._record
+        if record.body_kind == "none":
             return None
+        method, _, tool = record.operation.partition(" ")
+        if record.protocol == "mcp" and record.body_kind == "json" and method and "batch" not in record.traits:
+            arguments = UnrecordedMap("arguments of tools")
+            params = UnrecordedMap(
+                "bodies", known={"name": tool, "arguments": arguments} if method == "tools/call" and tool else None
+            )
+            return UnrecordedMap("bodies", known={"method": method, "params": params})
         raise UnrecordedError("records do not hold bodies")
 
     @property
-    def raw_body(self) -> bytes:
-        return cast("bytes", self.body or b"")
+    def raw_body(self) -> Any:
+        return _Bytes(self._record.request_bytes) if self._record.body_kind != "none" else b""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        return cast("tuple[Any, ...]", self.body or ())
+        if self._record.body_kind == "none":
+            return ()
+        raise UnrecordedError("records do not hold bodies")
 
     @property
     def faults(self) -> Any:
         raise UnrecordedError("records do not hold how messages were read")
 
 
-class _Answer:
-    """A `Response` of which the record is left."""
+class RecordedResponse:
+    """A `Response` of which the record is left. What was sent in place of an answer that was held back says nothing of it."""
 
-    __slots__ = ("status",)
+    __slots__ = ("_record", "status")
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    def __init__(self, record: CallRecord) -> None:
+        self._record, self.status = record, record.status
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise UnrecordedError(f"records do not hold the {name} of answers")
+    @property
+    def headers(self) -> UnrecordedMap:
+        return UnrecordedMap("values of headers", known={"content-length": str(self._record.response_bytes)})
+
+    @property
+    def body(self) -> Any:
+        return _Bytes(self._record.response_bytes)
+
+    @property
+    def body_state(self) -> BodyState:
+        return BodyState.COMPLETE if self._record.response_bytes else BodyState.NONE
 
 
-class _AnswerOperation:
-    """The operation of an answer; a data policy or a finding speaks of it without reading it."""
+class RecordedAnswer:
+    """An `Operation` of an answer of which the record is left."""
 
     __slots__ = ("_record",)
 
@@ -211,8 +275,18 @@ class _AnswerOperation:
     def body_kind(self) -> str:
         return self._record.response_kind
 
+    @property
+    def raw_body(self) -> Any:
+        return _Bytes(self._record.response_bytes)
+
+    @property
+    def body(self) -> Any:
+        if self._record.response_kind == "none":
+            return None
+        raise UnrecordedError("records do not hold bodies")
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise UnrecordedError(f"records do not hold the {name} of answers")
+        raise UnrecordedError(f"records do not hold the {name.replace('_', ' ')} of answers")
 
 
 class RecordedFacts(Facts, frozen=True):
@@ -220,6 +294,10 @@ class RecordedFacts(Facts, frozen=True):
 
     assumed: dict[str, bool | None] = {}  # noqa: RUF012 - msgspec copies it
     """Text of a condition that cannot be judged -> what is tried for it; None: that it cannot be evaluated."""
+
+    @property  # type: ignore[misc]
+    def amounts(self) -> tuple[tuple[str, int], ...]:
+        raise UnrecordedError("records do not hold how many values an answer has")
 
     def assume(self, condition: str, why: str) -> bool | None:
         """What is assumed of a condition that cannot be judged. Raises UnrecordedError when nothing is."""
@@ -231,20 +309,49 @@ class RecordedFacts(Facts, frozen=True):
 class RecordedCall:
     """One recorded call, as `evaluate` wants it."""
 
-    __slots__ = ("findings", "record", "request", "response", "response_findings")
+    __slots__ = ("answered", "data", "findings", "record", "request", "response_findings")
 
-    def __init__(
-        self,
-        record: CallRecord,
-        request: RecordedFacts,
-        findings: tuple[Finding, ...],
-        response: RecordedFacts | None,
-        response_findings: tuple[Finding, ...],
-    ) -> None:
-        self.record = record
-        self.request, self.findings = request, findings
-        self.response, self.response_findings = response, response_findings
-        """None and empty: there is nothing in the answer that a policy could be about."""
+    def __init__(self, record: CallRecord, request: RecordedFacts) -> None:
+        self.record, self.request = record, request
+        findings = record.findings
+        self.findings: tuple[Finding, ...] = tuple([one for one in findings if one.phase != "response"]) if findings else ()
+        self.response_findings: tuple[Finding, ...] = (
+            tuple([one for one in findings if one.phase == "response"]) if findings else ()
+        )
+        self.data: tuple[DataHit, ...] = tuple([hit for hit in record.data if hit.direction != "request"]) if record.data else ()
+        """Data in the answer."""
+        self.answered = record.action not in STOPPED or bool(self.data or self.response_findings)
+        """There was an answer that was looked at."""
+
+    def response(self, *, listed: bool = False) -> RecordedFacts:
+        """Facts of the answer. `listed`: as one of which the items that are others' can be taken out; which ones is not recorded."""
+        request, record = self.request, self.record
+        asked = request.call
+        prior = Decision(asked.id, Phase.REQUEST, request.match, request.identity, request, (), ALLOWED)
+        answer = cast("Response", RecordedResponse(record))
+        places = [one.where for one in self.response_findings if one.id == LISTED] if listed else ()
+        return RecordedFacts(
+            call=Call(asked.id, asked.service, asked.time, asked.peer, asked.request, answer, prior),
+            phase=Phase.RESPONSE,
+            operation=cast("Operation", RecordedAnswer(record)),
+            match=request.match,
+            identity=request.identity,
+            data=self.data,
+            fields=record.response_fields,
+            given=record.given,
+            sampled=record.sampled,
+            deviations=tuple([OwnerMismatch(place, claim="", shown="", equal=0, of=0, items=((),)) for place in places]),
+            assumed=request.assumed,
+        )
+
+    def cut(self) -> bool | None:
+        """Whether an answer with others' items is a list that can be cut; None: nothing tells."""
+        for match in self.record.matches:
+            if match.action == "filter":
+                return True
+            if match.action == "block" and match.finding == LISTED and match.policy.startswith(BUILTIN):
+                return False  # the built-in policy cuts what can be cut
+        return None
 
 
 class Identities:
@@ -314,69 +421,23 @@ def _claims(record: CallRecord, chain: list[Principal]) -> dict[str, str]:
 def read_record(record: CallRecord, inventory: Inventory, identities: Identities) -> RecordedCall:
     """A record's facts. `inventory`: the endpoints as they are known now, which the plan would go by."""
     operation = cast("Operation", RecordedOperation(record))
-    identity = identities.of(record)
-    match = identify(record.service, operation, inventory)
-    call = Call(record.id, record.service, record.time, Peer(record.source), cast("Request", RecordedRequest(record)))
-    data, findings = record.data, record.findings
-    asked: tuple[DataHit, ...] = ()
-    answered: tuple[DataHit, ...] = ()
-    found: tuple[Finding, ...] = ()
-    told: tuple[Finding, ...] = ()
-    if data:
-        asked = tuple([hit for hit in data if hit.direction == "request"])
-        answered = tuple([hit for hit in data if hit.direction != "request"])
-    if findings:
-        found = tuple([one for one in findings if one.phase != "response"])
-        told = tuple([one for one in findings if one.phase == "response"])
-    used = tuple([(place, kind, key, "") for place, kind, key in record.used]) if record.used else ()
+    call = Call(
+        record.id,
+        record.service,
+        record.time,
+        cast("Peer", RecordedPeer(record.source)),
+        cast("Request", RecordedRequest(record)),
+    )
     request = RecordedFacts(
         call=call,
         phase=Phase.REQUEST,
         operation=operation,
-        match=match,
-        identity=identity,
-        used=used,
-        data=asked,
+        match=identify(record.service, operation, inventory),
+        identity=identities.of(record),
+        used=tuple([(place, kind, key, "") for place, kind, key in record.used]) if record.used else (),
+        data=tuple([hit for hit in record.data if hit.direction == "request"]) if record.data else (),
         fields=record.request_fields,
         properties=record.properties,
         sampled=record.sampled,
     )
-    response = _response(record, request, answered, told) if answered or told else None
-    return RecordedCall(record, request, found, response, told)
-
-
-def _response(record: CallRecord, request: RecordedFacts, data: tuple[DataHit, ...], told: tuple[Finding, ...]) -> RecordedFacts:
-    asked = request.call
-    prior = Decision(asked.id, Phase.REQUEST, request.match, request.identity, request, (), ALLOWED)
-    answer = cast("Response", _Answer(record.status))
-    call = Call(asked.id, asked.service, asked.time, asked.peer, asked.request, answer, prior)
-    return RecordedFacts(
-        call=call,
-        phase=Phase.RESPONSE,
-        operation=cast("Operation", _AnswerOperation(record)),
-        match=request.match,
-        identity=request.identity,
-        data=data,
-        fields=record.response_fields,
-        given=record.given,
-        sampled=record.sampled,
-    )
-
-
-def cut(call: RecordedCall) -> RecordedFacts:
-    """The answer as one of which a list's items that are others' can be taken out: which ones is not recorded."""
-    assert call.response is not None
-    places = [one.where for one in call.response_findings if one.id == LISTED]
-    items = tuple([OwnerMismatch(place=place, claim="", shown="", equal=0, of=0, items=((),)) for place in places])
-    return replace(call.response, deviations=items)
-
-
-def was_cut(record: CallRecord) -> bool | None:
-    """Whether an answer with others' items is a list that can be cut; None: nothing tells."""
-    if any(match.action == "filter" for match in record.matches):
-        return True
-    if any(
-        match.action == "block" and match.finding == LISTED and match.policy.startswith("builtin/") for match in record.matches
-    ):
-        return False  # the built-in policy cuts what can be cut
-    return None
+    return RecordedCall(record, request)

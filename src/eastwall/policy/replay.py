@@ -12,6 +12,7 @@ can turn out; where that makes a difference the call *cannot be judged*, and is 
 from __future__ import annotations
 
 from collections import Counter
+from heapq import heappop, heappush
 from itertools import product
 from typing import Literal
 
@@ -19,25 +20,27 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eastwall.discovery.inventory import Inventory
+from eastwall.model.call import Completion
 from eastwall.model.decision import PolicyMatch, Verdict
 from eastwall.model.record import CallRecord
-from eastwall.policy.compile import Plan
+from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.evaluate import evaluate
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.recorded import (
     LISTED,
+    STOPPED,
     Identities,
     RecordedCall,
-    RecordedFacts,
     UnrecordedError,
-    cut,
     read_record,
-    was_cut,
 )
+from eastwall.policy.steps import limits as rate_limits
+from eastwall.policy.steps.limits import LimitRule
 from eastwall.policy.wording import shown
 
 Change = Literal["blocked", "passed", "changed", "unjudged"]
-STOPPED = frozenset(("block", "limit"))
+PASSING = ("allow", "report", "excused")
+"""Actions of policies that matched and stopped or changed nothing."""
 MAX_GROUPS = 5_000
 MAX_CALLERS = 10_000
 """Callers told apart in one group; further ones are `at least`."""
@@ -73,33 +76,56 @@ class Judge:
         """`enforced`: as if every policy were enforced (of the services' modes the plan knows already); else as each says itself."""
         self.plan, self.enforced = plan, enforced
         self._limits = LimitTable()
+        rules = [rule for rule in plan.rules if isinstance(rule, LimitRule)]
+        self._metered = any(rule.concurrency or rule.metered for rule in rules)
+        self._open: list[tuple[float, str, Completion, bool]] = []
+        """When calls end that count under a limit until then; the earliest first."""
 
     def judge(self, call: RecordedCall) -> Outcome:
         """What the plan does with a call. Calls are to come in the order of their times."""
-        try:
-            return self._judged(call, call.request, self._limits)
-        except UnrecordedError as error:
-            return self._tried(call, error)
+        if not self._metered:
+            return self._whole(call)
+        while self._open and self._open[0][0] <= call.record.time:
+            _, _, completion, refused = heappop(self._open)
+            rate_limits.completed(self._limits, completion, refused=refused)
+        outcome, record = self._whole(call), call.record
+        completion = Completion(
+            record.id, record.service, record.time, record.method, record.path, record.authority, record.status,
+            record.request_bytes, record.response_bytes, record.duration_us,
+        )  # fmt: skip
+        heappush(self._open, (record.time + record.duration_us / 1e6, record.id, completion, outcome.action in STOPPED))
+        return outcome
 
-    def _judged(self, call: RecordedCall, request: RecordedFacts, limits: LimitTable) -> Outcome:
-        outcome = self._outcome(evaluate(self.plan, request, call.findings, (), limits))
-        if call.response is None or outcome.action in STOPPED:
+    def _whole(self, call: RecordedCall) -> Outcome:
+        try:
+            return self._judged(call, self._limits)
+        except UnrecordedError as error:
+            return self._tried(call, str(error), error.condition)
+
+    def _rules(self, call: RecordedCall) -> Rules:
+        request = call.request
+        return self.plan.rules_for(call.record.service, call.record.method, request.match.endpoint, request.operation)
+
+    def _judged(self, call: RecordedCall, limits: LimitTable) -> Outcome:
+        outcome = self._outcome(evaluate(self.plan, call.request, call.findings, (), limits))
+        if outcome.action in STOPPED or not call.answered:
             return outcome
-        response = call.response
-        if request.assumed:
-            response = replace(response, assumed=request.assumed)
-        answered = self._outcome(evaluate(self.plan, response, call.response_findings, (), limits))
+        if not (call.data or call.response_findings or call.record.id in limits.meters):
+            rules = self._rules(call)
+            if "response" not in rules.reads and not rules.pinning:
+                return outcome
+        answered = self._outcome(evaluate(self.plan, call.response(), call.response_findings, (), limits))
         if answered.action != "allow" and any(one.id == LISTED for one in call.response_findings):
             answered = self._listed(call, answered, limits)
         return answered if answered.action != "allow" else outcome
 
     def _listed(self, call: RecordedCall, whole: Outcome, limits: LimitTable) -> Outcome:
         """Of an answer with items that are others': cut or withheld."""
-        can = was_cut(call.record)
-        if can is False:
+        cut = call.cut()
+        if cut is False:
             return whole
-        listed = self._outcome(evaluate(self.plan, cut(call), call.response_findings, (), limits))
-        if can or listed.action == whole.action:
+        listed = self._outcome(evaluate(self.plan, call.response(listed=True), call.response_findings, (), limits))
+        if cut or listed.action == whole.action:
             return listed
         raise UnrecordedError("the record does not tell whether others' items could be taken out of the answer")
 
@@ -107,28 +133,30 @@ class Judge:
         action = verdict.would if self.enforced else verdict.action
         if action == "allow":
             return ALLOWED
-        return Outcome(action, next((match for match in verdict.matches if match.action not in ("allow", "report")), None))
+        return Outcome(action, next((match for match in verdict.matches if match.action not in PASSING), None))
 
-    def _tried(self, call: RecordedCall, error: UnrecordedError) -> Outcome:
+    def _tried(self, call: RecordedCall, why: str, condition: str) -> Outcome:
         """Every way in which the conditions that cannot be judged may turn out: when all come to the same, that is it."""
-        cannot = Outcome("", None, str(error), error.condition)
-        request = call.request
-        rules = self.plan.rules_for(call.record.service, call.record.method, request.match.endpoint, request.operation)
-        if not error.condition or rules.limits:  # a limit would have to count the call, or not
+        cannot = Outcome("", None, why, condition)
+        if not condition or self._rules(call).limits:  # a limit would have to count the call, or not
             return cannot
-        conditions = [error.condition]
-        while len(conditions) <= MAX_TRIED:
-            try:
-                outcomes = [
-                    self._judged(call, replace(request, assumed=dict(zip(conditions, ways, strict=True))), LimitTable())
-                    for ways in product(_WAYS, repeat=len(conditions))
-                ]
-            except UnrecordedError as further:
-                if not further.condition:
-                    return cannot
-                conditions.append(further.condition)
-                continue
-            return outcomes[0] if len({outcome.action for outcome in outcomes}) == 1 else cannot
+        conditions = [condition]
+        asked = call.request
+        try:
+            while len(conditions) <= MAX_TRIED:
+                outcomes = []
+                try:
+                    for ways in product(_WAYS, repeat=len(conditions)):
+                        call.request = replace(asked, assumed=dict(zip(conditions, ways, strict=True)))
+                        outcomes.append(self._judged(call, LimitTable()))
+                except UnrecordedError as further:
+                    if not further.condition:
+                        return cannot
+                    conditions.append(further.condition)
+                    continue
+                return outcomes[0] if len({outcome.action for outcome in outcomes}) == 1 else cannot
+        finally:
+            call.request = asked
         return cannot
 
 
@@ -206,7 +234,7 @@ class Comparison:
         if legitimate:
             totals.legitimate += 1
             self.legitimate[record.service] += 1
-        done = next((match for match in record.matches if match.action not in ("allow", "report")), None)
+        done = next((match for match in record.matches if match.action not in PASSING), None)
         if not record.actor or any(match.policy == DETECTOR_ERRORS for match in record.matches):
             self._note(record, "unjudged", record.action, Outcome("", None, "it was not inspected, or a detector failed"))
             return

@@ -79,9 +79,7 @@ class PolicyActs:
         if earlier.digest == self._store.state.applied.digest:
             raise ValueError(f"{earlier.digest} is what is applied now")
         # The way back is never barred: what was recorded since may well be what the roll-back is to stop.
-        return self._apply_policy(
-            earlier.files, earlier.attachments, who=who, origin=earlier.origin, act="rollback", force=True
-        )
+        return self._apply_policy(earlier.files, earlier.attachments, who=who, origin=earlier.origin, act="rollback", force=True)
 
     # -- questions ------------------------------------------------------------------------------------------------
 
