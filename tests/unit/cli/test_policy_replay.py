@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 from tests.unit.console.processes import Process, attack, call, write
 
+from eastwall.cli.client import Client
 from eastwall.cli.manage import policy
+from eastwall.cli.policy_replay import _Api
+from eastwall.model.record import CallRecord
+from eastwall.runtime.policy_replay import records
 
 pytest.importorskip("chdb", reason="control is in the extra eastwall[all]")
 
@@ -135,6 +142,35 @@ def test_apply_refuses_what_blocks_most_and_takes_it_by_force(data: Path, tmp_pa
     assert small.exit_code == 0
     assert "tried on 201 calls of the last 7 days" in small.output
     assert run(data, "apply", file(tmp_path, QUIET)).exit_code == 0
+
+
+def test_pages_in_order_hold_every_call_once_whatever_their_size() -> None:
+    path = Path(tempfile.mkdtemp(prefix="ew"))
+    now = float(int(time.time()))
+    # Many at the very same time: pages end between them.
+    made = [replace(call(1), id=f"ID{n:024d}", time=now - n // 7, service="billing" if n % 3 else "orders") for n in range(60)]
+    write(path, made)
+    control = Process(path).ready()
+    try:
+        control.until("/api/v1/status", lambda s: s["lake"]["calls"] == 60)
+        lake = _Api(Client(path))
+        expected = sorted((one.time, one.id) for one in made)
+        for size in (1, 5, 7, 60, 100):
+            since, after, got = now - 100, "", []
+            while page := msgspec.msgpack.decode(lake.in_order(since, now + 1, after=after, limit=size), type=list[bytes]):
+                got += [msgspec.msgpack.decode(one, type=CallRecord) for one in page]
+                since, after = got[-1].time, got[-1].id
+            assert [(one.time, one.id) for one in got] == expected
+        assert [one.service for one in records(lake, now - 100, now + 1, "orders")] == ["orders"] * 20
+        assert len(list(records(lake, now - 100, now + 1, limit=13))) == 13
+        assert [one.time for one in records(lake, now - 2, now - 1)] == [now - 2] * 7 + [now - 1] * 7
+        extent = lake.extent(now - 100, now + 1, "orders")
+        assert (extent["calls"], extent["first"], extent["last"]) == (20, now - 8, now)
+        nothing = lake.extent(now + 5, now + 6)
+        assert (nothing["calls"], nothing["first"], nothing["last"]) == (0, 0.0, 0.0)
+    finally:
+        assert control.stop() == 0
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def test_apply_without_traffic_says_so_and_goes_on(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import sys
 import textwrap
 import time
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -18,7 +17,6 @@ from eastwall.model.record import CallRecord
 
 pytest.importorskip("chdb", reason="the lake is in the extra eastwall[all]")
 
-from eastwall.runtime.policy_replay import records
 from eastwall.stores.chdb.analyst import one_select
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 
@@ -312,30 +310,3 @@ def test_without_the_extra_it_says_what_to_install(tmp_path):
         tmp_path,
     )
     assert out == "the lake needs the package `clickhouse_connect`: install eastwall[all]\n"
-
-
-def test_pages_in_order_hold_every_call_once_whatever_their_size(tmp_path):
-    made = ChdbLake(tmp_path / "lake")
-    # Many at the very same time: pages end between them.
-    made.insert([record(n, time=NOW - n // 7, service="billing" if n % 3 else "orders") for n in range(60)], "a")
-    expected = sorted((NOW - n // 7, f"ID{n:024d}") for n in range(60))
-    for size in (1, 5, 7, 60, 1000):
-        got = paged(made, size)
-        assert got == expected
-    assert [one.service for one in records(made, NOW - 100, NOW + 1, "orders")] == ["orders"] * 20
-    assert len(list(records(made, NOW - 100, NOW + 1, limit=13))) == 13
-    assert [one.time for one in records(made, NOW - 2, NOW - 1)] == [NOW - 2] * 7 + [NOW - 1] * 7
-    assert made.extent(NOW - 100, NOW + 1, "orders") == {"calls": 20, "first": NOW - 8, "last": NOW}
-    assert made.extent(NOW + 5, NOW + 6) == {"calls": 0, "first": 0.0, "last": 0.0}
-    made.close()
-
-
-def paged(lake, size):
-    since, after, got = NOW - 100, "", []
-    while True:
-        page = [msgspec.msgpack.decode(data, type=CallRecord) for data in msgspec.msgpack.decode(
-            lake.in_order(since, NOW + 1, after=after, limit=size), type=list[bytes])]  # fmt: skip
-        if not page:
-            return got
-        got += [(one.time, one.id) for one in page]
-        since, after = page[-1].time, page[-1].id
