@@ -38,7 +38,6 @@ from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope,
 from eastwall.policy.data_classes import custom_classes
 from eastwall.policy.playbooks import Firing
 from eastwall.policy.world import World as PolicyWorld
-from eastwall.runtime import learner_state
 from eastwall.runtime import learner_state, policy_replay
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import ActLog, BaselineApi, recover
