@@ -13,6 +13,7 @@ from rich.console import Console
 from eastwall.cli.client import Client, Refused, data_option, json_option, plain, print_json
 from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.cli.policies import attachments, policy_texts, trust_in
+from eastwall.cli.policy_effect import effect, rearm
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
 from eastwall.cli.policy_replay import diff, replay
 from eastwall.cli.policy_source import read_source, source_options
@@ -155,7 +156,7 @@ def apply(
         click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
 
 
-for _command in (show, history, rollback, drift, suggest, replay, diff):
+for _command in (show, effect, rearm, history, rollback, drift, suggest, replay, diff):
     policy.add_command(_command)
 
 

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
+from eastwall.cli.policy_effect import print_effect
 from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.show import clean, printer, table, told, when
 from eastwall.runtime.policy_sources import difference
@@ -68,6 +69,8 @@ def show(data: Path, as_json: bool) -> None:
         rows.add_row(clean(one["name"]), one["kind"], clean(one["location"]))
     out.print()
     out.print(rows)
+    out.print()
+    print_effect(client.get("/policy/effect"))
 
 
 @click.command(short_help="Every applied set: when, who, what changed.")

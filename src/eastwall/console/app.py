@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from eastwall import __version__
 from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
-from eastwall.console.governance import PlaybooksApi, PolicyActsApi, add_governance, origin_of, who
+from eastwall.console.governance import PlaybooksApi, PolicyActsApi, PolicyGuardsApi, add_governance, origin_of, who
 from eastwall.console.quarantine import QuarantineApi, add_quarantine
 from eastwall.console.records import RecordsApi, add_records
 from eastwall.console.security import LOGIN_PATH, SESSION_SECONDS, Guard, Sessions, cookie_name, session_cookie
@@ -61,6 +61,8 @@ class ControlApi(Protocol):
     def quarantines(self) -> QuarantineApi: ...
     @property
     def policy_acts(self) -> PolicyActsApi: ...
+    @property
+    def policy_guards(self) -> PolicyGuardsApi: ...
     @property
     def suggestions(self) -> SuggestionApi: ...
     @property

@@ -34,8 +34,18 @@ class PlaybooksApi(Protocol):
     def undo(self, identity: str, who: Who) -> dict[str, Any]: ...
 
 
+class PolicyGuardsApi(Protocol):
+    """`runtime.policy_guards.PolicyGuards`."""
+
+    def effect(self) -> list[dict[str, Any]]: ...
+    def rearm(self, name: str, who: Who) -> dict[str, Any]: ...
+
+
 class GovernanceApi(Protocol):
     """What these routes need of control."""
+
+    @property
+    def policy_guards(self) -> PolicyGuardsApi: ...
 
     @property
     def policy_acts(self) -> PolicyActsApi: ...
@@ -103,6 +113,14 @@ def _policy(app: FastAPI, control: GovernanceApi) -> None:
         ],
     ) -> Response:
         return answer(control.policy_acts.rollback(to, who(request)))
+
+    @app.get("/api/v1/policy/effect", tags=["policy"], summary="How policies stand, and what they did in the last hour")
+    def effect() -> Response:
+        return answer(control.policy_guards.effect())
+
+    @app.post("/api/v1/policy/rearm/{name:path}", tags=["policy"], summary="Enforce a policy again that stepped back to monitor")
+    def rearm(request: Request, name: Annotated[str, InPath(max_length=200)]) -> Response:
+        return answer(control.policy_guards.rearm(name, who(request)))
 
     @app.get("/api/v1/policy/drift", tags=["policy"], summary="What is applied against the watched repository")
     def drift() -> Response:

@@ -116,6 +116,7 @@ class LiveSnapshot:
         "detectors",
         "exclusive_kinds",
         "flow_kinds",
+        "guards",
         "hash_key",
         "inventory",
         "limits",
@@ -125,7 +126,9 @@ class LiveSnapshot:
         "policy_status",
         "prefilter",
         "profiles",
+        "rearmed",
         "scopes",
+        "stepped_back",
         "trust",
         "version",
     )
@@ -150,8 +153,11 @@ class LiveSnapshot:
             detections=metas,
             workloads=snapshot.trust.workloads,
             schemas=snapshot.schemas,
+            key=snapshot.hash_key,
         )
         self.data_classes: DataClasses = compile_classes(snapshot.data_classes)
+        self.guards = self.plan.guards()
+        self.stepped_back, self.rearmed = snapshot.stepped_back, snapshot.rearmed
         self.counted = self.plan.counted_classes()
         """Classes of which some policy counts the values that are given."""
         asked = {way: self.plan.data_classes(way) for way in ("request", "response")}

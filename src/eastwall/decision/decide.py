@@ -36,7 +36,9 @@ def decide(call: Call, snapshot: LiveSnapshot, state: LiveState, *, remembered: 
     facts = extract(call, operation, match, identity, snapshot, state)  # everything known, nothing left to fetch
     facts = compare(facts, snapshot, state)  # and how that differs from what callers ordinarily do
     findings, errors = examine(facts, snapshot)  # what is wrong, by every detection that applies
-    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits)
+    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits, stepped_back=state.guards.stepped)
+    if state.guards.rules:
+        state.guards.judged(facts, findings, verdict)  # what looks legitimate and was stopped may take the policy back
     if remembered:
         remember(facts, verdict, snapshot, state)  # who was given which object
     return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

@@ -15,6 +15,7 @@ import msgspec
 from eastwall.behaviours import Watches
 from eastwall.behaviours.sessions.begun import News
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
+from eastwall.decision.guards import GuardTable, Hit
 from eastwall.decision.step_table import StepTable
 from eastwall.discovery.echo import Echoes
 from eastwall.discovery.objects import changes
@@ -140,6 +141,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 _SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
+_HITS = msgspec.msgpack.Decoder(list[Hit]).decode
 _LIMITS = msgspec.msgpack.Decoder(LimitNews).decode
 _LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
 
@@ -157,6 +159,7 @@ class LiveState:
         self.grants = GrantTable()
         self.logins = LoginTable()
         self.limits = LimitTable()
+        self.guards = GuardTable()
         self.echoes = Echoes()
         self.steps = StepTable()
         self.watches = Watches()
@@ -205,6 +208,7 @@ class LiveState:
         self.steps.certain = at_once
         self.watches.of("sessions").share(at_once=at_once)
         self.limits.share(engine)
+        self.guards.told = []
 
     def presumed(self, facts: Facts) -> bool:
         """Whether remembering this answer may make such news."""
@@ -218,7 +222,13 @@ class LiveState:
         """(topic, entry) of what was learned since last time, for the other engines' `hear`."""
         found = []
         sessions = self.watches.of("sessions").told
-        topics = (("grants", self.grants.told), ("steps", self.steps.told), ("logins", self.logins.told), ("sessions", sessions))
+        topics = (
+            ("grants", self.grants.told),
+            ("steps", self.steps.told),
+            ("logins", self.logins.told),
+            ("sessions", sessions),
+            ("guards", self.guards.told),
+        )
         for topic, told in topics:
             if told:
                 self.untold += max(0, len(told) - MAX_NEWS)
@@ -247,6 +257,9 @@ class LiveState:
                     self.watches.of("sessions").take(entry_of_session)
             elif topic == "limits":
                 self.limits.hear(_LIMITS(entry))
+            elif topic == "guards":
+                for hit in _HITS(entry):
+                    self.guards.take(hit)
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 
@@ -277,6 +290,9 @@ class LiveState:
             "objects": len(self.grants),
             "logins": len(self.logins),
             "limits": len(self.limits),
+            "limited_objects": len(self.limits.objects),
+            "limited_calls": len(self.limits.calls),
+            "guards": len(self.guards),
             "echoes": len(self.echoes),
             "steps": len(self.steps),
             **self.watches.sizes(),

@@ -56,7 +56,7 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
     if call.response is None:
         facts = of_message(facts, prior.facts)
     findings, errors = examine(facts, snapshot)
-    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits, event=True)
+    verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits, event=True, stepped_back=state.guards.stepped)
     if call.response is not None:
         remember(facts, verdict, snapshot, state, {key for _, _, key, _ in prior.facts.used})
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)

@@ -107,6 +107,18 @@ class PolicyStatus(Struct, frozen=True):
     """`Name <address>` of the commit."""
 
 
+class StepBack(Struct, frozen=True):
+    """A policy that its guard took back to `monitor`."""
+
+    policy: str
+    time: float
+    """Unix seconds of the call that was one too many."""
+    reason: str
+    """One plain sentence."""
+    calls: tuple[str, ...] = ()
+    """Event ids of the last of the calls that it stopped, at most 10."""
+
+
 class Snapshot(Struct, frozen=True):
     """The world as the engines know it. Compiled by `decision.compile` after load."""
 
@@ -133,6 +145,10 @@ class Snapshot(Struct, frozen=True):
     """(model of `behaviours`, what it published, in MessagePack)."""
     schemas: tuple[KnownSchemas, ...] = ()
     """Of the operations that SchemaPolicies are about."""
+    stepped_back: tuple[StepBack, ...] = ()
+    """Policies that are monitored until somebody arms them again, whatever their mode."""
+    rearmed: tuple[tuple[str, float], ...] = ()
+    """(policy, when somebody armed it again, Unix seconds)."""
     holdings: Holdings = Holdings()
     """The same as `ownership`, in the form that engines read without decoding it; control fills this one."""
     policy_status: PolicyStatus = PolicyStatus()

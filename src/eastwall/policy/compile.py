@@ -6,11 +6,12 @@ first called. The slow twin that scans all policies is in the tests, and a prope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, KnownSchemas
+from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope, Workload
@@ -41,6 +42,7 @@ from eastwall.policy.patterns import (
     must_match,
     template_segments,
 )
+from eastwall.policy.rollout import GuardRule
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.services import referenced_files, scopes_of, trust_of
 from eastwall.policy.steps.access import AccessRule
@@ -58,6 +60,9 @@ __all__ = ["CompiledRule", "Plan", "Rules", "compile_plan", "referenced_files", 
 
 MAX_CACHED = 50_000
 """Operations whose rules are kept ready; beyond it all are worked out anew, which takes well under a millisecond each."""
+
+MAX_VARIANTS = 64
+"""Combinations of policies in and out of force that are kept ready per operation."""
 
 COMPILED: dict[type[Any], type[Any]] = {
     AccessPolicy: AccessRule,
@@ -77,8 +82,26 @@ class Rules:
     """All rules for one operation, split by step, in order of evaluation."""
 
     __slots__ = (
-        "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode", "patterned", "pinning",
-        "quarantines", "quiet", "reads", "schemas", "tools", "turning", "zones",
+        "_bound",
+        "_variants",
+        "allows",
+        "builtin_detections",
+        "data",
+        "denies",
+        "detections",
+        "exceptions",
+        "limits",
+        "mode",
+        "patterned",
+        "pinning",
+        "quarantines",
+        "quiet",
+        "reads",
+        "schemas",
+        "staged",
+        "tools",
+        "turning",
+        "zones",
     )  # fmt: skip
 
     def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
@@ -87,6 +110,12 @@ class Rules:
             steps.setdefault(one.rule.step, []).append(one)
         access, detections, data = (steps.get(step, []) for step in ("access", "detections", "data"))
         self.mode = mode
+        self.staged: tuple[CompiledRule, ...] = tuple(
+            one.rule for one in bound if one.mode is Mode.ENFORCE and (one.rule.share is not None or one.rule.guard is not None)
+        )
+        """Those that may be enforced for one call and monitored for another."""
+        self._bound = bound if self.staged else ()
+        self._variants: dict[tuple[bool, ...], Rules] = {}
         self.denies: tuple[Bound[AccessRule], ...] = tuple(b for b in access if b.rule.denies)
         self.allows: tuple[Bound[AccessRule], ...] = tuple(b for b in access if not b.rule.denies)
         self.limits: tuple[Bound[LimitRule], ...] = tuple(steps.get("limits", ()))
@@ -114,6 +143,22 @@ class Rules:
         """A request with no findings and no sensitive data needs no look at the rules at all."""
         self.patterned = patterned
         """Some rule of this service looks at paths, so an odd path must be looked at."""
+
+    def for_call(self, facts: Facts, stepped_back: Container[str]) -> Rules:
+        """The rules as they stand for one call: what is not rolled out to it, or has stepped back, is monitored."""
+        held = tuple(
+            [rule.name in stepped_back or (rule.share is not None and not rule.share.holds(facts)) for rule in self.staged]
+        )
+        if True not in held:
+            return self
+        found = self._variants.get(held)
+        if found is None:
+            if len(self._variants) >= MAX_VARIANTS:
+                self._variants.clear()
+            back = {id(rule) for rule, monitored in zip(self.staged, held, strict=True) if monitored}
+            bound = [one.monitored() if id(one.rule) in back else one for one in self._bound]
+            found = self._variants[held] = Rules(self.mode, bound, patterned=self.patterned)
+        return found
 
 
 Key = tuple[str, str, str | None, tuple[tuple[str | None, ...], ...]]
@@ -160,6 +205,10 @@ class Plan:
     def counted_classes(self) -> frozenset[str]:
         """Classes of which some policy counts the values in answers."""
         return frozenset(name for rule in self.rules if isinstance(rule, LimitRule) for name in rule.classes)
+
+    def guards(self) -> dict[str, GuardRule]:
+        """Guards of enforced policies, by the policy's name."""
+        return {rule.name: rule.guard for rule in self.rules if rule.guard is not None and rule.mode is Mode.ENFORCE}
 
     def _known(self, service: str, method: str, endpoint: Endpoint) -> Rules:
         # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.
@@ -246,15 +295,16 @@ def compile_plan(
     detections: Sequence[Detection],
     workloads: Sequence[Workload] = (),
     schemas: Sequence[KnownSchemas] = (),
+    key: bytes = b"",
 ) -> Plan:
-    """Compile a snapshot's policy set; empty bytes are the built-in policies alone.
+    """Compile a snapshot's policy set; empty bytes are the built-in policies alone. `key`: the installation's, for who is in a roll-out.
 
     Raises `ValueError` with one line, naming the policy's file and line, on content that `parse_files` would not have let pass.
     """
     # Rules are bound to operations when these are first called; what `endpoints` are there now makes no difference to a verdict.
     del endpoints
     policies: PolicySet = decode(data) if data else PolicySet(builtin_policies())
-    world = World({detection.id: detection.default_action for detection in detections}, policies, services, workloads)
+    world = World({detection.id: detection.default_action for detection in detections}, policies, services, workloads, key)
     world.schemas = {known.endpoint: known for known in schemas}
     rules: list[CompiledRule] = []
     for policy in policies.policies:

@@ -21,12 +21,14 @@ enforced too. So a monitored policy neither blocks nor *un*-blocks anything, and
 
 **Exceptions** are asked wherever a policy would stop a call; what is excused is recorded as such, and the next policy is asked.
 
+A policy that is rolled out to a part of the calls, or that its guard took back, counts as monitored where it is not in force.
+
 **Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller, or it comes into a zone from outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import ALLOWED, Verdict
@@ -50,12 +52,15 @@ def evaluate(
     limits: LimitTable,
     *,
     event: bool = False,
+    stepped_back: Container[str] = (),
 ) -> Verdict:
     """The verdict on one message; `findings` and `errors` are those of this phase. `event`: it is one of a stream, whose call's request was
-    counted. Never raises on a checked plan."""
+    counted. `stepped_back`: policies that their guards took back. Never raises on a checked plan."""
     call = facts.call
     operation = request_operation(facts)
     rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
+    if rules.staged:
+        rules = rules.for_call(facts, stepped_back)
     direction = "request" if call.response is None else "response"
     unread = not facts.data and direction not in rules.reads
     counts = call.response is not None and call.id in limits.meters

@@ -9,7 +9,7 @@ import msgspec
 
 from eastwall.discovery.data_custom import problems
 from eastwall.discovery.data_prefilter import CLASSES
-from eastwall.policy import meaning_limits, rule_packs
+from eastwall.policy import meaning_limits, meaning_rollout, rule_packs
 from eastwall.policy.data_classes import custom_class
 from eastwall.policy.kinds import (
     AccessPolicy,
@@ -74,6 +74,7 @@ def _rule(spec: Rule) -> Found:
     yield from condition_faults(spec.when, "spec.when")
     yield from _reason(spec.reason)
     yield from identity_faults(spec.scope.identities, "spec.scope.identities")
+    yield from meaning_rollout.faults(spec)
     match spec:
         case LimitPolicy():
             yield from meaning_limits.faults(spec)

@@ -10,6 +10,7 @@ from eastwall.model.decision import PolicyMatch
 from eastwall.policy.conditions import Condition
 from eastwall.policy.kinds import BUILTIN, Policy, Rule
 from eastwall.policy.patterns import OperationPattern, Paths, parameters, parse_operation, segments_match
+from eastwall.policy.rollout import GuardRule, Share
 from eastwall.policy.selecting import Selector
 from eastwall.policy.world import World
 
@@ -20,8 +21,8 @@ class CompiledRule:
     """One policy, ready to be asked."""
 
     __slots__ = (
-        "builtin", "conditions", "exempt", "kind", "location", "mode", "name", "on_error", "patterns", "reason", "selects", "services",
-        "to_pass", "uses_path",
+        "builtin", "conditions", "exempt", "guard", "kind", "location", "mode", "name", "on_error", "patterns", "reason", "selects", "services",
+        "share", "to_pass", "uses_path",
     )  # fmt: skip
     step: ClassVar[str] = ""
     """Name of the step of `evaluate` that asks it."""
@@ -36,6 +37,10 @@ class CompiledRule:
         self.conditions = tuple(Condition(text) for text in spec.when)
         self.uses_path = any(condition.uses_path for condition in self.conditions)
         self.selects = world.selector(spec.scope.identities, loosens=loosens)
+        rollout, guard = getattr(spec, "rollout", None), getattr(spec, "guard", None)
+        self.share = Share(self.name, rollout, world.key) if rollout is not None else None
+        """The part of the calls that it is enforced for; None: all."""
+        self.guard = GuardRule(guard) if guard is not None else None
         self.exempt: Selector | None = None
         self.to_pass = ""
         """What would make a call pass that this policy stops, where that is the same for all calls."""
@@ -59,6 +64,10 @@ class Bound(Generic[R]):
         """Every path of this operation is in scope."""
         self.opens = opens
         """Every path of this operation is in scope when read to the letter: what an `allow` needs to let a call in."""
+
+    def monitored(self) -> Bound[R]:
+        """The same, as it stands where it is not enforced."""
+        return Bound(self.rule, Mode.MONITOR, self.patterns, always=self.always, opens=self.opens)
 
     def covers(self, paths: Paths) -> bool:
         """Whether some reading of the path is in scope; services may ignore case, so this does."""

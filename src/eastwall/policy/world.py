@@ -71,7 +71,7 @@ class Zone:
 class World:
     """What is known of the detections, and what policies say that others refer to."""
 
-    __slots__ = ("_labels", "_zones_of", "default_actions", "external", "schemas", "service_labels", "services", "zones")
+    __slots__ = ("_labels", "_zones_of", "default_actions", "external", "key", "schemas", "service_labels", "services", "zones")
 
     def __init__(
         self,
@@ -79,7 +79,10 @@ class World:
         policies: PolicySet | None = None,
         services: Sequence[ServiceScope] = (),
         workloads: Sequence[Workload] = (),
+        key: bytes = b"",
     ) -> None:
+        self.key = key
+        """The installation's, for who is in a roll-out."""
         self.default_actions = default_actions
         """Detection id -> what it does of itself."""
         self.services = frozenset(scope.name for scope in services)

@@ -50,6 +50,7 @@ from eastwall.runtime.message_schemas import known_schemas, schemas_essence
 from eastwall.runtime.notifying import Notifier, Secrets
 from eastwall.runtime.playbooks import PlaybookRunner, notification_lost
 from eastwall.runtime.policy_acts import PolicyActs
+from eastwall.runtime.policy_guards import PolicyGuards
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.quarantines import Quarantines
@@ -135,6 +136,15 @@ class Control:
         self.discovered = Discovered(self._world, self.learner_alone)
         self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
+        self.policy_guards = PolicyGuards(
+            data.root / "guards.json",
+            self.audit,
+            lambda: self._policies.state.policies.policies,
+            self.scopes,
+            self._engines,
+            lambda sql: self._lake.query(sql),
+            self.publish,
+        )
         standing = [meta.id for meta in self._detections.values() if meta.audience == "service-owner"]
         self.suggestions = SuggestionApi(self._lake, lambda: self._endpoints, self.learner_alone, standing)
         self.quarantines = Quarantines(
@@ -163,6 +173,7 @@ class Control:
         self.feedback.resume()
         self.policy_acts.start()
         self.playbooks.start()
+        self.policy_guards.start()
         for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -174,6 +185,7 @@ class Control:
         self._changed.set()
         self.policy_acts.stop()
         self.playbooks.stop()
+        self.policy_guards.stop()
         for thread in self._threads:
             thread.join()
         with contextlib.suppress(OSError):
@@ -451,6 +463,8 @@ class Control:
                     behaviours=behaviours,
                     schemas=known_schemas(self._policies.state.policies, endpoints, self._declared),
                     policy_status=self._policy_status(),
+                    stepped_back=self.policy_guards.stepped_back,
+                    rearmed=self.policy_guards.rearmed,
                 )
             )
             self._version += 1
@@ -735,7 +749,7 @@ class Control:
         found = dict(self._faults)
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
-        found |= self.policy_acts.faults() | self.playbooks.faults()
+        found |= self.policy_acts.faults() | self.playbooks.faults() | self.policy_guards.faults()
         if self._specs.faults:
             found["specifications"] = "; ".join(self._specs.faults[:5])
         return found

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from eastwall import detections
@@ -197,6 +198,8 @@ class Engine:
         if entry is not None and entry.request is not None and entry.response is None:
             not_done(entry.request, self.state, counted=False)
         limits.completed(self.state.limits, completion, refused=entry is not None and entry.answered)
+        if self.state.guards.rules and entry is not None and entry.request is not None and not entry.answered:
+            self.state.guards.passed(entry.request, completion.status)
         try:
             record = (
                 self._bare(completion, entry)
@@ -211,6 +214,7 @@ class Engine:
             self.uninspected["record-lost"] += 1
 
     def tick(self, now: float) -> None:
+        self.state.limits.tick(now)
         if self._due is not None:
             self.settle()
         if now >= self._next_flush:
@@ -221,7 +225,7 @@ class Engine:
             self._next_check = now + SNAPSHOT_CHECK
             if self._snapshots.changed():
                 self.load()
-        if now >= self._next_beat:
+        if now >= self._next_beat or self.state.guards.fresh:
             self._next_beat = now + HEARTBEAT
             self._write_beat()
 
@@ -260,7 +264,7 @@ class Engine:
         try:
             snapshot = self._snapshots.load()
             if snapshot is not None:
-                self.snapshot = self._compile(snapshot)
+                self._take(snapshot)
         except SnapshotCorrupt as error:
             if self.snapshot.version == 0:  # just started: an older world is better than none
                 self._load_previous()
@@ -274,9 +278,13 @@ class Engine:
         try:
             previous = self._snapshots.load_previous()
             if previous is not None:
-                self.snapshot = self._compile(previous)
+                self._take(previous)
         except Exception:
             log.exception("the previous snapshot cannot be used either")
+
+    def _take(self, snapshot: Snapshot) -> None:
+        found = self.snapshot = self._compile(snapshot)
+        self.state.guards.follow(found.guards, found.stepped_back, found.rearmed)
 
     def _compile(self, snapshot: Snapshot) -> LiveSnapshot:
         return LiveSnapshot(snapshot, self._detectors, self._prefilter)
@@ -498,7 +506,10 @@ class Engine:
             "tables": self.state.sizes(),
             "uninspected": dict(self.uninspected),
             "lost_records": getattr(self._spool, "lost", 0),
+            "stepped_back": msgspec.to_builtins(list(self.state.guards.stepped.values())),
+            "guard_hits": msgspec.to_builtins(self.state.guards.recent()),
         }
+        self.state.guards.fresh.clear()
         part = self._beat.with_suffix(".part")
         try:
             part.write_text(json.dumps(beat))

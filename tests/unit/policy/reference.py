@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 
 from eastwall.discovery.workloads import workload_name
 from eastwall.model.call import Mode
@@ -220,12 +221,16 @@ class Twin:
         exposure: str = "",
         services: Sequence[ServiceScope] = (),
         workloads: Sequence[Workload] = (),
+        key: bytes = b"",
+        stepped_back: Sequence[str] = (),
     ) -> None:
         self.policies, self.mode, self.exposure = policies.policies, mode, exposure
+        self.key, self.stepped_back = key, stepped_back
         self.segments = Segments(policies, services, workloads)
         self.defaults = {d.id: d.default_action for d in detections}
 
     def evaluate(self, facts: Facts, findings: Sequence[Finding], limits: Counters) -> tuple[str, str, str]:
+        self.facts = facts
         stops = Stops(self, facts)
         if facts.call.response is None:
             self.quarantine(facts, limits, stops)
@@ -407,6 +412,19 @@ class Twin:
             if stray:
                 stops.append((views_of(mode), "block", "403"), policy)
 
+    def in_force(self, policy: Policy) -> bool:
+        """Whether this call is in the part that the policy is rolled out to, and its guard has not taken it back."""
+        rollout = getattr(policy.spec, "rollout", None)
+        if getattr(policy.spec, "guard", None) is not None and policy.name in self.stepped_back:
+            return False
+        if rollout is None:
+            return True
+        who = {"identity": self.facts.identity.actor, "source": self.facts.call.peer.address, "call": self.facts.call.id}[
+            rollout.by
+        ]
+        digest = blake2b(f"{policy.name}\0{who}".encode(), digest_size=8, key=self.key).digest()
+        return int.from_bytes(digest, "little") % 100_00 < rollout.percent * 100
+
     def all(self, kind: type, **fields: str) -> list[tuple[Policy, object, Mode]]:
         found = []
         for policy in self.policies:
@@ -416,6 +434,8 @@ class Twin:
             if isinstance(spec, Service) or not isinstance(spec, kind) or any(getattr(spec, k) != v for k, v in fields.items()):
                 continue
             mode = min(MODES[spec.mode], self.mode)
+            if mode is Mode.ENFORCE and not self.in_force(policy):
+                mode = Mode.MONITOR
             if mode is not Mode.DISCOVER:
                 found.append((policy, spec, mode))
         return found

@@ -20,6 +20,7 @@ from .build import DETECTIONS, NOW, document, endpoint, finding, operation, poli
 from .reference import Counters, Twin
 
 SERVICES = ["orders", "billing"]
+KEY = b"k" * 32
 TEMPLATES = [
     "/",
     "/orders",
@@ -105,6 +106,12 @@ scopes = st.fixed_dictionaries(
     },
 )
 shared = {"scope": scopes, "mode": st.sampled_from(["discover", "monitor", "enforce"])}
+staged = {
+    "rollout": st.fixed_dictionaries(
+        {"percent": st.sampled_from([1, 30, 70, 100])}, optional={"by": st.sampled_from(["identity", "source", "call"])}
+    ),
+    "guard": st.just({"legitimate": 5}),
+}
 more = {
     "when": st.lists(st.sampled_from(WHEN), min_size=1, max_size=2),
     "onError": st.sampled_from(["block", "monitor", "allow"]),
@@ -371,6 +378,8 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
 @given(
     st.lists(st.one_of(specs, segments), max_size=5),
     st.lists(zones, max_size=2),
+    st.lists(st.fixed_dictionaries({}, optional=staged), min_size=5, max_size=5),
+    st.sets(st.sampled_from(["p0", "p1", "p2"]), max_size=2),
     st.lists(
         st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(TEMPLATES), st.sampled_from(SERVICES)),
         unique=True,
@@ -380,7 +389,12 @@ def outcome(verdict: Verdict) -> tuple[str, str, str]:
     st.sampled_from(["", "internal", "external"]),
     st.lists(calls, min_size=1, max_size=6),
 )
-def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, known, mode, exposure, made) -> None:
+def test_plan_agrees_with_the_twin_that_scans_everything(
+    written, segmented, stages, stepped, known, mode, exposure, made
+) -> None:
+    for (kind, spec), stage in zip(written, stages, strict=False):
+        if spec["mode"] == "enforce" and kind not in ("Quarantine", "Exception"):
+            spec |= stage
     text = "".join(document(kind, f"p{i}", **spec) for i, (kind, spec) in enumerate(written))
     text += "".join(document("TrustZone", f"z{i}", **spec) for i, spec in enumerate(segmented))
     own = policies(text)
@@ -389,9 +403,15 @@ def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, kno
     scopes_ = [msgspec.structs.replace(scope, mode=mode, exposure=exposure) for scope in LABELLED]
     schemas = [KnownSchemas(one.id, declared=DECLARED) for one in endpoints]
     plan = compile_plan(
-        encode(own), services=scopes_, endpoints=endpoints, detections=DETECTIONS, workloads=WORKLOADS, schemas=schemas
+        encode(own),
+        services=scopes_,
+        endpoints=endpoints,
+        detections=DETECTIONS,
+        workloads=WORKLOADS,
+        schemas=schemas,
+        key=KEY,
     )
-    twin = Twin(own, mode, DETECTIONS, exposure, scopes_, WORKLOADS)
+    twin = Twin(own, mode, DETECTIONS, exposure, scopes_, WORKLOADS, KEY, sorted(stepped))
     fast_limits, slow_limits = LimitTable(), Counters()
     now = NOW
     for number, call in enumerate(made):
@@ -414,7 +434,7 @@ def test_plan_agrees_with_the_twin_that_scans_everything(written, segmented, kno
         if call["response"]:
             messages.append(response(asked, call["data"], amounts=call["amounts"], given=call["given"]))
         for facts in messages:
-            verdict = evaluate(plan, facts, call["findings"], (), fast_limits)
+            verdict = evaluate(plan, facts, call["findings"], (), fast_limits, stepped_back=stepped)
             assert outcome(verdict) == twin.evaluate(facts, call["findings"], slow_limits)
             assert not (mode is not Mode.ENFORCE and (verdict.action != "allow" or verdict.effects))
         if call["over"]:

@@ -12,6 +12,7 @@ from eastwall.policy.kinds.limits import LimitKey, LimitPolicy
 from eastwall.policy.kinds.playbooks import Counted, LimitStep, Notify, Playbook, Step, Trigger
 from eastwall.policy.kinds.policy_set import KINDS, Fault, Policy, PolicySet, Rule, Spec, decode, encode
 from eastwall.policy.kinds.quarantine import Quarantine
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.schema import SchemaPolicy
 from eastwall.policy.kinds.scope import (
     API_VERSION,
@@ -42,6 +43,7 @@ __all__ = [
     "DetectionPolicy",
     "Entrance",
     "Fault",
+    "Guard",
     "Identities",
     "Jwks",
     "LimitKey",
@@ -57,6 +59,7 @@ __all__ = [
     "PolicyException",
     "PolicySet",
     "Quarantine",
+    "Rollout",
     "Rule",
     "RulePack",
     "SchemaPolicy",

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import Identities, ModeName, OnError, Scope
 
 
@@ -44,6 +45,10 @@ class DataPolicy(
     checked)."""
     exposure: tuple[Literal["internet", "partner", "internal", "external"], ...] = ()
     """Only services with this `exposure`: `[external]` for what leaves to third parties. Empty: all."""
+    rollout: Rollout | None = None
+    """For which part of the calls the policy is enforced; for the rest it is monitored. Not set: all."""
+    guard: Guard | None = None
+    """When the policy steps back to `monitor` by itself. Not set: never."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import ConfidenceName, ModeName, OnError, Scope, SeverityName
 
 
@@ -23,6 +24,10 @@ class DetectionPolicy(
     """Findings below it are left to other policies."""
     min_confidence: ConfidenceName = "low"
     """Findings below it are left to other policies."""
+    rollout: Rollout | None = None
+    """For which part of the calls the policy is enforced; for the rest it is monitored. Not set: all."""
+    guard: Guard | None = None
+    """When the policy steps back to `monitor` by itself. Not set: never."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import ModeName, OnError, Scope
 
 LimitKey = Literal["identity", "source", "operation", "tenant", "service", "tool", "agent", "human", "class"]
@@ -43,6 +44,10 @@ class LimitPolicy(
     on_outage: OnOutage = "local"
     """When the store that engines share cannot be reached: `local` counts what this engine sees, `block` answers 503, `allow` lets pass
     uncounted."""
+    rollout: Rollout | None = None
+    """For which part of the calls the policy is enforced; for the rest it is monitored. Not set: all."""
+    guard: Guard | None = None
+    """When the policy steps back to `monitor` by itself. Not set: never."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import ModeName, OnError, Scope
 
 
@@ -37,6 +38,10 @@ class SchemaPolicy(
     """Bytes of the body: `64KiB`."""
     over_limit: Literal["report", "block"] = "block"
     """A body that is over one of the bounds."""
+    rollout: Rollout | None = None
+    """For which part of the calls the policy is enforced; for the rest it is monitored. Not set: all."""
+    guard: Guard | None = None
+    """When the policy steps back to `monitor` by itself. Not set: never."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"

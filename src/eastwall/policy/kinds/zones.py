@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import Identities, ModeName, OnError, Scope
 
 
@@ -68,6 +69,10 @@ class TrustZone(
     """Whether members may call third parties: services whose `exposure` is `external`."""
     egress_to: tuple[str, ...] = ()
     """Third parties that members may call nevertheless: names or hosts of such services, globs."""
+    rollout: Rollout | None = None
+    """For which part of the calls the policy is enforced; for the rest it is monitored. Not set: all."""
+    guard: Guard | None = None
+    """When the policy steps back to `monitor` by itself. Not set: never."""
     mode: ModeName = "enforce"
     """How far this policy goes; the service's mode, if lower, holds."""
     on_error: OnError = "block"
