@@ -1,11 +1,12 @@
 """Rows become counts, and long lists and texts become short: changes of a body's form that need no look at what its values are.
 
-Rows are the items of a list of objects or lists, the records of a CSV text, and the lines of line-delimited JSON.
+Rows are the items of a list of objects or lists, the records of a CSV text, and the lines of line-delimited JSON. The result of an MCP tool is
+not what its envelope makes of it: rows are looked for in `structuredContent` and in the JSON of its texts, each a document of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +26,31 @@ def rows_of(operation: Operation, places: Collection[str] = ()) -> bool:
     """Whether there are rows: in lists at one of `places` (`items`, `$`; empty: anywhere)."""
     if operation.body_kind == "text":
         return bool(records(_text(operation)))
+    if operation.protocol == "mcp":
+        wanted = frozenset(places)
+        return any(_rows(document, "$", wanted, 0) for document in _documents(operation.body))
     return _rows(operation.body, "$", frozenset(places), 0)
+
+
+def _documents(body: Any) -> Iterator[Any]:
+    """What MCP tools answer with, without the envelope."""
+    for one in body if type(body) is list else [body]:
+        result = one.get("result") if type(one) is dict else None
+        if type(result) is not dict:
+            continue
+        yield result.get("structuredContent")
+        content = result.get("content")
+        for item in content if type(content) is list else ():
+            text = item.get("text") if type(item) is dict else None
+            if type(text) is str and text[:1] in ("[", "{"):
+                yield _decoded(text)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(operation: Operation) -> str:
@@ -68,7 +93,7 @@ def aggregate(
     if operation.body_kind != "json" or operation.body is None:
         return None
     work = _Aggregation(frozenset(places), tuple(measures), frozenset(hidden))
-    new = work.tree(_exact(operation), "$", 0)
+    new = work.answers(_exact(operation)) if operation.protocol == "mcp" else work.tree(_exact(operation), "$", 0)
     return msgspec.json.encode(new) if work.changed else None
 
 
@@ -112,6 +137,37 @@ class _Aggregation:
         if type(node) is dict:
             return {key: self.tree(item, _below(place, key), depth + 1) for key, item in node.items()}
         return node
+
+    def answers(self, body: Any) -> Any:
+        """What MCP tools answered, the envelope as it was."""
+        if type(body) is list:
+            return [self.answers(one) for one in body]
+        result = body.get("result") if type(body) is dict else None
+        if type(result) is not dict:
+            return body
+        # Places of sensitive data begin outside: within texts they are not known at all.
+        inside = "result.structuredContent."
+        hidden, self.hidden = self.hidden, frozenset(place.removeprefix(inside) for place in self.hidden)
+        new = dict(result)
+        if "structuredContent" in result:
+            new["structuredContent"] = self.tree(result["structuredContent"], "$", 0)
+        measures = self.measures
+        if any(place.startswith("result.content") for place in hidden):
+            self.measures = ()
+        content = result.get("content")
+        if type(content) is list:
+            new["content"] = [self.item(item) for item in content]
+        self.hidden, self.measures = hidden, measures
+        return {**body, "result": new}
+
+    def item(self, item: Any) -> Any:
+        text = item.get("text") if type(item) is dict else None
+        if type(text) is not str or text[:1] not in ("[", "{"):
+            return item
+        document = _decoded(text)
+        if document is None or not _rows(document, "$", self.places, 0):
+            return item
+        return {**item, "text": msgspec.json.encode(self.tree(document, "$", 0)).decode()}
 
     def counted(self, rows: list[Any], place: str) -> dict[str, Any]:
         told: dict[str, Any] = {"count": len(rows)}

@@ -20,6 +20,7 @@ from eastwall.policy.kinds import (
     PolicySet,
     Rule,
     RulePack,
+    SchemaPolicy,
     Service,
 )
 from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
@@ -53,6 +54,10 @@ def check(
         faults += _operations(policy, policy.spec, endpoints)
         if isinstance(policy.spec, DetectionPolicy):
             faults += _detections(policy, policy.spec, sorted(ids))
+        if isinstance(policy.spec, DataPolicy):
+            faults += _exposures(policy, policy.spec, services, policies)
+        if isinstance(policy.spec, SchemaPolicy):
+            faults += _declared(policy, policy.spec, endpoints)
         if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
@@ -133,6 +138,23 @@ def _classes(policy: Policy, spec: DataPolicy | LimitPolicy, known: Sequence[str
         if name not in known:
             hint = suggestion(name, known) or "docs/data-classes.md lists them; a class of your own is a policy of kind DataClass"
             yield _fault(policy, f"spec.classes[{i}]", f"data class {shown(name)} is not known", hint)
+
+
+def _exposures(policy: Policy, spec: DataPolicy, services: Sequence[ServiceScope], policies: PolicySet) -> Iterator[Fault]:
+    known = {scope.exposure for scope in services} | {p.spec.exposure for p in policies.policies if isinstance(p.spec, Service)}
+    if spec.exposure and known.isdisjoint(spec.exposure):
+        words = " or ".join(f"`{one}`" for one in spec.exposure)
+        message = f"no service is said to be {words}, so the policy does nothing"
+        yield _fault(policy, "spec.exposure", message, "set `exposure` of the Service", warning=True)
+
+
+def _declared(policy: Policy, spec: SchemaPolicy, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
+    """A policy on declared schemas in whose services nothing is declared."""
+    in_scope = compile_globs(spec.scope.services)
+    known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
+    if spec.source == "declared" and known and all(endpoint.origin == "observed" for endpoint in known):
+        message = "no specification declares an operation in scope, so nothing is held against a schema"
+        yield _fault(policy, "spec.source", message, "name one as `spec` of the Service, or use `either`", warning=True)
 
 
 def _conflicts(policies: PolicySet) -> Iterator[Fault]:

@@ -7,11 +7,12 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eastwall.discovery.aggregation import aggregate, longer, rows_of, trim
-from eastwall.model.call import BodyState, Request
+from eastwall.model.call import BodyState, Request, Response
 from eastwall.model.operation import Operation
-from eastwall.protocols.decode import decode_request
+from eastwall.protocols.decode import decode_request, decode_response
 from eastwall.protocols.limits import Limits
 
 
@@ -69,6 +70,36 @@ def test_rows_become_a_count_and_what_is_asked_is_measured() -> None:
 def test_of_few_rows_nothing_is_measured() -> None:
     new = aggregate(message([{"total": 1}, {"total": 2}]), measures=("total",))
     assert json.loads(new or b"") == {"count": 2, "fields": {"total": {"count": 2}}}
+
+
+def test_the_envelope_of_a_tool_s_answer_stays() -> None:
+    asked = Request(
+        "POST", "/mcp", {"content-type": "application/json"},
+        body=b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{}}}', body_state=BodyState.COMPLETE,
+    )  # fmt: skip
+    rows = [{"id": i, "total": i} for i in range(6)]
+    told = {"count": 6, "fields": {"total": {"count": 6, "min": 0, "max": 5}}}
+    body = {
+        "jsonrpc": "2.0", "id": 1,
+        "result": {
+            "content": [{"type": "text", "text": json.dumps(rows)}, {"type": "text", "text": "six orders"}],
+            "structuredContent": {"orders": rows},
+        },
+    }  # fmt: skip
+    given_ = Response(200, {"content-type": "application/json"}, json.dumps(body).encode(), BodyState.COMPLETE)
+    operation = decode_response(given_, asked, Limits(), decode_request(asked, Limits()))
+    assert operation.protocol == "mcp"
+    assert rows_of(operation)
+    new = json.loads(aggregate(operation, measures=("total",)) or b"")
+    assert new["result"]["structuredContent"] == {"orders": told}
+    assert [json.loads(new["result"]["content"][0]["text"]), new["result"]["content"][1]["text"]] == [told, "six orders"]
+    assert {**new, "result": 0} == {**body, "result": 0}
+    unmeasured = aggregate(
+        operation, measures=("total",), hidden=("result.structuredContent.orders[].total", "result.content[].text")
+    )
+    assert b"max" not in (unmeasured or b"")
+    prose = replace(operation, body={"result": {"content": [{"type": "text", "text": "hello"}]}})
+    assert not rows_of(prose)
 
 
 def test_places_name_the_lists() -> None:

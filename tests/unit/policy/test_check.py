@@ -223,3 +223,15 @@ def test_deprecated_and_administrative_operations_that_nobody_knows() -> None:
         check(policies(document("Service", "billing", admin=["POST /x"])), services=SERVICES, endpoints=endpoints, detections=[])
         == []
     )
+
+
+def test_policies_that_nothing_comes_of_are_said() -> None:
+    third = {"classes": ["pan"], "action": "block", "direction": "request", "exposure": ["external"]}
+    assert one("DataPolicy", **third) == [
+        "p.yaml:2:159: warning: no service is said to be `external`, so the policy does nothing (set `exposure` of the Service)"
+    ]
+    assert faults(policies(document("Service", "billing", exposure="external") + document("DataPolicy", **third))) == []
+    said = one("SchemaPolicy", source="declared", scope={"services": ["orders"]})
+    assert len(said) == 1
+    assert "no specification declares an operation in scope, so nothing is held against a schema" in said[0]
+    assert one("SchemaPolicy", source="either", scope={"services": ["orders"]}) == []

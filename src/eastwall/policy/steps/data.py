@@ -95,6 +95,8 @@ class DataRule(CompiledRule):
         shape = self.shape
         if isinstance(shape, Aggregate):
             hidden = tuple(dict.fromkeys(hit.place for hit in facts.data))
+            if facts.operation.protocol == "mcp":  # places in what a tool answered are not those of its envelope
+                return Aggregate(shape.places, shape.measures, hidden) if rows_of(facts.operation, shape.places) else None
             places = shape.places or _lists(hit.place for hit in facts.data if hit.data_class in classes)
             return Aggregate(places, shape.measures, hidden) if places or not classes else None
         return shape
