@@ -258,8 +258,16 @@ def print_api(api: dict[str, Any], out: Console) -> None:
         for path, count in api["selection"]:
             told(out, Text.assemble(clean(path), (f"  {count:,}", "dim")))
     _list("callers", [f"{c['caller']}  {c['calls']:,} calls, last {when(c['last_seen'])}" for c in api["callers"][:20]], out)
+    _list("evidence", [_ready(one) for one in api.get("readiness", ())], out)
     _list("drift", [f"{d['severity']:<6} {d['kind']}  {d['message']}" for d in api["drift"]], out)
     _list("changes", [f"{when(c['time'])}  {c['kind']}  {c['detail']}" for c in api["changes"][:20]], out)
+
+
+def _ready(one: dict[str, Any]) -> str:
+    """`values  12 of 30 sampled requests: not judged yet`."""
+    about = f" of {one['about']}" if one["about"] else ""
+    lacks = ": not judged yet" if one["have"] < one["need"] else ""
+    return f"{one['model']:<10}  {one['have']:,} of {one['need']:,} {one['of']}{about}{lacks}"
 
 
 def _list(title: str, lines: Sequence[str], out: Console) -> None:

@@ -11,7 +11,7 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from eastwall.discovery.graph import title
-from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Risk
+from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Readiness, Risk
 from eastwall.model.endpoint import Endpoint
 
 Name = Annotated[str, Query(max_length=200)]
@@ -33,6 +33,7 @@ class BlueprintApi(Protocol):
     def identities(self, kind: str = "") -> Sequence[IdentityProfile]: ...
     def identity(self, actor: str) -> IdentityProfile: ...
     def callers(self, endpoint_id: str) -> Sequence[tuple[str, int, float]]: ...
+    def readiness(self, endpoint_id: str) -> Sequence[Readiness]: ...
 
 
 class DiscoveryApi(Protocol):
@@ -106,6 +107,7 @@ def _apis(app: FastAPI, control: DiscoveryApi) -> None:
                     {"caller": caller, "calls": calls, "last_seen": last}
                     for caller, calls, last in blueprint.callers(endpoint_id)
                 ],
+                "readiness": blueprint.readiness(endpoint_id),
             }
         )
 

@@ -185,3 +185,17 @@ class DataFlow(Struct, frozen=True):
     """(identity class, calls in which it got or sent the class), most first."""
     egress: bool = False
     """To a third party."""
+
+
+class Readiness(Struct, frozen=True):
+    """How much of the evidence that one model of behaviour asks for is there for one operation."""
+
+    model: str
+    """As in docs/learning.md: `functions`, `ownership`, `properties`, `values`, `sequences`, `exposure`."""
+    have: int
+    need: int
+    """Below it nothing is judged by this model here."""
+    of: str
+    """What is counted: `calls`, `sampled requests`, `places that name objects`."""
+    about: str = ""
+    """A class of callers, where each is judged by its own."""

@@ -17,10 +17,11 @@ from eastwall.discovery.graph import Caller, Flow, Leads, Operation, assemble
 from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges, Seen, Tables, service_of
 from eastwall.learning.link_counts import Link
-from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Risk
+from eastwall.model.blueprint import AttackPath, Change, DataFlow, Drift, Graph, IdentityProfile, Lifecycle, Readiness, Risk
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.snapshot import CustomDataClass, ServiceScope
 from eastwall.policy.patterns import OperationPattern, may_match, method_matches, parse_operation, template_segments
+from eastwall.runtime.readiness import readiness
 
 MAX_IDENTITIES = 10_000
 """Identities that are shown; those with the most calls."""
@@ -122,6 +123,10 @@ class Blueprint:
         """(identity class, agent or workload, calls, when last), most calls first."""
         rows = self._world.tables.callers.get(endpoint_id, {})
         return sorted(((name, seen.calls, seen.last_seen) for name, seen in rows.items()), key=lambda row: (-row[1], row[0]))
+
+    def readiness(self, endpoint_id: str) -> tuple[Readiness, ...]:
+        """How much of the evidence that each model asks for is there. Raises LookupError."""
+        return readiness(self._world.endpoints[endpoint_id])
 
 
 class _World:

@@ -166,6 +166,7 @@ def test_apis_are_listed_and_described(served):
     assert one["calls"] == 100
     _, _, whole = served.send("GET", f"/api/v1/apis/{one['id']}")
     assert whole["parameters"] == [{"name": "order_id", "kind": "integer"}]
+    assert {"model": "functions", "have": 100, "need": 20, "of": "calls", "about": ""} in whole["readiness"]
     assert served.send("GET", "/api/v1/apis?service=nobody")[2] == []
     status, _, problem = served.send("GET", "/api/v1/apis/ep_nothing")
     assert (status, problem["detail"]) == (404, "there is no API `ep_nothing`")
