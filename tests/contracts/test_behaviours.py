@@ -54,8 +54,10 @@ def learned() -> tuple[Learner, list[tuple[CallRecord, str, bool]]]:
             fold(batch)
 
         rig.learner.fold = kept  # type: ignore[method-assign, assignment]
-        legitimate(rig, CALLS, random.Random(seed))
-        rig.publish()
+        rng = random.Random(seed)
+        for _ in range(2):  # some watches note calls of operations that are known
+            legitimate(rig, CALLS // 2, rng)
+            rig.publish()
     learner.fold(records)
     return learner, [(r, r.endpoint or "ep_1", not r.findings and 200 <= r.status < 300) for r in records]
 
@@ -94,6 +96,16 @@ def test_shards_merge_to_what_one_stream_gives(behaviour: Behaviour, learned: An
         for other in shards[1:]:
             first.merge(other)
         assert _plain(first.dump()) == _same(whole)
+
+
+@each
+def test_a_model_of_notes_alone_learns_nothing_without(behaviour: Behaviour, learned: Any) -> None:
+    model = behaviour.model()
+    for record, endpoint, clean in learned[1]:
+        model.fold(record, endpoint, None, clean=clean)
+    if getattr(behaviour.model, "noted_only", False):
+        assert _plain(model.dump()) == _plain(behaviour.model().dump())
+        assert _plain(_folded(behaviour, learned[1]).dump()) != _plain(model.dump())
 
 
 @each

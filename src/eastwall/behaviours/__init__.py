@@ -36,7 +36,8 @@ from eastwall.model.record import CallRecord
 class Model(Protocol):
     """The learning half: mergeable state over all services. Nothing depends on the order of records.
 
-    Like all that is learned it is bounded, and one actor alone moves nothing.
+    Like all that is learned it is bounded, and one actor alone moves nothing. A model that learns from notes alone says so (`noted_only = True`
+    in its class), and is not told of calls without one of its own.
     """
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
@@ -134,6 +135,9 @@ BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(
 """By name. Places in it are places in `LiveSnapshot.behaviours`."""
 
 
+_TOLD_ALL = tuple(one.name for one in BEHAVIOURS if not getattr(one.model, "noted_only", False))
+
+
 class Models:
     """All models of one learner."""
 
@@ -143,9 +147,17 @@ class Models:
         self._models: dict[str, Any] = {one.name: one.model() for one in BEHAVIOURS}
 
     def fold(self, record: CallRecord, endpoint: str, *, clean: bool) -> None:
-        notes = dict(record.notes) if record.notes else {}
-        for name, model in self._models.items():
-            model.fold(record, endpoint, notes.get(name), clean=clean)
+        models = self._models
+        if not record.notes:
+            for name in _TOLD_ALL:
+                models[name].fold(record, endpoint, None, clean=clean)
+            return
+        notes = dict(record.notes)
+        for name in _TOLD_ALL:
+            models[name].fold(record, endpoint, notes.pop(name, None), clean=clean)
+        for name, note in notes.items():
+            if name in models:
+                models[name].fold(record, endpoint, note, clean=clean)
 
     def merge(self, other: Models) -> None:
         for name, model in self._models.items():

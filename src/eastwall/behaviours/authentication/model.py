@@ -103,6 +103,8 @@ class _Answers:
 class Model:
     """`merge` adds; nothing depends on the order of records (up to `MAX_OPERATIONS`)."""
 
+    noted_only = True
+
     __slots__ = ("_operations",)
 
     def __init__(self) -> None:

@@ -271,9 +271,9 @@ class Watch(behaviours.Watch):
         for how, name in (("source", "a " + source_of(facts.identity, facts.call)), ("pattern", _client(facts))):
             seen = self._rows.get((kind, name))
             needed = 2 if how == "source" else SHARERS
-            if seen is None or len(seen) < SHARED_ROW - 1 or len({caller, *[entry[1] for entry in seen]}) < needed:
+            if seen is None or len(seen) < SHARED_ROW - 1 or (rare and 2 * sum([entry[2] for entry in seen]) < SHARED_ROW):
                 continue
-            if rare and 2 * sum([entry[2] for entry in seen]) < SHARED_ROW:
+            if len({caller, *[entry[1] for entry in seen]}) < needed:
                 continue
             ids = [entry[0] for entry in seen]
             for number in numbers:

@@ -39,6 +39,8 @@ class Model:
 
     Learned from notes alone: a watch notes a call when its caller asked for more than it had noted of it."""
 
+    noted_only = True
+
     __slots__ = ("_groups",)
 
     def __init__(self) -> None:

@@ -50,6 +50,8 @@ _OF_OWNERS = frozenset(("object-not-granted", "owner-mismatch", "object-enumerat
 class Model:
     """Counts of all operations."""
 
+    noted_only = True
+
     def __init__(self) -> None:
         self._places: dict[str, dict[str, Place]] = {}
         self._named: dict[str, dict[str, Naming]] = {}

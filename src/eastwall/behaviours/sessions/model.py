@@ -50,6 +50,8 @@ class Knowledge(Struct, frozen=True):
 class Model:
     """See the module."""
 
+    noted_only = True
+
     __slots__ = ("contexts", "flows", "moved", "paces")
 
     def __init__(self) -> None:

@@ -61,6 +61,8 @@ class _Place:
 class Model:
     """`merge` adds; nothing depends on the order of records. Learned from notes alone: no value, nor its hash, is recorded."""
 
+    noted_only = True
+
     __slots__ = ("_places",)
 
     def __init__(self) -> None:
