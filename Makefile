@@ -58,6 +58,9 @@ format: $(VENV)/.dev ## Format the sources
 
 bench: bench-inline ## The inline bench (requests/s, latency, CPU, memory against peers)
 
+bench-policy: install $(VENV)/.dev
+	$(BIN)/python -m bench.policy_cost
+
 bench-%: install $(VENV)/.dev
 	$(BIN)/python -m bench.$*
 

@@ -43,6 +43,7 @@ from eastwall.policy.patterns import (
     template_segments,
 )
 from eastwall.policy.rollout import GuardRule
+from eastwall.policy.rule_index import RuleIndex
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.services import referenced_files, scopes_of, trust_of
 from eastwall.policy.steps.access import AccessRule
@@ -82,26 +83,9 @@ class Rules:
     """All rules for one operation, split by step, in order of evaluation."""
 
     __slots__ = (
-        "_bound",
-        "_variants",
-        "allows",
-        "builtin_detections",
-        "data",
-        "denies",
-        "detections",
-        "exceptions",
-        "limits",
-        "mode",
-        "patterned",
-        "pinning",
-        "quarantines",
-        "quiet",
-        "reads",
-        "schemas",
-        "staged",
-        "tools",
-        "turning",
-        "zones",
+        "_bound", "_variants", "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode",
+        "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "tools",
+        "turning", "zones",
     )  # fmt: skip
 
     def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
@@ -129,10 +113,11 @@ class Rules:
         }
         """Those that turn tokens back."""
         self.schemas: tuple[Bound[SchemaRule], ...] = tuple(steps.get("schema", ()))
-        self.reads = frozenset(way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way])).union(
+        reads = {way for way in self.data if self.turning[way] or any(b.rule.shape for b in self.data[way])}.union(
             *(b.rule.directions for b in self.schemas)
         )
-        """Directions in which bodies must be looked at whatever was found in them."""
+        self.reads_request, self.reads_response = "request" in reads, "response" in reads
+        """Whether bodies must be looked at whatever was found in them."""
         self.quarantines: tuple[Bound[QuarantineRule], ...] = tuple(steps.get("quarantine", ()))
         self.zones: tuple[Bound[ZoneRule], ...] = tuple(steps.get("zones", ()))
         self.tools: tuple[Bound[ToolRule], ...] = tuple(steps.get("tools", ()))
@@ -141,6 +126,10 @@ class Rules:
         self.exceptions: tuple[Bound[ExceptionRule], ...] = tuple(steps.get("exceptions", ()))
         self.quiet = not (self.denies or self.allows or self.limits or self.quarantines or self.zones or self.tools)
         """A request with no findings and no sensitive data needs no look at the rules at all."""
+        self.steady = not (self.quarantines or self.zones or self.tools or self.exceptions or self.limits) and all(
+            b.always and b.opens and not b.rule.uses_path for b in access
+        )
+        """Of a request in which nothing was found, no rule looks at the path."""
         self.patterned = patterned
         """Some rule of this service looks at paths, so an odd path must be looked at."""
 
@@ -180,7 +169,7 @@ class Plan:
             frozenset(want for p in patterns for want in p.folded[place : place + 1] if isinstance(want, str))
             for place in range(HEAD)
         )
-        self._by_service: dict[str, tuple[CompiledRule, ...]] = {}
+        self._by_service: dict[str, RuleIndex] = {}
         self._cache: dict[tuple[str, str, str], Rules] = {}
         self._by_path: dict[Key, Rules] = {}
 
@@ -217,7 +206,7 @@ class Plan:
         if found is None:
             if len(self._cache) >= MAX_CACHED:
                 self._cache.clear()
-            found = self._bind(service, known, _template_test(endpoint))
+            found = self._bind(service, known, _template_test(endpoint), template_segments(endpoint.template.lower()))
             self._cache[service, known, endpoint.id] = found
         return found
 
@@ -233,39 +222,39 @@ class Plan:
             found = self._by_path[key] = self._bind(service, known, _head_test(heads))
         return found
 
-    def _bind(self, service: str, method: str, test: PathTest) -> Rules:
+    def _bind(self, service: str, method: str, test: PathTest, template: Sequence[str | None] | None = None) -> Rules:
+        """`template`: folded, of the endpoint whose rules these are; None: all rules are looked at."""
         scope_mode = self._modes.get(service, Mode.DISCOVER)
         bound: list[Bound[CompiledRule]] = []
-        patterned = False
-        for rule in self._rules_of(service):
+        index = self._rules_of(service)
+        for rule in index.rules if template is None else index.for_template(template):
             mode = min(rule.mode, scope_mode)
             if mode is Mode.DISCOVER:
                 continue
             if not rule.patterns:
                 bound.append(Bound(rule, mode, (), always=True, opens=True))
                 continue
-            patterned = True
             tested = [(p, *test(p)) for p in rule.patterns if method_matches(p.method, method)]
             possible = tuple(pattern for pattern, may, _, _ in tested if may)
             if possible:
                 always = any(always for _, _, always, _ in tested)
                 opens = any(opens for _, _, _, opens in tested)
                 bound.append(Bound(rule, mode, possible, always=always, opens=opens))
-        return Rules(scope_mode, bound, patterned=patterned)
+        return Rules(scope_mode, bound, patterned=index.patterned)
 
-    def _rules_of(self, service: str) -> tuple[CompiledRule, ...]:
+    def _rules_of(self, service: str) -> RuleIndex:
         found = self._by_service.get(service)
         if found is None:
             if len(self._by_service) >= MAX_CACHED:
                 self._by_service.clear()
             exposure = self._exposures.get(service, "")
-            found = tuple(
+            found = self._by_service[service] = RuleIndex(
                 rule
                 for rule in self.rules
-                if (rule.services is None or rule.services(service))
+                if rule.mode is not Mode.DISCOVER
+                and (rule.services is None or rule.services(service))
                 and (not isinstance(rule, DataRule) or not rule.exposure or exposure in rule.exposure)
             )
-            self._by_service[service] = found
         return found
 
 

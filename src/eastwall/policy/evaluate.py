@@ -34,7 +34,7 @@ from eastwall.model.call import Mode
 from eastwall.model.decision import ALLOWED, Verdict
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
-from eastwall.policy.compile import Plan
+from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
@@ -61,17 +61,19 @@ def evaluate(
     rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
     if rules.staged:
         rules = rules.for_call(facts, stepped_back)
-    direction = "request" if call.response is None else "response"
-    unread = not facts.data and direction not in rules.reads
-    counts = call.response is not None and call.id in limits.meters
-    idle = rules.quiet if call.response is None else not (rules.pinning or counts)
-    if not findings and not errors and unread and idle:
+    asked = call.response is None
+    unread = not facts.data and not (rules.reads_request if asked else rules.reads_response)
+    counts = not asked and call.id in limits.meters
+    plain = unread and not findings and not errors
+    if plain and (rules.quiet if asked else not (rules.pinning or counts)):
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         return ALLOWED
+    if plain and asked and rules.steady:
+        return _steady(rules, facts)
     paths = Paths(operation.path, operation.segments)
     outcome = Outcome(CallExcuses(rules.exceptions, facts, paths)) if rules.exceptions else Outcome()
-    if call.response is None:
+    if asked:
         if rules.quarantines:
             quarantine.judge(rules.quarantines, facts, paths, limits, outcome, event=event)
         if rules.zones:
@@ -97,4 +99,17 @@ def evaluate(
         data.judge(rules.data, rules.turning, facts, paths, outcome)
     if counts:
         rate_limits.answer(facts, limits, outcome, event=event)
+    return outcome.verdict()
+
+
+_NO_PATHS = Paths("", ())
+
+
+def _steady(rules: Rules, facts: Facts) -> Verdict:
+    """As below, for the most frequent case: a request of which it is only asked who makes it."""
+    outcome = Outcome()
+    if rules.denies:
+        access.deny(rules.denies, facts, _NO_PATHS, outcome)
+    if rules.allows:
+        access.allow(rules.allows, facts, _NO_PATHS, outcome)
     return outcome.verdict()

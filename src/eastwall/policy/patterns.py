@@ -113,12 +113,20 @@ def parameters(pattern: OperationPattern, segments: Segments) -> dict[str, str]:
 class Paths:
     """The readings of one request's path, the plain one first."""
 
-    __slots__ = ("_folded", "plain")
+    __slots__ = ("_folded", "_path", "_plain", "_segments")
 
     def __init__(self, path: str, segments: Segments) -> None:
         """`path`: undecoded, without query; `segments`: decoded once."""
-        self.plain = readings(path, segments)
+        self._path, self._segments = path, segments
+        # Most calls are of operations whose rules need no look at the path.
+        self._plain: tuple[Segments, ...] | None = None
         self._folded: tuple[Segments, ...] | None = None
+
+    @property
+    def plain(self) -> tuple[Segments, ...]:
+        if self._plain is None:
+            self._plain = readings(self._path, self._segments)
+        return self._plain
 
     @property
     def folded(self) -> tuple[Segments, ...]:

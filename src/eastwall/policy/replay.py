@@ -112,7 +112,7 @@ class Judge:
             return outcome
         if not (call.data or call.response_findings or call.record.id in limits.meters):
             rules = self._rules(call)
-            if "response" not in rules.reads and not rules.pinning:
+            if not rules.reads_response and not rules.pinning:
                 return outcome
         answered = self._outcome(evaluate(self.plan, call.response(), call.response_findings, (), limits))
         if answered.action != "allow" and any(one.id == LISTED for one in call.response_findings):

@@ -77,6 +77,8 @@ def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcom
                 failed.append(bound.mode)
             # `monitor` does not block the call, but it would have.
             opened = opened or (enforced and rule.on_error != "block")
+    if opened and opened_all:
+        return True, True
     now = () if opened else tuple(bound for bound in closing if bound.mode is Mode.ENFORCE)
     then = () if opened_all else tuple(closing)
     told: PolicyMatch | None = None

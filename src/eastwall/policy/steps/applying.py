@@ -37,6 +37,9 @@ def applies(bound: Bound[CompiledRule], facts: Facts, paths: Paths, outcome: Out
     """Scope, callers and conditions, with errors carried out as `onError` says. For policies that restrict."""
     if not (bound.always or bound.covers(paths)):
         return False
+    rule = bound.rule
+    if not rule.conditions and rule.exempt is None:  # as `meets`, in short: this is asked most
+        return rule.selects is None or rule.selects(facts.identity)
     try:
         return meets(bound, facts, paths)
     except ConditionError as error:

@@ -85,7 +85,7 @@ def judge(
             outcome.matches.append(match)
             if acts == "filter":
                 if (bound, acts) in enforced and not outcome.excused(match, Mode.ENFORCE):
-                    outcome.withheld.update(dict.fromkeys(items, match))
+                    outcome.withhold(items, match)
                 if (bound, acts) in watched and outcome.withheld_then is None and not outcome.excused(match, Mode.MONITOR):
                     outcome.withheld_then = match
             if acts != "block":

@@ -44,7 +44,7 @@ class LimitRule(CompiledRule):
     """A LimitPolicy."""
 
     __slots__ = (
-        "budgets", "burst", "classes", "concurrency", "direction", "headers", "interval", "limit", "objects", "on_outage", "per",
+        "budgets", "burst", "classes", "concurrency", "direction", "headers", "interval", "limit", "objects", "on_outage", "per", "per_words",
         "period", "rate",
     )  # fmt: skip
     step = "limits"
@@ -65,6 +65,7 @@ class LimitRule(CompiledRule):
         self.headers = spec.headers
         self.on_outage = spec.on_outage
         self.per = frozenset(spec.per)
+        self.per_words = " and ".join(sorted(self.per))
 
     @property
     def metered(self) -> bool:
@@ -196,7 +197,7 @@ Refusal = tuple[str, Throttle]
 def _refusal(meter: Meter, facts: Facts, limits: LimitTable) -> Refusal | None:
     """Why the request is too much; None: it is not, and the call is counted under `rate`, which is asked last."""
     rule, time = meter.bound.rule, facts.call.time
-    per = " and ".join(sorted(rule.per))
+    per = rule.per_words
     if rule.concurrency:
         limits.at(time)
         if limits.calls.count(meter.key("concurrency")) >= rule.concurrency:

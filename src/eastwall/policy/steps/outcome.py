@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from eastwall.model.call import Mode
@@ -18,38 +20,25 @@ class Excuses(Protocol):
 class Outcome:
     """What the steps have found so far, of one message."""
 
-    __slots__ = (
-        "_excused",
-        "_excuses",
-        "action",
-        "deciding",
-        "edited",
-        "edited_then",
-        "edits",
-        "effects",
-        "matches",
-        "withheld",
-        "withheld_then",
-        "would",
-    )
+    # Made for every call that some rule is about, and mostly nothing is found: what is seldom set stands in the class.
+    action = "allow"
+    would = "allow"
+    effects: tuple[Effect, ...] = ()
+    deciding: PolicyMatch | None = None
+    edits: Sequence[Effect] = ()
+    """What enforced policies change in a message that nothing stops, beside its values."""
+    edited: PolicyMatch | None = None
+    edited_then: PolicyMatch | None = None
+    """The first that would change it, enforced or not."""
+    withheld: Mapping[tuple[str | int, ...], PolicyMatch] = MappingProxyType({})
+    """Paths of items that enforced policies take out, if nothing stops the message."""
+    withheld_then: PolicyMatch | None = None
+    """The first that would take out some, enforced or not."""
+    _excused: Mapping[int, PolicyMatch] = MappingProxyType({})
 
     def __init__(self, excuses: Excuses | None = None) -> None:
         self._excuses = excuses
-        self._excused: dict[int, PolicyMatch] = {}
         self.matches: list[PolicyMatch] = []
-        self.effects: tuple[Effect, ...] = ()
-        self.action = "allow"
-        self.would = "allow"
-        self.deciding: PolicyMatch | None = None
-        self.edits: list[Effect] = []
-        """What enforced policies change in a message that nothing stops, beside its values."""
-        self.edited: PolicyMatch | None = None
-        self.edited_then: PolicyMatch | None = None
-        """The first that would change it, enforced or not."""
-        self.withheld: dict[tuple[str | int, ...], PolicyMatch] = {}
-        """Paths of items that enforced policies take out, if nothing stops the message."""
-        self.withheld_then: PolicyMatch | None = None
-        """The first that would take out some, enforced or not."""
 
     def excused(self, match: PolicyMatch, view: Mode) -> bool:
         """Whether an Exception lets the call off what this policy says. `view`: ENFORCE, what is done; MONITOR, what would be done."""
@@ -59,7 +48,7 @@ class Outcome:
         if told is None:
             return False
         if view is Mode.ENFORCE or match.mode is not Mode.ENFORCE or id(match) in self._excused:
-            self._excused.setdefault(id(match), told)
+            self._excused = {id(match): told, **self._excused}
         return True
 
     def edit(self, mode: Mode, match: PolicyMatch, effect: Effect) -> None:
@@ -67,7 +56,7 @@ class Outcome:
         restricts = not isinstance(effect, Detokenise)
         if mode is Mode.ENFORCE and not (restricts and self.excused(match, Mode.ENFORCE)):
             if effect not in self.edits:
-                self.edits.append(effect)
+                self.edits = (*self.edits, effect)
             self.edited = self.edited or match
         if not (restricts and self.excused(match, Mode.MONITOR)):
             self.edited_then = self.edited_then or match
@@ -80,6 +69,10 @@ class Outcome:
             self.would = action
             if self.deciding is None:
                 self.deciding = match
+
+    def withhold(self, items: Iterable[tuple[str | int, ...]], match: PolicyMatch) -> None:
+        """An enforced policy takes these items out."""
+        self.withheld = {**self.withheld, **dict.fromkeys(items, match)}
 
     def stop(self, mode: Mode, action: str, match: PolicyMatch, effect: Effect) -> bool:
         """A policy of this effective mode stops the call. Returns whether it does: an Exception may excuse the call."""
