@@ -61,8 +61,16 @@ def about_text(about: dict[str, Any]) -> str:
         elif name == "change":
             said += [f"{word} {', '.join(value[word])}" for word in ("added", "changed", "removed") if value.get(word)]
         else:
-            said.append(f"{name} {value if isinstance(value, str | int | float) else json.dumps(value)}")
+            said.append(f"{name} {_plain(name, value)}")
     return "; ".join(said)
+
+
+def _plain(name: str, value: Any) -> str:
+    if name == "ends" and isinstance(value, float):
+        return when(value)
+    if isinstance(value, list):
+        return ", ".join(one if isinstance(one, str) else json.dumps(one) for one in value)
+    return str(value) if isinstance(value, str | int | float) else json.dumps(value)
 
 
 @audit.command(name="verify", short_help="Whether the log was altered.")

@@ -73,4 +73,5 @@ def undo(run: str, data: Path, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    click.echo(f"undone: {result['id']}, {len(result['policies'])} policies taken back")
+    count = len(result["policies"])
+    click.echo(f"undone: {result['id']}, {count} {'policy' if count == 1 else 'policies'} taken back")

@@ -61,7 +61,10 @@ def show(data: Path, as_json: bool) -> None:
         state = repository["fault"] or ("in step" if repository["in_step"] else "not in step: `eastwall policy drift`")
         told(
             out,
-            Text.assemble("watched    ", clean(f"{repository['source']} {repository['ref']} {repository['path']}: {state}")),
+            Text.assemble(
+                "watched    ",
+                clean(f"{' '.join(repository[name] for name in ('source', 'ref', 'path') if repository[name])}: {state}"),
+            ),
             0,
         )
     rows = table("policy", "kind", "at")

@@ -69,10 +69,10 @@ def _step(spec: Playbook, step: Step, place: str) -> Found:
     if step.require_reauthentication and counted != "identity":
         yield f"{place}.requireReauthentication", "calls must be counted per identity for it", "write `per: identity`"
     if step.limit is not None:
-        if spec.maintenance is not None and counted not in ("identity", "source"):
+        if spec.maintenance is not None and counted != "identity":
             yield (
                 f"{place}.limit",
-                f"a limit on a whole {counted} would hold for `maintenance` too",
+                f"a limit per {counted} would hold for `maintenance` too",
                 "write `per: identity`, or `quarantine`",
             )
         try:

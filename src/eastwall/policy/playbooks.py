@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from eastwall.policy.patterns import compile_globs
 from eastwall.policy.selecting import STRENGTHS, Selector
 from eastwall.policy.world import World
 
+ActorKind = Literal["user", "agent", "workload", "client", "key", "address"]
 MAX_PER_HOUR = 20
 """Runs of all playbooks together."""
 MAX_KEYS = 10_000
@@ -37,6 +39,8 @@ LATE = 600.0
 """Seconds a record may be older than the playbook's window, since engines and control may have been behind."""
 EARLY = 300.0
 """Seconds a record may be ahead of the clock; more is a clock that jumped."""
+SNAPSHOT = "snapshot of the evidence"
+"""That step, in words."""
 NAMED = 10
 """Events and findings that a run names."""
 
@@ -239,7 +243,7 @@ def words(step: Step, firing: Firing) -> str:
     if step.notify is not None:
         # A webhook's path may be a secret, its host is none.
         return f"notification by {'syslog' if step.notify.syslog else step.notify.format}"
-    return "snapshot of the evidence"
+    return SNAPSHOT
 
 
 def tool_of(record: CallRecord) -> str:
@@ -323,7 +327,8 @@ def _scope(kind: str, firing: Firing) -> tuple[Scope, tuple[str, ...]]:
     """(scope, tools). Values out of calls are taken to the letter: see `literal`."""
     record = firing.record
     if kind == "identity":
-        return Scope(identities=Identities(actors=(literal(record.actor),))), ()
+        # Only where it is who calls, not where somebody else comes through it: behind an address there are many, behind a workload all its users.
+        return Scope(identities=Identities(actors=(literal(record.actor),), kinds=(_kind(record.actor_kind),))), ()
     services = (literal(record.service),)
     if kind == "endpoint":
         if not record.template:
@@ -332,6 +337,13 @@ def _scope(kind: str, firing: Firing) -> tuple[Scope, tuple[str, ...]]:
     if kind == "tool" and not tool_of(record):
         raise ValueError("the call was of no tool")
     return Scope(services=services), (literal(tool_of(record)),) if kind == "tool" else ()
+
+
+def _kind(name: str) -> ActorKind:
+    for known in get_args(ActorKind):
+        if known == name:
+            return known  # type: ignore[no-any-return]  # one of the literals
+    raise ValueError("what kind of caller it is is not known")
 
 
 def literal(text: str) -> str:

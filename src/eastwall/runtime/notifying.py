@@ -150,7 +150,7 @@ class Notifier:
 
     def _deliver(self, to: Notify, notice: Notice) -> None:
         if to.syslog:
-            about = {name: value if isinstance(value, str) else json.dumps(value) for name, value in notice.about.items()}
+            about = {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in notice.about.items()}
             data = syslog.message(
                 notice.at, notice.severity, notice.kind, about, notice.text, host=socket.gethostname(), pid=os.getpid()
             )

@@ -39,6 +39,8 @@ MAX_PENDING = 200
 """Firings that wait to be carried out."""
 KEPT = 500
 """Runs that are over and still listed."""
+MAX_EVIDENCE = 1 << 30
+"""Bytes of all snapshots of evidence together."""
 POLL = 1.0
 """Seconds between two looks at what has had its time."""
 BY = Who("playbook")
@@ -246,6 +248,10 @@ class PlaybookRunner:
         data = msgspec.json.encode({**about, **gathered}, enc_hook=str)
         folder = self._folder / "evidence"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if sum(file.stat().st_size for file in folder.iterdir()) + len(data) > MAX_EVIDENCE:
+            # What was kept is not thrown away for it.
+            full = f"not done, snapshot of the evidence: `{folder}` holds {MAX_EVIDENCE >> 20:,} MiB; move files away"
+            return msgspec.structs.replace(run, steps=(*(s for s in run.steps if s != playbooks.SNAPSHOT), full))
         name = f"{run.id}.json"
         write_whole(folder / name, data)
         self._audit.record(

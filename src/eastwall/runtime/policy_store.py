@@ -215,8 +215,10 @@ class PolicyStore:
     def _back(self, steps: int) -> str:
         digests = list(dict.fromkeys(path.stem.rpartition("-")[2] for path in sorted(self._history.glob("*.json"), reverse=True)))
         if -steps >= len(digests):
-            raise LookupError(f"there {'is' if len(digests) == 2 else 'are'} {max(0, len(digests) - 1)} earlier set"
-                              f"{'' if len(digests) == 2 else 's'}; `eastwall policy history` lists them")  # fmt: skip
+            known = max(0, len(digests) - 1)
+            raise LookupError(
+                f"there {'is no' if not known else f'are only {known}'} earlier set{'s' * (known > 0)}; `eastwall policy history` lists them"
+            )
         return digests[-steps]
 
     def _forget(self) -> None:

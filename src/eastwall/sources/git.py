@@ -24,6 +24,8 @@ TIMEOUT = 60.0
 """Seconds for one run of git."""
 MAX_FILES = 20_000
 """Files of a repository that are looked at."""
+MAX_PACKS = 100
+"""Fetches that brought something, after which the copy is made anew."""
 PROTOCOLS = "file:git:http:https:ssh"
 _USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
@@ -33,9 +35,9 @@ _SIGNER = re.compile(r'Good "git" signature for (.+?) with \S+ key (\S+)')
 _OPTIONS = (
     *("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "fetch.fsckObjects=true"),
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"),
-    *("-c", "submodule.recurse=false", "-c", "advice.detachedHead=false", "-c", "log.showSignature=false"),
+    *("-c", "submodule.recurse=false", "-c", "fetch.unpackLimit=1", "-c", "log.showSignature=false"),
 )
-_KEPT = ("GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY", "GIT_CONFIG_GLOBAL", "GIT_CEILING_DIRECTORIES")
+_KEPT = ("GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_CONFIG_GLOBAL", "GIT_CEILING_DIRECTORIES")
 """Of git's variables in our environment; the others (GIT_DIR, GIT_TRACE, ...) would change what is read or what is told."""
 
 
@@ -130,6 +132,8 @@ class Repository:
     def fetch(self, ref: str) -> Revision:
         """The commit that `ref` (`HEAD`, a branch, a tag, a commit's hash) now names. Raises GitError."""
         checked_ref(ref)
+        if sum(1 for _ in self._folder.glob("objects/pack/*.pack")) > MAX_PACKS:
+            shutil.rmtree(self._folder, ignore_errors=True)  # of each commit that was fetched something is left
         if not is_bare(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             _run(["init", "-q", "--bare", "--template=", "--", str(self._folder)], None, self._timeout)

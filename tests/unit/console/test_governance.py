@@ -156,7 +156,7 @@ def test_a_playbook_acts_on_recorded_calls_survives_kill_9_and_is_undone(data: P
     assert acts_in_force() == ["user:mallory"]
     assert "* " + one["id"] in run(playbook, "acts", *on)[1]
     assert "guard" in run(playbook, "list", *on)[1]
-    assert run(playbook, "undo", one["id"], *on) == (0, f"undone: {one['id']}, 1 policies taken back\n")
+    assert run(playbook, "undo", one["id"], *on) == (0, f"undone: {one['id']}, 1 policy taken back\n")
     assert acts_in_force() == []
     assert run(playbook, "undo", one["id"], *on)[0] == 1
     acts = [entry["act"] for entry in control.send("GET", "/api/v1/audit")[2]]

@@ -345,3 +345,16 @@ def test_what_only_tells_puts_nothing_in_force() -> None:
 def test_a_trial_reaches_no_further_than_its_mode() -> None:
     assert judged(acting({"quarantine": "identity"}, mode="monitor"), at(1, user("alice"))).action == "allow"
     assert watchers_of([playbook({"findings": ["*"]}, mode="discover")], STAGES, World({})) == {}
+
+
+def test_who_comes_through_what_is_closed_is_not_closed() -> None:
+    anonymous = Identity(
+        "address:10.0.0.7", "address", Strength.NONE, "anonymous", (Principal("address", "10.0.0.7", Strength.NONE),)
+    )
+    closed = acting({"quarantine": "identity"}, fire=firing(actor="address:10.0.0.7", actor_kind="address", strength=0))
+    assert judged(closed, at(1, anonymous)).action == "block"
+    signed_in = user("alice")
+    from_there = replace(signed_in, chain=(*signed_in.chain, *anonymous.chain))
+    assert judged(closed, at(1, from_there)).action == "allow"
+    with pytest.raises(ValueError, match="what kind of caller"):
+        acting({"quarantine": "identity"}, fire=firing(actor_kind="martian"))

@@ -229,3 +229,13 @@ def test_a_work_tree_says_commit_author_and_changes(tmp_path: Path) -> None:
     assert git.work_tree(repo.folder).path == ""
     (tmp_path / "plain").mkdir()
     assert git.work_tree(tmp_path / "plain") is None
+
+
+def test_the_copy_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "MAX_PACKS", 2)
+    repo = Repo(tmp_path / "r")
+    here = repository(repo.url, tmp_path)
+    for number in range(6):
+        commit = repo.commit({"x.yaml": str(number)})
+        assert here.read(here.files(here.fetch("main").commit).values()) == [str(number).encode()], commit
+        assert len(list((tmp_path / "copy.git" / "objects" / "pack").glob("*.pack"))) <= 3

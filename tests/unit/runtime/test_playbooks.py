@@ -22,6 +22,7 @@ from eastwall.policy.kinds import Notify, PolicySet
 from eastwall.policy.playbooks import MAX_PER_HOUR
 from eastwall.policy.world import World
 from eastwall.runtime import notifying
+from eastwall.runtime import playbooks as runtime_playbooks
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.notifying import Notice, Notifier, Secrets, document, slack
 from eastwall.runtime.playbooks import KEPT, PlaybookRunner, notification_lost
@@ -362,3 +363,14 @@ def test_documents_are_bounded_and_plain() -> None:
     assert text.startswith("a [31m&lt;b&gt;&amp;y")
     assert len(text) < 3_100
     assert document(notice).isascii()
+
+
+def test_evidence_is_bounded_and_none_is_thrown_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.use({"snapshot": True}, {"quarantine": "identity"})
+    desk.come(1)
+    monkeypatch.setattr(runtime_playbooks, "MAX_EVIDENCE", 10)
+    desk.come(2, actor="user:bob")
+    assert len(list((desk.folder / "playbooks" / "evidence").iterdir())) == 1
+    latest = desk.runner.acts()[0]
+    assert (latest["evidence"], len(desk.in_force())) == ("", 2)
+    assert "move files away" in latest["steps"][-1]

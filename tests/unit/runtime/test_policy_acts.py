@@ -35,10 +35,11 @@ class Desk:
         self.known: tuple[str, ...] = ()
 
     def apply(self, files: dict[str, str], attachments: dict[str, str] | None = None, *, who: Who = ALICE,
-              origin: Origin | None = None, act: str = "apply") -> dict[str, Any]:  # fmt: skip
+              origin: Origin | None = None, act: str = "apply", force: bool = False) -> dict[str, Any]:  # fmt: skip
         state, faults = self.store.check(files, attachments or {}, services=(), endpoints=(), detections=())
         if state is None:
             raise PolicyFaultsError(faults)
+        assert force is (act == "rollback"), "only the way back is never barred"
         self.now += 1
         self.acts.apply(state, who, origin or Origin(), act)
         return {"digest": state.applied.digest}
@@ -92,7 +93,7 @@ def test_rolling_back(desk: Desk) -> None:
     assert [act for act, _ in desk.done()] == ["apply"] * 3 + ["rollback"] * 4
     assert desk.acts.history()[0]["act"] == "rollback"
     assert PolicyStore(desk.folder / "policy").state.applied.digest == two
-    for which, told in {"-3": "2 earlier sets", "feed": "no applied set", "-0": "not a digest", "ab": "not a digest", "*": "not a digest",
+    for which, told in {"-3": "only 2 earlier sets", "feed": "no applied set", "-0": "not a digest", "ab": "not a digest", "*": "not a digest",
                         "../x": "not a digest", two: "is what is applied now"}.items():  # fmt: skip
         with pytest.raises((LookupError, ValueError), match=told):
             desk.acts.rollback(which, ALICE)

@@ -38,7 +38,9 @@ class QuarantineRule(CompiledRule):
         self.interval = self.period / self.limit if self.limit else 0.0
         self.burst = max(1, round(1.0 / self.interval)) if self.limit else 0
         ends = "until it is lifted" if spec.indefinite else f"until {shown_end(self.until)}"
-        self.words = f"in quarantine {ends}" + (f": {spec.reason}" if spec.reason else "")
+        self.words = f"{'signed out' if spec.issued_after else 'in quarantine'} {ends}" + (
+            f": {spec.reason}" if spec.reason else ""
+        )
         self.detail = spec.reason or "This is closed at present."
         who = selector_words(spec.maintenance) if spec.maintenance is not None else ""
         waits = "wait until it is lifted" if spec.indefinite else f"wait until {shown_end(self.until)}"
@@ -65,7 +67,7 @@ def judge(
             continue
         if rule.issued_after:
             if not _issued_since(facts.identity, rule.issued_after):
-                match = match_of(rule, bound.mode, "block", f"signed out: {rule.words}", "", "sign in again, for a newer token")
+                match = match_of(rule, bound.mode, "block", rule.words, "", "sign in again, for a newer token")
                 outcome.matches.append(match)
                 outcome.stop(
                     bound.mode, "block", match, Deny(401, "Sign in again", rule.reason or SIGN_IN, "reauthentication-required")
