@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _check_offline(texts: dict[str, str], attached: dict[str, str]) -> dict[str,
 
     policies, faults = parse_files(texts)
     # Services and endpoints are known to a running Eastwall only; that they are unknown here is no news.
-    known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()])
+    known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()], now=time.time())
     faults = faults + [fault for fault in known if not fault.warning]
     try:
         trust_in(policies, attached)

@@ -8,6 +8,7 @@ from eastwall.discovery.data_prefilter import CLASSES
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope
+from eastwall.policy.check_segments import segment_faults
 from eastwall.policy.kinds import (
     AccessPolicy,
     DataClass,
@@ -29,9 +30,15 @@ from eastwall.policy.wording import shown, suggestion
 
 
 def check(
-    policies: PolicySet, *, services: Sequence[ServiceScope], endpoints: Sequence[Endpoint], detections: Sequence[Detection]
+    policies: PolicySet,
+    *,
+    services: Sequence[ServiceScope],
+    endpoints: Sequence[Endpoint],
+    detections: Sequence[Detection],
+    now: float | None = None,
 ) -> list[Fault]:
-    """All faults, sorted by place. Faults of single documents are found by `parse_files`; these need the whole.
+    """All faults, sorted by place. Faults of single documents are found by `parse_files`; these need the whole. `now`: Unix seconds, by which
+    exceptions and quarantines are over.
 
     Unknown services are warnings, since a policy may be there before its service is; unknown operations too, and they are looked
     for only in services of which endpoints are known. Unknown detections are faults: they come with the program.
@@ -61,6 +68,10 @@ def check(
         if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
+    faults += [
+        _fault(policy, place, message, hint, warning=warning)
+        for policy, place, message, hint, warning in segment_faults(policies, services, sorted(ids), now)
+    ]
     return sorted(set(faults))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -158,7 +159,7 @@ class PolicyStore:
         if too_much:
             return None, [too_much]
         policies, faults = policy.parse_files(files)
-        faults = faults + policy.check(policies, services=services, endpoints=endpoints, detections=detections)
+        faults = faults + policy.check(policies, services=services, endpoints=endpoints, detections=detections, now=time.time())
         if any(not fault.warning for fault in faults):
             return None, sorted(faults)
         written = sum(p.location != "builtin" for p in policies.policies)
