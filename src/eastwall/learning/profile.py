@@ -127,6 +127,12 @@ def _unauthenticated(record: CallRecord) -> bool:
     return any(finding.id == "missing-authentication" and finding.suspicious for finding in record.findings)
 
 
+def _objected(record: CallRecord) -> bool:
+    """Whether a SchemaPolicy found the call other than its schema says, enforced or on trial: what it objects to once must not be known by
+    the second time, or `monitor` would show less than `enforce` does."""
+    return any(match.kind == "SchemaPolicy" and match.action != "allow" for match in record.matches)
+
+
 def _second(entry: list[int], actor: int) -> None:
     """Keep the two lowest distinct actor hashes, 0 standing for none: the same whatever the order."""
     hashes = sorted({entry[1], entry[2], actor} - {0})
@@ -253,6 +259,8 @@ class Profile:
                     self.refused += 1
         findings = record.findings
         unsuspicious = record.action == "allow" and not (findings and any(finding.suspicious for finding in findings))
+        if unsuspicious and record.matches:
+            unsuspicious = not _objected(record)
         if success and record.action == "allow":
             self.habits.fold(record)
         if record.traits:

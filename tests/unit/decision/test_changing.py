@@ -110,6 +110,29 @@ def test_hostile_bodies_leak_nothing_and_break_nothing(style: str, raw: bytes) -
         json.loads(done.body.decode("utf-8-sig"))
 
 
+seeds = st.sampled_from([
+    *HOSTILE, b'[{"card":"' + CARD.encode() + b'"},[1,2,{"a":"' + IBAN.encode() + b'"}]]', b"ewt_pan_AAAA~", b"",
+    b'{"card":"ewt_pan_' + b"A" * 44 + b'~"}',
+])  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=3)), max_size=4),
+    seeds,
+    st.sampled_from([*STYLES, "aggregate", "cut"]),
+)
+def test_no_bytes_break_a_change(edits: list[tuple[int, bytes]], raw: bytes, style: str) -> None:
+    for at, new in edits:
+        raw = raw[:at] + new + raw[at + len(new) :]
+    cut = document("DataPolicy", action="truncate", items=1) + document("DataPolicy", "t", classes=CLASSES, action="tokenise",
+                   detokenise={"actors": ["user:alice"]}) + document("SchemaPolicy", unknown="strip", direction="both", maxDepth=20)  # fmt: skip
+    policy = {"aggregate": document("DataPolicy", action="aggregate"), "cut": cut}.get(style) or policy_of(style)
+    done, decision = answered(policy, raw)
+    if done.body is not None and decision.facts.operation.body_kind == "json":
+        json.loads(done.body.decode("utf-8-sig", "surrogatepass"))
+
+
 TOKENS = document("DataPolicy", classes=CLASSES, action="tokenise", detokenise={"actors": ["user:settle"]})
 
 

@@ -6,10 +6,15 @@ import json
 import random
 from typing import Any
 
+from msgspec.structs import replace
+from tests.unit.learning.shop_traffic import KEY, record
+
 from eastwall.discovery.body_schemas import NEW_PLACE, MessageSchema
 from eastwall.discovery.shapes import shape
+from eastwall.learning.learner import Learner
 from eastwall.learning.schema import SchemaState
-from eastwall.model.call import BodyState, Request
+from eastwall.model.call import BodyState, Mode, Request
+from eastwall.model.decision import PolicyMatch
 from eastwall.model.operation import Operation
 from eastwall.protocols.decode import decode_request
 from eastwall.protocols.limits import Limits
@@ -83,3 +88,19 @@ def test_learned_schemas_refuse_no_ordinary_body_and_know_what_is_new() -> None:
     assert closed >= 8
     assert not [one for one in told if one[1] != "unknown"], told
     assert len(told) <= NEW_PLACE * fresh, told
+
+
+def objection(action: str, mode: Mode = Mode.MONITOR, kind: str = "SchemaPolicy") -> PolicyMatch:
+    return PolicyMatch("p", kind, "p.yaml:1", mode, action, "`role`: expected no such property, got one")
+
+
+def test_what_a_schema_policy_objects_to_is_not_learned() -> None:
+    learner = Learner(KEY)
+    learner.fold([record("POST", "/orders", user=f"u{n}", body={"sku": "a"}, time=1000.0 + n) for n in range(20)])
+    for n, action in enumerate(["report", "block", "redact"]):
+        odd = record("POST", "/orders", body={"sku": "a", f"role{n}": "x"}, time=2000.0 + n)
+        learner.fold([replace(odd, matches=(objection(action),))])
+    fine = record("POST", "/orders", body={"sku": "a", "gift": True}, time=3000.0)
+    learner.fold([replace(fine, matches=(objection("allow"), objection("report", kind="DetectionPolicy")))])
+    [endpoint] = [one for one in learner.endpoints() if one.method == "POST"]
+    assert [field.place for field in endpoint.request.fields] == ["$", "gift", "sku"]

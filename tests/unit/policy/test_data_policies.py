@@ -107,6 +107,16 @@ def test_no_raw_rows_to_agents() -> None:
     assert judge(text, response(request(identity=agent), body={"id": 1})).action == "allow"
 
 
+def test_zones_of_callers_are_selected() -> None:
+    text = document("TrustZone", "back-office", members={"identities": {"roles": ["clerk"]}}) + document(
+        "DataPolicy", classes=["pan"], action="redact", **{"except": {"zones": ["back-office"]}}
+    )
+    assert judge(text, response(request(identity=user(roles=("clerk",))), data=["pan"])).action == "allow"
+    assert judge(text, response(request(), data=["pan"])).action == "redact"
+    guessed = user(strength=Strength.GUESSED, roles=("clerk",))
+    assert judge(text, response(request(identity=guessed), data=["pan"])).action == "redact"
+
+
 def test_long_lists_are_cut_and_short_ones_are_not() -> None:
     text = document("DataPolicy", action="truncate", items=2)
     assert judge(text, response(request(), body=[1, 2, 3])).effects == (Trim((), 2),)
