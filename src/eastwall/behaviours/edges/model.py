@@ -83,8 +83,10 @@ class _Edges:
         self.networks: dict[str, list[Any]] = {}
 
     def count(self, calls: int, first: float, last: float) -> None:
-        self.first = min(self.first, first) if self.calls else first
-        self.last = max(self.last, last)
+        if first < self.first or not self.calls:
+            self.first = first
+        if last > self.last:
+            self.last = last
         self.calls += calls
 
     def settled(self) -> bool:

@@ -292,19 +292,24 @@ def _read(note: Any) -> _Told | None:
             places = list(_named(named))
             read = []
             for row in rows:
-                match row:
-                    case [str(place), str(space), int(mask), int(value)] if place[:1] in (REQUEST, ANSWER) and len(place) <= 300:
-                        read.append((place, space, mask, value))
-                    case _:
-                        return None
+                # Patterns would take several times as long, and there are many rows.
+                if (type(row) is not list and type(row) is not tuple) or len(row) != 4:
+                    return None
+                place, space, mask, value = row
+                if type(place) is not str or type(space) is not str or type(mask) is not int or type(value) is not int:
+                    return None
+                if place[:1] not in (REQUEST, ANSWER) or len(place) > 300:
+                    return None
+                read.append((place, space, mask, value))
             return actor, tenant, list(labels), read, places
     return None
 
 
 def _named(told: Iterable[Any]) -> Iterable[tuple[str, str, int]]:
     for one in list(told)[:MAX_ROWS]:
-        match one:
-            case [str(place), str(kind), int(bits)] if len(place) <= 300:
+        if (type(one) is list or type(one) is tuple) and len(one) == 3:
+            place, kind, bits = one
+            if type(place) is str and type(kind) is str and type(bits) is int and len(place) <= 300:
                 yield place, kind, bits & (STRANGE | FOREIGN | CROWDED)
 
 

@@ -426,25 +426,29 @@ class Watch(behaviours.Watch):
         seen = self._places(
             endpoint.id if endpoint is not None else f"{facts.call.service} {facts.operation.method} {facts.operation.name}"
         )
+        masks: dict[str, int] = {}
+        for bit, text in enumerate(mine):
+            masks[text] = masks.get(text, 0) | 1 << bit
         rows: dict[str, list[Any]] = {}
         read = list(request_values(facts.operation, facts.match.params, facts.call.request.headers))
         if response is not None:
             read += answer_values(response.facts.operation)
         key = self._hash_key
         for place, space, text in read:
-            mask = sum(1 << bit for bit, value in enumerate(mine) if value == text)
+            mask = masks.get(text, 0)
             if mask and len(seen) < MAX_SEEN_PLACES:
                 seen.add(place)
             if not mask and not space and place not in seen:
                 continue
-            value = alias_key(key, space, text)
             row = rows.get(place)
             if row is None:
                 if len(rows) < MAX_ROWS:
-                    rows[place] = [place, space, mask, value]
+                    rows[place] = [place, space, mask, text]
             else:
                 row[2] &= mask
-                row[3] = value if row[3] == value else 0
+                row[3] = text if row[3] == text else ""
+        for row in rows.values():
+            row[3] = alias_key(key, row[1], row[3]) if row[3] else 0
         strange = {index for index, _ in facts.strange}
         foreign = {use.key: CROWDED if use.others < 0 else FOREIGN for use in facts.foreign}
         named: dict[tuple[str, str], int] = {}
