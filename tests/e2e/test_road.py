@@ -25,6 +25,18 @@ from eastwall.runtime.demo.processes import Shop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+PLAYBOOK = """\
+apiVersion: eastwall.dev/v1alpha1
+kind: Playbook
+metadata: {name: doors-tried}
+spec:
+  on: {policies: ["suggested-*"], count: 3, within: 5m, per: identity}
+  steps:
+    - quarantine: identity
+    - snapshot: true
+  for: 15m
+  reason: Shut out while the team looks into it.
+"""
 ROUNDS = 3
 SEED = 11
 
@@ -33,7 +45,7 @@ class Road:
     """The shop behind a running Eastwall, and a directory of policies as a team would keep it."""
 
     def __init__(self, directory: Path, adapter: str) -> None:
-        self.visits = 0
+        self.visits = self.sent = 0
         self.listeners = {name: free_port() for name in SERVICES}
         self.targets = Targets(**{name: f"http://127.0.0.1:{port}" for name, port in self.listeners.items()})
         self.shop = Shop(directory, self.listeners)
@@ -55,6 +67,8 @@ class Road:
         self.visits += 1
         traffic.run(self.targets, results.append, seed=SEED + 1000 * self.visits, rounds=rounds, workers=4)
         assert len(results) > 300 * rounds
+        self.sent += len(results)
+        eventually(lambda: self.up.status()["lake"]["calls"] >= self.sent, timeout=60, what=f"{self.sent} calls in the lake")
         return [result for result in results if result.blocked or not result.ok]
 
     def cli(self, *arguments: str, code: int = 0) -> str:
@@ -64,9 +78,6 @@ class Road:
 
     def told(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self.cli(*arguments, "--json", code=code))
-
-    def recorded(self, count: int) -> None:
-        eventually(lambda: self.up.status()["lake"]["calls"] >= count, timeout=30, what=f"{count} calls in the lake")
 
 
 @pytest.fixture
@@ -79,10 +90,14 @@ def road(short_dir: Path, adapter: str) -> Iterator[Road]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def honest(attacker: Attacker) -> CallResult:
+    """What anybody does."""
+    return attacker.attack("storefront", "GET", "/me")
+
+
 def test_the_whole_road(road: Road) -> None:
     # Observe: nothing is configured but whose tokens are believed.
     assert road.ordinary() == []
-    road.recorded(900)
     eventually(lambda: len(road.up.api.get("/apis").json()) >= 30, what="the map")
 
     # Suggest.
@@ -93,24 +108,53 @@ def test_the_whole_road(road: Road) -> None:
     assert "/vouchers" in text
     road.cli("policy", "check", str(road.policies))
 
+    # Replay: as if enforced, on what was recorded.
+    replayed = road.told("policy", "replay", str(road.policies), "--since", "1h")
+    assert replayed["totals"]["blocked"] == 0 and not replayed["groups"], (replayed, text[text.index("DataPolicy") :])
+
     # Monitor: applied, and nothing is stopped. What would be is told.
     road.cli("policy", "apply", str(road.policies))
     road.cli("mode", "monitor")
     assert road.ordinary(1) == []
     attacker = Attacker(road.targets)
     assert attacker.prepare()
-    assert attacker.attack("storefront", "GET", "/v1/users").status == 200, "monitor stops nothing"
+    for path in ("/v1/users", "/debug/config"):
+        assert attacker.attack("storefront", "GET", path).status == 200, "monitor stops nothing"
+    # Refined by what was seen since: what passed and was no attack is allowed too.
+    road.cli("policy", "suggest", "--out", str(suggested))
+    text = suggested.read_text()
 
-    # Enforce.
+    # Enforce, with a playbook for those who try doors.
     suggested.write_text(text.replace("mode: monitor", "mode: enforce"))
+    (road.policies / "playbook.yaml").write_text(PLAYBOOK)
     road.cli("policy", "apply", str(road.policies))
     road.cli("mode", "enforce")
-    refused = eventually(lambda: (r := attacker.attack("storefront", "GET", "/v1/users")).blocked and r)
-    assert refused.status == 403
     assert road.ordinary(1) == []
-    why = road.cli("why", refused.event_id)
-    assert "suggested-storefront" in why
+    refused = eventually(lambda: (r := attacker.attack("storefront", "GET", "/brochure")).blocked and r)
+    assert refused.status == 403
+    assert "suggested-storefront" in eventually(lambda: road.up.cli("why", refused.event_id).stdout, what="the reason")
+
+    # Incident: the playbook shuts the caller out, and nobody else.
+    assert honest(attacker).ok
+    for path in ("/users", "/v1/users", "/debug/config"):
+        attacker.attack("storefront", "GET", path)
+    run = eventually(
+        lambda: [act for act in road.told("playbook", "acts") if not act["ended"] and act["policies"]],
+        timeout=30,
+        what="the playbook",
+    )[0]
+    eventually(lambda: honest(attacker).blocked, what="the quarantine holds")
+    assert road.ordinary(1) == []
+
+    # Roll back: first what the playbook did, then the policies.
+    road.cli("playbook", "undo", run["id"])
+    eventually(lambda: honest(attacker).ok, what="the quarantine is lifted")
+    road.cli("policy", "rollback")
+    eventually(lambda: attacker.attack("storefront", "GET", "/brochure").status == 404, what="monitored again")
     attacker.close()
+    acts = [entry["act"] for entry in road.told("audit", "log")]
+    assert {"apply", "mode", "rollback"} <= set(acts), acts
+    road.cli("audit", "verify")
 
 
 @pytest.fixture

@@ -130,16 +130,19 @@ def _uses(rows: Iterable[Mapping[str, Any]], endpoints: Mapping[str, Endpoint]) 
 
 
 def _data(rows: Iterable[Mapping[str, Any]], endpoints: Mapping[str, Endpoint]) -> tuple[DataUse, ...]:
-    """Of answers only: the lake's column holds both directions, the endpoint knows which."""
+    """Of answers only: the lake's column holds both directions, the endpoint knows which. Calls from before their endpoint was known count as
+    answered where answers of the service hold the class: rather a receiver too many than one who is cut off."""
     answered = {
         (one.id, data_class)
         for one in endpoints.values()
         for direction, _, data_class in one.data_classes
         if direction == "response"
     }
+    somewhere = {(endpoints[endpoint].service, data_class) for endpoint, data_class in answered}
     joined: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        if (row["endpoint"], row["data_class"]) in answered:
+        known = row["endpoint"] in endpoints
+        if (row["endpoint"], row["data_class"]) in answered or (not known and (row["service"], row["data_class"]) in somewhere):
             joined[row["service"], row["data_class"], row["cls"], row["kind"]].append(row)
     return tuple(
         DataUse(

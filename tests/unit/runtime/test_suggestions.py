@@ -51,6 +51,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuggestionApi]:
     found += [record(n, findings=(WEAK,)) for n in range(120, 130)]  # the service's own fault
     found += [record(n, findings=(GUESS,)) for n in range(130, 140)]  # not sure enough to be blocked
     found += [record(n, data=(DataHit("pan", "items[].card", "****"),), actor_class="user+billing") for n in range(140, 150)]
+    early = replace(
+        record(155), endpoint="", template="", data=(DataHit("pan", "items[].card", "****"),), actor_class="user+early"
+    )
+    found += [early]
     found += [record(n, path="/admin/keys", endpoint="", template="", status=403) for n in range(150, 155)]
     found += [record(n, actor="user:eve", actor_class="user+eve", findings=(SQLI,)) for n in range(160, 166)]
     found += [
@@ -73,12 +77,12 @@ def test_clean_use_goes_in_and_attackers_do_not(api: SuggestionApi) -> None:
     found = api.suggest(service="orders")
     text = found["yaml"]
     assert not parse_files({"s.yaml": text})[1]
-    assert '"GET /orders/{order_id}"  # 150 calls' in text, text
+    assert '"GET /orders/{order_id}"  # 151 calls' in text, text
     assert "/admin" not in text, "it failed"
     assert "/secret" not in text
     assert "user+eve" not in text, "nothing is learned from an attacker, not from his clean calls either"
     assert found["suspects"] == ["user:eve"]
-    assert 'classes: ["user+billing"]' in text, "who got card numbers"
+    assert 'classes: ["user+billing", "user+early"]' in text, "who got card numbers, also before the endpoint was known"
 
 
 def test_a_service_without_endpoints_is_known_by_its_paths(api: SuggestionApi) -> None:
