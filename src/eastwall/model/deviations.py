@@ -216,6 +216,8 @@ class SkippedStep(Deviation, frozen=True):
     """Class of callers for which the rule holds; empty: for all."""
     named: bool = False
     """By its name too the operation presumes the missing one: `refund` and `pay`."""
+    stale: float = 0.0
+    """It did come, so many seconds ago, when in all learned cases it was half an hour at most; 0: it did not."""
 
 
 class RepeatedStep(Deviation, frozen=True):

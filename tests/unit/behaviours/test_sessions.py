@@ -170,6 +170,24 @@ def test_money_needs_a_code_each_time(store: Store) -> None:
     assert _sure(store.do("POST", "/transfers", {"amount": 6}, user="bob")) == ["sequence-broken"]
 
 
+def test_a_code_does_not_stay_good_for_ever(store: Store) -> None:
+    store.learning = True
+    for n in range(30):  # what is said of a time needs more calls than what is said of an order
+        store.time += 20_000.0
+        store.transfer(f"u{n % 16}")
+    store.publish()
+    store.learning = False
+    store.time += 4 * 86_400.0
+    for wait, sure in ((1_700.0, []), (7_000.0, []), (9_000.0, ["sequence-broken"])):
+        user = f"alice-{wait}"
+        store.do("POST", "/otp/verify", {"pin": "1234"}, user=user)
+        found = store.do("POST", "/transfers", {"amount": 6}, user=user, gap=wait)
+        assert _sure(found) == sure, wait
+    assert "within half an hour; the last time of user:alice-9000.0 was 2.5 h ago" in found[0].message
+    store.order("alice", "confirm")
+    assert _sure(store.do("POST", f"/orders/{store.orders}/pay", {"n": 1}, user="alice", gap=90_000.0)) == [], "no gate"
+
+
 def test_one_more_at_once_is_a_double_click_and_the_third_is_not(store: Store) -> None:
     store.do("POST", "/otp/verify", {"pin": "1"}, user="alice")
     racing = [store.begin("POST", "/transfers", {"amount": 5}, user="alice", gap=0.003) for _ in range(6)]

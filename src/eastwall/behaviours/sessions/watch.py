@@ -12,15 +12,16 @@ from eastwall import behaviours
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
-from eastwall.behaviours.sessions.invariants import SHORT, Once, Precedence
+from eastwall.behaviours.sessions.invariants import SHORT, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
+from eastwall.behaviours.sessions.told import again, age, missing
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import AutomatedPace, Deviation, RepeatedStep, SkippedStep, UnusualSequence
+from eastwall.model.deviations import AutomatedPace, Deviation, SkippedStep, UnusualSequence
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
@@ -132,7 +133,7 @@ class Watch(behaviours.Watch):
                         trail = self._trails.of(key)
                         whole = watched or trail.get(CREATED, -1.0) >= begun
                         if whole and not any(name in trail for name in ids):
-                            found += (_missing(rule, place, value, 0),)
+                            found += (missing(rule, place, value, 0),)
                             break
                 continue
             if now - max(begun, floor, actor.floor if actor is not None else 0.0) < rule.horizon:
@@ -144,7 +145,9 @@ class Watch(behaviours.Watch):
                 retries = actor.retries(own, now) if actor is not None and last >= 0 else 0
                 if retries and self._same_key(actor, facts, info):
                     continue
-                found += (_missing(rule, "session", "", retries),)
+                found += (missing(rule, "session", "", retries),)
+            elif old := age(rule.within, ids, done, now):
+                found += (missing(rule, "session", "", 0, old),)
         return found
 
     def _repeated(self, actor: Actor, facts: Facts, info: Info) -> tuple[Deviation, ...]:
@@ -159,9 +162,9 @@ class Watch(behaviours.Watch):
             for place, kind, key, value in facts.used[:MAX_OBJECTS]:
                 once, times = info.once_objects.get(kind), actor.marks.get((own, key))
                 if once is not None and times is not None:
-                    found += (_again(once, place, value, times, now),)
+                    found += (again(once, place, value, times, now),)
         if info.once_actor is not None and (done := actor.done.get(own)) is not None:
-            found += (_again(info.once_actor, "session", "", (done[0], done[2]), now),)
+            found += (again(info.once_actor, "session", "", (done[0], done[2]), now),)
         return found
 
     def _used_up(self, actor: Actor, operation: str, once: Once, facts: Facts) -> tuple[Deviation, ...]:
@@ -170,7 +173,7 @@ class Watch(behaviours.Watch):
         for place, thing, value in self._codes(facts):
             times = actor.marks.get((operation, thing))
             if times is not None:
-                found += (_again(once, f"body.{place}", shown(value), times, facts.call.time),)
+                found += (again(once, f"body.{place}", shown(value), times, facts.call.time),)
         return found
 
     @staticmethod
@@ -494,14 +497,3 @@ class Watch(behaviours.Watch):
 def _unknown(facts: Facts) -> str:
     """Stands for the operations of a service that are not known."""
     return f"?{facts.call.service}"
-
-
-def _missing(rule: Precedence, place: str, value: str, retries: int) -> SkippedStep:
-    return SkippedStep(
-        place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named
-    )
-
-
-def _again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:
-    seconds = round(max(0.0, now - times[1]), 3)
-    return RepeatedStep(place, once.scope, value, times[0], seconds, once.things, once.again, once.named)

@@ -49,7 +49,9 @@ def _finding(one: SkippedStep, facts: Facts) -> Finding:
     of = f" of class {one.cls}" if one.cls else ""
     how = "before each such call" if one.each else "before the first such call"
     said = f"`{one.missing}` came {how} in {one.held:,} of {one.calls:,} learned cases{of}"
-    if one.repeats:
+    if one.stale:
+        message = f"{said}, within half an hour; the last time of {whom} was {one.stale / 3_600:,.1f} h ago"
+    elif one.repeats:
         message = f"{whom} does this again without it: {said}; it was done {one.repeats} times in a row already"
     else:
         message = f"{said}; {'nobody did it on' if one.kind else 'now'} {whom}{'' if one.kind else ' has not done it'}"
