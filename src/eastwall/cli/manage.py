@@ -19,6 +19,7 @@ from eastwall.cli.policy_history import drift, history, origin_text, rollback, s
 from eastwall.cli.policy_replay import diff, replay
 from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.policy_suggest import suggest
+from eastwall.cli.policy_tests import run_tests
 from eastwall.model.call import Mode
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
@@ -157,7 +158,7 @@ def apply(
         click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
 
 
-for _command in (show, effect, rearm, history, rollback, drift, suggest, replay, diff):
+for _command in (show, effect, rearm, history, rollback, drift, suggest, replay, diff, run_tests):
     policy.add_command(_command)
 
 

@@ -17,18 +17,21 @@ from eastwall.discovery.identity import resolve
 from eastwall.discovery.inventory import identify
 from eastwall.model.call import Call
 from eastwall.model.decision import Decision
+from eastwall.model.identity import Identity
 from eastwall.policy.evaluate import evaluate
 from eastwall.protocols.decode import decode_request, decode_response
 
 
-def decide(call: Call, snapshot: LiveSnapshot, state: LiveState, *, remembered: bool = True) -> Decision:
+def decide(
+    call: Call, snapshot: LiveSnapshot, state: LiveState, *, remembered: bool = True, identity: Identity | None = None
+) -> Decision:
     """Judge one message of a call. Not `remembered`: whoever asks calls `remember` before anything else is judged, which need not keep
-    the answer waiting."""
+    the answer waiting. `identity`: who calls, where a policy test says so."""
     if call.prior is None or call.response is None:
         messages = snapshot.descriptors(call.service)  # how gRPC messages are read, where that is known
         operation = decode_request(call.request, snapshot.limits, messages)  # bytes -> what is asked for
         match = identify(call.service, operation, snapshot.inventory)  # GET /orders/{order_id} of `orders`
-        identity = resolve(call, snapshot.trust)  # who really calls, and how sure we are
+        identity = identity or resolve(call, snapshot.trust)  # who really calls, and how sure we are
     else:
         asked = call.prior.facts.operation
         operation = decode_response(call.response, call.request, snapshot.limits, asked, snapshot.descriptors(call.service))

@@ -108,8 +108,8 @@ def _parse_text(file: str, text: str) -> tuple[list[Policy], list[Fault]]:
         return [], [Fault(file, 1, 1, f"the file has {len(text)} characters, at most {MAX_FILE} are allowed", "split the file")]
     faults: list[Fault] = []
     policies: list[Policy] = []
-    for node in _documents(file, text, faults):
-        reader = _Reader(file)
+    for node in documents(file, text, faults):
+        reader = Reader(file)
         policy = reader.document(node)
         if policy is not None:
             reader.faults += faults_of(policy)
@@ -125,7 +125,7 @@ def _parse_text(file: str, text: str) -> tuple[list[Policy], list[Fault]]:
     return policies, faults
 
 
-def _documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
+def documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
     """The documents' nodes, up to the first that is not YAML."""
     try:
         loader = _Loader(text)
@@ -151,7 +151,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-class _Reader:
+class Reader:
     """Reads one document; gathers faults and goes on."""
 
     def __init__(self, file: str) -> None:
@@ -162,8 +162,8 @@ class _Reader:
     def fault(self, node: Node, message: str, hint: str = "") -> None:
         self.faults.append(Fault(self.file, node.start_mark.line + 1, node.start_mark.column + 1, message, hint))
 
-    def document(self, node: Node) -> Policy | None:
-        """One policy, None with at least one fault when it cannot be read."""
+    def document(self, node: Node, kinds: Mapping[str, type[Any]] = KINDS) -> Policy | None:
+        """One document of some kind, None with at least one fault when it cannot be read."""
         fields = self.mapping(node, "a policy document", ("apiVersion", "kind", "metadata", "spec"))
         if fields is None:
             return None
@@ -176,12 +176,13 @@ class _Reader:
                 self.fault(fields["apiVersion"], f"apiVersion {shown(version)} is not known", f"write `{API_VERSION}`")
         name, labels = self.metadata(fields["metadata"]) if "metadata" in fields else (None, {})
         kind = self.text(fields["kind"], "kind") if "kind" in fields else None
-        if kind is not None and kind not in KINDS:
-            self.fault(fields["kind"], f"kind {shown(kind)} is not known", suggestion(kind, tuple(KINDS)))
+        if kind is not None and kind not in kinds:
+            hint = "files with tests are named `*.test.yaml`" if kind == "PolicyTest" else suggestion(kind, tuple(kinds))
+            self.fault(fields["kind"], f"kind {shown(kind)} is not known", hint)
             kind = None
         if kind is None or "spec" not in fields:
             return None
-        spec: Spec | None = self.struct(fields["spec"], KINDS[kind], "spec")
+        spec: Spec | None = self.struct(fields["spec"], kinds[kind], "spec")
         if spec is None or name is None or self.faults:
             return None
         return Policy(name, spec, f"{self.file}:{node.start_mark.line + 1}", labels, self.marks)
@@ -253,6 +254,8 @@ class _Reader:
                 # One item need not be written as a list.
                 nodes = node.value if isinstance(node, SequenceNode) else [node]
                 return tuple(self.value(item_node, item, f"{place}[{i}]") for i, item_node in enumerate(nodes))
+            case inspect.AnyType():
+                return self.plain(node, place)
             case inspect.DictType(value_type=inspect.StrType()):
                 return self.string_map(node, place)
             case inspect.DictType(value_type=item):
@@ -302,6 +305,27 @@ class _Reader:
             return bool(node.value == "true")
         self.fault(node, f"`{place}` must be `true` or `false`, not {_kind_of(node)}")
         return None
+
+    def plain(self, node: Node, place: str) -> Any:
+        """JSON of any form."""
+        if isinstance(node, MappingNode):
+            fields = self.mapping(node, f"`{place}`", ()) or {}
+            return {key: self.plain(value, f"{place}.{key}") for key, value in fields.items()}
+        if isinstance(node, SequenceNode):
+            return [self.plain(item, f"{place}[{i}]") for i, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        match node.tag.removeprefix("tag:yaml.org,2002:"):
+            case "null":
+                return None
+            case "bool":
+                return self.truth(node, place)
+            case "int" | "float":
+                return self.number(node, place, whole=node.tag.endswith(":int"))
+            case "str" | "timestamp":
+                return str(node.value)
+            case _:
+                self.fault(node, f"`{place}` cannot be {_kind_of(node)}")
+                return None
 
     def string_map(self, node: Node, place: str) -> dict[str, str]:
         fields = self.mapping(node, f"`{place}`", ()) or {}

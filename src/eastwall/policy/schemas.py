@@ -23,11 +23,12 @@ def schemas() -> dict[str, bytes]:
     """File name -> content: one schema per kind, and `policy.json` for any of them."""
     made = {kind: _document(kind, cls) for kind, cls in kinds.KINDS.items()}
     files = {f"{kind}.json": {"$schema": DIALECT, "title": kind, **schema} for kind, schema in made.items()}
+    files["PolicyTest.json"] = {"$schema": DIALECT, "title": "PolicyTest", **_document("PolicyTest", kinds.PolicyTest)}
     files["policy.json"] = {"$schema": DIALECT, "title": "Eastwall policy", "oneOf": [{"$ref": f"{kind}.json"} for kind in made]}
     return {name: msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n" for name, content in files.items()}
 
 
-def _document(kind: str, cls: type[kinds.Spec]) -> dict[str, Any]:
+def _document(kind: str, cls: type[Any]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
     defs = {name: _described(name, definition) for name, definition in components.items()}
     spec = defs.pop(cls.__name__)

@@ -22,6 +22,13 @@ def parse_end(text: str) -> float:
     raise ValueError(f"`{shown}` is not a time: write e.g. `2026-12-01` or `2026-12-01T08:00:00Z`")
 
 
+def parse_time(text: str) -> float:
+    """Unix seconds of a time (RFC 3339, section 5.6). Raises `ValueError`, one line."""
+    if _DATE.fullmatch(text):
+        raise ValueError(f"`{text}` is a date: write e.g. `{text}T08:00:00Z`")
+    return parse_end(text)
+
+
 def shown_end(end: float) -> str:
     """For people: `2026-12-01 08:00 UTC`."""
     return datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -143,7 +143,7 @@ class PolicyStore:
             raise ValueError(
                 f"the applied policies are not valid for this version: {hard[0]}; mend `{self._current}` or delete it"
             )
-        self.state = _compile(applied, policies)
+        self.state = compile_applied(applied, policies)
 
     def check(
         self,
@@ -165,7 +165,7 @@ class PolicyStore:
         written = sum(p.location != "builtin" for p in policies.policies)
         applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments), count=written)
         try:
-            state = _compile(applied, policies)
+            state = compile_applied(applied, policies)
             return state, sorted([*faults, *state.warnings])
         except ValueError as error:
             return None, sorted([*faults, _fault_of(str(error))])
@@ -252,7 +252,7 @@ def _change(before: policy.PolicySet, after: policy.PolicySet) -> Change:
     return Change(tuple(added[:MAX_NAMES]), tuple(changed[:MAX_NAMES]), tuple(removed[:MAX_NAMES]), counts)
 
 
-def _compile(applied: Applied, policies: policy.PolicySet) -> PolicyState:
+def compile_applied(applied: Applied, policies: policy.PolicySet) -> PolicyState:
     """Raises ValueError with file:line."""
     attached = {path: text.encode() for path, text in applied.attachments.items()}
     found: dict[str, dict[str, Endpoint]] = {}

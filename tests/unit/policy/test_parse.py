@@ -17,7 +17,9 @@ from eastwall.policy.parse import MAX_DEPTH, MAX_FAULTS, MAX_FILE, builtin_polic
 from .build import document, policies
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "policy").glob("*.yaml"))
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "policies").glob("*.yaml"))
+EXAMPLES = [
+    file for file in sorted((Path(__file__).parents[3] / "examples" / "policies").rglob("*.yaml")) if ".test." not in file.name
+]
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

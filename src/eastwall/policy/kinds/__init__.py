@@ -5,6 +5,7 @@ JSON Schemas for editors are generated from these structs and the docstrings und
 """
 
 from eastwall.policy.kinds.access import AccessPolicy
+from eastwall.policy.kinds.cases import Case, CaseCall, CaseCaller, CaseResponse, CaseStep, Expected, PolicyTest
 from eastwall.policy.kinds.data import DataClass, DataPolicy
 from eastwall.policy.kinds.detections import Confirm, DetectionPolicy, PackRule, RulePack
 from eastwall.policy.kinds.exceptions import PolicyException
@@ -35,6 +36,11 @@ __all__ = [
     "KINDS",
     "AccessPolicy",
     "Admission",
+    "Case",
+    "CaseCall",
+    "CaseCaller",
+    "CaseResponse",
+    "CaseStep",
     "ConfidenceName",
     "Confirm",
     "Counted",
@@ -42,6 +48,7 @@ __all__ = [
     "DataPolicy",
     "DetectionPolicy",
     "Entrance",
+    "Expected",
     "Fault",
     "Guard",
     "Identities",
@@ -58,6 +65,7 @@ __all__ = [
     "Policy",
     "PolicyException",
     "PolicySet",
+    "PolicyTest",
     "Quarantine",
     "Rollout",
     "Rule",
