@@ -547,7 +547,7 @@ class Control:
             if state is None:
                 raise PolicyFaultsError(faults)
             tried = {} if force else self.recorded.guard(state.policies, self._policies.state.policies)
-            self.policy_acts.apply(state, who, origin or Origin(), act)
+            self.policy_acts.apply(state, who, origin or Origin(), act, forced=force and act == "apply")
             self._use_playbooks()
             self._declare()
             self.publish()

@@ -56,8 +56,9 @@ class PolicyActs:
 
     # -- acts -----------------------------------------------------------------------------------------------------
 
-    def apply(self, state: PolicyState, who: Who, origin: Origin, act: str) -> None:
-        """Record it, then make a checked set the applied one. Raises OSError: then nothing has changed."""
+    def apply(self, state: PolicyState, who: Who, origin: Origin, act: str, *, forced: bool = False) -> None:
+        """Record it, then make a checked set the applied one. `forced`: nobody asked whether it blocks most traffic. Raises OSError: then
+        nothing has changed."""
         applied = state.applied
         about = {
             "digest": applied.digest,
@@ -66,7 +67,7 @@ class PolicyActs:
             "change": self._store.change(state),
             "origin": origin,
         }
-        self._audit.record(act, who, about)
+        self._audit.record(act, who, about | ({"forced": True} if forced else {}))
         try:
             self._store.apply(state, self._clock(), act=act, who=who, origin=origin)
         except OSError as error:

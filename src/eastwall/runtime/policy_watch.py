@@ -28,6 +28,8 @@ from eastwall.sources import git
 log = logging.getLogger("eastwall.policy_watch")
 
 MIN_INTERVAL = 1.0
+AGAIN = 600.0
+"""Seconds after which a refused commit is looked at again: services and endpoints change, and trying it on recorded calls takes its time."""
 
 
 class Watched(Struct, frozen=True):
@@ -81,6 +83,8 @@ class PolicyWatch:
         not come back with a restart."""
         self._told = ""
         """Commit and fault that the audit log has."""
+        self._refused = ("", 0.0)
+        """The commit that was refused last, and when."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="policy-watch", daemon=True)
 
@@ -130,6 +134,8 @@ class PolicyWatch:
             self.fault = ""
             if self.source is not None:
                 return
+        if revision.commit == self._refused[0] and abs(self._clock() - self._refused[1]) < AGAIN:
+            return
         try:
             source = self._read(revision)
             self.source = source
@@ -172,6 +178,7 @@ class PolicyWatch:
         return done.commit if (done.ref, done.path) == (self.watched.ref, self.watched.path) else ""
 
     def _refuse(self, revision: git.Revision, why: str) -> None:
+        self._refused = (revision.commit, self._clock())
         self._fail(f"commit {revision.commit[:12]} is not applied: {why}")
         if self._told != self.fault:
             self._told = self.fault

@@ -13,6 +13,7 @@ from eastwall.runtime import policy_store
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_files import PolicyFilesError
+from eastwall.runtime.policy_replay import BlocksTrafficError
 from eastwall.runtime.policy_sources import difference, from_directory, from_repository
 from eastwall.runtime.policy_store import PolicyFaultsError, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
@@ -32,7 +33,8 @@ class Desk:
         self.store = PolicyStore(folder / "policy")
         self.audit = AuditLog(folder / "audit", lambda: self.now)
         self.acts = PolicyActs(self.store, self.audit, self.apply, lambda: self.now)
-        self.known: tuple[str, ...] = ()
+        self.guard = ""
+        """What the guard says against applying anything."""
 
     def apply(self, files: dict[str, str], attachments: dict[str, str] | None = None, *, who: Who = ALICE,
               origin: Origin | None = None, act: str = "apply", force: bool = False) -> dict[str, Any]:  # fmt: skip
@@ -41,6 +43,8 @@ class Desk:
             raise PolicyFaultsError(faults)
         assert force is (act == "rollback"), "only the way back is never barred"
         self.now += 1
+        if self.guard:
+            raise BlocksTrafficError(self.guard, {})
         self.acts.apply(state, who, origin or Origin(), act)
         return {"digest": state.applied.digest}
 
@@ -256,6 +260,24 @@ def test_the_watch_applies_what_is_new_and_keeps_the_last_good_commit(tmp_path: 
     assert (watch.fault, desk.store.state.applied.origin.commit) == ("", mended)
     assert desk.acts.drift()["drifted"] is False
     assert desk.acts.status()["repository"]["in_step"] is True
+
+
+@needs_git
+def test_a_commit_that_would_block_most_traffic_is_refused_and_tried_again_later(tmp_path: Path, desk: Desk) -> None:
+    repo = Repo(tmp_path / "r")
+    first = repo.commit({"a.yaml": deny("a")})
+    watch = desk.watch(repo.url)
+    watch.look()
+    second = repo.commit({"a.yaml": deny("a", "* /**")})
+    desk.guard = "it would block 90 % of the calls of `orders`"
+    watch.look()
+    assert f"commit {second[:12]} is not applied: it would block" in watch.fault
+    desk.guard = ""
+    watch.look()
+    assert desk.store.state.applied.origin.commit == first, "trying it takes its time, so not at every look"
+    desk.now += 600
+    watch.look()
+    assert (desk.store.state.applied.origin.commit, watch.fault) == (second, "")
 
 
 @needs_git
