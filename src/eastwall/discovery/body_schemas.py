@@ -11,8 +11,10 @@ is the chance that the next holds a new one). A learned schema that is as large 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import repeat
+from re import Pattern
+from re import compile as regex
 from typing import Any, NamedTuple
 
 from eastwall.discovery.objects import NO_NAME
@@ -50,11 +52,21 @@ _WORDS = {
 }  # fmt: skip
 
 
+_WRITTEN = {
+    "integer": regex(r"[+-]?[0-9]{1,400}"),
+    "number": regex(r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?"),
+    "boolean": regex(r"(?i:true|false|0|1)"),
+}
+"""How query parameters write what is no text."""
+SILENT_QUERY = frozenset({"utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "fbclid", "gclid", "_"})
+"""Query parameters that links and browsers add by themselves."""
+
+
 class Violation(NamedTuple):
     """One thing that is not as the schema says; no value is in it."""
 
     aspect: str
-    """`types`, `unknown`, `missing`, or `limits`."""
+    """`types`, `unknown`, `missing`, `parameters`, or `limits`."""
     place: str
     expected: str
     got: str
@@ -294,6 +306,54 @@ def _required(field: FieldProfile, *, learned: bool) -> bool:
     if not learned:
         return bool(field.required)
     return field.seen == field.of and field.of >= MATURE
+
+
+class ParameterSchema:
+    """What is known of the query parameters of an operation."""
+
+    __slots__ = ("_known", "_open", "_prefixes", "_required", "_types", "closed")
+
+    def __init__(self, schema: Schema, *, learned: bool) -> None:
+        fields = [field for field in schema.fields if field.place.startswith("query.") and (field.seen or not learned)]
+        self.closed = not learned or _settled(schema, fields)
+        self._known: set[str] = set()
+        self._types: dict[str, tuple[Pattern[str], str]] = {}
+        self._required = tuple(
+            field.place[6:] for field in fields if not field.place.endswith("[]") and _required(field, learned=learned)
+        )
+        objects = []
+        for field in fields:
+            name = field.place[6:].removesuffix("[]")
+            self._known |= {name, name + "[]"}
+            if "object" in field.kinds:
+                objects += [name + "[", name + "."]
+            if len(field.kinds) == 1 and field.kinds[0] in _WRITTEN and (not learned or field.seen >= MATURE):
+                self._types[name] = _WRITTEN[field.kinds[0]], _WORDS[field.kinds[0]]
+        self._prefixes = tuple(objects)
+        self._open = "{}" in self._known
+
+    def violations(self, query: Sequence[tuple[str, str]]) -> list[Violation]:
+        """What is not as the schema says, at most `MAX_VIOLATIONS`."""
+        found: list[Violation] = []
+        for name, text in query[:MAX_VIOLATIONS]:
+            known = self._types.get(name)
+            if known is not None and text and known[0].fullmatch(text) is None:
+                found.append(Violation("parameters", f"query.{name}", known[1], "another text"))
+            elif self.closed and not self._is_known(name):
+                found.append(Violation("parameters", f"query.{name}", "no such parameter", "one"))
+        if self._required:
+            names = {name for name, _ in query}
+            found += [
+                Violation("parameters", f"query.{name}", "the parameter", "none")
+                for name in self._required
+                if name not in names and f"{name}[]" not in names
+            ]
+        return found
+
+    def _is_known(self, name: str) -> bool:
+        if name in self._known or name in SILENT_QUERY or self._open:
+            return True
+        return name.startswith(self._prefixes) or name[:_CUT] in self._known
 
 
 def mature(schema: Schema) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from eastwall.discovery.body_schemas import SILENT_QUERY
 from eastwall.discovery.inventory import Inventory, compile_inventory, declares, endpoint_id, identify, split_template
 from eastwall.discovery.lifecycle import identified
 from eastwall.discovery.privilege import privileged
@@ -29,8 +30,6 @@ MAX_PER_ENDPOINT = 100
 _RANK = {"high": 0, "medium": 1, "low": 2, "info": 3}
 _ORDINARY_STATUSES = frozenset({301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409, 412, 413, 415, 422, 429})
 """Every service may answer so; not to declare them says little."""
-_SILENT_QUERY = frozenset({"utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "fbclid", "gclid", "_"})
-"""Query parameters that links and browsers add by themselves."""
 _NUMBERS = frozenset({"integer", "number"})
 
 
@@ -174,7 +173,7 @@ def _compare(declared: Schema, observed: Schema, endpoint: Endpoint, prefix: str
         elif (
             known is None
             and not _allowed(field.place, named, open_places)
-            and field.place.removeprefix("query.") not in _SILENT_QUERY
+            and field.place.removeprefix("query.") not in SILENT_QUERY
         ):
             yield _undeclared(kind, field, endpoint, place)
     if observed.samples >= ENOUGH:

@@ -198,6 +198,10 @@ class KnownSchemas(Struct, frozen=True):
     """Declared, of the request; None: nothing is."""
     declared_responses: tuple[tuple[int, Schema], ...] = ()
     """(status, schema), sorted; 1..5 for `1XX` .. `5XX`, 0 for `default`."""
+    query: Schema = Schema()
+    """Learned."""
+    declared_query: Schema | None = None
+    """Declared; None: the operation is not."""
 
 
 class Match(Struct, frozen=True):

@@ -23,6 +23,8 @@ def schema_policy(spec: SchemaPolicy) -> Iterator[tuple[str, str, str]]:
             parse_size(spec.max_size)
         except ValueError as error:
             yield "spec.maxSize", str(error), ""
+    if spec.parameters != "ignore" and spec.direction == "response":
+        yield "spec.parameters", "`spec.parameters` is about requests, and the direction is `response`", "use `direction: both`"
     bounded = bool(spec.max_size) or any(getattr(spec, field) is not None for field in _BOUNDS)
-    if spec.types == spec.unknown == spec.missing == "ignore" and not bounded:
+    if spec.types == spec.unknown == spec.missing == spec.parameters == "ignore" and not bounded:
         yield "spec", "everything is ignored and there is no bound, so the policy does nothing", "say what is to be held"

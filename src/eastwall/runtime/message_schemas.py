@@ -48,6 +48,8 @@ def _known(endpoint: Endpoint, declared: Endpoint | None) -> KnownSchemas:
         tuple((status, _short(schema)) for status, schema in endpoint.responses) if seen else (),
         _short(declared.request) if declared is not None else None,
         tuple((status, _short(schema)) for status, schema in declared.responses) if declared is not None else (),
+        _short(endpoint.query) if seen else Schema(),
+        _short(declared.query) if declared is not None else None,
     )
 
 
@@ -71,7 +73,8 @@ def schemas_essence(schemas: Sequence[KnownSchemas]) -> int:
                 one.learned,
                 said(one.request),
                 tuple((status, said(schema)) for status, schema in (*one.responses, *one.declared_responses)),
-                said(one.declared) if one.declared is not None else None,
+                said(one.query),
+                tuple(said(schema) for schema in (one.declared, one.declared_query) if schema is not None),
             )
             for one in schemas
         )

@@ -190,6 +190,46 @@ def test_bounds_need_no_schema(bound: dict[str, Any], body: object) -> None:
     assert judge(sent({}), known=None, **bound, **ignore) == ALLOWED
 
 
+QUERY = Schema(
+    0,
+    (
+        FieldProfile("query.page", ("integer",), required=False),
+        FieldProfile("query.q", ("string",), required=True),
+        FieldProfile("query.ids", ("array",)),
+        FieldProfile("query.ids[]", ("string",)),
+        FieldProfile("query.filter", ("object",)),
+        FieldProfile("query.deep", ("boolean",)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?q=x&page=2&ids=1&ids=2&filter[a]=1&utm_source=x&deep=true", ""),
+        ("?q=x&page=two", "`query.page`: expected an integer, got another text"),
+        ("?q=x&deep=maybe", "`query.deep`: expected a boolean, got another text"),
+        ("?q=x&debug=1", "`query.debug`: expected no such parameter, got one"),
+        ("?page=1", "`query.q`: expected the parameter, got none"),
+    ],
+)
+def test_parameters_are_held_against_the_schema_where_that_is_asked(query: str, words: str) -> None:
+    ignore = {"types": "ignore", "unknown": "ignore", "missing": "ignore"}
+    asked = Request("GET", f"/orders{query}", {})
+    call = Call("01HF0000000000000000000000", "orders", NOW, Peer("10.0.0.9"), asked)
+    facts = Facts(call, Phase.REQUEST, decode_request(asked, Limits()), Match(ORDERS), user())
+    known = replace(KNOWN, declared_query=QUERY)
+    verdict = judge(facts, known=known, parameters="block", **ignore)
+    assert (verdict.action, [match.reason for match in verdict.matches]) == (("block", [words]) if words else ("allow", []))
+    assert judge(facts, known=known, parameters="report", **ignore).action == "allow"
+    assert judge(facts, known=known, maxDepth=9, **ignore) == ALLOWED
+    learning = judge(facts, known=KNOWN, parameters="block", **ignore)
+    assert [match.reason for match in learning.matches] == ["not held against a schema: its parameters are still being learned"]
+    seen = tuple(replace(field, seen=500, of=500 if field.required else 1000) for field in QUERY.fields)
+    grown_up = replace(KNOWN, query=Schema(1000, seen))
+    assert judge(facts, known=grown_up, parameters="block", source="learned", **ignore).action == ("block" if words else "allow")
+
+
 def test_scope_callers_and_conditions_hold() -> None:
     facts = sent({"role": 1})
     assert judge(facts, scope={"operations": ["POST /other"]}, **BLOCK) == ALLOWED

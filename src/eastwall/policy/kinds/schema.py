@@ -26,6 +26,9 @@ class SchemaPolicy(
     """A property that the schema does not have; `strip` takes it out and lets the rest pass."""
     missing: Literal["ignore", "report", "block"] = "report"
     """A required property that is not there."""
+    parameters: Literal["ignore", "report", "block"] = "ignore"
+    """Of requests: a query parameter that the schema does not have, one that is no number or truth value though it must be, or a required one
+    that is not there."""
     max_depth: int | None = None
     """Levels of objects and lists in each other."""
     max_length: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from eastwall.discovery.body_schemas import MATURE, Bounds, MessageSchema, Violation, mature
+from eastwall.discovery.body_schemas import MATURE, Bounds, MessageSchema, ParameterSchema, Violation, mature
 from eastwall.model.call import BodyState
 from eastwall.model.decision import Deny, PolicyMatch, Strip
 from eastwall.model.endpoint import KnownSchemas, Schema
@@ -20,6 +20,8 @@ from eastwall.policy.wording import shown
 from eastwall.policy.world import World
 
 MAX_CACHED = 10_000
+QUERY = -1
+"""In place of a status: the parameters of the request."""
 TOLD = 3
 """Violations that a reason names; the others are counted."""
 MAX_STRIPPED = 500
@@ -33,7 +35,7 @@ _UNREADABLE = {"too-deep": "levels", "too-many-values": "values"}
 class _Check(NamedTuple):
     """What a policy holds against one kind of message."""
 
-    schema: MessageSchema | None
+    schema: MessageSchema | ParameterSchema | None
     why_not: str
     """Why there is none."""
 
@@ -49,6 +51,7 @@ class SchemaRule(CompiledRule):
         self.source: str = spec.source
         self.directions = ("request", "response") if spec.direction == "both" else (spec.direction,)
         self.actions: dict[str, str] = {
+            "parameters": spec.parameters,
             "types": spec.types, "unknown": spec.unknown, "missing": spec.missing, "limits": spec.over_limit
         }  # fmt: skip
         self.needs_schema = not spec.types == spec.unknown == spec.missing == "ignore"
@@ -60,7 +63,7 @@ class SchemaRule(CompiledRule):
         self._unjudged: dict[str, PolicyMatch] = {}
 
     def check(self, endpoint: str, status: int) -> _Check:
-        """What is held against the message of an operation; `status`: 0 for its request."""
+        """What is held against the message of an operation; `status`: 0 for its request, `QUERY` for the request's parameters."""
         found = self._checks.get((endpoint, status))
         if found is None:
             if len(self._checks) >= MAX_CACHED:
@@ -71,6 +74,8 @@ class SchemaRule(CompiledRule):
     def _made(self, known: KnownSchemas | None, status: int) -> _Check:
         if known is None:
             return _Check(None, "nothing is known of the operation's messages")
+        if status == QUERY:
+            return self._parameters(known)
         declared = _declared(known, status) if self.source != "learned" else None
         if declared is not None:
             return _Check(MessageSchema(declared, learned=False), "")
@@ -82,6 +87,15 @@ class SchemaRule(CompiledRule):
         if not mature(learned):
             return _Check(None, f"its schema is learned from {learned.samples} samples, {MATURE} are needed")
         return _Check(MessageSchema(learned, learned=True), "")
+
+    def _parameters(self, known: KnownSchemas) -> _Check:
+        if self.source != "learned" and known.declared_query is not None:
+            return _Check(ParameterSchema(known.declared_query, learned=False), "")
+        if self.source == "declared":
+            return _Check(None, "its parameters are not declared")
+        if not known.learned or not mature(known.query):
+            return _Check(None, "its parameters are still being learned")
+        return _Check(ParameterSchema(known.query, learned=True), "")
 
     def unjudged(self, bound: Bound[SchemaRule], why: str) -> PolicyMatch:
         """What is recorded of a message that was not held against a schema."""
@@ -114,6 +128,8 @@ def judge(rules: Sequence[Bound[SchemaRule]], facts: Facts, paths: Paths, outcom
         found = _bounds(rule, facts)
         if rule.needs_schema:
             found += _schema(bound, facts, outcome, event=event)
+        if rule.actions["parameters"] != "ignore" and direction == "request" and not event:
+            found += _parameters(bound, facts, outcome)
         told = [one for one in found if rule.actions[one.aspect] != "ignore"]
         if told:
             _decide(bound, told, direction, outcome)
@@ -146,7 +162,7 @@ def _schema(bound: Bound[SchemaRule], facts: Facts, outcome: Outcome, *, event: 
         status = call.response.status if call.response is not None else 0
         check = rule.check(endpoint.id, status) if endpoint is not None else _Check(None, "the operation is not known")
         why = check.why_not
-    if check is None or check.schema is None:
+    if check is None or not isinstance(check.schema, MessageSchema):
         outcome.matches.append(rule.unjudged(bound, why))
         return []
     schema, kind = check.schema, operation.body_kind
@@ -157,6 +173,15 @@ def _schema(bound: Bound[SchemaRule], facts: Facts, outcome: Outcome, *, event: 
     if schema.json:
         return [Violation("types", "$", "a JSON body", "another" if kind != "text" else "text that is none")]
     outcome.matches.append(rule.unjudged(bound, f"the body is {shown(kind)}"))
+    return []
+
+
+def _parameters(bound: Bound[SchemaRule], facts: Facts, outcome: Outcome) -> list[Violation]:
+    endpoint = facts.match.endpoint
+    check = bound.rule.check(endpoint.id, QUERY) if endpoint is not None else _Check(None, "the operation is not known")
+    if isinstance(check.schema, ParameterSchema):
+        return check.schema.violations(facts.operation.query)
+    outcome.matches.append(bound.rule.unjudged(bound, check.why_not))
     return []
 
 
