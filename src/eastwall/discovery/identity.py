@@ -293,6 +293,7 @@ def _weigh(found: _Evidence, trust: Trust) -> Identity:
         agent=f"{agent.kind}:{agent.name}" if agent is not None else "",
         human=f"{human.kind}:{human.name}" if human is not None else "",
         workload=workload,
+        proxies=tuple(dict.fromkeys(principal.name for principal in found.passing)),
     )
 
 

@@ -57,3 +57,5 @@ class Identity(Struct, frozen=True):
     """`kind:name` of the human for whom the call is made; empty: none known."""
     workload: str = ""
     """Name of the calling workload, without what differs between its instances: `web/front` (namespace and service account), `front`."""
+    proxies: tuple[str, ...] = ()
+    """Names of the workloads in `chain` that are trusted proxies and only passed the call on."""

@@ -32,7 +32,7 @@ def carriers(identity: Identity, *, loosens: bool) -> tuple[Carrier, ...]:
     found = [
         _carrier(_plain(p.name), p.strength)
         for p in identity.chain
-        if p.kind == "workload" and (p.strength > Strength.GUESSED or not loosens)
+        if p.kind == "workload" and (not loosens or (p.strength > Strength.GUESSED and p.name not in identity.proxies))
     ]
     if not loosens or not found:
         return tuple(found)

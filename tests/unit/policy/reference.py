@@ -153,7 +153,8 @@ class Segments:
         return [name for name in self.zones if glob(wanted, name)]
 
     def workloads(self, identity: Identity, loosens: bool) -> list[tuple[str, Strength]]:
-        names = [(workload_name(p.name), p.strength) for p in identity.chain if p.kind == "workload"]
+        all_ = [p for p in identity.chain if p.kind == "workload"]
+        names = [(workload_name(p.name), p.strength) for p in all_ if not loosens or p.name not in identity.proxies]
         if not loosens:
             return names
         names = [(name, strength) for name, strength in names if strength >= Strength.ASSERTED]

@@ -88,6 +88,13 @@ def test_a_proxy_in_the_zone_does_not_make_its_callers_members() -> None:
     assert judge(PCI, to("payments", caller)).action == "block"
 
 
+def test_who_comes_through_a_trusted_proxy_of_the_zone_is_not_in_it() -> None:
+    chain = (Principal("workload", "pci/ingress", Strength.VERIFIED), Principal("user", "eve", Strength.VERIFIED))
+    eve = Identity("user:eve", "user", Strength.VERIFIED, "user", chain, workload="pci/ingress", proxies=("pci/ingress",))
+    assert judge(PCI, to("payments", eve)).action == "block"
+    assert judge(PCI, to("payments", msgspec.structs.replace(eve, proxies=()))).action == "allow"
+
+
 def test_services_are_members_as_callers_under_the_name_of_their_workload_in_their_namespace() -> None:
     zone = document("TrustZone", "shop", members={"services": ["payments", "orders"]})
     assert judge(zone, to("orders", workload("pci/payments"))).action == "allow"

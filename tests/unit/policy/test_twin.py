@@ -311,6 +311,7 @@ def identities(draw: st.DrawFn) -> Identity:
         agent=agent,
         human=f"user:{name}" if kind == "user" and draw(st.booleans()) else "",
         workload=near,
+        proxies=draw(st.sampled_from([(), (carrier,)])),
     )
 
 
