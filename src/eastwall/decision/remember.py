@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from eastwall.behaviours.ownership_claims.reading import request_values
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
 from eastwall.discovery.echo import identifying
@@ -40,16 +41,21 @@ def remember(
         return
     if facts.fields:
         state.echoes.add(identifying(facts.operation.body), facts.identity.actor)
-    if facts.given and not _suspicious(facts) and not (facts.deviations and _of_others(facts)):
+    if (
+        facts.given
+        and not _suspicious(facts)
+        and not (facts.deviations and _of_others(facts) and (verdict.effects or _chose(facts)))
+    ):
         if kinds and changing and facts.operation.method == "POST":
             _note_made(facts, kinds, snapshot, state)
         actor = facts.identity.actor
         known = snapshot.ownership
         tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
-        everybodys = state.claims.everybodys(facts)
+        everybodys, of_owners = state.claims.everybodys(facts)
         for kind, key in facts.given:
             if kind in everybodys:
-                state.grants.staff(actor)
+                if kind in of_owners:
+                    state.grants.staff(actor)
                 continue  # who sees all objects of a kind tells nobody's by seeing one
             state.claims.sharing.returned(key, facts)
             owners = known.get(key, ())
@@ -77,6 +83,15 @@ def not_done(request: Decision, state: LiveState, *, counted: bool) -> None:
 def _of_others(facts: Facts) -> bool:
     """Whether the answer says itself that it holds what is others': it was cut, or in monitor mode an attacker got it."""
     return any(type(one) is OwnerMismatch and one.confidence != "low" for one in facts.deviations)
+
+
+def _chose(facts: Facts) -> bool:
+    """Whether the request says whose objects it asks for. What a plain list holds, the service chose to show this caller: shared objects."""
+    prior = facts.call.prior
+    if prior is None or prior.match.endpoint is None or prior.facts.used:
+        return True
+    asked = prior.facts
+    return any(space for _, space, _ in request_values(asked.operation, asked.match.params, asked.call.request.headers))
 
 
 def _suspicious(facts: Facts) -> bool:

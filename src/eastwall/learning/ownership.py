@@ -31,6 +31,7 @@ from statistics import median
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eastwall.behaviours.intervals import wilson
 
@@ -81,6 +82,8 @@ class Judgement(Struct, frozen=True):
     """Broad identity classes, sorted: never judged for this kind."""
     by: str = "actor"
     """Whose the objects are: `actor` or `tenant`."""
+    alone: float = 0.0
+    """Share of the objects that one actor holds, in tenths; 0: not known."""
 
 
 UNKNOWN = Judgement(
@@ -238,7 +241,7 @@ class Ownership:
             return found
         grouped = [self._grouped(actors) for actors in objects]
         by_tenant = _judge(kind, grouped, needed, "tenant")
-        return by_tenant if by_tenant.exclusive else found
+        return replace(by_tenant, alone=found.alone) if by_tenant.exclusive else found
 
     def _grouped(self, actors: dict[str, str]) -> dict[str, str]:
         """The holders of an object by tenant, with the greatest of their classes by name."""
@@ -293,6 +296,7 @@ def _judge(kind: str, objects: list[dict[str, str]], needed: Evidence, by: str) 
         evidence=said,
         broad=tuple(sorted(broad)) if exclusive else (),
         by=by,
+        alone=round(single / count, 1),
     )
 
 

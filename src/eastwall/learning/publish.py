@@ -179,6 +179,7 @@ def _objects(
                 evidence=judged.evidence,
                 broad=judged.broad,
                 by=judged.by,
+                alone=judged.alone,
             )
         )
     return tuple(found)

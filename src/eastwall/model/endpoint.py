@@ -31,6 +31,8 @@ class ObjectParameter(Struct, frozen=True):
     """Identity classes whose members see everybody's objects of this kind (staff, a reporting service): never judged."""
     by: str = "actor"
     """Whose such objects are: `actor`, or `tenant` (any actor of the tenant)."""
+    alone: float = 0.0
+    """Share of the sampled objects that one actor holds, in tenths, 0..1; 0: not known."""
 
 
 class FieldProfile(Struct, frozen=True):

@@ -11,6 +11,7 @@ from eastwall.model.endpoint import Endpoint
 OF_TENANTS = ("tenant", "tenant-alias")
 """Claims of rules that tell whose tenant's something is."""
 IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
+ALONE = 0.6
 _GIVES_AWAY = frozenset(("owner", "ownership", "reassign", "handover", "handoff"))
 _SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
 
@@ -20,7 +21,9 @@ class Known:
 
     __slots__ = (
         "_everybodys",
+        "_kept",
         "aliases",
+        "alone",
         "broad",
         "choices",
         "given",
@@ -45,6 +48,15 @@ class Known:
         self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
         self.owner_fields: set[tuple[str, str]] = set()
         """(service, field of answers that tells whose an object is)."""
+        self.alone = frozenset(
+            (one.service, named.kind) for one in world.endpoints for named in one.objects if named.alone >= ALONE
+        )
+        """(service, kind) of objects that mostly one actor holds, not all of a tenant."""
+        kept: dict[str, set[str]] = {}
+        for one in knowledge.broad:
+            if one.judged:
+                kept.setdefault(one.service, set()).add(one.kind)
+        self._kept = {service: frozenset(kinds) for service, kinds in kept.items()}
         endpoints = {one.id: one for one in world.endpoints}
         for rule in knowledge.rules:
             endpoint = endpoints.get(rule.endpoint)
@@ -70,6 +82,10 @@ class Known:
         """What is known of callers of a class at a place: of the place itself, or else of the kind. None: they may have ids from anywhere."""
         found = self.given.get((service, operation, place, cls)) or self.given.get((service, "", kind, cls))
         return found if found is not None and found.actors else None
+
+    def kept(self, service: str) -> frozenset[str]:
+        """Kinds of which some class keeps to its own."""
+        return self._kept.get(service, frozenset())
 
     def everybodys(self, service: str, cls: str) -> frozenset[str]:
         """Kinds of which a class sees everybody's objects, or may for all that is known of it."""

@@ -214,12 +214,15 @@ class Model:
                                 endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.classes, rule.exceptions
                             )
                             break
-        excepted: dict[str, set[int]] = defaultdict(set)
+        excepted: dict[tuple[str, bool], set[int]] = defaultdict(set)
         for rule in rules.values():
-            excepted[services[rule.endpoint]].update(rule.exceptions)
-        # Who sees others' at one place does so at the next: an assistant of somebody.
+            excepted[services[rule.endpoint], False].update(rule.exceptions)
+            if rule.place.startswith(REQUEST):
+                excepted[services[rule.endpoint], True].update(rule.exceptions)
+        # Who sees others' at one place does so at the next: an assistant of somebody. Who was shown others' does not name others for that.
         found = tuple(
-            replace(rule, exceptions=tuple(sorted(excepted[services[rule.endpoint]]))) for _, rule in sorted(rules.items())
+            replace(rule, exceptions=tuple(sorted(excepted[services[rule.endpoint], rule.place.startswith(REQUEST)])))
+            for _, rule in sorted(rules.items())
         )
         choices, broad = self._provenance(services)
         given = given_first(self._named, services)

@@ -46,12 +46,12 @@ class _Odds:
         self.given = self.of - sum(odds[odd] for odds in regular)
         # Of a crowd only a sample is known: who else is an exception nobody knows.
         few = len(self.exceptions) <= 1 + MAX_EXCEPTIONS * len(told) and (not self.exceptions or len(actors) < MAX_STRANGERS)
-        self.open = not few or self.of - self.given > MOST * self.of
+        self.open = not few or self.of - self.given > max(1, MOST * self.of)
         """Callers do name what they were not given."""
 
     def kept(self, floor: float) -> bool:
         enough = self.of >= MIN_CALLS and self.actors >= MIN_ACTORS
-        return enough and not self.open and wilson(self.given, self.of) >= floor
+        return enough and not self.open and self.of - self.given <= MOST * self.of and wilson(self.given, self.of) >= floor
 
 
 def _by(actors: Mapping[int, Sequence[int]]) -> str:

@@ -84,6 +84,8 @@ class Watch(behaviours.Watch):
         """Who was given an object (its key) lately; `LiveState` sets it."""
         self.knows: Callable[[str], bool] = _unknown
         """Whether an actor was given anything lately; `LiveState` sets it."""
+        self.is_staff: Callable[[str], bool] = _unknown
+        """Whether an actor is known to see everybody's; `LiveState` sets it."""
         self.sharing = Sharing()
 
     def __len__(self) -> int:
@@ -118,9 +120,10 @@ class Watch(behaviours.Watch):
             if (
                 told is None
                 or (told.exceptions and self._actor(identity, known.hash_key) in told.exceptions)
-                or (use.tenant and (told.by == "tenant" or use.others > 1))
+                or (use.tenant and (told.by == "tenant" or (service, use.kind) not in known.alone))
                 or (not use.others and not self._can_tell(use, facts, known))
                 or self._mine(use.key, facts, known)
+                or (use.tenant and self._assists(identity.actor, use.key) and not self._left(use, facts))
             ):
                 continue
             confidence = "high" if told.high and use.others else "medium"
@@ -128,6 +131,9 @@ class Watch(behaviours.Watch):
                 NeverGiven(use.place, use.kind, use.shown, told.given, told.of, told.actors, use.others, confidence=confidence),
             )
         return found
+
+    def _left(self, use: ForeignUse, facts: Facts) -> bool:
+        return self.sharing.left(use.key, facts.identity.actor, facts.call.time)
 
     def _can_tell(self, use: ForeignUse, facts: Facts, known: Known) -> bool:
         """Whether it can be held against the caller that it was not given what nobody holds: it was given something since we look, it is no
@@ -167,9 +173,12 @@ class Watch(behaviours.Watch):
                 found += (ChosenFreely(place=use.place),)
         return found
 
-    def everybodys(self, facts: Facts) -> frozenset[str]:
-        """Kinds of which the caller sees everybody's objects."""
-        return self._known.everybodys(facts.call.service, facts.identity.cls) if self._known is not None else _NONE
+    def everybodys(self, facts: Facts) -> tuple[frozenset[str], frozenset[str]]:
+        """Kinds of which the caller sees everybody's objects, and those of them that others see their own of alone."""
+        known = self._known
+        if known is None:
+            return _NONE, _NONE
+        return known.everybodys(facts.call.service, facts.identity.cls), known.kept(facts.call.service)
 
     def _told_before(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         """Named objects that the caller was never given, of which answers to others (staff, a service) told that they are somebody else's."""
@@ -222,7 +231,7 @@ class Watch(behaviours.Watch):
 
     def _assists(self, actor: str, key: int) -> bool:
         """Whether the actor was given several objects of one of those who hold this one."""
-        return any(self._assistants.get((actor, owner), 0) >= ASSISTS for owner in self.holders(key))
+        return any(self._assistants.get((actor, owner), 0) >= ASSISTS and not self.is_staff(owner) for owner in self.holders(key))
 
     def _named_others(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
