@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
+from eastwall.behaviours.ownership_claims.judging import Broad
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, Parameter
@@ -46,8 +48,9 @@ class Learned:
         for turn in range(turns):
             for at, user in enumerate(PEOPLE):
                 number = 100 * at + turn
-                self.ask(ORDERS, "/orders", {"items": [{"id": number}]}, user)
-                self.ask(ORDER, f"/orders/{number}", {"id": number} | ({"owner_id": user} if self.owners else {}), user)
+                order = {"id": number} | ({"owner_id": user} if self.owners else {})
+                self.ask(ORDERS, "/orders", {"items": [order]}, user)
+                self.ask(ORDER, f"/orders/{number}", order, user)
                 self.ask(PAY, f"/orders/{number}/pay", {"state": "paid"}, user)
         return self
 
@@ -178,3 +181,25 @@ def test_who_shares_an_object_keeps_it() -> None:
     engine.ask("POST", "/orders/7001/move", {"with": "p2@mail.example"}, answer={"id": 7001, "owner_id": "p1"}, user="p1")
     for user in ("p1", "p2"):
         assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user=user, gap=3_600.0).findings
+
+
+def test_what_a_plain_list_shows_is_shared_and_what_a_list_of_another_shows_is_not() -> None:
+    known = Learned(owners=True).visits(10).known()
+    engine = Engine(mode=Mode.MONITOR, endpoints=ALL, ownership_claims=known)
+    shown = {"items": [{"id": 7_100, "owner_id": "p1"}, {"id": 7_101, "owner_id": "p2"}]}
+    engine.ask("GET", "/orders", answer=shown, user="p1")
+    assert engine.ask("POST", "/orders/7101/pay", answer={"ok": True}, user="p1").of("object-not-granted") is None
+    engine.ask("GET", "/orders?owner_id=p2", answer={"items": [{"id": 7_102, "owner_id": "p2"}]}, user="p1")
+    assert engine.ask("POST", "/orders/7102/pay", answer={"ok": True}, user="p1").of("object-not-granted") is not None
+
+
+def test_who_chooses_from_a_catalogue_is_no_staff(known: Knowledge) -> None:
+    """Only who sees all of what others see their own of alone makes room for owners."""
+    everybody = Broad("orders", "product", ("user",))
+    engine = Engine(endpoints=ALL, ownership_claims=replace(known, broad=(*known.broad, everybody)))
+    engine.ask("GET", "/orders", answer={"items": [{"product_id": 5}]}, user="p1")
+    assert not engine.state.grants.is_staff("user:p1")
+    staff = Broad("orders", "product", ("user",), judged=("client",))
+    engine = Engine(endpoints=ALL, ownership_claims=replace(known, broad=(*known.broad, staff)))
+    engine.ask("GET", "/orders", answer={"items": [{"product_id": 5}]}, user="p1")
+    assert engine.state.grants.is_staff("user:p1")
