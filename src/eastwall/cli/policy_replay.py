@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from eastwall.cli.client import Client, data_option, json_option, print_json
+from eastwall.cli.duration import Duration
 from eastwall.cli.failure import Failure
 from eastwall.cli.policies import read_policies
 from eastwall.cli.show import clean, printer, table, when
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from eastwall.policy.replay import Comparison
     from eastwall.runtime.policy_replay import World
 
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 SHOWN = 40
 """Groups that are printed; JSON has them all."""
 TITLES = {
@@ -33,18 +33,6 @@ TITLES = {
     "changed": "done otherwise",
     "unjudged": "cannot be judged: records hold no bodies, and no values of headers, queries and claims",
 }
-
-
-class Duration(click.ParamType[float]):
-    """`7d`, `24h`, `30m`: seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
-        if found is None or not int(found[1]):
-            self.fail(f"`{str(value)[:40]}` is no duration: write e.g. `7d`, `24h`, `30m`", param, ctx)
-        return float(int(found[1]) * UNITS[found[2]])
 
 
 class Allowance(click.ParamType[tuple[float, bool]]):

@@ -79,16 +79,23 @@ class Bound(Generic[R]):
         """Whether every reading of the path is in scope, to the letter."""
         return self.opens or all(any(segments_match(p.segments, p.open, way) for p in self.patterns) for way in paths.plain)
 
-    def params(self, paths: Paths) -> dict[str, str]:
-        """Path parameters under the names of the policy's own pattern."""
+    def params(self, paths: Paths) -> tuple[dict[str, str], ...]:
+        """Path parameters under the names of the policy's own patterns, of each reading of the path that is in scope; never empty."""
         return params_of(self.patterns, paths)
 
 
-def params_of(patterns: Sequence[OperationPattern], paths: Paths) -> dict[str, str]:
-    """Path parameters under the names of the first of these patterns that some reading of the path is in."""
+_NO_PARAMETERS: tuple[dict[str, str], ...] = ({},)
+
+
+def params_of(patterns: Sequence[OperationPattern], paths: Paths) -> tuple[dict[str, str], ...]:
+    """Path parameters of each reading of the path that is in one of these patterns, under the names of the first that it is in; never empty."""
+    found: list[dict[str, str]] = []
     if any(pattern.names for pattern in patterns):
         for way, folded in zip(paths.plain, paths.folded, strict=True):
             for pattern in patterns:
                 if segments_match(pattern.folded, pattern.open, folded):
-                    return parameters(pattern, way)
-    return {}
+                    values = parameters(pattern, way)
+                    if values not in found:
+                        found.append(values)
+                    break
+    return tuple(found) or _NO_PARAMETERS

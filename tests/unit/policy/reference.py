@@ -266,7 +266,7 @@ class Twin:
             if params is None or not selected(spec.scope.identities, facts.identity, True, self.segments):
                 continue
             try:
-                if all(Condition(text, reference=True).holds(facts, params) for text in spec.when):
+                if all(all(Condition(text, reference=True).holds(facts, way) for text in spec.when) for way in params):
                     return True
             except ConditionError:
                 continue
@@ -372,15 +372,15 @@ class Twin:
         method = facts.call.request.method
         if one.operations and not all(any(path_fits(p, method, w, fold=False) is not None for p in one.operations) for w in ways):
             return False
-        found = (path_fits(p, method, w, fold=True) for w in ways for p in one.operations)
-        params = next((one for one in found if one is not None), {})
+        fits = [next((f for p in one.operations if (f := path_fits(p, method, w, fold=True)) is not None), None) for w in ways]
+        params = [one for one in fits if one is not None] or [{}]
         return (
             (
                 not one.zones
                 or any(self.segments.member(z, facts.identity, True) for wanted in one.zones for z in self.segments.named(wanted))
             )
             and selected(one.identities, facts.identity, True, self.segments)
-            and all(Condition(text, reference=True).holds(facts, params) for text in one.when)
+            and all(all(Condition(text, reference=True).holds(facts, way) for text in one.when) for way in params)
         )
 
     def called(self, facts: Facts) -> list[tuple[str, dict[str, object]]]:
@@ -441,7 +441,8 @@ class Twin:
                 found.append((policy, spec, mode))
         return found
 
-    def covers(self, spec: object, facts: Facts) -> dict[str, str] | None:
+    def covers(self, spec: object, facts: Facts) -> list[dict[str, str]] | None:
+        """Path parameters of each reading in scope; None: none is."""
         scope = spec.scope  # type: ignore[attr-defined]
         if scope.services and not any(glob(name, facts.call.service) for name in scope.services):
             return None
@@ -449,14 +450,13 @@ class Twin:
         if scope.zones and not any(self.segments.holds(z, facts.call.service) for z in zones):
             return None
         if not scope.operations:
-            return {}
-        asked = request_operation(facts)
-        for way in readings(asked.path, asked.segments):
-            for pattern in scope.operations:
-                params = path_fits(pattern, facts.call.request.method, way, fold=True)
-                if params is not None:
-                    return params
-        return None
+            return [{}]
+        asked, method = request_operation(facts), facts.call.request.method
+        fits = [
+            next((f for p in scope.operations if (f := path_fits(p, method, way, fold=True)) is not None), None)
+            for way in readings(asked.path, asked.segments)
+        ]
+        return [one for one in fits if one is not None] or None
 
     def admits(self, spec: object, facts: Facts) -> bool:
         operations = spec.scope.operations  # type: ignore[attr-defined]
@@ -482,7 +482,7 @@ class Twin:
         if clear is not None and spec.direction == "response" and selected(clear, facts.identity, True, self.segments):  # type: ignore[attr-defined]
             return False
         try:
-            return all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
+            return any(all(Condition(text, reference=True).holds(facts, way) for text in spec.when) for way in params)  # type: ignore[attr-defined]
         except ConditionError:
             self.failed(spec, mode, stops, policy)
             return False
@@ -505,7 +505,7 @@ class Twin:
                     opened |= (
                         self.admits(spec, facts)
                         and selected(spec.scope.identities, facts.identity, True, self.segments)  # type: ignore[attr-defined]
-                        and all(Condition(text, reference=True).holds(facts, params) for text in spec.when)  # type: ignore[attr-defined]
+                        and all(all(Condition(text, reference=True).holds(facts, way) for text in spec.when) for way in params)  # type: ignore[attr-defined]
                     )
                 except ConditionError:
                     lets = spec.on_error == "allow" or (spec.on_error == "monitor" and view is Mode.ENFORCE)  # type: ignore[attr-defined]
@@ -658,7 +658,8 @@ class Twin:
         if not selected(who, facts.identity, True, self.segments):
             return set()
         try:
-            return held if all(Condition(text, reference=True).holds(facts, params) for text in spec.when) else set()
+            holding = all(all(Condition(text, reference=True).holds(facts, way) for text in spec.when) for way in params)
+            return held if holding else set()
         except ConditionError:
             return set()
 

@@ -286,3 +286,22 @@ def test_the_response_phase_looks_at_the_requests_path() -> None:
     assert judge(text, response(request(target="/cards/7"), ["pan"])).action == "allow"
     assert judge(text, response(request(target="/other"), ["pan"])).action == "allow"
     assert response(request()).phase is Phase.RESPONSE
+
+
+@pytest.mark.parametrize(("target", "action"), [
+    ("/tenants/mine/deals", "allow"), ("/tenants/theirs/deals", "block"), ("/tenants/mine/../theirs/deals", "block"),
+    ("/tenants/theirs/../mine/deals", "block"), ("/tenants/mine;x/deals", "block"), ("/tenants/mine/%2e%2e/theirs/deals", "block"),
+])  # fmt: skip
+def test_what_a_path_parameter_opens_every_reading_of_the_path_must_open(target: str, action: str) -> None:
+    text = document(
+        "AccessPolicy", action="allow", scope={"operations": ["* /tenants/{tenant}/**"]}, when=["path.tenant == 'mine'"]
+    )
+    assert judge(text, request(target=target)).action == action
+
+
+@pytest.mark.parametrize("target", ["/tenants/theirs/deals", "/tenants/mine/../theirs/deals", "/tenants/theirs/../mine/deals"])
+def test_what_a_path_parameter_closes_any_reading_of_the_path_closes(target: str) -> None:
+    text = document(
+        "AccessPolicy", action="deny", scope={"operations": ["* /tenants/{tenant}/**"]}, when=["path.tenant == 'theirs'"]
+    )
+    assert judge(text, request(target=target)).action == "block"

@@ -64,7 +64,7 @@ def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcom
         rule = bound.rule
         enforced = bound.mode is Mode.ENFORCE
         try:
-            if (bound.opens or bound.admits(paths)) and meets(bound, facts, paths):
+            if (bound.opens or bound.admits(paths)) and meets(bound, facts, paths, loosens=True):
                 outcome.matches.append(bound.allowing)
                 opened_all = True
                 opened = opened or enforced

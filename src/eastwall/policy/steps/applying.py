@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eastwall.model.call import Mode
 from eastwall.model.decision import Deny, PolicyMatch
 from eastwall.model.facts import Facts
-from eastwall.policy.conditions import ConditionError
+from eastwall.policy.conditions import Condition, ConditionError
 from eastwall.policy.patterns import Paths
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.steps.outcome import Outcome
@@ -20,16 +22,29 @@ def match_of(rule: CompiledRule, mode: Mode, action: str, reason: str, finding: 
     return PolicyMatch(rule.name, rule.kind, rule.location, mode, action, reason, finding, to_pass)
 
 
-def meets(bound: Bound[CompiledRule], facts: Facts, paths: Paths) -> bool:
-    """Callers and conditions, of a call in scope. Raises `ConditionError`."""
+def holds(conditions: Sequence[Condition], facts: Facts, ways: Sequence[dict[str, str]], *, loosens: bool) -> bool:
+    """Whether all conditions hold. `ways`: path parameters of each reading of the path: what restricts applies when they hold under any of
+    them, what `loosens` when they hold under every one, or `/tenants/mine/../theirs` would open theirs. Raises `ConditionError`."""
+    if len(ways) == 1:
+        params = ways[0]
+        return all(condition.holds(facts, params) for condition in conditions)
+    found = (all(condition.holds(facts, params) for condition in conditions) for params in ways)
+    return all(found) if loosens else any(found)
+
+
+NOWHERE: tuple[dict[str, str], ...] = ({},)
+"""Path parameters for conditions that read none."""
+
+
+def meets(bound: Bound[CompiledRule], facts: Facts, paths: Paths, *, loosens: bool = False) -> bool:
+    """Callers and conditions, of a call in scope. `loosens`: the policy opens something. Raises `ConditionError`."""
     rule = bound.rule
     if rule.selects is not None and not rule.selects(facts.identity):
         return False
     if rule.exempt is not None and rule.exempt(facts.identity):
         return False
     if rule.conditions:
-        params = bound.params(paths) if rule.uses_path else {}
-        return all(condition.holds(facts, params) for condition in rule.conditions)
+        return holds(rule.conditions, facts, bound.params(paths) if rule.uses_path else NOWHERE, loosens=loosens)
     return True
 
 

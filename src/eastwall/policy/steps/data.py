@@ -15,7 +15,7 @@ from eastwall.policy.kinds import DataPolicy, Policy
 from eastwall.policy.patterns import Paths
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.selecting import selector_words
-from eastwall.policy.steps.applying import applies, match_of
+from eastwall.policy.steps.applying import NOWHERE, applies, holds, match_of
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.wording import shown
 from eastwall.policy.world import World
@@ -170,8 +170,7 @@ def _turned(
         if not classes or not (bound.opens or bound.admits(paths)) or not (selects is None or selects(facts.identity)):
             continue
         try:
-            params = bound.params(paths) if rule.uses_path else {}
-            if not all(condition.holds(facts, params) for condition in rule.conditions):
+            if not holds(rule.conditions, facts, bound.params(paths) if rule.uses_path else NOWHERE, loosens=True):
                 continue
         except ConditionError as error:
             reason = f"tokens are not turned back, its condition could not be evaluated: {error}"

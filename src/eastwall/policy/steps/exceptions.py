@@ -62,6 +62,6 @@ class CallExcuses:
         if self._facts.call.time >= bound.rule.expires or not (bound.opens or bound.admits(self._paths)):
             return False
         try:
-            return meets(bound, self._facts, self._paths)
+            return meets(bound, self._facts, self._paths, loosens=True)
         except ConditionError:
             return False  # what loosens must be certain

@@ -12,7 +12,7 @@ from eastwall.policy.kinds import Entrance, Policy, TrustZone
 from eastwall.policy.patterns import Paths, compile_globs, method_matches, parse_operation, segments_match
 from eastwall.policy.rules import Bound, CompiledRule, params_of
 from eastwall.policy.selecting import STRENGTHS, selector_words
-from eastwall.policy.steps.applying import FAILED, MODES, condition_error, match_of
+from eastwall.policy.steps.applying import FAILED, MODES, NOWHERE, condition_error, holds, match_of
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.wording import shown
 from eastwall.policy.world import World
@@ -49,8 +49,8 @@ class Door:
             return False
         if not self._conditions:
             return True
-        params = params_of(self._patterns, paths) if self._uses_path else {}
-        return all(condition.holds(facts, params) for condition in self._conditions)
+        ways = params_of(self._patterns, paths) if self._uses_path else NOWHERE
+        return holds(self._conditions, facts, ways, loosens=True)
 
 
 class ZoneRule(CompiledRule):
