@@ -34,6 +34,8 @@ AMOUNT = re.compile(r"([1-9][0-9]{0,11})(B|KiB|MiB|GiB|KB|MB|GB)?/(s|m|h|d|secon
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 SET_BACK = 1.0
 """Seconds that the machine's clock may go back without having been set back."""
+SKEW = 1.0
+"""Seconds that news may be late, or another machine's clock be behind."""
 OLD = 10.0
 """Seconds after which what another engine tells is counted as of the time when it was taken: it is told again after a restart."""
 MAX_TOLD = 20_000
@@ -229,8 +231,8 @@ class LimitTable:
         """Add what another engine counted. Raises `ValueError` on what is no amount."""
         now = self._latest
         then = news.time + self._shift
-        if then > now - OLD:
-            # Machines' clocks differ by a little: what is told just now was taken just now.
+        if then > now or now - OLD < then < now - SKEW:
+            # Machines' clocks differ: what is told now, and cannot be a memory, was taken now.
             then = now or then
         arrivals = self._arrivals
         for key, cost, holder in news.taken:
