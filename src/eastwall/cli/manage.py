@@ -15,6 +15,7 @@ from eastwall.cli.client import Client, Refused, data_option, json_option, plain
 from eastwall.cli.failure import NOT_RUNNING, Failure
 from eastwall.cli.policies import attachments, policy_texts, trust_in
 from eastwall.cli.policy_effect import effect, rearm
+from eastwall.cli.policy_explain import explain
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
 from eastwall.cli.policy_replay import diff, replay
 from eastwall.cli.policy_source import read_source, source_options
@@ -158,7 +159,7 @@ def apply(
         click.echo(f"from {plain(origin_text(msgspec.to_builtins(found.origin)), 500)}")
 
 
-for _command in (show, effect, rearm, history, rollback, drift, suggest, replay, diff, run_tests):
+for _command in (show, effect, rearm, history, rollback, drift, suggest, replay, diff, run_tests, explain):
     policy.add_command(_command)
 
 

@@ -136,7 +136,7 @@ def _applied(client: Client) -> PolicySet:
     return policies
 
 
-class _Api:
+class Api:
     """The lake behind the API."""
 
     def __init__(self, client: Client) -> None:
@@ -164,7 +164,7 @@ def _compared(
 ) -> dict[str, Any]:
     from eastwall.runtime.policy_replay import World, comparison, notes, records, result
 
-    lake, until = _Api(client), time.time()
+    lake, until = Api(client), time.time()
     extent = lake.extent(until - since, until, service)
     world: World = msgspec.convert(extent["world"], World)
     try:

@@ -17,7 +17,7 @@ from tests.unit.console.processes import Process, attack, call, write
 
 from eastwall.cli.client import Client
 from eastwall.cli.manage import policy
-from eastwall.cli.policy_replay import _Api
+from eastwall.cli.policy_replay import Api
 from eastwall.model.record import CallRecord
 from eastwall.runtime.policy_replay import records
 
@@ -110,6 +110,24 @@ def test_diff_of_two_and_of_the_applied_one(data: Path, tmp_path: Path) -> None:
     assert run(data, "diff", a).exit_code == 1
 
 
+def test_explain_tells_who_is_asked_in_which_order_and_what_comes_of_it(data: Path, tmp_path: Path) -> None:
+    path = file(tmp_path, U1 + "---\n" + U1.replace("not-u1", "not-u2").replace("user:u1", "user:u2") + "---\n" + NOBODY)
+    (found,) = [one for one in records(Api(Client(data)), 0.0, time.time()) if one.actor == "user:u1"][:1]
+    told = run(data, "explain", path, found.id)
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    assert lines[0].startswith(f"  1  access deny: AccessPolicy `not-u1` ({tmp_path}/p.yaml:1)  applies")
+    assert "not-u2" in lines[1]
+    assert "does not apply: it is not about callers such as `user:u1` (verified)" in lines[1]
+    assert "the message was blocked" in told.output
+    assert f"block: AccessPolicy `not-u1` ({tmp_path}/p.yaml:1): u1 has left." in told.output
+    made_up = run(data, "explain", path, "GET /orders/17", "--service", "orders", "--caller", "user:zoe", "--role", "staff")
+    assert "AccessPolicy `staff-only`" in made_up.output
+    assert "the message was let through" in made_up.output
+    assert run(data, "explain", path, "nonsense!").exit_code == 4
+    assert run(data, "explain", path, "GET /x").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -152,7 +170,7 @@ def test_pages_in_order_hold_every_call_once_whatever_their_size() -> None:
     control = Process(path).ready()
     try:
         control.until("/api/v1/status", lambda s: s["lake"]["calls"] == 60)
-        lake = _Api(Client(path))
+        lake = Api(Client(path))
         expected = sorted((one.time, one.id) for one in made)
         for size in (1, 5, 7, 60, 100):
             since, after, got = now - 100, "", []
