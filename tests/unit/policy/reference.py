@@ -294,7 +294,7 @@ class Twin:
             actions = {"types": spec.types, "missing": spec.missing, "unknown": spec.unknown, "limits": spec.over_limit}
             done = {actions[aspect] for aspect in found}
             if "block" in done:
-                stops.append((views_of(mode), "block", "400"), policy)
+                stops.append((views_of(mode), "block", "400" if direction == "request" else "403"), policy)
             elif "strip" in done:
                 for view in views_of(mode):
                     if not self.excused(policy, "", view, facts):
