@@ -58,8 +58,10 @@ format: $(VENV)/.dev ## Format the sources
 
 bench: bench-inline ## The inline bench (requests/s, latency, CPU, memory against peers)
 
-bench-policy: install $(VENV)/.dev
+bench-policy: install $(VENV)/.dev ## What policies cost: evaluate, compile, apply; a limit over four engines; replay
 	$(BIN)/python -m bench.policy_cost
+	$(BIN)/python -m bench.policy_limits
+	$(BIN)/python -m bench.policy_replay
 
 bench-%: install $(VENV)/.dev
 	$(BIN)/python -m bench.$*

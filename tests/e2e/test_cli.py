@@ -22,9 +22,13 @@ pytestmark = pytest.mark.e2e
 SQL = "x' UNION SELECT username, password FROM users --"
 COMMANDS = (
     "up", "demo", "status", "apis", "apis list", "apis show", "apis export", "apis diff", "apis reflect", "changes", "identities", "data",
-    "graph", "graph export", "paths", "findings", "why", "mode", "policy", "policy check", "policy apply", "discover", "import", "learn", "inspect",
+    "graph", "graph export", "paths", "findings", "why", "mode", "discover", "import", "learn", "inspect",
     "baselines", "baselines list", "baselines diff", "baselines promote", "baselines reject", "baselines rollback", "baselines unpin",
     "baselines deploy", "feedback", "feedback list", "feedback undo", "doctor",
+    "policy", "policy apply", "policy check", "policy diff", "policy drift", "policy effect", "policy explain", "policy history", "policy rearm",
+    "policy replay", "policy rollback", "policy show", "policy suggest", "policy test",
+    "quarantine", "quarantine add", "quarantine list", "quarantine lift", "playbook", "playbook list", "playbook acts", "playbook undo",
+    "audit", "audit log", "audit verify",
 )  # fmt: skip
 
 

@@ -37,6 +37,25 @@ spec:
   for: 15m
   reason: Shut out while the team looks into it.
 """
+CASES = """\
+apiVersion: eastwall.dev/v1alpha1
+kind: PolicyTest
+metadata: {name: road}
+spec:
+  cases:
+    - name: customers see their orders
+      call: {service: orders, path: /orders, caller: {actor: "user:alice", class: user}}
+      expect: {action: allow}
+    - name: nobody else's profile
+      call: {service: storefront, path: /users/bob, caller: {actor: "user:alice", class: user}}
+      expect: {action: block}
+    - name: vouchers are for support
+      call: {service: storefront, method: POST, path: /vouchers, caller: {actor: "user:alice", class: user}}
+      expect: {action: block}
+    - name: what nobody used is closed
+      call: {service: storefront, path: /brochure, caller: {actor: "user:alice", class: user}}
+      expect: {action: block}
+"""
 ROUNDS = 3
 SEED = 11
 
@@ -107,6 +126,14 @@ def test_the_whole_road(road: Road) -> None:
     assert "path.user_id == identity.sub" in text
     assert "/vouchers" in text
     road.cli("policy", "check", str(road.policies))
+
+    # Test: what must pass and what must not, beside the policies.
+    (road.policies / "road.test.yaml").write_text(CASES)
+    told = road.cli("policy", "test", str(road.policies))
+    assert "4 passed" in told or told.count("ok") >= 4, told
+    (road.policies / "wrong.test.yaml").write_text(CASES.replace("action: block", "action: allow"))
+    assert "suggested-" in road.cli("policy", "test", str(road.policies), code=1), "a case that does not hold is told"
+    (road.policies / "wrong.test.yaml").unlink()
 
     # Replay: as if enforced, on what was recorded.
     replayed = road.told("policy", "replay", str(road.policies), "--since", "1h")
