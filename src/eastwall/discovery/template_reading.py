@@ -73,7 +73,7 @@ class Reading:
         for step in sorted(place.names):
             if not texts and self._web_file(step, place.names[step]):
                 continue
-            if step[0] == SUFFIX:
+            if step[:1] == SUFFIX:
                 self._tell(place.names[step], [*texts[:-1], texts[-1] + _quoted(step[1:])], before, parameters)
             else:
                 self._tell(place.names[step], [*texts, _quoted(step)], step, parameters)

@@ -163,6 +163,10 @@ def test_encoded_values_and_names() -> None:
     assert found(paths) == {"GET /books", "GET /books/{book_id}", "GET /caf%C3%A9/menu"}
 
 
+def test_an_empty_segment_within_a_path_is_a_step_like_others() -> None:
+    assert found(["/admin//users"] * 3 + ["/v1//a/export"] * 3) == {"GET /admin//users", "GET /v1//a/export"}
+
+
 def test_trailing_slash_is_told_as_it_is_used() -> None:
     assert found([f"/app/{n}/" for n in range(900, 920)] + ["/app/"] * 5 + ["/health"] * 5) == {
         "GET /app/",
