@@ -93,6 +93,9 @@ def status(data: Path, as_json: bool) -> None:
             out.print(f"  {count:>8,}  {escape(reason)}")
     else:
         out.print("\nnot inspected: 0")
+    for service, policies in found["envoy"].get("refused", {}).items():
+        for name, count in policies.items():
+            out.print(f"refused by Envoy itself   {count:,} calls of {escape(service)}, policy {escape(name)}")
     for part, fault in found["faults"].items():
         out.print(f"[bold red]{part}:[/] {escape(fault)}")
 

@@ -91,6 +91,7 @@ def build_options(
     collector: tuple[str, ...] = (),
     kubernetes: str = "",
     policy_git: tuple[str, ...] = (),
+    native_offload: bool = False,
 ) -> Options:
     """The options of a Supervisor. Raises Failure."""
     host, port = parse_address(listen, "--listen")
@@ -123,6 +124,7 @@ def build_options(
         engine_sockets=tuple(str(directory.run / f"engine-{index}.sock") for index in range(engines)),
         run_dir=directory.run / "envoy",
         deadline_ms=deadline_ms,
+        native_offload=native_offload,
     )
     try:
         check(proxy)
@@ -253,6 +255,11 @@ def parse_policy_git(
     metavar="URL",
     help="Know callers by the pods of this cluster's API server, e.g. of `kubectl proxy`; `in-cluster` inside of one.",
 )
+@click.option(
+    "--native-offload",
+    is_flag=True,
+    help="Let Envoy itself refuse what policies close to everybody; such calls are counted per policy and not recorded.",
+)
 @json_option
 def up(
     upstreams: tuple[str, ...],
@@ -279,6 +286,7 @@ def up(
     policy_signers: Path | None,
     policy_keyring: Path | None,
     kubernetes: str,
+    native_offload: bool,
     as_json: bool,
 ) -> None:
     """Put Eastwall in front of services and stay until Ctrl-C.
@@ -306,6 +314,7 @@ def up(
         collector,
         kubernetes,
         watched,
+        native_offload,
     )
     out = Console(stderr=as_json, highlight=False)
     supervisor = Supervisor(options, lambda text: out.print(f"[yellow]![/] {text}"))

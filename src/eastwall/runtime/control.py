@@ -33,6 +33,7 @@ from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
 from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
+from eastwall.model.native import NativeRule
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
@@ -48,6 +49,7 @@ from eastwall.runtime.layout import DataDir
 from eastwall.runtime.learning import read_state, write_state
 from eastwall.runtime.message_schemas import known_schemas, schemas_essence
 from eastwall.runtime.notifying import Notifier, Secrets
+from eastwall.runtime.offload import NativeOffload
 from eastwall.runtime.playbooks import PlaybookRunner, notification_lost
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_guards import PolicyGuards
@@ -102,6 +104,8 @@ class Control:
         self._learner_file = data.root / "learner" / "state"
         self._learner_lock = threading.Lock()
         self._publish_lock = threading.Lock()
+        self._plane_lock = threading.Lock()
+        """Held while the data plane's configuration is worked out and written, so that the newest comes last."""
         self._stop = threading.Event()
         self._changed = threading.Event()
         """Set when batches were folded."""
@@ -133,6 +137,7 @@ class Control:
         self._declared: dict[str, tuple[Endpoint, ...]] = {}
         """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
+        self._offload = NativeOffload(tuple(self._detections.values()))
         self.discovered = Discovered(self._world, self.learner_alone)
         self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
@@ -472,17 +477,30 @@ class Control:
             self._revision += 1
             self._essence = seen
             self._published_at = time.time()
-            return self._version
+        # Policies come and go by commands and playbooks too: what Envoy refuses goes with what engines are given.
+        if (proxy := self._proxy()) is not None and proxy.native_offload:
+            self._apply_to_data_plane()
+        return self._version
 
     def _apply_to_data_plane(self) -> None:
         try:
             from eastwall.runtime.dataplane import apply_scopes
 
-            apply_scopes(self.data.root, self.scopes())
+            with self._plane_lock:
+                apply_scopes(self.data.root, self.scopes(), self._native())
             self._faults.pop("data plane", None)
         except (ImportError, OSError, ValueError) as error:
             log.error("the data plane's configuration cannot be changed: %s", error)
             self._faults["data plane"] = f"its configuration cannot be changed: {error}"
+
+    def _native(self) -> tuple[NativeRule, ...]:
+        """What Envoy is to refuse by itself: nothing without `--native-offload`."""
+        proxy = self._proxy()
+        if proxy is None or not proxy.native_offload:
+            return ()
+        policies = self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded))
+        names = frozenset(upstream.name for upstream in proxy.upstreams)
+        return self._offload.rules(policies, self.scopes(), self._trust().workloads, names)
 
     # -- services, modes, policies --------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import msgspec
 from eastwall.dataplanes.envoy.process import EnvoyError, EnvoyProcess
 from eastwall.dataplanes.envoy.proxy import Proxy
 from eastwall.dataplanes.envoy.render import render
+from eastwall.model.native import NativeRule
 from eastwall.model.snapshot import ServiceScope
 from eastwall.runtime.layout import DataDir
 
@@ -31,8 +32,9 @@ def load_proxy(data: DataDir) -> Proxy | None:
         return None
 
 
-def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
-    """Bring modes, fail modes and limits of services to the running Envoy: it reloads the changed files, connections stay.
+def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope], native: Sequence[NativeRule] = ()) -> None:
+    """Bring modes, fail modes and limits of services, and what Envoy refuses by itself, to the running Envoy: it reloads the changed
+    files, connections stay.
 
     Raises `ProxyError` for scopes that cannot be rendered, OSError when the files cannot be written.
     """
@@ -41,7 +43,12 @@ def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
     if proxy is None:
         return
     by_name = {scope.name: scope for scope in scopes}
-    upstreams = tuple(msgspec.structs.replace(u, scope=by_name.get(u.name, u.scope)) for u in proxy.upstreams)
+    upstreams = tuple(
+        msgspec.structs.replace(
+            u, scope=by_name.get(u.name, u.scope), native=tuple(rule for rule in native if rule.service == u.name)
+        )
+        for u in proxy.upstreams
+    )
     if upstreams == proxy.upstreams:
         return
     proxy = msgspec.structs.replace(proxy, upstreams=upstreams)
@@ -61,7 +68,8 @@ def apply_scopes(data_dir: Path, scopes: Sequence[ServiceScope]) -> None:
 
 
 def envoy_stats(data_dir: Path) -> dict[str, Any]:
-    """What Envoy counts: {"calls": {service: n}, "uninspected": {service: {reason: n}}}; empty when no Envoy answers."""
+    """What Envoy counts: {"calls": {service: n}, "uninspected": {service: {reason: n}}, "refused": {service: {policy: n}}}; empty when no
+    Envoy answers."""
     proxy = load_proxy(DataDir(data_dir.resolve()))
     if proxy is None:
         return {}
@@ -70,7 +78,10 @@ def envoy_stats(data_dir: Path) -> dict[str, Any]:
         uninspected: dict[str, dict[str, int]] = {}
         for (service, reason), count in envoy.uninspected().items():
             uninspected.setdefault(service, {})[reason] = count
-        return {"calls": envoy.calls(), "uninspected": uninspected}
+        refused: dict[str, dict[str, int]] = {}
+        for (service, name), count in envoy.refused().items():
+            refused.setdefault(service, {})[name] = count
+        return {"calls": envoy.calls(), "uninspected": uninspected, "refused": refused}
     return {}
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from eastwall.dataplanes.envoy import native
 from eastwall.dataplanes.envoy.proxy import Proxy
 from eastwall.dataplanes.envoy.render import render
 
@@ -173,6 +174,17 @@ class EnvoyProcess:
             key = (service, "engine-unavailable" if statistic == "streams_failed" else "engine-timeout")
             if value:
                 found[key] = found.get(key, 0) + value
+        return found
+
+    def refused(self) -> dict[tuple[str, str], int]:
+        """Calls that Envoy refused by itself, by (service, policy), since this Envoy started."""
+        found: dict[tuple[str, str], int] = {}
+        if self._proxy.native_offload:
+            for name, value in self._numbers(native.COUNTER_FILTER).items():
+                told = native.COUNTERS.match(name)
+                if told is not None and value:
+                    key = (told["service"], told["policy"])
+                    found[key] = found.get(key, 0) + value
         return found
 
     def drain(self) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from eastwall.model.native import NativeRule
 from eastwall.model.snapshot import ServiceScope
 
 Adapter = Literal["shim", "extproc"]
@@ -57,6 +58,8 @@ class Upstream(Struct, frozen=True):
     client_certificate: Path | None = None
     """https: PEM file to present to the service; needs `client_key`."""
     client_key: Path | None = None
+    native: tuple[NativeRule, ...] = ()
+    """What Envoy refuses by itself, the first that fits; only where the proxy has `native_offload`. A change of it alone is hot."""
     http2: bool | None = None
     """Speak HTTP/2 to it, whatever the scheme says. None: by the scheme; https negotiates, http speaks HTTP/1.1."""
 
@@ -99,6 +102,8 @@ class Proxy(Struct, frozen=True):
     """Seconds after which a stream without any data in either direction is closed."""
     problem_base: str = "https://eastwall.dev/problems/"
     """Prefix of the `type` URI of problem documents that the proxy itself writes."""
+    native_offload: bool = False
+    """Refuse in Envoy, without asking an engine, what policies refuse whoever calls (`Upstream.native`)."""
     system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
     """CA bundle for https upstreams without a `ca`."""
 

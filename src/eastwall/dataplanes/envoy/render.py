@@ -14,6 +14,7 @@ import ipaddress
 import json
 from typing import Any, Final
 
+from eastwall.dataplanes.envoy import native
 from eastwall.dataplanes.envoy.proxy import Proxy, Target, Upstream, check, hosts_of, target_of
 from eastwall.dataplanes.extproc import envoy_config
 
@@ -98,6 +99,7 @@ def _watched(proxy: Proxy, file: str) -> dict[str, Any]:
 def _bootstrap(proxy: Proxy) -> dict[str, Any]:
     return {
         "node": {"id": "eastwall", "cluster": "eastwall"},
+        **({"layered_runtime": native.RUNTIME} if proxy.native_offload else {}),
         "admin": {"address": {"pipe": {"path": proxy.admin_socket(), "mode": 0o600}}},
         "dynamic_resources": {"lds_config": _watched(proxy, "lds.json"), "cds_config": _watched(proxy, "cds.json")},
         "overload_manager": {
@@ -154,6 +156,7 @@ def _connection_manager(proxy: Proxy, name: str) -> dict[str, Any]:
         "codec_type": "AUTO",
         "rds": {"config_source": _watched(proxy, _routes_file(name)), "route_config_name": name},
         "http_filters": [
+            *(native.filters() if proxy.native_offload else ()),
             *_inspection(proxy),
             {
                 "name": "envoy.filters.http.router",
@@ -246,6 +249,7 @@ def _treatment(proxy: Proxy, upstream: Upstream) -> dict[str, Any]:
 
 def _routes(proxy: Proxy, name: str, upstreams: tuple[Upstream, ...]) -> list[dict[str, Any]]:
     hosts = []
+    filters = (FILTER,) if proxy.adapter == "shim" else (envoy_config.FILTER_OBSERVE, envoy_config.FILTER_ENFORCE)
     for upstream in upstreams:
         domains = ["*"]
         if upstream.listen is None and hosts_of(upstream):
@@ -259,7 +263,10 @@ def _routes(proxy: Proxy, name: str, upstreams: tuple[Upstream, ...]) -> list[di
             {
                 "name": upstream.name,
                 "domains": domains,
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": upstream.name, "timeout": "0s"}}],
+                "routes": [
+                    *(native.routes(upstream.native, filters) if proxy.native_offload else ()),
+                    {"match": {"prefix": "/"}, "route": {"cluster": upstream.name, "timeout": "0s"}},
+                ],
                 "typed_per_filter_config": _treatment(proxy, upstream),
             }
         )
@@ -373,6 +380,7 @@ def _local_replies(proxy: Proxy) -> list[dict[str, Any]]:
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     mappers: list[dict[str, Any]] = [
         {"filter": ours},  # our own answers are complete as they are
+        *([{"filter": native.ANSWERED}] if proxy.native_offload else ()),
         {"filter": {"header_filter": {"header": grpc}}},  # gRPC has its own form of error
     ]
     for flags, status, slug, title, detail in _FAULTS:

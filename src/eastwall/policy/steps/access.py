@@ -46,7 +46,7 @@ def deny(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcome
             reason = rule.reason or f"the policy denies this to {shown(facts.identity.actor)}"
             match = match_of(rule, bound.mode, "block", reason, "", rule.to_pass)
             outcome.matches.append(match)
-            outcome.stop(bound.mode, "block", match, _denial(rule))
+            outcome.stop(bound.mode, "block", match, denial(rule))
 
 
 def allow(rules: Sequence[Bound[AccessRule]], facts: Facts, paths: Paths, outcome: Outcome) -> tuple[bool, bool]:
@@ -103,8 +103,9 @@ def _default_deny(bound: Bound[AccessRule], view: Mode, facts: Facts, *, failed:
     rule = bound.rule
     because = "a condition could not be evaluated" if failed else f"none allows {shown(facts.identity.actor)}"
     reason = f"the operation is open to those only whom a policy allows, and {because}"
-    return match_of(rule, view, "block", reason, "", rule.to_pass), FAILED if failed else _denial(rule)
+    return match_of(rule, view, "block", reason, "", rule.to_pass), FAILED if failed else denial(rule)
 
 
-def _denial(rule: AccessRule) -> Deny:
+def denial(rule: AccessRule) -> Deny:
+    """What the refused caller gets."""
     return Deny(403, "Access denied", rule.reason or "You may not call this operation.", "access-denied")

@@ -75,7 +75,12 @@ def judge(
             continue
         match = match_of(rule, bound.mode, "block", rule.words, "", rule.to_pass)
         outcome.matches.append(match)
-        outcome.stop(bound.mode, "block", match, Deny(403, "In quarantine", rule.detail, "quarantined"))
+        outcome.stop(bound.mode, "block", match, closed(rule))
+
+
+def closed(rule: QuarantineRule) -> Deny:
+    """What the refused caller gets."""
+    return Deny(403, "In quarantine", rule.detail, "quarantined")
 
 
 def _issued_since(identity: Identity, after: float) -> bool:

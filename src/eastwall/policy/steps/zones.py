@@ -107,8 +107,13 @@ def admit(rules: Sequence[Bound[ZoneRule]], facts: Facts, outcome: Outcome) -> N
             reason = rule.reason or f"zone `{rule.name}` asks of every caller {needs}"
             match = match_of(rule, bound.mode, "block", reason, "", f"call with {needs}")
             outcome.matches.append(match)
-            detail = rule.reason or "This service asks its callers for a stronger proof of who they are."
-            outcome.stop(bound.mode, "block", match, Deny(403, "Not admitted", detail, "not-admitted"))
+            outcome.stop(bound.mode, "block", match, not_admitted(rule))
+
+
+def not_admitted(rule: ZoneRule) -> Deny:
+    """What the refused caller gets."""
+    detail = rule.reason or "This service asks its callers for a stronger proof of who they are."
+    return Deny(403, "Not admitted", detail, "not-admitted")
 
 
 def enter(rules: Sequence[Bound[ZoneRule]], facts: Facts, paths: Paths, outcome: Outcome, opened: tuple[bool, bool]) -> None:
