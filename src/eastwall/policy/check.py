@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from eastwall.discovery.data_prefilter import CLASSES
 from eastwall.model.endpoint import Endpoint
@@ -19,7 +19,6 @@ from eastwall.policy.kinds import (
     Playbook,
     Policy,
     PolicySet,
-    Rule,
     RulePack,
     SchemaPolicy,
     Service,
@@ -27,6 +26,23 @@ from eastwall.policy.kinds import (
 from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
 from eastwall.policy.rule_packs import content_rules
 from eastwall.policy.wording import shown, suggestion
+
+
+class _Known:
+    """The known endpoints, by the services of a scope: many policies have the same."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+        self._of: dict[tuple[str, ...], tuple[list[Endpoint], list[tuple[str, tuple[str | None, ...]]]]] = {}
+
+    def of(self, services: tuple[str, ...]) -> tuple[list[Endpoint], list[tuple[str, tuple[str | None, ...]]]]:
+        """Endpoints of the services (globs; empty: all), and their (method, template in lower case)."""
+        found = self._of.get(services)
+        if found is None:
+            test = compile_globs(services)
+            mine = [endpoint for endpoint in self._endpoints if test is None or test(endpoint.service)]
+            found = self._of[services] = (mine, [(one.method, template_segments(one.template.lower())) for one in mine])
+        return found
 
 
 def check(
@@ -44,33 +60,37 @@ def check(
     for only in services of which endpoints are known. Unknown detections are faults: they come with the program.
     """
     faults = [*_duplicates(policies)]
-    names = {scope.name for scope in services} | {policy.name for policy in policies.policies if isinstance(policy.spec, Service)}
-    ids = {detection.id for detection in detections} | {rule.id for rule in content_rules(policies)}
+    own = [policy for policy in policies.policies if isinstance(policy.spec, Service)]
+    names = sorted({scope.name for scope in services} | {policy.name for policy in own})
+    ids = sorted({detection.id for detection in detections} | {rule.id for rule in content_rules(policies)})
+    exposures = {scope.exposure for scope in services} | {p.spec.exposure for p in own if isinstance(p.spec, Service)}
+    known = _Known(endpoints)
     classes = [*CLASSES, *sorted(policy.name for policy in policies.policies if isinstance(policy.spec, DataClass))]
     for policy in policies.policies:
         if isinstance(policy.spec, Service):
-            own = [endpoint for endpoint in endpoints if endpoint.service == policy.name]
-            faults += _known_operations(policy, "spec.deprecated", policy.spec.deprecated, own)
-            faults += _known_operations(policy, "spec.admin", policy.spec.admin, own)
+            faults += _known_operations(policy, "spec.deprecated", policy.spec.deprecated, (policy.name,), known)
+            faults += _known_operations(policy, "spec.admin", policy.spec.admin, (policy.name,), known)
         if isinstance(policy.spec, RulePack):
-            faults += _pack(policy, policy.spec, sorted(names), endpoints)
+            faults += _pack(policy, policy.spec, names, known)
         if policy.location == "builtin" or isinstance(policy.spec, (Service, DataClass, RulePack, Playbook)):
-            faults += _playbook(policy, policy.spec, sorted(names), sorted(ids)) if isinstance(policy.spec, Playbook) else []
+            faults += _playbook(policy, policy.spec, names, ids) if isinstance(policy.spec, Playbook) else []
             continue
-        faults += _services(policy, "spec.scope.services", policy.spec.scope.services, sorted(names))
-        faults += _operations(policy, policy.spec, endpoints)
+        faults += _services(policy, "spec.scope.services", policy.spec.scope.services, names)
+        faults += _known_operations(
+            policy, "spec.scope.operations", policy.spec.scope.operations, policy.spec.scope.services, known
+        )
         if isinstance(policy.spec, DetectionPolicy):
-            faults += _detections(policy, policy.spec, sorted(ids))
+            faults += _detections(policy, policy.spec, ids)
         if isinstance(policy.spec, DataPolicy):
-            faults += _exposures(policy, policy.spec, services, policies)
+            faults += _exposures(policy, policy.spec, exposures)
         if isinstance(policy.spec, SchemaPolicy):
-            faults += _declared(policy, policy.spec, endpoints)
+            faults += _declared(policy, policy.spec, known)
         if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
     faults += [
         _fault(policy, place, message, hint, warning=warning)
-        for policy, place, message, hint, warning in segment_faults(policies, services, sorted(ids), now)
+        for policy, place, message, hint, warning in segment_faults(policies, services, ids, now)
     ]
     return sorted(set(faults))
 
@@ -108,32 +128,28 @@ def _services(policy: Policy, place: str, services: Sequence[str], names: Sequen
             yield _fault(policy, f"{place}[{i}]", f"service `{name[:60]}` is not known", suggestion(name, names), warning=True)
 
 
-def _pack(policy: Policy, spec: RulePack, names: Sequence[str], endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
+def _pack(policy: Policy, spec: RulePack, names: Sequence[str], known: _Known) -> Iterator[Fault]:
     for at, rule in enumerate(spec.rules):
         yield from _services(policy, f"spec.rules[{at}].services", rule.services, names)
-        in_scope = compile_globs(rule.services)
-        known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
-        yield from _known_operations(policy, f"spec.rules[{at}].operations", rule.operations, known)
+        yield from _known_operations(policy, f"spec.rules[{at}].operations", rule.operations, rule.services, known)
 
 
-def _operations(policy: Policy, spec: Rule, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
-    in_scope = compile_globs(spec.scope.services)
-    known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
-    yield from _known_operations(policy, "spec.scope.operations", spec.scope.operations, known)
-
-
-def _known_operations(policy: Policy, place: str, operations: Sequence[str], known: Sequence[Endpoint]) -> Iterator[Fault]:
+def _known_operations(
+    policy: Policy, place: str, operations: Sequence[str], services: tuple[str, ...], known: _Known
+) -> Iterator[Fault]:
     """Patterns that no known operation is in; none are looked for where nothing is known."""
-    if not known or not operations:
+    if not operations:
         return
-    templates = [(endpoint.method, template_segments(endpoint.template.lower())) for endpoint in known]
+    endpoints, templates = known.of(services)
+    if not endpoints:
+        return
     for i, text in enumerate(operations):
         pattern = parse_operation(text)
         if not any(
             method_matches(pattern.method, method) and may_match(pattern.folded, pattern.open, template)
             for method, template in templates
         ):
-            hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in known}))
+            hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in endpoints}))
             yield _fault(policy, f"{place}[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
 
 
@@ -151,18 +167,16 @@ def _classes(policy: Policy, spec: DataPolicy | LimitPolicy, known: Sequence[str
             yield _fault(policy, f"spec.classes[{i}]", f"data class {shown(name)} is not known", hint)
 
 
-def _exposures(policy: Policy, spec: DataPolicy, services: Sequence[ServiceScope], policies: PolicySet) -> Iterator[Fault]:
-    known = {scope.exposure for scope in services} | {p.spec.exposure for p in policies.policies if isinstance(p.spec, Service)}
+def _exposures(policy: Policy, spec: DataPolicy, known: Set[str | None]) -> Iterator[Fault]:
     if spec.exposure and known.isdisjoint(spec.exposure):
         words = " or ".join(f"`{one}`" for one in spec.exposure)
         message = f"no service is said to be {words}, so the policy does nothing"
         yield _fault(policy, "spec.exposure", message, "set `exposure` of the Service", warning=True)
 
 
-def _declared(policy: Policy, spec: SchemaPolicy, endpoints: Sequence[Endpoint]) -> Iterator[Fault]:
+def _declared(policy: Policy, spec: SchemaPolicy, all_known: _Known) -> Iterator[Fault]:
     """A policy on declared schemas in whose services nothing is declared."""
-    in_scope = compile_globs(spec.scope.services)
-    known = [endpoint for endpoint in endpoints if in_scope is None or in_scope(endpoint.service)]
+    known, _ = all_known.of(spec.scope.services)
     if spec.source == "declared" and known and all(endpoint.origin == "observed" for endpoint in known):
         message = "no specification declares an operation in scope, so nothing is held against a schema"
         yield _fault(policy, "spec.source", message, "name one as `spec` of the Service, or use `either`", warning=True)
