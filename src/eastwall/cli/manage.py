@@ -13,7 +13,7 @@ from rich.console import Console
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, plain, print_json
 from eastwall.cli.failure import NOT_RUNNING, Failure
-from eastwall.cli.policies import attachments, policy_texts, trust_in
+from eastwall.cli.policies import attachments, end_with_faults, policy_texts, trust_in
 from eastwall.cli.policy_effect import effect, rearm
 from eastwall.cli.policy_explain import explain
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
@@ -138,13 +138,7 @@ def apply(
     try:
         result = Client(data).send("PUT", "/policy", body)
     except Refused as refused:
-        if "faults" not in refused.problem:
-            raise
-        if as_json:
-            print_json({"ok": False, "faults": refused.problem["faults"]})
-        else:
-            _show(refused.problem["faults"])
-        raise SystemExit(1) from None
+        end_with_faults(refused, as_json=as_json)
     if as_json:
         print_json(result)
         return

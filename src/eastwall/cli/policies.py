@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
+import click
+
+from eastwall.cli.client import Refused, print_json
 from eastwall.cli.failure import USAGE, Failure
 from eastwall.discovery.identity import compile_trust
 from eastwall.model.snapshot import TrustConfig
 from eastwall.policy import PolicySet, parse_files, trust_of
 from eastwall.runtime import policy_files
 from eastwall.sources import kubernetes
+
+
+def end_with_faults(refused: Refused, *, as_json: bool) -> NoReturn:
+    """Show the faults for which control did not take policies, and end with 1. Raises what was refused for anything else."""
+    if "faults" not in refused.problem:
+        raise refused
+    if as_json:
+        print_json({"ok": False, "faults": refused.problem["faults"]})
+    else:
+        for fault in refused.problem["faults"]:
+            click.echo(fault["text"], err=True)
+    raise SystemExit(1) from None
 
 
 def policy_texts(path: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, print_json
+from eastwall.cli.policies import end_with_faults
 from eastwall.cli.policy_effect import print_effect
 from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.show import clean, printer, table, told, when
@@ -112,14 +113,7 @@ def rollback(to: str, data: Path, as_json: bool) -> None:
     try:
         result = Client(data).send("POST", "/policy/rollback", {"to": to})
     except Refused as refused:
-        if "faults" not in refused.problem:
-            raise
-        if as_json:
-            print_json({"ok": False, "faults": refused.problem["faults"]})
-        else:
-            for fault in refused.problem["faults"]:
-                click.echo(fault["text"], err=True)
-        raise SystemExit(1) from None
+        end_with_faults(refused, as_json=as_json)
     if as_json:
         print_json(result)
         return

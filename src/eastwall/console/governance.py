@@ -10,6 +10,7 @@ from fastapi import Body, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
+from eastwall.console.adaptation import answer
 from eastwall.console.security import PRINCIPAL
 from eastwall.model.audit import Origin, Who
 
@@ -71,10 +72,6 @@ def origin_of(given: dict[str, Any]) -> Origin:
     ):
         raise ValueError("`origin`: a text in it is over 2,000 characters")
     return found
-
-
-def answer(value: Any) -> Response:
-    return Response(msgspec.json.encode(value, enc_hook=str), media_type="application/json")
 
 
 def add_governance(app: FastAPI, control: GovernanceApi) -> None:

@@ -8,7 +8,8 @@ from fastapi import Body, FastAPI, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
-from eastwall.console.governance import answer, who
+from eastwall.console.adaptation import answer
+from eastwall.console.governance import who
 from eastwall.model.audit import Who
 
 Name = Annotated[str, InPath(min_length=1, max_length=253, description="What the quarantine is called.")]

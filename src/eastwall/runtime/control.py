@@ -460,7 +460,7 @@ class Control:
                     services=self.scopes(),
                     trust=self._trust(),
                     endpoints=tuple(map(for_engines, endpoints)),
-                    policy=self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded)),
+                    policy=self._in_force(),
                     holdings=pack(ownership),
                     descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
                     data_classes=custom_classes(self._policies.state.policies),
@@ -493,12 +493,16 @@ class Control:
             log.error("the data plane's configuration cannot be changed: %s", error)
             self._faults["data plane"] = f"its configuration cannot be changed: {error}"
 
+    def _in_force(self) -> bytes:
+        """The applied policies with what was put into quarantine and what playbooks did, encoded."""
+        return self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded))
+
     def _native(self) -> tuple[NativeRule, ...]:
         """What Envoy is to refuse by itself: nothing without `--native-offload`."""
         proxy = self._proxy()
         if proxy is None or not proxy.native_offload:
             return ()
-        policies = self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded))
+        policies = self._in_force()
         names = frozenset(upstream.name for upstream in proxy.upstreams)
         return self._offload.rules(policies, self.scopes(), self._trust().workloads, names)
 

@@ -4,7 +4,6 @@ writes that down, tells all engines with the next snapshot, and arms policies ag
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from eastwall.policy import Policy
 from eastwall.policy.patterns import compile_globs
 from eastwall.policy.rollout import GuardRule
 from eastwall.runtime.audit import AuditLog
+from eastwall.runtime.durable import write_whole
 
 log = logging.getLogger("eastwall.control")
 
@@ -171,9 +171,7 @@ class PolicyGuards:
                 log.warning("the heartbeat of engine %s: %s", beat.get("name", "?"), error)
 
     def _save(self) -> None:
-        part = self._file.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(_Kept(self.stepped_back, self.rearmed)))
-        os.replace(part, self._file)
+        write_whole(self._file, msgspec.json.encode(_Kept(self.stepped_back, self.rearmed)))
 
     # -- what policies do -----------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ Applying policies leaves it alone: what was closed in an emergency stays closed 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from eastwall.policy.kinds import API_VERSION, Policy, Quarantine
 from eastwall.policy.patterns import compile_globs
 from eastwall.policy.times import parse_end
 from eastwall.runtime.audit import AuditLog
+from eastwall.runtime.durable import write_whole
 from eastwall.runtime.policy_store import PolicyFaultsError
 
 MAX_ENTRIES = 1_000
@@ -137,12 +137,7 @@ class Quarantines:
         return [f"`{scope.name}` is in {scope.mode.name.lower()} mode: calls are not refused there" for scope in mild[:20]]
 
     def _save(self, entries: dict[str, Entry]) -> None:
-        part = self._path.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(entries))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self._path)
+        write_whole(self._path, msgspec.json.encode(entries))
         self._entries = entries
         self._policies = {name: made for name, made in self._policies.items() if name in entries}
 

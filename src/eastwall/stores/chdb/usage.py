@@ -52,8 +52,7 @@ GROUP BY service, cls, kind ORDER BY service, cls, kind LIMIT 10000
 """The most that one caller of a class did to a service in a calendar minute."""
 
 DATA = f"""
-SELECT service, endpoint, data_class, actor_class AS cls, actor_kind AS kind, min(strength) AS strength, count() AS calls,
-  uniqExact(actor) AS callers
+SELECT service, endpoint, data_class, actor_class AS cls, actor_kind AS kind, min(strength) AS strength, count() AS calls
 FROM calls ARRAY JOIN data_classes AS data_class
 WHERE {WINDOW} AND {CLEAN} AND NOT has({{suspects:Array(String)}}, actor)
 GROUP BY service, endpoint, data_class, cls, kind ORDER BY service, data_class, endpoint, cls, kind LIMIT 50000
