@@ -1,13 +1,9 @@
 """The control process's inside: recorder, learner, publisher, policies and what the API asks.
 
-Two threads beside the server's:
-- the recorder takes a batch from the spool, stores it, folds it, saves the learner, acknowledges it, in this order: killed at any
-  point, the batch comes again, and neither lake nor learner takes it twice;
-- the publisher builds a snapshot when something that engines act on has changed.
+Two threads beside the server's: the recorder's (see `Recorder`), and the publisher's, which builds a snapshot when something that engines act
+on has changed. Nothing here is on a call's way.
 
-Nothing here is on a call's way. When the lake stalls or the disk is full, the spool keeps the records, and `status` says so.
-
-Over 500 lines: the threads share one set of locks and faults, and splitting them would hide who holds what.
+Locks are taken in this order: policies, publishing, data plane; the recorder's own (records, learner) last.
 """
 
 from __future__ import annotations
@@ -19,8 +15,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +26,6 @@ from eastwall.learning.holdings import pack
 from eastwall.learning.learner import Learner
 from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
-from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.native import NativeRule
 from eastwall.model.record import CallRecord
@@ -39,14 +33,15 @@ from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope,
 from eastwall.policy.data_classes import custom_classes
 from eastwall.policy.playbooks import Firing
 from eastwall.policy.world import World as PolicyWorld
-from eastwall.runtime import learner_state, policy_replay
+from eastwall.runtime import policy_replay
 from eastwall.runtime.audit import AuditLog
-from eastwall.runtime.baselines import ActLog, BaselineApi, recover
-from eastwall.runtime.control_views import by_reason, essence, for_engines, graphql_at, named, text_keys
+from eastwall.runtime.baselines import BaselineApi
+from eastwall.runtime.control_health import Cached, envoy_counters, heartbeats, sharing_fault, uninspected
+from eastwall.runtime.control_views import essence, explained, for_engines, named
+from eastwall.runtime.declared import DeclaredApis
 from eastwall.runtime.discovered import Discovered, UnknownError, World
-from eastwall.runtime.feedback import FeedbackApi, FeedbackStore, Relearning
+from eastwall.runtime.feedback import FeedbackApi
 from eastwall.runtime.layout import DataDir
-from eastwall.runtime.learning import read_state, write_state
 from eastwall.runtime.message_schemas import known_schemas, schemas_essence
 from eastwall.runtime.notifying import Notifier, Secrets
 from eastwall.runtime.offload import NativeOffload
@@ -57,30 +52,24 @@ from eastwall.runtime.policy_store import PolicyFaultsError, PolicyState, Policy
 from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.quarantines import Quarantines
 from eastwall.runtime.recorded_calls import RecordedCalls
+from eastwall.runtime.recorder import BATCH_RECORDS, Recorder
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
-from eastwall.stores.spool import SpoolReader
 
 log = logging.getLogger("eastwall.control")
 
-BATCH_RECORDS = 5_000
-BATCH_SECONDS = 1.0
 PUBLISH_SECONDS = 1.0
 """At most one snapshot in so many seconds for what was learned; modes and policies are published at once."""
 REFRESH_SECONDS = 30.0
 """Counters and ownership alone are published this often: every snapshot costs each engine a compile."""
 OWNERSHIP_LIMIT = 1_000_000
 """Objects whose owners engines get; the most recently used ones."""
-ENGINE_DEAD = 5.0
-"""Seconds without a heartbeat after which an engine is shown as dead."""
 EVIDENCE_SECONDS = 900.0
 """Seconds before the first call that counted which a snapshot of evidence holds."""
 EVIDENCE_CALLS = 1_000
-CACHE_SECONDS = 1.0
-"""Totals are asked from the lake this often at most, however many pages are open."""
 
 
 class Control:
@@ -89,20 +78,15 @@ class Control:
     def __init__(self, data: DataDir, *, retention_days: int = 0, lake: ChdbLake | None = None) -> None:
         """`lake`: in place of the directory's own. Opens lake, spool and learner. Raises LakeError, SpoolBusyError, SpoolCorruptError, ValueError: one clear line each."""
         self.data = data
-        self._retention_days = retention_days
         self.started = time.time()
         self._hash_key = (data.secrets / "hash.key").read_bytes()
         self._policies = PolicyStore(data.policy)
         self._policy_lock = threading.RLock()
         """Held while policies or modes are changed: from the API, and by what watches a repository."""
         self.audit = AuditLog(data.root / "audit", time.time)
-        self._specs = SpecStore(data.specs)
-        self._spool = SpoolReader(data.spool)
-        self._lake = lake if lake is not None else ChdbLake(data.lake)
+        self._declared = DeclaredApis(SpecStore(data.specs), self._policies)
         self._snapshots = FileSnapshotStore(data.snapshots)
         self._version = self._snapshots.latest_version()
-        self._learner_file = data.root / "learner" / "state"
-        self._learner_lock = threading.Lock()
         self._publish_lock = threading.Lock()
         self._plane_lock = threading.Lock()
         """Held while the data plane's configuration is worked out and written, so that the newest comes last."""
@@ -112,41 +96,37 @@ class Control:
         self._threads: list[threading.Thread] = []
         self._faults: dict[str, str] = {}
         """What does not work right now, by part: shown in `status`, gone when it works again."""
-        self._cache: dict[str, tuple[float, Any]] = {}
-        self._last_batch_at = 0.0
-        self._save_seconds = 0.0
-        self._last_token = ""
-        self._unlearned = 0
+        self._cached = Cached()
         self._essence: object = None
         self._revision = 0
         """Counts up with each new list of endpoints, so that pages fetch it only then."""
         self._published_at = 0.0
-        self._feedback = FeedbackStore(data.root / "learner" / "feedback.json")
-        self._acts = ActLog(data.root / "baselines" / "promotions.jsonl")
-        if self._acts.fault:
-            log.error("%s", self._acts.fault)
-            self._faults["baselines"] = self._acts.fault
-        self._record_lock = threading.Lock()
-        """Held from storing calls to learning from them, so that learning anew takes each once."""
-        self._learner = self._load_learner()
-        self._endpoints: tuple[Endpoint, ...] = self._learned()
+        self._recorder = Recorder(
+            data,
+            self._hash_key,
+            lake=lake,
+            stop=self._stop,
+            changed=self._changed,
+            faults=self._faults,
+            retention_days=retention_days,
+        )
+        self._lake = self._recorder.lake
+        self.learner_alone = self._recorder.alone
+        self._endpoints: tuple[Endpoint, ...] = self._recorder.learned()
         self._cluster: KubernetesWatch | None = None
         self._exact_at = 0.0
         """When templates were last read whole, monotonic seconds; in between large services may keep theirs for a while."""
-        self._graphql_paths: frozenset[tuple[str, str]] = frozenset()
-        self._declared: dict[str, tuple[Endpoint, ...]] = {}
-        """What specifications say, by service."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
         self._offload = NativeOffload(tuple(self._detections.values()))
         self.discovered = Discovered(self._world, self.learner_alone)
-        self.baselines = BaselineApi(self.learner_alone, self._acts, self.publish, time.time)
+        self.baselines = BaselineApi(self.learner_alone, self._recorder.acts, self.publish, time.time)
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
         self.policy_guards = PolicyGuards(
             data.root / "guards.json",
             self.audit,
             lambda: self._policies.state.policies.policies,
             self.scopes,
-            self._engines,
+            lambda: heartbeats(data),
             lambda sql: self._lake.query(sql),
             self.publish,
         )
@@ -165,7 +145,8 @@ class Control:
             random=os.urandom,
         )
         self._use_playbooks()
-        self.feedback = FeedbackApi(self._feedback, self.call, self._relearn, self._teach, self.publish)
+        self.feedback = FeedbackApi(self._recorder.feedback, self.call, self._relearn, self._recorder.teach, self.publish)
+        self._recorder.see = self.playbooks.see
         self.recorded = RecordedCalls(self._lake, self._replay_world)
         self._declare()
 
@@ -179,7 +160,7 @@ class Control:
         self.policy_acts.start()
         self.playbooks.start()
         self.policy_guards.start()
-        for name, target in (("recorder", self._record_loop), ("publisher", self._publish_loop)):
+        for name, target in (("recorder", self._recorder.loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -226,180 +207,36 @@ class Control:
 
     def _seen_by_engines(self, endpoints: tuple[Endpoint, ...], classes: tuple[tuple[str, str], ...]) -> object:
         """What a new snapshot is made for when it changes."""
-        schemas = schemas_essence(known_schemas(self._policies.state.policies, endpoints, self._declared))
-        return essence(endpoints), schemas, classes, self._cluster.version if self._cluster is not None else 0
+        schemas = schemas_essence(known_schemas(self._policies.state.policies, endpoints, self._declared.by_service))
+        version = self._cluster.version if self._cluster is not None else 0
+        return essence(endpoints), schemas, classes, version, self._recorder.acts.seq
 
     def close(self) -> None:
         """Close everything; nothing is published. Enough for a control that was never started."""
         self.feedback.close()
-        self._lake.close()
-        self._spool.close()
-
-    @contextlib.contextmanager
-    def learner_alone(self) -> Iterator[Learner]:
-        """The learner, for one thread at a time."""
-        with self._learner_lock:
-            yield self._learner
+        self._recorder.close()
 
     def _world(self) -> World:
         classes = custom_classes(self._policies.state.policies)
-        return World(self._revision, self._endpoints, self.scopes(), self._declared, classes)
+        return World(self._revision, self._endpoints, self.scopes(), self._declared.by_service, classes)
 
-    # -- recorder -------------------------------------------------------------------------------------------------
-
-    def _record_loop(self) -> None:
-        while True:
-            stopping = self._stop.is_set()
-            taken = 0
-            try:
-                taken = self.record_batch()
-                self._faults.pop("recorder", None)
-            except (LakeError, OSError) as error:
-                if self._faults.get("recorder") != str(error):
-                    log.error("records wait in the spool: %s", error)
-                self._faults["recorder"] = str(error)
-                if stopping:
-                    return
-            except Exception as error:
-                # An unforeseen fault must not end recording for good: it is shown, and tried again.
-                log.exception("recording a batch failed")
-                self._faults["recorder"] = f"{type(error).__name__}: {error}"
-                if stopping:
-                    return
-            if stopping and not taken:
-                return
-            if taken < BATCH_RECORDS and not stopping:
-                # Saving a big learner state takes its time; it may take a tenth of ours.
-                self._stop.wait(max(BATCH_SECONDS, 10 * self._save_seconds))
+    # -- what was recorded and learned ----------------------------------------------------------------------------
 
     def record_batch(self, limit: int = BATCH_RECORDS) -> int:
-        """Move one batch from the spool to lake and learner; the number of its records, 0 when there was nothing."""
-        batch = self._spool.read(limit)
-        if batch is None:
-            self._expire()
-            return 0
-        self.record(batch.records, batch.token, batch.encoded)
-        self._spool.acknowledge(batch)
-        return len(batch.records)
+        """See `Recorder.batch`."""
+        return self._recorder.batch(limit)
 
-    def record(self, records: Sequence[CallRecord], token: str, encoded: Sequence[bytes] = ()) -> None:
-        """Store and learn records. `token`: a name of just these; the same one twice in a row stores and learns once. `encoded`: them in
-        MessagePack, where that is at hand. Raises LakeError, OSError."""
-        with self._record_lock:
-            self._lake.insert(records, token, encoded)
-            if token != self._last_token:
-                with self._learner_lock:
-                    self._learner.fold(self._feedback.book.teaching(records))
-                    self._save(token)
-                    if self._learner.unlearned > self._unlearned:
-                        self._unlearned = self._learner.unlearned
-                        fault = f"{self._unlearned:,} calls could not be learned from; the last: {self._learner.fault}"
-                        log.error("%s", fault)
-                        self._faults["learner"] = fault
-                self._last_token = token
-            # Once a batch, also when it comes again after a crash: what it would do a second time is in force then.
-            self.playbooks.see(records)
-        self._last_batch_at = time.time()
-        self._changed.set()
-
-    def _save(self, token: str) -> None:
-        """With the learner alone. Raises OSError."""
-        started = time.monotonic()
-        learner_state.save(self._learner_file, self._learner.to_bytes(), token)
-        self._save_seconds = time.monotonic() - started
-
-    def _learned(self, *, lazy: bool = False) -> tuple[Endpoint, ...]:
-        """What engines are to judge by, with the learner alone. What was promoted is written down before it counts. Raises OSError."""
-        endpoints = self._learner.endpoints(lazy=lazy)
-        acts = self._learner.baselines.since(self._acts.seq)
-        if acts:
-            self._acts.append(acts)
-            self._essence = None
-        return self._feedback.book.excuse(endpoints, time.time())
-
-    def _teach(self, record: CallRecord) -> None:
-        """Learn from one call that was said to be fine. Raises OSError."""
-        with self._learner_lock:
-            self._learner.fold([record])
-            self._save(self._last_token)
-            self._feedback.known(self._feedback.marks())
-
-    def _relearn(self) -> None:
-        """Learn anew from the lake, with what analysts said, and put it in place of what was learned. Raises LakeError, OSError."""
-        fresh = self._fresh()
-        marks, book = self._feedback.marks(), self._feedback.book
-        learning = Relearning(fresh, self._lake.following, book)
-        for _ in learning.run():
-            if self._stop.is_set():
-                return
-        with self._record_lock:
-            for _ in learning.run():  # what was stored meanwhile
-                pass
-            with self._learner_lock:
-                for name, endpoints in self._declared.items():
-                    fresh.declare(name, endpoints)
-                for act in self._learner.baselines.acts():
-                    fresh.baselines.replay(act)
-                self._learner = fresh
-                self._learned()
-                self._save(self._last_token)
-                self._feedback.known(marks)
-        self._changed.set()
+    def record(self, records: Sequence[CallRecord], token: str) -> None:
+        """See `Recorder.record`."""
+        self._recorder.record(records, token)
 
     def take_in(self, learned: Learner) -> None:
-        """Add what another learner has learned. It is kept beside, since its calls are not in the lake. Raises OSError."""
-        with self._record_lock, self._learner_lock:
-            number = 1 + max((int(file.stem) for file in self._taught()), default=0)
-            write_state(self._learner_file.parent / "taught" / f"{number:06d}.state", learned)
-            self._learner.merge(learned)
-            self._save(self._last_token)
+        """Add what another learner has learned, and publish. Raises OSError."""
+        self._recorder.take_in(learned)
         self.publish()
 
-    def _taught(self) -> list[Path]:
-        return sorted((self._learner_file.parent / "taught").glob("[0-9]*.state"))
-
-    def _fresh(self) -> Learner:
-        """A learner that knows what `take_in` gave and no call, and what was done to the baselines: that is done again as it learns."""
-        learner = Learner(self._hash_key)
-        for file in self._taught():
-            try:
-                learner.merge(read_state(file, self._hash_key))
-            except ValueError as error:
-                log.error("%s: it is left out", error)
-                self._faults["learner"] = f"{error}: it is left out"
-        for act in self._acts.acts:
-            learner.baselines.replay(act)
-        return learner
-
-    def _load_learner(self) -> Learner:
-        try:
-            found = learner_state.load(self._learner_file)
-            if found is None:
-                return self._fresh()
-            self._last_token = found.token
-            learner = Learner.from_bytes(found.state, self._hash_key)
-            recover(learner.baselines, self._acts)
-            return learner
-        except ValueError as error:
-            log.error("%s; learning again from the lake", error)
-            self._faults["learner"] = (
-                f"{error}; learned again from the lake at {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
-            )
-            with contextlib.suppress(OSError):
-                self._learner_file.rename(self._learner_file.with_suffix(".corrupt"))
-            learner = self._fresh()
-            for _ in Relearning(learner, self._lake.following, self._feedback.book).run():
-                pass
-            with contextlib.suppress(OSError):  # else it is learned again at the next start
-                learner_state.save(self._learner_file, learner.to_bytes(), "")
-                self._feedback.known(self._feedback.marks())
-            return learner
-
-    def _expire(self) -> None:
-        if self._retention_days and time.time() - self._cache.get("expired", (0.0, None))[0] > 3600:
-            self._cache["expired"] = (time.time(), None)
-            for day in self._lake.expire(time.time() - self._retention_days * 86_400):
-                log.info("dropped the calls of %s: older than %d days", day, self._retention_days)
+    def _relearn(self) -> None:
+        self._recorder.relearn(lambda: self._declared.by_service)
 
     # -- publisher ------------------------------------------------------------------------------------------------
 
@@ -426,15 +263,15 @@ class Control:
     def _publish_learned(self) -> float:
         """Publish when engines would act differently, or counters are old; the seconds that asking the learner took."""
         started = time.monotonic()
-        with self._learner_lock:
-            endpoints = self._learned(lazy=started - self._exact_at < REFRESH_SECONDS)
-            classes = self._learner.identities.classes()
-            self._learner.changes.observe(endpoints, time.time())
+        with self.learner_alone() as learner:
+            endpoints = self._recorder.learned(lazy=started - self._exact_at < REFRESH_SECONDS)
+            classes = learner.identities.classes()
+            learner.changes.observe(endpoints, time.time())
         cost = time.monotonic() - started
         self._endpoints = endpoints
         self._revision += 1
-        if graphql_at(endpoints) != self._graphql_paths:
-            self._declare()  # a schema does not say where it is served: that is known now
+        if self._declared.outdated(endpoints):
+            self._declare()
         if started - self._exact_at >= REFRESH_SECONDS:
             self._exact_at = started
         if self._seen_by_engines(endpoints, classes) != self._essence or time.time() - self._published_at > REFRESH_SECONDS:
@@ -444,11 +281,11 @@ class Control:
     def publish(self, known: tuple[Endpoint, ...] | None = None) -> int:
         """Build and publish a snapshot now; its version. `known`: the endpoints, where they were just asked for. Raises OSError."""
         with self._publish_lock:
-            with self._learner_lock:
-                endpoints = self._learned() if known is None else known
-                ownership = self._learner.ownership(OWNERSHIP_LIMIT)
-                classes = self._learner.identities.classes()
-                behaviours = self._learner.behaviours.publish(endpoints)
+            with self.learner_alone() as learner:
+                endpoints = self._recorder.learned() if known is None else known
+                ownership = learner.ownership(OWNERSHIP_LIMIT)
+                classes = learner.identities.classes()
+                behaviours = learner.behaviours.publish(endpoints)
             # Before the cluster is asked: what changes in between is published next time, and not missed.
             seen = self._seen_by_engines(endpoints, classes)
             self._snapshots.publish(
@@ -462,11 +299,11 @@ class Control:
                     endpoints=tuple(map(for_engines, endpoints)),
                     policy=self._in_force(),
                     holdings=pack(ownership),
-                    descriptors=(*self._specs.descriptors(), *self._policies.state.descriptors.items()),
+                    descriptors=self._declared.descriptors(),
                     data_classes=custom_classes(self._policies.state.policies),
                     identity_classes=classes,
                     behaviours=behaviours,
-                    schemas=known_schemas(self._policies.state.policies, endpoints, self._declared),
+                    schemas=known_schemas(self._policies.state.policies, endpoints, self._declared.by_service),
                     policy_status=self._policy_status(),
                     stepped_back=self.policy_guards.stepped_back,
                     rearmed=self.policy_guards.rearmed,
@@ -582,28 +419,18 @@ class Control:
 
     def _declare(self) -> None:
         """Tell the learner what specs say; a service whose spec is gone has none any more."""
-        specs = {name: list(endpoints) for name, endpoints in self._policies.state.declared.items()}
-        for name, endpoints in self._specs.load().items():
-            specs.setdefault(name, []).extend(endpoints)
-        for fault in self._specs.faults:
-            log.error("%s", fault)
-        seen = self._graphql_paths = graphql_at(self._endpoints)
-        self._declared = {
-            name: _at_home(endpoints, [e for e in self._endpoints if e.service == name])
-            if any(at == name for at, _ in seen)
-            else tuple(endpoints)
-            for name, endpoints in specs.items()
-        }
-        with self._learner_lock:
-            for name in {scope.name for scope in self.scopes()} | specs.keys():
-                self._learner.declare(name, self._declared.get(name, ()))
+        self._declared.read(self._endpoints)
+        by_service = self._declared.by_service
+        with self.learner_alone() as learner:
+            for name in {scope.name for scope in self.scopes()} | by_service.keys():
+                learner.declare(name, by_service.get(name, ()))
 
     def add_spec(self, service: str, name: str, data: bytes) -> dict[str, Any]:
         """Keep a specification of a service. Raises ValueError, one line, when it cannot be used at all; OSError."""
-        declared = self._specs.add(service, name, data)
+        told = self._declared.add(service, name, data)
         self._declare()
         self.publish()
-        return {"kind": declared.kind, "endpoints": len(declared.endpoints), "faults": [str(fault) for fault in declared.faults]}
+        return told
 
     def _use_playbooks(self) -> None:
         policies, stages = self._policies.state.policies, {name: meta.stage for name, meta in self._detections.items()}
@@ -692,7 +519,7 @@ class Control:
         except LakeError as error:
             found, fault = None, error
         # The lake once more at the end: the record may have moved between the two looks.
-        found = found or self._spool.find(event_id)
+        found = found or self._recorder.spool.find(event_id)
         if found is None and fault is not None:
             raise fault
         return found or self._lake.call(event_id)
@@ -703,26 +530,7 @@ class Control:
         if record is None:
             raise UnknownError(f"there is no call `{event_id}`; calls appear about a second after they end")
         endpoint = next((e for e in self._endpoints if e.id == record.endpoint), None)
-        whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(named(record)))
-        for finding in whole["findings"]:
-            meta = self._detections.get(finding["id"])
-            if meta is not None:
-                finding |= {
-                    "title": meta.title,
-                    "cwe": meta.cwe,
-                    "attack": meta.attack,
-                    "stage": meta.stage,
-                    "audience": meta.audience,
-                }
-        for match, original in zip(whole["matches"], record.matches, strict=True):
-            match["mode"] = Mode(original.mode).name.lower()
-        verdict = Verdict(action=record.action, would=record.would, matches=record.matches)
-        return whole | {
-            "explanation": policy.explain(verdict),
-            "to_pass": list(dict.fromkeys(match.to_pass for match in record.matches if match.to_pass)),
-            "endpoint_now": None if endpoint is None else msgspec.to_builtins(endpoint),
-            "snapshot_now": self._version,
-        }
+        return explained(record, endpoint, self._detections) | {"snapshot_now": self._version}
 
     def query(self, sql: str, seconds: float = 10.0, rows: int = 10_000) -> list[dict[str, Any]]:
         """Analyst SQL; raises ValueError."""
@@ -734,8 +542,8 @@ class Control:
 
     def status(self) -> dict[str, Any]:
         """Everything about Eastwall itself."""
-        engines = self._engines()
-        envoy = self._envoy()
+        engines = heartbeats(self.data)
+        envoy = self._cached("envoy", lambda: envoy_counters(self.data))
         totals = self._cached("totals", self._lake.totals)
         learned = sum(1 for e in self._endpoints if e.status == "learned")
         return {
@@ -746,19 +554,19 @@ class Control:
             "engines": engines,
             "envoy": envoy,
             "spool": {
-                "pending_bytes": self._spool.pending(),
-                "lost_records": max(self._spool.lost(), sum(int(e.get("lost_records", 0)) for e in engines)),
-                "corrupt_bytes": self._spool.corrupt_bytes,
-                "undecodable": self._spool.undecodable,
+                "pending_bytes": self._recorder.spool.pending(),
+                "lost_records": max(self._recorder.spool.lost(), sum(int(e.get("lost_records", 0)) for e in engines)),
+                "corrupt_bytes": self._recorder.spool.corrupt_bytes,
+                "undecodable": self._recorder.spool.undecodable,
             },
-            "lake": {**totals, "bytes": self._cached("bytes", self._lake.disk_bytes), "last_batch": self._last_batch_at},
+            "lake": {**totals, "bytes": self._cached("bytes", self._lake.disk_bytes), "last_batch": self._recorder.last_batch_at},
             "learner": {
                 "endpoints": len(self._endpoints),
                 "learned": learned,
                 "learning": len(self._endpoints) - learned,
-                "save_seconds": round(self._save_seconds, 4),
+                "save_seconds": round(self._recorder.save_seconds, 4),
             },
-            "uninspected": self._uninspected(engines, envoy),
+            "uninspected": uninspected(self._cached("uninspected", self._lake.uninspected), engines, envoy),
             "policy": self.policy_acts.status(),
             "services": self.services(),
             "kubernetes": None if self._cluster is None else msgspec.to_builtins(self._cluster.status()),
@@ -772,67 +580,8 @@ class Control:
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
         found |= self.policy_acts.faults() | self.playbooks.faults() | self.policy_guards.faults()
-        if shared := self._sharing_fault():
+        if shared := sharing_fault(self.data):
             found["shared state"] = shared
-        if self._specs.faults:
-            found["specifications"] = "; ".join(self._specs.faults[:5])
+        if fault := self._declared.fault():
+            found["specifications"] = fault
         return found
-
-    def _sharing_fault(self) -> str:
-        """Why engines cannot tell each other what they count and learn, as those that are alive say."""
-        for path in sorted(self.data.run.glob("sharing-*.json")):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-                if told.get("fault") and time.time() - path.stat().st_mtime < ENGINE_DEAD:
-                    return f"{told['fault']}; engine {told.get('name', '?')} counts what it sees itself, limits go by their `onOutage`"
-        return ""
-
-    def _engines(self) -> list[dict[str, Any]]:
-        """Heartbeats; `alive` by the file's age."""
-        beats = []
-        for path in sorted(self.data.run.glob("engine-*.json")):
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                beat = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-                age = max(0.0, time.time() - path.stat().st_mtime)
-                beats.append({**beat, "age": round(age, 1), "alive": age < ENGINE_DEAD})
-        return beats
-
-    def _envoy(self) -> dict[str, Any]:
-        def ask() -> dict[str, Any]:
-            try:
-                from eastwall.runtime.dataplane import envoy_stats
-
-                found: dict[str, Any] = text_keys(envoy_stats(self.data.root))
-                return found
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with Envoy's counters, the rest of the status is still true
-                return {"fault": str(error) or type(error).__name__}
-
-        return self._cached("envoy", ask)  # type: ignore[no-any-return]
-
-    def _uninspected(self, engines: Sequence[Mapping[str, Any]], envoy: Mapping[str, Any]) -> dict[str, Any]:
-        """Calls of which something was not inspected: by reason as recorded, as engines count, and as Envoy counts."""
-        recorded = self._cached("uninspected", self._lake.uninspected)
-        counted: Counter[str] = Counter()
-        for engine in engines:
-            counted.update({str(k): int(v) for k, v in dict(engine.get("uninspected") or {}).items()})
-        by_envoy = by_reason(envoy.get("uninspected"))
-        # The same call may be counted by Envoy, by an engine and in its record; any of the three may also be the only one.
-        reasons = {r: max(recorded.get(r, 0), counted[r], by_envoy[r]) for r in {*recorded, *counted, *by_envoy}}
-        return {
-            "total": sum(reasons.values()),
-            "by_reason": dict(sorted(reasons.items(), key=lambda item: -item[1])),
-            "counted_by": {"records": recorded, "engines": dict(counted), "envoy": dict(by_envoy)},
-        }
-
-    def _cached(self, name: str, ask: Any) -> Any:
-        at, value = self._cache.get(name, (0.0, None))
-        if time.monotonic() - at > CACHE_SECONDS or value is None:
-            value = ask()
-            self._cache[name] = (time.monotonic(), value)
-        return value
-
-
-def _at_home(declared: Iterable[Endpoint], observed: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    from eastwall.learning.graphql_sdl import at_home  # with its parser a tenth of a second, for those who have GraphQL
-
-    return at_home(declared, observed)

@@ -6,9 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
+from eastwall import policy
+from eastwall.model.call import Mode
+from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint, Schema
+from eastwall.model.finding import Detection
 from eastwall.model.record import CallRecord
 
 
@@ -78,3 +83,26 @@ def named(record: CallRecord) -> dict[str, Any]:
     for name in ("request_fields", "response_fields"):
         found[name] = [{key: getattr(field, key) for key in field.__struct_fields__} for field in found[name]]
     return found
+
+
+def explained(record: CallRecord, endpoint: Endpoint | None, detections: Mapping[str, Detection]) -> dict[str, Any]:
+    """Everything known about one call, for people and machines. `endpoint`: as it is known now; `detections`: by id."""
+    whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(named(record)))
+    for finding in whole["findings"]:
+        meta = detections.get(finding["id"])
+        if meta is not None:
+            finding |= {
+                "title": meta.title,
+                "cwe": meta.cwe,
+                "attack": meta.attack,
+                "stage": meta.stage,
+                "audience": meta.audience,
+            }
+    for match, original in zip(whole["matches"], record.matches, strict=True):
+        match["mode"] = Mode(original.mode).name.lower()
+    verdict = Verdict(action=record.action, would=record.would, matches=record.matches)
+    return whole | {
+        "explanation": policy.explain(verdict),
+        "to_pass": list(dict.fromkeys(match.to_pass for match in record.matches if match.to_pass)),
+        "endpoint_now": None if endpoint is None else msgspec.to_builtins(endpoint),
+    }
