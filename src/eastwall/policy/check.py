@@ -8,6 +8,7 @@ from eastwall.discovery.data_prefilter import CLASSES
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope
+from eastwall.policy.check_conditions import condition_faults
 from eastwall.policy.check_segments import segment_faults
 from eastwall.policy.kinds import (
     AccessPolicy,
@@ -23,26 +24,10 @@ from eastwall.policy.kinds import (
     SchemaPolicy,
     Service,
 )
-from eastwall.policy.patterns import compile_globs, may_match, method_matches, parse_operation, template_segments
+from eastwall.policy.known_operations import KnownByService
+from eastwall.policy.patterns import compile_globs, parse_operation
 from eastwall.policy.rule_packs import content_rules
 from eastwall.policy.wording import shown, suggestion
-
-
-class _Known:
-    """The known endpoints, by the services of a scope: many policies have the same."""
-
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._endpoints = endpoints
-        self._of: dict[tuple[str, ...], tuple[list[Endpoint], list[tuple[str, tuple[str | None, ...]]]]] = {}
-
-    def of(self, services: tuple[str, ...]) -> tuple[list[Endpoint], list[tuple[str, tuple[str | None, ...]]]]:
-        """Endpoints of the services (globs; empty: all), and their (method, template in lower case)."""
-        found = self._of.get(services)
-        if found is None:
-            test = compile_globs(services)
-            mine = [endpoint for endpoint in self._endpoints if test is None or test(endpoint.service)]
-            found = self._of[services] = (mine, [(one.method, template_segments(one.template.lower())) for one in mine])
-        return found
 
 
 def check(
@@ -64,7 +49,7 @@ def check(
     names = sorted({scope.name for scope in services} | {policy.name for policy in own})
     ids = sorted({detection.id for detection in detections} | {rule.id for rule in content_rules(policies)})
     exposures = {scope.exposure for scope in services} | {p.spec.exposure for p in own if isinstance(p.spec, Service)}
-    known = _Known(endpoints)
+    known = KnownByService(endpoints)
     classes = [*CLASSES, *sorted(policy.name for policy in policies.policies if isinstance(policy.spec, DataClass))]
     for policy in policies.policies:
         if isinstance(policy.spec, Service):
@@ -88,10 +73,8 @@ def check(
         if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
             faults += _classes(policy, policy.spec, classes)
     faults += _conflicts(policies)
-    faults += [
-        _fault(policy, place, message, hint, warning=warning)
-        for policy, place, message, hint, warning in segment_faults(policies, services, ids, now)
-    ]
+    found = (*segment_faults(policies, services, ids, now), *condition_faults(policies, services, known))
+    faults += [_fault(policy, place, message, hint, warning=warning) for policy, place, message, hint, warning in found]
     return sorted(set(faults))
 
 
@@ -128,28 +111,24 @@ def _services(policy: Policy, place: str, services: Sequence[str], names: Sequen
             yield _fault(policy, f"{place}[{i}]", f"service `{name[:60]}` is not known", suggestion(name, names), warning=True)
 
 
-def _pack(policy: Policy, spec: RulePack, names: Sequence[str], known: _Known) -> Iterator[Fault]:
+def _pack(policy: Policy, spec: RulePack, names: Sequence[str], known: KnownByService) -> Iterator[Fault]:
     for at, rule in enumerate(spec.rules):
         yield from _services(policy, f"spec.rules[{at}].services", rule.services, names)
         yield from _known_operations(policy, f"spec.rules[{at}].operations", rule.operations, rule.services, known)
 
 
 def _known_operations(
-    policy: Policy, place: str, operations: Sequence[str], services: tuple[str, ...], known: _Known
+    policy: Policy, place: str, operations: Sequence[str], services: tuple[str, ...], known: KnownByService
 ) -> Iterator[Fault]:
     """Patterns that no known operation is in; none are looked for where nothing is known."""
     if not operations:
         return
-    endpoints, templates = known.of(services)
-    if not endpoints:
+    mine = known.of(services)
+    if not mine.endpoints:
         return
     for i, text in enumerate(operations):
-        pattern = parse_operation(text)
-        if not any(
-            method_matches(pattern.method, method) and may_match(pattern.folded, pattern.open, template)
-            for method, template in templates
-        ):
-            hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in endpoints}))
+        if not mine.matching(parse_operation(text)):
+            hint = suggestion(text, sorted({f"{endpoint.method} {endpoint.template}" for endpoint in mine.endpoints}))
             yield _fault(policy, f"{place}[{i}]", f"no known operation matches `{text[:80]}`", hint, warning=True)
 
 
@@ -174,9 +153,9 @@ def _exposures(policy: Policy, spec: DataPolicy, known: Set[str | None]) -> Iter
         yield _fault(policy, "spec.exposure", message, "set `exposure` of the Service", warning=True)
 
 
-def _declared(policy: Policy, spec: SchemaPolicy, all_known: _Known) -> Iterator[Fault]:
+def _declared(policy: Policy, spec: SchemaPolicy, all_known: KnownByService) -> Iterator[Fault]:
     """A policy on declared schemas in whose services nothing is declared."""
-    known, _ = all_known.of(spec.scope.services)
+    known = all_known.of(spec.scope.services).endpoints
     if spec.source == "declared" and known and all(endpoint.origin == "observed" for endpoint in known):
         message = "no specification declares an operation in scope, so nothing is held against a schema"
         yield _fault(policy, "spec.source", message, "name one as `spec` of the Service, or use `either`", warning=True)

@@ -177,7 +177,7 @@ def _whole(value: Any) -> Any:
 def _fields_named(text: str, name: str) -> Collection[str]:
     """Fields of a variable that a condition names; all of them when it names the variable in another way too. Empty: it has none."""
     fields = TOOL_VARIABLES[name]
-    if isinstance(fields, str):
+    if not isinstance(fields, Mapping):
         return ()
     found = re.findall(rf"(?<![\w.]){name}\b(?:\s*\.\s*(\w+))?", text)
     return tuple(dict.fromkeys(found)) if found and all(field in fields for field in found) else tuple(fields)

@@ -25,7 +25,7 @@ def condition_faults(texts: Sequence[str], place: str, *, tools: bool = False) -
     """`tools`: the arguments of a tool may be named."""
     for i, text in enumerate(texts):
         for fault in conditions.faults(text, conditions.TOOL_VARIABLES if tools else conditions.VARIABLES):
-            hint = suggestion(fault.word, fault.known) if fault.word else ""
+            hint = fault.hint or (suggestion(fault.word, fault.known) if fault.word else "")
             yield f"{place}[{i}]", f"condition {shown(text)}, character {fault.position + 1}: {fault.message}", hint
 
 
