@@ -22,6 +22,7 @@ import os
 import re
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ MAX_HEARD = 20_000
 """Entries of one `hear`; the rest comes with the next."""
 TRIES = 50
 """How often a frame that does not verify is asked for before it is passed over."""
+AGAIN = 1.0
+"""Seconds between two tries of what could not be made or read."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FRAME = struct.Struct("<II")
 _SIZE, _TAIL, _HEAD = 1, 2, 3
@@ -133,34 +136,43 @@ class SharedRings:
         if size % 8 or size < 1024:
             raise ValueError(f"a ring of {size} bytes")
         self.at_once = sys.byteorder == "little"
-        self._directory, self._name = directory, name
+        self._directory, self._name, self._size = directory, name, size
         self._limit = min(MAX_ENTRY, size // 4)
         self._rings: dict[str, _Ring] = {}
         self._own: _Ring | None = None
         self._watched: list[tuple[memoryview, _Ring]] = []
         self._stamp = -1
         self._told = self._heard = self._lost = self._damaged = self._dropped = 0
-        self._fault = ""
+        self._faults: dict[str, str] = {}
+        """What does not work right now: by the file's name, or empty for the place and the ring of our own."""
+        self._again = 0.0
+        """When it is tried again, monotonic seconds."""
+        self._open_own()
+
+    def _open_own(self) -> None:
+        """Our own ring, made where there is none; until that succeeds nobody is told anything."""
+        path = self._directory / f"{self._name}.ring"
         try:
             if sys.byteorder != "little":
                 raise RingError("rings are read on little-endian machines only")
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = directory / f"{name}.ring"
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                self._own = _Ring(path, write=True)
+                own = _Ring(path, write=True)
+                if own.words[_HEAD] < own.words[_TAIL] or own.words[_HEAD] - own.words[_TAIL] > own.size:
+                    own.close()
+                    raise RingError(f"`{path}` is no ring")
             except (RingError, FileNotFoundError):
-                make(path, size)
-                self._own = _Ring(path, write=True)
-            if (
-                self._own.words[_HEAD] < self._own.words[_TAIL]
-                or self._own.words[_HEAD] - self._own.words[_TAIL] > self._own.size
-            ):
-                make(path, size)
-                self._own = _Ring(path, write=True)
-            mine = self._rings[path.name] = _Ring(path, write=False)
-            mine.until = self._own.words[_HEAD]  # what an earlier process of this name told, and nothing of our own
+                make(path, self._size)
+                own = _Ring(path, write=True)
+            mine = _Ring(path, write=False)
         except OSError as fault:
-            self._fault = f"`{directory}`: {fault.strerror or fault}"
+            self._faults[""] = f"`{self._directory}`: {fault.strerror or fault}"
+            self._again = time.monotonic() + AGAIN
+            return
+        self._faults.pop("", None)
+        self._own = own
+        mine.until = own.words[_HEAD]  # what an earlier process of this name told, and nothing of our own
+        self._rings[path.name] = mine
 
     def tell(self, entries: Sequence[Entry]) -> None:
         own = self._own
@@ -195,7 +207,7 @@ class SharedRings:
             lost=self._lost,
             damaged=self._damaged,
             dropped=self._dropped,
-            fault=self._fault,
+            fault=next(iter(self._faults.values()), ""),
         )
 
     def close(self) -> None:
@@ -206,16 +218,21 @@ class SharedRings:
         self._own = None
 
     def _look(self) -> None:
-        """Take up rings that are new, or were made anew."""
+        """Take up rings that are new, or were made anew; what did not work is tried again, and is a fault as long as it does not."""
+        again = bool(self._faults) and time.monotonic() >= self._again
+        if again and self._own is None:
+            self._open_own()
         try:
             stamp = os.stat(self._directory).st_mtime_ns
-            if stamp == self._stamp:
+            if stamp == self._stamp and not again:
                 return
             names = sorted(entry.name for entry in os.scandir(self._directory) if entry.name.endswith(".ring"))
         except OSError as fault:
-            self._fault = f"`{self._directory}`: {fault.strerror or fault}"
+            self._faults[""] = f"`{self._directory}`: {fault.strerror or fault}"
+            self._again = time.monotonic() + AGAIN
             return
         self._stamp = stamp
+        self._faults = {"": self._faults[""]} if self._own is None and "" in self._faults else {}
         for name in names[:MAX_RINGS]:
             known = self._rings.get(name)
             try:
@@ -223,12 +240,16 @@ class SharedRings:
                 if name == f"{self._name}.ring" or (known is not None and known.identity == (status.st_dev, status.st_ino)):
                     continue
                 ring = _Ring(self._directory / name, write=False)
+            except FileNotFoundError:
+                continue  # taken away since its name was read
             except OSError as fault:
-                self._fault = str(fault) if isinstance(fault, RingError) else f"`{name}`: {fault.strerror}"
+                self._faults[name] = str(fault) if isinstance(fault, RingError) else f"`{name}`: {fault.strerror}"
                 continue
             if known is not None:
                 known.close()
             self._rings[name] = ring
+        if self._faults:
+            self._again = time.monotonic() + AGAIN
         self._watch()
 
     def _watch(self) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eastwall.ports.shared_state import Entry
+from eastwall.stores import shared_rings
 from eastwall.stores.shared_rings import HEADER, TRIES, SharedRings
 
 SMALL = 4096
@@ -123,6 +124,40 @@ def test_a_place_that_cannot_be_written_leaves_the_engine_to_itself(tmp_path: Pa
     end.close()
 
 
+def test_a_ring_that_can_be_read_again_is_no_fault_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_rings, "AGAIN", 0.0)
+    first, second = pair(tmp_path)
+    (tmp_path / "7.ring").write_bytes(b"not a ring")
+    (tmp_path / "8.ring").write_bytes(b"not a ring either")
+    second.hear()
+    assert "7.ring" in second.health().fault
+    whole = (tmp_path / "0.ring").read_bytes()
+    with (tmp_path / "7.ring").open("r+b") as file:  # in its place: the folder does not change
+        file.write(whole)
+    (tmp_path / "8.ring").unlink()
+    first.tell([Entry("grants", b"x")])
+    assert list(second.hear()) == [Entry("grants", b"x")]
+    assert second.health().fault == ""
+    assert second.health().peers == 2
+
+
+def test_what_cannot_be_made_is_tried_again_but_not_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "rings"
+    place.write_text("")
+    first = SharedRings(place, "0", size=SMALL)
+    place.unlink()
+    second = SharedRings(place, "1", size=SMALL)
+    first.hear()
+    assert first.health().fault, "its time has not come"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic() + 2 * shared_rings.AGAIN: now)
+    first.hear()
+    assert first.health().fault == ""
+    first.tell([Entry("grants", b"x")])
+    assert list(second.hear()) == [Entry("grants", b"x")]
+    first.close()
+    second.close()
+
+
 def test_names_and_sizes_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no name of an engine"):
         SharedRings(tmp_path, "../evil")
@@ -134,6 +169,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 from eastwall.ports.shared_state import Entry
+from eastwall.stores import shared_rings
 from eastwall.stores.shared_rings import SharedRings
 end = SharedRings(Path(sys.argv[1]), "0", size=65536)
 end.hear()
