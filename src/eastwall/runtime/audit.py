@@ -4,15 +4,16 @@
     DIR/audit/head.json         number and hash of the last act, written after it: the last ones being gone shows
     DIR/audit/*.altered.jsonl   logs that did not verify, kept as they were found
 
-An act is written here and fsynced before it is carried out: what cannot be recorded is not done. Opening only reads; a log that does not
-verify is set aside with the next act, and the new one begins by saying so.
+An act is written here and fsynced before it is carried out: what cannot be recorded is not done. An act that could not be carried out
+then is followed by `failed`; where control ended in between, the next one says so (`unfinished`). Opening only reads; a log that does not verify is set
+aside with the next act, and the new one begins by saying so.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ MAX_ABOUT = 16_384
 """Characters of one act's particulars; longer lists in it are cut, and say so."""
 MAX_ITEMS = 50
 MAX_TEXT = 500
+UNFINISHED = "control ended before it was carried out, or its files were taken away"
+"""Why an act is not in force, found at a start."""
+MAX_OWED = 50
+"""Failures that wait to be written."""
 
 
 class AuditLog:
@@ -43,6 +48,10 @@ class AuditLog:
         self._torn: int | None = None
         """How many bytes are whole lines, where a crash cut the last one short."""
         self._altered = ""
+        self._kept = ""
+        """Name of the log that was set aside and not told of yet."""
+        self._owed: list[tuple[Who, dict[str, Any]]] = []
+        """Failures that could not be written so far."""
         self._read()
 
     @property
@@ -61,7 +70,25 @@ class AuditLog:
             if self._torn is not None:
                 self._file.cut(self._torn)
                 self._torn = None
+            while self._owed:
+                self._append("failed", *self._owed[0])
+                del self._owed[0]
             return self._append(act, who, about or {})
+
+    def failed(self, who: Who, about: Mapping[str, Any]) -> None:
+        """An act that was recorded was not carried out. Never raises: what cannot be written now comes before the next act."""
+        try:
+            self.record("failed", who, about)
+        except OSError:
+            with self._lock:
+                self._owed = [*self._owed, (who, dict(about))][-MAX_OWED:]
+
+    def unfinished(self, acts: Collection[str]) -> AuditEntry | None:
+        """The last of these acts, unless `failed` follows it: whether it was carried out is to be seen where it was to change something."""
+        found = [
+            entry for entry in self.entries() if entry.act in acts or (entry.act == "failed" and entry.about.get("act") in acts)
+        ]
+        return found[-1] if found and found[-1].act != "failed" else None
 
     def entries(self, since: float = 0.0, limit: int = 1_000) -> list[AuditEntry]:
         """The latest acts, oldest first; lines that cannot be read are left out (`fault` tells of them). Raises OSError."""
@@ -88,7 +115,12 @@ class AuditLog:
         entry = AuditEntry(self._seq + 1, self._clock(), act, who, _bounded(about))
         self._file.append([msgspec.to_builtins(entry)])
         self._seq = entry.seq
-        self._write_head()
+        try:
+            write_whole(self._head_file, msgspec.json.encode(self.head()))
+        except OSError:
+            self._file.take_back()  # it is not going to be done
+            self._seq -= 1
+            raise
         return entry
 
     def _read(self) -> None:
@@ -106,17 +138,15 @@ class AuditLog:
         self._seq, self._file.last = report.head.seq, report.head.hash
 
     def _set_aside(self) -> None:
-        fault = self._altered
-        aside = self.path.with_name(f"audit-{int(self._clock() * 1000)}.altered.jsonl")
-        if self.path.exists():
+        if self.path.exists() and not self._kept:
+            aside = self.path.with_name(f"audit-{int(self._clock() * 1000)}.altered.jsonl")
             os.replace(self.path, aside)
-        sync_folder(self.path.parent)
+            self._kept = aside.name
+            sync_folder(self.path.parent)
         self._file = ChainedFile(self.path)
-        self._seq, self._torn, self._altered = 0, None, ""
-        self._append("log-restarted", Who("control"), {"fault": fault, "kept": aside.name})
-
-    def _write_head(self) -> None:
-        write_whole(self._head_file, msgspec.json.encode(self.head()))
+        self._seq, self._torn = 0, None
+        self._append("log-restarted", Who("control"), {"fault": self._altered, "kept": self._kept})
+        self._altered = self._kept = ""
 
 
 def verify_file(path: Path, head_file: Path | None = None, head: chain.Head | None = None) -> tuple[chain.Report, int]:

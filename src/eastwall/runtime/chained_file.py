@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eastwall.evidence import chain
-from eastwall.runtime.durable import sync_folder
+from eastwall.runtime.durable import sync_folder, write_all
 
 
 class ChainedFile:
@@ -18,6 +18,8 @@ class ChainedFile:
         self.path = path
         self.last = chain.FIRST
         """Hash of the last line."""
+        self._before = (0, chain.FIRST)
+        """Size and last hash before the latest `append`."""
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write and fsync. Raises OSError; then none of them counts as written."""
@@ -30,17 +32,24 @@ class ChainedFile:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = not self.path.exists()
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(fd, "ab") as file:
-            at = file.tell()
+        try:
+            at = os.fstat(fd).st_size
             try:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
+                write_all(fd, b"".join(lines))
+                os.fsync(fd)
             except OSError:
-                os.ftruncate(file.fileno(), at)
+                os.ftruncate(fd, at)
                 raise
+        finally:
+            os.close(fd)
         if fresh:
             sync_folder(self.path.parent)
+        self._before, self.last = (at, self.last), last
+
+    def take_back(self) -> None:
+        """Undo the latest `append`, once. Raises OSError; then it stands."""
+        size, last = self._before
+        os.truncate(self.path, size)
         self.last = last
 
     def cut(self, size: int) -> None:

@@ -29,7 +29,7 @@ from eastwall.policy import playbooks
 from eastwall.policy.kinds import Notify, Playbook, Policy, PolicySet, decode, encode
 from eastwall.policy.playbooks import Firing, Run, Watcher
 from eastwall.policy.world import World
-from eastwall.runtime.audit import AuditLog
+from eastwall.runtime.audit import UNFINISHED, AuditLog
 from eastwall.runtime.durable import write_whole
 from eastwall.runtime.notifying import Notice, Notifier
 
@@ -82,6 +82,9 @@ class PlaybookRunner:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        begun = self._audit.unfinished(("playbook",))
+        if begun is not None and all(run.id != begun.about.get("run") for run in self.runs):
+            self._audit.failed(BY, {"act": "playbook", "run": begun.about.get("run"), "why": UNFINISHED})
         self._notifier.start()
         self._thread = threading.Thread(target=self._loop, name="playbooks", daemon=True)
         self._thread.start()
@@ -203,11 +206,15 @@ class PlaybookRunner:
             self._keep([*self.runs, run])
             return
         self._audit.record("playbook", BY, about)
-        if any(step.snapshot for step in watcher.spec.steps):
-            run = self._snapshot(run, firing)
-        for text in run.steps:
-            self._audit.record("playbook-step", BY, {"run": run.id, "step": text})
-        self._keep([*self.runs, run])
+        try:
+            if any(step.snapshot for step in watcher.spec.steps):
+                run = self._snapshot(run, firing)
+            for text in run.steps:
+                self._audit.record("playbook-step", BY, {"run": run.id, "step": text})
+            self._keep([*self.runs, run])
+        except OSError as error:
+            self._audit.failed(BY, {"act": "playbook", "run": run.id, "why": error.strerror or str(error)})
+            raise
         for to, notice in notices:
             self._notifier.tell(to, notice)
 

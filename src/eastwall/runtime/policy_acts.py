@@ -9,7 +9,7 @@ import msgspec
 
 from eastwall.evidence import chain
 from eastwall.model.audit import Origin, Who
-from eastwall.runtime.audit import AuditLog, verify_file
+from eastwall.runtime.audit import UNFINISHED, AuditLog, verify_file
 from eastwall.runtime.policy_sources import difference
 from eastwall.runtime.policy_store import PolicyState, PolicyStore
 from eastwall.runtime.policy_watch import PolicyWatch
@@ -38,6 +38,10 @@ class PolicyActs:
         self._watch = watch
 
     def start(self) -> None:
+        begun = self._audit.unfinished(("apply", "rollback"))
+        if begun is not None and begun.about.get("digest") != self._store.state.applied.digest:
+            about = {"act": begun.act, "digest": begun.about.get("digest"), "why": UNFINISHED}
+            self._audit.failed(Who("control"), about)
         if self._watch is not None:
             self._watch.start()
 
@@ -71,7 +75,7 @@ class PolicyActs:
         try:
             self._store.apply(state, self._clock(), act=act, who=who, origin=origin)
         except OSError as error:
-            self._audit.record("failed", who, {"act": act, "digest": applied.digest, "why": error.strerror or str(error)})
+            self._audit.failed(who, {"act": act, "digest": applied.digest, "why": error.strerror or str(error)})
             raise
 
     def rollback(self, which: str, who: Who) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
     DIR/policy/current.json     the applied files, whole, and the files they refer to (key sets)
     DIR/policy/modes.json       modes set by hand since, by service
-    DIR/policy/history/         the last applied sets, <time>-<digest>.json
+    DIR/policy/history/         the last applied sets, <time>-<digest>.json; each later than the one before, whatever the clock does
 
+What is in force is what current.json says, whole: whatever else a crash left undone follows from it at the next start.
 The later word wins: `eastwall mode` over a Service policy's `mode`, until policies are applied again that set it.
 """
 
@@ -29,7 +30,7 @@ from eastwall.model.finding import Detection
 from eastwall.model.snapshot import ServiceScope, TrustConfig
 from eastwall.policy.kinds import Service
 from eastwall.policy.services import specs_of
-from eastwall.runtime.durable import write_whole
+from eastwall.runtime.durable import drop, prepare, put_in_place, write_whole
 from eastwall.sources import kubernetes
 
 HISTORY = 100
@@ -110,6 +111,14 @@ class PolicyState(Struct, frozen=True):
     """Faults of the specifications: what they concern is left out, the rest is used."""
 
 
+class _Modes(Struct, frozen=True):
+    """Modes set by hand, as they are kept."""
+
+    modes: dict[str, Mode]
+    applied: tuple[float, str] | None = None
+    """Time and digest of the set they were set over: of a later one its own words hold. None: written by a version that did not say."""
+
+
 class PolicyFaultsError(ValueError):
     """The files have faults; nothing was applied."""
 
@@ -130,8 +139,7 @@ class PolicyStore:
         self._modes_file = directory / "modes.json"
         self.modes: dict[str, Mode] = {}
         try:
-            if self._modes_file.exists():
-                self.modes = msgspec.json.decode(self._modes_file.read_bytes(), type=dict[str, Mode])
+            kept = _read_modes(self._modes_file)
             applied = msgspec.json.decode(self._current.read_bytes(), type=Applied) if self._current.exists() else Applied({})
         except msgspec.DecodeError as error:
             raise ValueError(
@@ -144,6 +152,33 @@ class PolicyStore:
                 f"the applied policies are not valid for this version: {hard[0]}; mend `{self._current}` or delete it"
             )
         self.state = compile_applied(applied, policies)
+        if kept is not None:
+            self.modes = kept.modes if kept.applied in (None, self._mark()) else _unspoken(kept.modes, policies)
+        self._behind = True
+        """The history may lack the set in force."""
+        self._complete()
+
+    def _mark(self) -> tuple[float, str]:
+        return self.state.applied.time, self.state.applied.digest
+
+    def _complete(self) -> None:
+        """What a crash or a full disk left undone of the history: the set in force is its latest, and nothing in it is half written."""
+        if not self._behind:
+            return
+        with contextlib.suppress(OSError):  # no room: next time
+            for part in (*self._directory.glob("*.part"), *self._history.glob("*.part")):
+                drop(part)
+            applied = self.state.applied
+            newest = max(self._history.glob("*.json"), default=None)
+            if applied.digest and (newest is None or _mark_of(newest) != self._mark()):
+                self._history.mkdir(exist_ok=True, mode=0o700)
+                write_whole(self._next(applied.digest, applied.time), msgspec.json.encode(applied))
+            self._behind = False
+
+    def _next(self, digest: str, now: float) -> Path:
+        """The file of one more set: the latest, also where the clock went back."""
+        last = max((int(path.stem.partition("-")[0]) for path in self._history.glob("[0-9]*-*.json")), default=0)
+        return self._history / f"{max(int(now * 1000), last + 1):015d}-{digest}.json"
 
     def check(
         self,
@@ -176,18 +211,31 @@ class PolicyStore:
 
     def apply(self, state: PolicyState, now: float, *, act: str = "apply", who: Who, origin: Origin) -> None:
         """Make a checked set the applied one. Raises OSError, and then the old one stays."""
+        self._complete()
         applied = msgspec.structs.replace(
             state.applied, time=now, act=act, who=who, origin=origin, change=_change(self.state.policies, state.policies)
         )
         data = msgspec.json.encode(applied)
         self._history.mkdir(exist_ok=True, mode=0o700)
-        write_whole(self._history / f"{int(now * 1000):015d}-{applied.digest}.json", data)
-        write_whole(self._current, data)
-        self._forget()
-        spoken = {p.name for p in state.policies.policies if isinstance(p.spec, Service) and p.spec.mode is not None}
-        if spoken & self.modes.keys():
-            self._save_modes({name: mode for name, mode in self.modes.items() if name not in spoken})
+        # The room that it needs is taken before anything changes; from the moment that current.json is there the set is in force.
+        entry = self._next(applied.digest, now)
+        part = prepare(entry, data)
+        try:
+            write_whole(self._current, data)
+        except OSError:
+            drop(part)
+            raise
         self.state = msgspec.structs.replace(state, applied=applied)
+        modes = _unspoken(self.modes, state.policies)
+        # Of what follows nothing is lost when it cannot be done: it follows from current.json at the next start.
+        self._behind = True
+        with contextlib.suppress(OSError):
+            put_in_place(part, entry)
+            self._behind = False
+            self._forget()
+            if modes != self.modes:
+                self._save_modes(modes)
+        self.modes = modes
 
     def history(self) -> list[Past]:
         """Applied sets that are kept, the latest first; the first is in force. What cannot be read is left out. Raises OSError."""
@@ -200,6 +248,7 @@ class PolicyStore:
     def earlier(self, which: str) -> Applied:
         """An applied set: by its digest or the beginning of it, or `-1`, `-2`, ...: so many sets back, each counted once, by when it was
         last in force. Raises LookupError, ValueError, OSError."""
+        self._complete()
         digest = self._back(int(which)) if re.fullmatch(r"-[1-9][0-9]{0,3}", which) else which.lower()
         if not re.fullmatch(r"[0-9a-f]{4,16}", digest):
             raise ValueError(f"`{which}` is not a digest (at least 4 of its digits) and not a step back such as -1")
@@ -239,8 +288,34 @@ class PolicyStore:
         return tuple(msgspec.structs.replace(s, mode=self.modes.get(s.name, s.mode)) for s in scopes)
 
     def _save_modes(self, modes: dict[str, Mode]) -> None:
-        write_whole(self._modes_file, msgspec.json.encode(modes))
+        write_whole(self._modes_file, msgspec.json.encode(_Modes(modes, self._mark())))
         self.modes = modes
+
+
+def _mark_of(path: Path) -> tuple[float, str]:
+    """Time and digest of a kept set; of one that cannot be read those of none. Raises OSError."""
+    try:
+        past = msgspec.json.decode(path.read_bytes(), type=Past)
+    except msgspec.DecodeError:
+        return 0.0, ""
+    return past.time, past.digest
+
+
+def _read_modes(path: Path) -> _Modes | None:
+    """Raises msgspec.DecodeError."""
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    try:
+        return msgspec.json.decode(data, type=_Modes)
+    except msgspec.ValidationError:
+        return _Modes(msgspec.json.decode(data, type=dict[str, Mode]))
+
+
+def _unspoken(modes: Mapping[str, Mode], policies: policy.PolicySet) -> dict[str, Mode]:
+    """Modes set by hand without those of services whose policy names one: the later word wins."""
+    spoken = {p.name for p in policies.policies if isinstance(p.spec, Service) and p.spec.mode is not None}
+    return {name: mode for name, mode in modes.items() if name not in spoken}
 
 
 def _change(before: policy.PolicySet, after: policy.PolicySet) -> Change:

@@ -22,7 +22,7 @@ from eastwall.model.snapshot import ServiceScope
 from eastwall.policy.kinds import API_VERSION, Policy, Quarantine
 from eastwall.policy.patterns import compile_globs
 from eastwall.policy.times import parse_end
-from eastwall.runtime.audit import AuditLog
+from eastwall.runtime.audit import UNFINISHED, AuditLog
 from eastwall.runtime.durable import write_whole
 from eastwall.runtime.policy_store import PolicyFaultsError
 
@@ -78,9 +78,8 @@ class Quarantines:
         kept = {other: entry for other, entry in self._entries.items() if not self._over(other, now)}
         if len(kept) >= MAX_ENTRIES:
             raise ValueError(f"{MAX_ENTRIES:,} are in quarantine, which is as many as can be; lift one")
-        self._audit.record("quarantine", who, {"name": name, "spec": dict(spec), "before": name in kept})
-        self._policies = {**self._policies, name: made}
-        self._save({**kept, name: Entry(text, now, who)})
+        self._audit.record("quarantine", who, {"name": name, "since": now, "spec": dict(spec), "before": name in kept})
+        self._save("quarantine", who, name, {**kept, name: Entry(text, now, who)}, {**self._policies, name: made})
         self._publish()
 
     def lift(self, name: str, who: Who) -> dict[str, Any]:
@@ -92,9 +91,21 @@ class Quarantines:
                 )
             told = self._told(name)
             self._audit.record("lift", who, {"name": name})
-            self._save({other: entry for other, entry in self._entries.items() if other != name})
+            entries = {other: entry for other, entry in self._entries.items() if other != name}
+            self._save("lift", who, name, entries, self._policies)
             self._publish()
             return told
+
+    def settle(self) -> None:
+        """Say so in the audit log when the last act was not carried out: control may have been killed in between. At each start."""
+        begun = self._audit.unfinished(("quarantine", "lift"))
+        if begun is None:
+            return
+        name = str(begun.about.get("name"))
+        entry = self._entries.get(name)
+        done = entry is None if begun.act == "lift" else entry is not None and entry.time == begun.about.get("since", entry.time)
+        if not done:
+            self._audit.failed(Who("control"), {"act": begun.act, "name": name, "why": UNFINISHED})
 
     def all(self) -> list[dict[str, Any]]:
         """What was added by hand, the latest first."""
@@ -136,10 +147,14 @@ class Quarantines:
         mild = [scope for scope in found if scope.mode is not Mode.ENFORCE]
         return [f"`{scope.name}` is in {scope.mode.name.lower()} mode: calls are not refused there" for scope in mild[:20]]
 
-    def _save(self, entries: dict[str, Entry]) -> None:
-        write_whole(self._path, msgspec.json.encode(entries))
+    def _save(self, act: str, who: Who, name: str, entries: dict[str, Entry], policies: Mapping[str, Policy]) -> None:
+        try:
+            write_whole(self._path, msgspec.json.encode(entries))
+        except OSError as error:
+            self._audit.failed(who, {"act": act, "name": name, "why": error.strerror or str(error)})
+            raise
         self._entries = entries
-        self._policies = {name: made for name, made in self._policies.items() if name in entries}
+        self._policies = {name: made for name, made in policies.items() if name in entries}
 
 
 def _is_over(made: Policy, now: float) -> bool:

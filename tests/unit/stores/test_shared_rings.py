@@ -149,7 +149,8 @@ def test_what_cannot_be_made_is_tried_again_but_not_at_each_call(tmp_path: Path,
     second = SharedRings(place, "1", size=SMALL)
     first.hear()
     assert first.health().fault, "its time has not come"
-    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic() + 2 * shared_rings.AGAIN: now)
+    later = time.monotonic() + 2 * shared_rings.AGAIN
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     first.hear()
     assert first.health().fault == ""
     first.tell([Entry("grants", b"x")])
