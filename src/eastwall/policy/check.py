@@ -23,6 +23,7 @@ from eastwall.policy.kinds import (
     RulePack,
     SchemaPolicy,
     Service,
+    ToolPolicy,
 )
 from eastwall.policy.known_operations import KnownByService
 from eastwall.policy.patterns import compile_globs, parse_operation
@@ -67,11 +68,15 @@ def check(
         if isinstance(policy.spec, DetectionPolicy):
             faults += _detections(policy, policy.spec, ids)
         if isinstance(policy.spec, DataPolicy):
-            faults += _exposures(policy, policy.spec, exposures)
+            faults += _exposures(policy, "spec.exposure", policy.spec.exposure, exposures)
         if isinstance(policy.spec, SchemaPolicy):
             faults += _declared(policy, policy.spec, known)
         if isinstance(policy.spec, (DataPolicy, LimitPolicy)):
-            faults += _classes(policy, policy.spec, classes)
+            faults += _classes(policy, "spec.classes", policy.spec.classes, classes)
+        if isinstance(policy.spec, ToolPolicy) and policy.spec.taint is not None:
+            for at, source in enumerate(policy.spec.taint.sources):
+                faults += _classes(policy, f"spec.taint.sources[{at}].data", source.data, classes)
+                faults += _exposures(policy, f"spec.taint.sources[{at}].exposure", source.exposure, exposures)
     faults += _conflicts(policies)
     found = (*segment_faults(policies, services, ids, now), *condition_faults(policies, services, known))
     faults += [_fault(policy, place, message, hint, warning=warning) for policy, place, message, hint, warning in found]
@@ -139,18 +144,18 @@ def _detections(policy: Policy, spec: DetectionPolicy, ids: Sequence[str]) -> It
             yield _fault(policy, f"spec.detections[{i}]", f"detection `{name[:60]}` is not known", suggestion(name, ids))
 
 
-def _classes(policy: Policy, spec: DataPolicy | LimitPolicy, known: Sequence[str]) -> Iterator[Fault]:
-    for i, name in enumerate(spec.classes):
+def _classes(policy: Policy, place: str, names: Sequence[str], known: Sequence[str]) -> Iterator[Fault]:
+    for i, name in enumerate(names):
         if name not in known:
             hint = suggestion(name, known) or "docs/data-classes.md lists them; a class of your own is a policy of kind DataClass"
-            yield _fault(policy, f"spec.classes[{i}]", f"data class {shown(name)} is not known", hint)
+            yield _fault(policy, f"{place}[{i}]", f"data class {shown(name)} is not known", hint)
 
 
-def _exposures(policy: Policy, spec: DataPolicy, known: Set[str | None]) -> Iterator[Fault]:
-    if spec.exposure and known.isdisjoint(spec.exposure):
-        words = " or ".join(f"`{one}`" for one in spec.exposure)
+def _exposures(policy: Policy, place: str, named: Sequence[str], known: Set[str | None]) -> Iterator[Fault]:
+    if named and known.isdisjoint(named):
+        words = " or ".join(f"`{one}`" for one in named)
         message = f"no service is said to be {words}, so the policy does nothing"
-        yield _fault(policy, "spec.exposure", message, "set `exposure` of the Service", warning=True)
+        yield _fault(policy, place, message, "set `exposure` of the Service", warning=True)
 
 
 def _declared(policy: Policy, spec: SchemaPolicy, all_known: KnownByService) -> Iterator[Fault]:

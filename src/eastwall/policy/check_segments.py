@@ -43,6 +43,8 @@ def segment_faults(policies: PolicySet, services: Sequence[ServiceScope], detect
             yield from _unknown(policy, "spec.members.services", spec.members.services, names, "service")
         if isinstance(spec, ToolPolicy):
             yield from _unknown(policy, "spec.servers", spec.servers, names, "service")
+            for i, source in enumerate(spec.taint.sources if spec.taint is not None else ()):
+                yield from _unknown(policy, f"spec.taint.sources[{i}].services", source.services, names, "service")
         if isinstance(spec, PolicyException):
             called = sorted({other.name for other in policies.policies})
             yield from _unknown(policy, "spec.policies", spec.policies, called, "policy")

@@ -53,6 +53,7 @@ from eastwall.policy.steps.exceptions import ExceptionRule
 from eastwall.policy.steps.limits import LimitRule
 from eastwall.policy.steps.quarantine import QuarantineRule
 from eastwall.policy.steps.schema import SchemaRule
+from eastwall.policy.steps.taints import TaintRule
 from eastwall.policy.steps.tools import ToolRule
 from eastwall.policy.steps.zones import ZoneRule
 from eastwall.policy.world import World
@@ -84,11 +85,11 @@ class Rules:
 
     __slots__ = (
         "_bound", "_variants", "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode",
-        "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "tools",
-        "turning", "zones",
+        "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "taints",
+        "tools", "turning", "zones",
     )  # fmt: skip
 
-    def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool) -> None:
+    def __init__(self, mode: Mode, bound: Sequence[Bound[Any]], *, patterned: bool, taints: tuple[TaintRule, ...] = ()) -> None:
         steps: dict[str, list[Bound[Any]]] = {}
         for one in bound:
             steps.setdefault(one.rule.step, []).append(one)
@@ -123,6 +124,8 @@ class Rules:
         self.tools: tuple[Bound[ToolRule], ...] = tuple(steps.get("tools", ()))
         self.pinning = tuple(b for b in self.tools if b.rule.pinned)
         """Tool policies that look at answers."""
+        self.taints = taints
+        """What of the service's answers closes tools to whoever was given it, of this service or of others."""
         self.exceptions: tuple[Bound[ExceptionRule], ...] = tuple(steps.get("exceptions", ()))
         self.quiet = not (self.denies or self.allows or self.limits or self.quarantines or self.zones or self.tools)
         """A request with no findings and no sensitive data needs no look at the rules at all."""
@@ -146,7 +149,7 @@ class Rules:
                 self._variants.clear()
             back = {id(rule) for rule, monitored in zip(self.staged, held, strict=True) if monitored}
             bound = [one.monitored() if id(one.rule) in back else one for one in self._bound]
-            found = self._variants[held] = Rules(self.mode, bound, patterned=self.patterned)
+            found = self._variants[held] = Rules(self.mode, bound, patterned=self.patterned, taints=self.taints)
         return found
 
 
@@ -157,7 +160,7 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, ...], ...]]
 class Plan:
     """The compiled policies of one snapshot."""
 
-    __slots__ = ("_by_path", "_by_service", "_cache", "_exposures", "_heads", "_methods", "_modes", "rules")
+    __slots__ = ("_by_path", "_by_service", "_cache", "_exposures", "_heads", "_methods", "_modes", "_taints", "rules")
 
     def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope]) -> None:
         self.rules = tuple(rules)
@@ -169,6 +172,8 @@ class Plan:
             frozenset(want for p in patterns for want in p.folded[place : place + 1] if isinstance(want, str))
             for place in range(HEAD)
         )
+        sources = [one for rule in rules if isinstance(rule, ToolRule) and rule.mode is not Mode.DISCOVER for one in rule.taints]
+        self._taints = tuple({source.name: source for source in sources}.values())
         self._by_service: dict[str, RuleIndex] = {}
         self._cache: dict[tuple[str, str, str], Rules] = {}
         self._by_path: dict[Key, Rules] = {}
@@ -189,7 +194,8 @@ class Plan:
         """Classes that some policy, of any service, asks for in this direction."""
         rules = [rule for rule in self.rules if isinstance(rule, DataRule) and rule.direction == direction]
         counted = self.counted_classes() if direction == "response" else frozenset()
-        return counted.union(*(rule.classes for rule in rules))
+        tainting = (source.classes for source in self._taints) if direction == "response" else ()
+        return counted.union(*(rule.classes for rule in rules), *tainting)
 
     def counted_classes(self) -> frozenset[str]:
         """Classes of which some policy counts the values in answers."""
@@ -240,7 +246,8 @@ class Plan:
                 always = any(always for _, _, always, _ in tested)
                 opens = any(opens for _, _, _, opens in tested)
                 bound.append(Bound(rule, mode, possible, always=always, opens=opens))
-        return Rules(scope_mode, bound, patterned=index.patterned)
+        taints = self._taints and tuple(one for one in self._taints if one.fits(service, self._exposures.get(service, "")))
+        return Rules(scope_mode, bound, patterned=index.patterned, taints=taints)
 
     def _rules_of(self, service: str) -> RuleIndex:
         found = self._by_service.get(service)

@@ -36,6 +36,11 @@ class DistinctTable:
             self._drop(key)
         return len({one for one in objects if one not in seen}), len(seen)
 
+    def latest(self, key: int) -> tuple[int, float] | None:
+        """(object, when) of the key's last use; None: none is known."""
+        seen = self._seen.get(key)
+        return next(reversed(seen.items()), None) if seen else None
+
     def oldest(self, key: int) -> float:
         """When the object was used that leaves the window next; 0: there is none."""
         return next(iter(self._seen.get(key, {}).values()), 0.0)

@@ -13,7 +13,8 @@
    is slowed down like any other flood
 8. detections, then detectors that failed - what is wrong with a call of somebody who may make it
 9. data - last, because it changes the message instead of refusing it, and what is refused needs no change
-10. of answers, what limits count in them - after all else, because only what is given is used up
+10. of answers, what limits count in them, and what of them closes tools to the caller (taint) - after all else, because only what is given
+   counts
 
 **Modes.** The effective mode of a policy is the lower of its own and its service's. DISCOVER: not evaluated. `action` and
 `effects` come from the policies in ENFORCE alone, as if no others existed; `would` is the outcome if those in MONITOR were
@@ -38,7 +39,7 @@ from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
-from eastwall.policy.steps import access, data, detections, quarantine, schema, tools, zones
+from eastwall.policy.steps import access, data, detections, quarantine, schema, taints, tools, zones
 from eastwall.policy.steps import limits as rate_limits
 from eastwall.policy.steps.exceptions import CallExcuses
 from eastwall.policy.steps.outcome import Outcome
@@ -65,9 +66,11 @@ def evaluate(
     unread = not facts.data and not (rules.reads_request if asked else rules.reads_response)
     counts = not asked and call.id in limits.meters
     plain = unread and not findings and not errors
-    if plain and (rules.quiet if asked else not (rules.pinning or counts)):
+    if plain and (rules.quiet if asked else not (rules.pinning or counts or rules.taints)):
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
+        if rules.taints:
+            taints.note(rules.taints, facts, limits, Outcome(), event=event)
         return ALLOWED
     if plain and asked and rules.steady:
         return _steady(rules, facts)
@@ -84,7 +87,7 @@ def evaluate(
         if rules.zones:
             zones.enter(rules.zones, facts, paths, outcome, opened)
         if rules.tools:
-            tools.judge(rules.tools, facts, paths, outcome)
+            tools.judge(rules.tools, facts, paths, limits, outcome)
     elif rules.pinning:
         tools.compare(rules.pinning, facts, paths, outcome)
     if rules.schemas:
@@ -99,6 +102,8 @@ def evaluate(
         data.judge(rules.data, rules.turning, facts, paths, outcome)
     if counts:
         rate_limits.answer(facts, limits, outcome, event=event)
+    if rules.taints and not asked:
+        taints.note(rules.taints, facts, limits, outcome, event=event)
     return outcome.verdict()
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 
-from eastwall.policy.kinds import Identities, Members, PolicyException, Quarantine, Scope, ToolPolicy, TrustZone
+from eastwall.policy.kinds import (
+    Identities,
+    Members,
+    PolicyException,
+    Quarantine,
+    Scope,
+    Taint,
+    TaintSource,
+    ToolPolicy,
+    TrustZone,
+)
 from eastwall.policy.limits import parse_rate
 from eastwall.policy.meaning_scope import Found, condition_faults, identity_faults, label_faults, operation_faults
+from eastwall.policy.rollout import parse_within
 from eastwall.policy.times import parse_end
 from eastwall.policy.wording import shown
 
 MAX_DOORS = 200
+MAX_SOURCES = 50
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -84,11 +96,28 @@ def tool_faults(spec: ToolPolicy) -> Found:
     for tool, digest in spec.pinned.items():
         if not _DIGEST.fullmatch(digest):
             yield f"spec.pinned.{tool}", f"{shown(digest)} is not a digest", "write `sha256:` and 64 hexadecimal digits"
+    if spec.taint is not None:
+        yield from _taint_faults(spec.taint)
     if spec.unlisted == "deny" and not spec.servers:
         yield "spec.unlisted", "`unlisted: deny` needs `servers`", "name the servers whose tools are listed"
     rules = spec.callers != Identities() or spec.arguments or spec.approval != "none" or spec.pinned or spec.unlisted == "deny"
-    if not rules and not spec.tools:
-        yield "spec", "this restricts nothing", "name `callers`, `arguments`, `approval`, `pinned` or `unlisted: deny`"
+    if not rules and not spec.tools and spec.taint is None:
+        yield "spec", "this restricts nothing", "name `callers`, `arguments`, `approval`, `pinned`, `taint` or `unlisted: deny`"
+
+
+def _taint_faults(taint: Taint) -> Found:
+    if not 1 <= len(taint.sources) <= MAX_SOURCES:
+        yield "spec.taint.sources", f"`spec.taint.sources` must have 1 to {MAX_SOURCES} entries, not {len(taint.sources)}", ""
+    for i, source in enumerate(taint.sources):
+        place = f"spec.taint.sources[{i}]"
+        if source == TaintSource():
+            yield place, f"`{place}` is any answer of any service", "name `data`, `tools`, `services` or `exposure`"
+        for name in ("tools", "services"):
+            yield from _empty(getattr(source, name), f"{place}.{name}")
+    try:
+        parse_within(taint.within)
+    except ValueError as error:
+        yield "spec.taint.within", str(error), ""
 
 
 def _end(text: str, place: str) -> Found:

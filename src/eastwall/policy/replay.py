@@ -112,7 +112,7 @@ class Judge:
             return outcome
         if not (call.data or call.response_findings or call.record.id in limits.meters):
             rules = self._rules(call)
-            if not rules.reads_response and not rules.pinning:
+            if not rules.reads_response and not rules.pinning and not rules.taints:
                 return outcome
         answered = self._outcome(evaluate(self.plan, call.response(), call.response_findings, (), limits))
         if answered.action != "allow" and any(one.id == LISTED for one in call.response_findings):
@@ -138,7 +138,9 @@ class Judge:
     def _tried(self, call: RecordedCall, why: str, condition: str) -> Outcome:
         """Every way in which the conditions that cannot be judged may turn out: when all come to the same, that is it."""
         cannot = Outcome("", None, why, condition)
-        if not condition or self._rules(call).limits:  # a limit would have to count the call, or not
+        rules = self._rules(call)
+        # A limit would have to count the call, or not; what a caller was given before is not in the table that is tried.
+        if not condition or rules.limits or any(one.rule.taints for one in rules.tools):
             return cannot
         conditions = [condition]
         asked = call.request

@@ -30,6 +30,7 @@ from eastwall.policy.kinds import (
     Quarantine,
     SchemaPolicy,
     Service,
+    TaintSource,
     ToolPolicy,
     TrustZone,
 )
@@ -122,6 +123,7 @@ class Counters:
         self.buckets: dict[object, tuple[float, float]] = {}
         self.open: dict[object, set[str]] = {}
         self.objects: dict[object, dict[int, float]] = {}
+        self.taints: dict[tuple[object, ...], float] = {}
         self.let_in: dict[str, list[tuple[Policy, LimitPolicy, Mode, tuple[str, ...]]]] = {}
 
     def left(self, key: object, text: str, capacity: float, now: float) -> float:
@@ -238,7 +240,7 @@ class Twin:
             self.admission(facts, stops)
             opened = self.access(facts, stops)
             self.crossing(facts, stops, opened)
-            self.tools(facts, stops)
+            self.tools(facts, limits, stops)
         stripped = self.schema(facts, stops)
         if facts.call.response is None and not any("now" in views for views, _, _ in stops.found):
             self.limits(facts, limits, stops)
@@ -246,6 +248,7 @@ class Twin:
         self.data(facts, stops, stripped)
         if facts.call.response is not None:
             self.answer(facts, limits, stops)
+            self.taint(facts, limits, stops)
         done = next(((action, effect) for views, action, effect in stops.found if "now" in views), ("allow", ""))
         return done[0], next((action for views, action, _ in stops.found if "then" in views), "allow"), done[1]
 
@@ -389,7 +392,39 @@ class Twin:
         calls = [one["params"] for one in messages if isinstance(one, dict) and one.get("method") == "tools/call"]
         return [(params["name"], params.get("arguments", {})) for params in calls]
 
-    def tools(self, facts: Facts, stops: Stops) -> None:
+    def taint_key(self, source: TaintSource, within: str, identity: Identity) -> tuple[object, ...]:
+        agent = identity.agent if proof(identity, identity.agent) >= Strength.ASSERTED else ""
+        return source, within, identity.actor, agent
+
+    def taint(self, facts: Facts, counted: Counters, stops: Stops) -> None:
+        """What an agent is given: what of an answer is neither withheld nor redacted. In these tests every answer has content."""
+        mcp = request_operation(facts).protocol == "mcp"
+        if not (mcp or facts.identity.agent) or any("now" in views and action != "redact" for views, action, _ in stops.found):
+            return
+        effect = next((effect for views, _, effect in stops.found if "now" in views), "")
+        hidden = {part.partition(":")[0] for part in effect.split(",") if not part.endswith(":original")}
+        given = {hit.data_class for hit in facts.data} - hidden
+        tools = [name for name, _ in self.called(facts)] if mcp else []
+        for policy in self.policies:
+            spec = policy.spec
+            if not isinstance(spec, ToolPolicy) or spec.taint is None or spec.mode == "discover":
+                continue
+            for source in spec.taint.sources:
+                if (
+                    (not source.data or given & set(source.data))
+                    and (not source.tools or any(glob(t, name) for name in tools for t in source.tools))
+                    and (not source.services or any(glob(s, facts.call.service) for s in source.services))
+                    and (not source.exposure or self.exposure in source.exposure)
+                ):
+                    counted.taints[self.taint_key(source, spec.taint.within, facts.identity)] = facts.call.time
+
+    def tainted(self, spec: ToolPolicy, facts: Facts, counted: Counters) -> bool:
+        assert spec.taint is not None
+        within = spec.taint.within
+        last = max(counted.taints.get(self.taint_key(s, within, facts.identity), 0.0) for s in spec.taint.sources)
+        return last > facts.call.time - int(within[:-1]) * PERIODS[within[-1]]
+
+    def tools(self, facts: Facts, counted: Counters, stops: Stops) -> None:
         calls = self.called(facts)
         every = [(p, s, m) for p, s, m in self.all(ToolPolicy) if isinstance(s, ToolPolicy) and self.covers(s, facts) is not None]
         for policy, spec, mode in every:
@@ -399,11 +434,13 @@ class Twin:
             if not (mine or stray) or not self.applies(spec, mode, facts, stops, policy):
                 continue
             for _, args in mine:
-                human = facts.identity.human
+                human = facts.identity.human != "" and proof(facts.identity, facts.identity.human) >= Strength.ASSERTED
+                closed = spec.taint is not None and (spec.taint.then == "deny" or not human) and self.tainted(spec, facts, counted)
                 try:
                     good = (
                         selected(spec.callers, facts.identity, True, self.segments)
-                        and (spec.approval == "none" or (human != "" and proof(facts.identity, human) >= Strength.ASSERTED))
+                        and (spec.approval == "none" or human)
+                        and not closed
                         and all(Condition(t, reference=True).holds(facts, {}, args) for t in spec.arguments)
                     )
                     if not good:

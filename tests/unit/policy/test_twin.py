@@ -250,6 +250,19 @@ quarantines = st.fixed_dictionaries(
     {"scope": scopes.filter(lambda scope: any(scope.values())), "mode": shared["mode"]},
     optional={"maintenance": selectors.filter(bool), "tools": st.just(["pay*"]), "issuedAfter": st.just("2023-01-01"), **more},
 ).map(lambda one: {**one, "indefinite": True, **({"rate": "1/m"} if "maintenance" in one else {})})
+sources = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from([["pan"], ["email", "ssn"]]),
+        "tools": st.sampled_from([["search"], ["p*"]]),
+        "services": st.sampled_from([["billing"], ["*"]]),
+        "exposure": st.just(["external"]),
+    },
+).filter(bool)
+taints = st.fixed_dictionaries(
+    {"sources": st.lists(sources, min_size=1, max_size=2)},
+    optional={"within": st.sampled_from(["30s", "1h"]), "then": st.just("human")},
+)
 tool_policies = st.fixed_dictionaries(
     {"tools": st.sampled_from([["pay"], ["p*"], ["*"]]), "servers": st.just(["orders"]), "mode": shared["mode"]},
     optional={
@@ -257,6 +270,7 @@ tool_policies = st.fixed_dictionaries(
         "arguments": st.sampled_from([["arguments.amount <= 10"], ["arguments.to == identity.sub"]]),
         "approval": st.just("human"),
         "unlisted": st.just("deny"),
+        "taint": taints,
         **more,
     },
 )
@@ -431,9 +445,14 @@ def test_plan_agrees_with_the_twin_that_scans_everything(
         asked = msgspec.structs.replace(
             asked, call=msgspec.structs.replace(asked.call, peer=Peer("10.0.0.9", uri_sans=call["sans"]))
         )
+        if isinstance(call["body"], dict) and "method" in call["body"]:
+            asked = msgspec.structs.replace(asked, operation=msgspec.structs.replace(asked.operation, protocol="mcp"))
         messages = [asked]
         if call["response"]:
             messages.append(response(asked, call["data"], amounts=call["amounts"], given=call["given"]))
+            messages[1] = msgspec.structs.replace(
+                messages[1], operation=msgspec.structs.replace(asked.operation, protocol="rest")
+            )
         for facts in messages:
             verdict = evaluate(plan, facts, call["findings"], (), fast_limits, stepped_back=stepped)
             assert outcome(verdict) == twin.evaluate(facts, call["findings"], slow_limits)

@@ -27,7 +27,7 @@ from eastwall.policy.kinds.scope import (
     StrengthName,
 )
 from eastwall.policy.kinds.service import Jwks, Service, Trust
-from eastwall.policy.kinds.tools import ToolPolicy
+from eastwall.policy.kinds.tools import Taint, TaintSource, ToolPolicy
 from eastwall.policy.kinds.zones import Admission, Entrance, Members, TrustZone
 
 __all__ = [
@@ -77,6 +77,8 @@ __all__ = [
     "Spec",
     "Step",
     "StrengthName",
+    "Taint",
+    "TaintSource",
     "ToolPolicy",
     "Trigger",
     "Trust",

@@ -10,6 +10,31 @@ from eastwall.policy.kinds.rollout import Guard, Rollout
 from eastwall.policy.kinds.scope import Identities, ModeName, OnError, Scope
 
 
+class TaintSource(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """What a caller may have been given. All fields that are set must agree."""
+
+    data: tuple[str, ...] = ()
+    """Data classes, of which a value was in the answer when it left us: what was redacted or counted was not given."""
+    tools: tuple[str, ...] = ()
+    """Globs over names of MCP tools, whose answer it was."""
+    services: tuple[str, ...] = ()
+    """Whose answer it was: names, globs."""
+    exposure: tuple[Literal["internet", "partner", "internal", "external"], ...] = ()
+    """Only of services with this `exposure`: `[external]` for what third parties say."""
+
+
+class Taint(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """What a caller may no longer do once it was given something: no payments after reading the web, nothing to the outside after reading
+    card numbers."""
+
+    sources: tuple[TaintSource, ...]
+    """What taints: one is enough."""
+    within: str = "1h"
+    """How long it lasts from the last time: `30s`, `10m`, `2h`; a day at most."""
+    then: Literal["deny", "human"] = "deny"
+    """`deny`: the tools are closed to the caller; `human`: they need a human whose identity is proved, as with `approval: human`."""
+
+
 class ToolPolicy(
     Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="ToolPolicy"
 ):
@@ -29,6 +54,8 @@ class ToolPolicy(
     """Tool -> `sha256:` and the digest of its definition. An answer to `tools/list` that defines it otherwise is withheld."""
     changed: Literal["block", "report"] = "block"
     """What becomes of an answer in which a pinned definition has changed."""
+    taint: Taint | None = None
+    """What closes the tools to a caller for a time: what it was given before, by any service. Not set: nothing."""
     unlisted: Literal["allow", "deny"] = "allow"
     """`deny`: tools of these servers that no ToolPolicy's `tools` names are refused."""
     rollout: Rollout | None = None

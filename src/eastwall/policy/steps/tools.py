@@ -9,20 +9,39 @@ from eastwall.model.facts import Facts
 from eastwall.model.identity import Strength
 from eastwall.policy.conditions import Condition, ConditionError
 from eastwall.policy.kinds import Policy, ToolPolicy
+from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths, compile_globs
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.selecting import human_strength, selector_words
 from eastwall.policy.steps.applying import applies, condition_error, match_of
 from eastwall.policy.steps.outcome import Outcome
+from eastwall.policy.steps.taints import taint_rules, tainted
 from eastwall.policy.tool_calls import ToolCall, definitions, tool_calls, unreadable
 from eastwall.policy.wording import shown
 from eastwall.policy.world import World
+
+FOR_A_HUMAN = "call it for a human, with the human's token"
+REFUSED = "You may not call this tool in this way."
+TAINTED = "This tool may not be called for {} after what was read before."
 
 
 class ToolRule(CompiledRule):
     """A ToolPolicy."""
 
-    __slots__ = ("approval", "arguments", "callers", "changed", "lists", "named", "pinned", "tools", "who")
+    __slots__ = (
+        "approval",
+        "arguments",
+        "callers",
+        "changed",
+        "closes",
+        "lasts",
+        "lists",
+        "named",
+        "pinned",
+        "taints",
+        "tools",
+        "who",
+    )
     step = "tools"
 
     def __init__(self, policy: Policy, spec: ToolPolicy, world: World) -> None:
@@ -35,13 +54,17 @@ class ToolRule(CompiledRule):
         self.approval = spec.approval == "human"
         self.pinned, self.changed = spec.pinned, spec.changed
         self.lists = spec.unlisted == "deny"
+        self.taints = taint_rules(spec.taint)
+        self.closes = spec.taint is not None and spec.taint.then == "deny"
+        """What was given closes the tools; else a human must stand behind the call."""
+        self.lasts = spec.taint.within if spec.taint is not None else ""
 
     def names(self, tool: str) -> bool:
         """Whether the policy says something of a tool."""
         return self.tools is None or self.tools(tool)
 
 
-def judge(rules: Sequence[Bound[ToolRule]], facts: Facts, paths: Paths, outcome: Outcome) -> None:
+def judge(rules: Sequence[Bound[ToolRule]], facts: Facts, paths: Paths, limits: LimitTable, outcome: Outcome) -> None:
     """Every tool that the request calls, under every policy that names it."""
     calls = tool_calls(facts)
     hidden = unreadable(facts)
@@ -61,19 +84,27 @@ def judge(rules: Sequence[Bound[ToolRule]], facts: Facts, paths: Paths, outcome:
             )
             continue
         for call in mine:
-            _call(bound, call, facts, outcome)
+            _call(bound, call, facts, limits, outcome)
         for call in strays[:1]:
             _stop(bound, call, "no ToolPolicy names it", "call a tool that a ToolPolicy names", outcome)
 
 
-def _call(bound: Bound[ToolRule], call: ToolCall, facts: Facts, outcome: Outcome) -> None:
+def _call(bound: Bound[ToolRule], call: ToolCall, facts: Facts, limits: LimitTable, outcome: Outcome) -> None:
     rule = bound.rule
     if rule.callers is not None and not rule.callers(facts.identity):
         reason = f"{shown(facts.identity.actor)} is not among those who may call it"
         _stop(bound, call, reason, f"be a caller with {rule.who}", outcome)
         return
-    if rule.approval and (not facts.identity.human or human_strength(facts.identity) < Strength.ASSERTED):
-        _stop(bound, call, "no human is known to stand behind the call", "call it for a human, with the human's token", outcome)
+    proved = bool(facts.identity.human) and human_strength(facts.identity) >= Strength.ASSERTED
+    if rule.approval and not proved:
+        _stop(bound, call, "no human is known to stand behind the call", FOR_A_HUMAN, outcome)
+        return
+    if rule.taints and (rule.closes or not proved) and (given := tainted(rule.taints, facts, limits)):
+        why = f"the caller was given {given}, less than {rule.lasts}"
+        if rule.closes:
+            _stop(bound, call, why, f"wait until {rule.lasts} have passed since", outcome, TAINTED.format(rule.lasts))
+        else:
+            _stop(bound, call, f"{why}, and no human is known to stand behind the call", FOR_A_HUMAN, outcome)
         return
     for condition in rule.arguments:
         try:
@@ -85,14 +116,13 @@ def _call(bound: Bound[ToolRule], call: ToolCall, facts: Facts, outcome: Outcome
             return
 
 
-def _stop(bound: Bound[ToolRule], call: ToolCall, why: str, to_pass: str, outcome: Outcome) -> None:
+def _stop(bound: Bound[ToolRule], call: ToolCall, why: str, to_pass: str, outcome: Outcome, detail: str = REFUSED) -> None:
     rule = bound.rule
     tool = shown(call.name) if call.name else "a tool without a name"
     reason = f"tool {tool}: {why}" + (f" ({rule.reason})" if rule.reason else "")
     match = match_of(rule, bound.mode, "block", reason, "", to_pass)
     outcome.matches.append(match)
-    detail = rule.reason or "You may not call this tool in this way."
-    outcome.stop(bound.mode, "block", match, Deny(403, "Tool call refused", detail, "tool-denied"))
+    outcome.stop(bound.mode, "block", match, Deny(403, "Tool call refused", rule.reason or detail, "tool-denied"))
 
 
 def compare(rules: Sequence[Bound[ToolRule]], facts: Facts, paths: Paths, outcome: Outcome) -> None:
