@@ -435,7 +435,9 @@ class Twin:
                 continue
             for _, args in mine:
                 human = facts.identity.human != "" and proof(facts.identity, facts.identity.human) >= Strength.ASSERTED
-                closed = spec.taint is not None and (spec.taint.then == "deny" or not human) and self.tainted(spec, facts, counted)
+                closed = (
+                    spec.taint is not None and (spec.taint.then == "deny" or not human) and self.tainted(spec, facts, counted)
+                )
                 try:
                     good = (
                         selected(spec.callers, facts.identity, True, self.segments)
