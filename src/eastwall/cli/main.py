@@ -32,6 +32,7 @@ COMMANDS = {
     "mode": "eastwall.cli.manage:mode",
     "policy": "eastwall.cli.manage:policy",
     "quarantine": "eastwall.cli.quarantine:quarantine",
+    "approval": "eastwall.cli.approval:approval",
     "audit": "eastwall.cli.audit:audit",
     "playbook": "eastwall.cli.playbooks:playbook",
     "discover": "eastwall.cli.offline:discover",

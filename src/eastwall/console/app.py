@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from eastwall import __version__
 from eastwall.console.adaptation import BaselinesApi, FeedbackApi, add_adaptation
+from eastwall.console.approvals import ApprovalsApi, add_approvals
 from eastwall.console.blueprint import DiscoveryApi, add_blueprint
 from eastwall.console.governance import PlaybooksApi, PolicyActsApi, PolicyGuardsApi, add_governance, origin_of, who
 from eastwall.console.quarantine import QuarantineApi, add_quarantine
@@ -59,6 +60,8 @@ class ControlApi(Protocol):
     def feedback(self) -> FeedbackApi: ...
     @property
     def quarantines(self) -> QuarantineApi: ...
+    @property
+    def approvals(self) -> ApprovalsApi: ...
     @property
     def policy_acts(self) -> PolicyActsApi: ...
     @property
@@ -120,6 +123,7 @@ def create_app(
     add_blueprint(app, control.discovered)
     add_adaptation(app, control)
     add_quarantine(app, control)
+    add_approvals(app, control)
     add_governance(app, control)
     add_records(app, control.recorded)
     _changing(app, control)

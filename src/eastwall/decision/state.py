@@ -293,6 +293,7 @@ class LiveState:
             "limited_objects": len(self.limits.objects),
             "limited_calls": len(self.limits.calls),
             "guards": len(self.guards),
+            "approvals": len(self.limits.approvals),
             "echoes": len(self.echoes),
             "steps": len(self.steps),
             **self.watches.sizes(),

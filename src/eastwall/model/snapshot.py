@@ -119,6 +119,23 @@ class StepBack(Struct, frozen=True):
     """Event ids of the last of the calls that it stopped, at most 10."""
 
 
+class Approval(Struct, frozen=True):
+    """What somebody said of a call of a tool that needs approval."""
+
+    id: str
+    """Of the call: see `policy.approvals`."""
+    granted: float
+    """When it was said, Unix seconds."""
+    until: float
+    """When it ends, Unix seconds."""
+    by: str
+    """Who said it."""
+    once: bool = True
+    """For one call; else for any number until it ends."""
+    denied: bool = False
+    """The call is refused until then."""
+
+
 class Snapshot(Struct, frozen=True):
     """The world as the engines know it. Compiled by `decision.compile` after load."""
 
@@ -149,6 +166,8 @@ class Snapshot(Struct, frozen=True):
     """Policies that are monitored until somebody arms them again, whatever their mode."""
     rearmed: tuple[tuple[str, float], ...] = ()
     """(policy, when somebody armed it again, Unix seconds)."""
+    approvals: tuple[Approval, ...] = ()
+    """Of calls of tools, those that have not ended and were not used."""
     holdings: Holdings = Holdings()
     """The same as `ownership`, in the form that engines read without decoding it; control fills this one."""
     policy_status: PolicyStatus = PolicyStatus()

@@ -39,7 +39,7 @@ from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
-from eastwall.policy.steps import access, data, detections, quarantine, schema, taints, tools, zones
+from eastwall.policy.steps import access, approvals, data, detections, quarantine, schema, taints, tools, zones
 from eastwall.policy.steps import limits as rate_limits
 from eastwall.policy.steps.exceptions import CallExcuses
 from eastwall.policy.steps.outcome import Outcome
@@ -102,6 +102,8 @@ def evaluate(
         data.judge(rules.data, rules.turning, facts, paths, outcome)
     if counts:
         rate_limits.answer(facts, limits, outcome, event=event)
+    if outcome.uses or outcome.waiting:
+        approvals.settle(facts, limits, outcome)
     if rules.taints and not asked:
         taints.note(rules.taints, facts, limits, outcome, event=event)
     return outcome.verdict()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from eastwall.discovery.shares import Shares
+from eastwall.policy.approvals import ApprovalTable
 from eastwall.policy.distinct import DistinctTable
 from eastwall.policy.open_calls import FORGET, OpenCalls
 
@@ -102,6 +103,7 @@ class LimitTable:
         """Id of an open call -> limits that its answer is charged to."""
         self.calls = OpenCalls()
         self.objects = DistinctTable()
+        self.approvals = ApprovalTable()
         self.outage = ""
         """Why the store that engines share cannot be reached; empty: it can, or there is none."""
         self.told: dict[int, list[float | str]] | None = None

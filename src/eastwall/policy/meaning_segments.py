@@ -98,6 +98,9 @@ def tool_faults(spec: ToolPolicy) -> Found:
             yield f"spec.pinned.{tool}", f"{shown(digest)} is not a digest", "write `sha256:` and 64 hexadecimal digits"
     if spec.taint is not None:
         yield from _taint_faults(spec.taint)
+    yield from _empty(spec.show, "spec.show")
+    if spec.show and spec.approval != "operator" and (spec.taint is None or spec.taint.then != "operator"):
+        yield "spec.show", "`spec.show` is for whoever approves calls, and nobody is asked", "write `approval: operator`"
     if spec.unlisted == "deny" and not spec.servers:
         yield "spec.unlisted", "`unlisted: deny` needs `servers`", "name the servers whose tools are listed"
     rules = spec.callers != Identities() or spec.arguments or spec.approval != "none" or spec.pinned or spec.unlisted == "deny"

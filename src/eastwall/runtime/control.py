@@ -34,6 +34,7 @@ from eastwall.policy.data_classes import custom_classes
 from eastwall.policy.playbooks import Firing
 from eastwall.policy.world import World as PolicyWorld
 from eastwall.runtime import policy_replay
+from eastwall.runtime.approvals import Approvals
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import BaselineApi
 from eastwall.runtime.control_health import Cached, envoy_counters, heartbeats, sharing_fault, uninspected
@@ -135,6 +136,7 @@ class Control:
         self.quarantines = Quarantines(
             data.policy / "quarantine.json", self.audit, time.time, self.publish, self.scopes, self._policy_lock
         )
+        self.approvals = Approvals(data.policy / "approvals.json", self.audit, time.time, lambda: heartbeats(data), self.publish)
         self.playbooks = PlaybookRunner(
             data.root / "playbooks",
             audit=self.audit,
@@ -160,6 +162,7 @@ class Control:
         self.policy_acts.start()
         self.playbooks.start()
         self.policy_guards.start()
+        self.approvals.start()
         for name, target in (("recorder", self._recorder.loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -172,6 +175,7 @@ class Control:
         self.policy_acts.stop()
         self.playbooks.stop()
         self.policy_guards.stop()
+        self.approvals.stop()
         for thread in self._threads:
             thread.join()
         with contextlib.suppress(OSError):
@@ -307,6 +311,7 @@ class Control:
                     policy_status=self._policy_status(),
                     stepped_back=self.policy_guards.stepped_back,
                     rearmed=self.policy_guards.rearmed,
+                    approvals=self.approvals.in_force(),
                 )
             )
             self._version += 1
@@ -579,7 +584,7 @@ class Control:
         found = dict(self._faults)
         if self._cluster is not None and (fault := self._cluster.status().fault):
             found["kubernetes"] = fault
-        found |= self.policy_acts.faults() | self.playbooks.faults() | self.policy_guards.faults()
+        found |= self.policy_acts.faults() | self.playbooks.faults() | self.policy_guards.faults() | self.approvals.faults()
         if shared := sharing_fault(self.data):
             found["shared state"] = shared
         if fault := self._declared.fault():

@@ -285,6 +285,7 @@ class Engine:
     def _take(self, snapshot: Snapshot) -> None:
         found = self.snapshot = self._compile(snapshot)
         self.state.guards.follow(found.guards, found.stepped_back, found.rearmed)
+        self.state.limits.approvals.follow(snapshot.approvals)
 
     def _compile(self, snapshot: Snapshot) -> LiveSnapshot:
         return LiveSnapshot(snapshot, self._detectors, self._prefilter)
@@ -495,10 +496,12 @@ class Engine:
     def _write_beat(self) -> None:
         if self._beat is None:
             return
+        now = self._clock()
+        asked, used = self.state.limits.approvals.told(now)
         beat = {
             "name": self.name,
             "pid": os.getpid(),
-            "time": self._clock(),
+            "time": now,
             "snapshot": self.snapshot.version,
             "policy": self.snapshot.policy_status.digest,
             "calls": self.calls,
@@ -508,6 +511,8 @@ class Engine:
             "lost_records": getattr(self._spool, "lost", 0),
             "stepped_back": msgspec.to_builtins(list(self.state.guards.stepped.values())),
             "guard_hits": msgspec.to_builtins(self.state.guards.recent()),
+            "approvals_asked": msgspec.to_builtins(asked),
+            "approvals_used": msgspec.to_builtins(used),
         }
         self.state.guards.fresh.clear()
         part = self._beat.with_suffix(".part")

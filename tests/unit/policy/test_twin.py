@@ -261,14 +261,14 @@ sources = st.fixed_dictionaries(
 ).filter(bool)
 taints = st.fixed_dictionaries(
     {"sources": st.lists(sources, min_size=1, max_size=2)},
-    optional={"within": st.sampled_from(["30s", "1h"]), "then": st.just("human")},
+    optional={"within": st.sampled_from(["30s", "1h"]), "then": st.sampled_from(["human", "operator"])},
 )
 tool_policies = st.fixed_dictionaries(
     {"tools": st.sampled_from([["pay"], ["p*"], ["*"]]), "servers": st.just(["orders"]), "mode": shared["mode"]},
     optional={
         "callers": selectors,
         "arguments": st.sampled_from([["arguments.amount <= 10"], ["arguments.to == identity.sub"]]),
-        "approval": st.just("human"),
+        "approval": st.sampled_from(["human", "operator"]),
         "unlisted": st.just("deny"),
         "taint": taints,
         **more,

@@ -13,6 +13,8 @@ import msgspec
 from eastwall.model.call import Call
 from eastwall.model.decision import PASS, Answer, Deny, Effect, Throttle, Verdict
 from eastwall.model.facts import Facts
+from eastwall.policy.actions.tool_error import tool_error
+from eastwall.policy.steps.approvals import APPROVAL_NEEDED
 
 PROBLEM_BASE = "https://eastwall.dev/problems/"
 UNCUT = Verdict(
@@ -30,6 +32,8 @@ def answer(verdict: Verdict, call: Call, facts: Facts | None = None) -> Answer:
     `facts` is for protocols with error forms of their own.
     """
     for effect in verdict.effects:
+        if isinstance(effect, Deny) and effect.type == APPROVAL_NEEDED and facts is not None:
+            return tool_error(effect, call, facts, PROBLEM_BASE + effect.type) or _problem(effect, call)
         if isinstance(effect, Deny | Throttle):
             return _problem(effect, call)
     return PASS

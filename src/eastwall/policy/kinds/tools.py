@@ -31,8 +31,8 @@ class Taint(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     """What taints: one is enough."""
     within: str = "1h"
     """How long it lasts from the last time: `30s`, `10m`, `2h`; a day at most."""
-    then: Literal["deny", "human"] = "deny"
-    """`deny`: the tools are closed to the caller; `human`: they need a human whose identity is proved, as with `approval: human`."""
+    then: Literal["deny", "human", "operator"] = "deny"
+    """`deny`: the tools are closed to the caller; `human`, `operator`: they need what `approval` of that name asks for."""
 
 
 class ToolPolicy(
@@ -48,8 +48,11 @@ class ToolPolicy(
     """Who may call them; where no strength is named, `asserted` is needed. Empty: everybody."""
     arguments: tuple[str, ...] = ()
     """CEL conditions over `arguments.NAME` (and all that `when` may name), which must hold: `arguments.amount <= 100.0`."""
-    approval: Literal["none", "human"] = "none"
-    """`human`: only for a human whose identity is proved (at least asserted), not for an agent on its own."""
+    approval: Literal["none", "human", "operator"] = "none"
+    """`human`: only for a human whose identity is proved (at least asserted), not for an agent on its own; `operator`: each call (the same
+    caller, tool and arguments) waits until somebody approves it: `eastwall approval`."""
+    show: tuple[str, ...] = ()
+    """Names of arguments that whoever approves a call sees. Empty: none."""
     pinned: dict[str, str] = {}
     """Tool -> `sha256:` and the digest of its definition. An answer to `tools/list` that defines it otherwise is withheld."""
     changed: Literal["block", "report"] = "block"

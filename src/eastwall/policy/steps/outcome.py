@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import ALLOWED, Detokenise, Effect, PolicyMatch, Strip, Verdict, Withhold
+
+if TYPE_CHECKING:
+    from eastwall.policy.steps.approvals import Use, Waiting
 
 
 class Excuses(Protocol):
@@ -34,6 +37,10 @@ class Outcome:
     """Paths of items that enforced policies take out, if nothing stops the message."""
     withheld_then: PolicyMatch | None = None
     """The first that would take out some, enforced or not."""
+    uses: tuple[Use, ...] = ()
+    """Approvals for a single call that this one uses up if it passes."""
+    waiting: tuple[Waiting, ...] = ()
+    """Calls of tools in it that wait for approval."""
     _excused: Mapping[int, PolicyMatch] = MappingProxyType({})
 
     def __init__(self, excuses: Excuses | None = None) -> None:

@@ -13,6 +13,7 @@ from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths, compile_globs
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.selecting import human_strength, selector_words
+from eastwall.policy.steps import approvals
 from eastwall.policy.steps.applying import applies, condition_error, match_of
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.steps.taints import taint_rules, tainted
@@ -34,10 +35,12 @@ class ToolRule(CompiledRule):
         "callers",
         "changed",
         "closes",
+        "key",
         "lasts",
         "lists",
         "named",
         "pinned",
+        "shows",
         "taints",
         "tools",
         "who",
@@ -51,12 +54,13 @@ class ToolRule(CompiledRule):
         self.callers = world.selector(spec.callers, loosens=True)
         self.who = selector_words(spec.callers)
         self.arguments = tuple(Condition(text) for text in spec.arguments)
-        self.approval = spec.approval == "human"
+        self.approval: str = spec.approval
         self.pinned, self.changed = spec.pinned, spec.changed
         self.lists = spec.unlisted == "deny"
         self.taints = taint_rules(spec.taint)
-        self.closes = spec.taint is not None and spec.taint.then == "deny"
-        """What was given closes the tools; else a human must stand behind the call."""
+        self.closes: str = spec.taint.then if spec.taint is not None else ""
+        """What is asked of whoever was given what taints: `deny`, `human`, `operator`."""
+        self.shows, self.key = spec.show, world.key
         self.lasts = spec.taint.within if spec.taint is not None else ""
 
     def names(self, tool: str) -> bool:
@@ -96,15 +100,16 @@ def _call(bound: Bound[ToolRule], call: ToolCall, facts: Facts, limits: LimitTab
         _stop(bound, call, reason, f"be a caller with {rule.who}", outcome)
         return
     proved = bool(facts.identity.human) and human_strength(facts.identity) >= Strength.ASSERTED
-    if rule.approval and not proved:
+    if rule.approval == "human" and not proved:
         _stop(bound, call, "no human is known to stand behind the call", FOR_A_HUMAN, outcome)
         return
-    if rule.taints and (rule.closes or not proved) and (given := tainted(rule.taints, facts, limits)):
-        why = f"the caller was given {given}, less than {rule.lasts}"
-        if rule.closes:
-            _stop(bound, call, why, f"wait until {rule.lasts} have passed since", outcome, TAINTED.format(rule.lasts))
-        else:
-            _stop(bound, call, f"{why}, and no human is known to stand behind the call", FOR_A_HUMAN, outcome)
+    given = tainted(rule.taints, facts, limits) if rule.taints and (rule.closes != "human" or not proved) else ""
+    why = f"the caller was given {given}, less than {rule.lasts}" if given else "it needs approval by an operator"
+    if given and rule.closes == "deny":
+        _stop(bound, call, why, f"wait until {rule.lasts} have passed since", outcome, TAINTED.format(rule.lasts))
+        return
+    if given and rule.closes == "human":
+        _stop(bound, call, f"{why}, and no human is known to stand behind the call", FOR_A_HUMAN, outcome)
         return
     for condition in rule.arguments:
         try:
@@ -114,6 +119,9 @@ def _call(bound: Bound[ToolRule], call: ToolCall, facts: Facts, limits: LimitTab
         except ConditionError as error:
             condition_error(bound, error, outcome)
             return
+    # Last: nobody is asked to approve what is refused anyway.
+    if given or rule.approval == "operator":
+        approvals.require(bound, call, facts, limits, outcome, key=rule.key, shows=rule.shows, why=why)
 
 
 def _stop(bound: Bound[ToolRule], call: ToolCall, why: str, to_pass: str, outcome: Outcome, detail: str = REFUSED) -> None:
