@@ -230,7 +230,7 @@ def _objects(
         me = tenant_holder(identity) if tenants else actor
         held = me in owners or actor in owners or (owners != () and not tenants and _is_self(actor, kind, key, snapshot))
         others = len({owner for owner in owners if owner and owner.startswith(TENANT) is tenants} - {me}) if owners else 0
-        exclusive = cls not in parameter.broad
+        exclusive = cls not in parameter.broad and (not parameter.settled or cls in parameter.settled)
         uses.append(
             ObjectUse(place, kind, key, shown, held, others, exclusive, parameter.confidence, parameter.evidence, parameter.by)
         )

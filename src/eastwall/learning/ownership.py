@@ -21,12 +21,15 @@ A kind whose objects are shared by actors is asked once more by **tenants** (the
 actor): where nearly all objects have exactly one tenant, the kind is exclusive to tenants, and judged so.
 
 A kind whose objects are still shared after that (a catalogue) is public and is never judged.
+
+Of an exclusive kind those classes are judged whose members were seen to keep to their own (`Judgement.settled`). Of the first objects that
+support or a nightly job asks for, the owners have not come yet: such a class looks like one of owners, until more was seen of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any
 
@@ -67,6 +70,10 @@ class Evidence(Struct, frozen=True):
     """Actors at least, without broad classes and outliers."""
     share: float = 0.9
     """Share of objects with exactly one actor at least."""
+    settled: float = 0.7
+    """Lower end (95 %) of the same share of one class of callers, for its members to be judged: 9 of 9 objects, 20 of 22."""
+    settled_few: float = 0.85
+    """The same where a class has fewer members than `actors`: 22 of 22 objects."""
 
 
 class Judgement(Struct, frozen=True):
@@ -84,6 +91,8 @@ class Judgement(Struct, frozen=True):
     """Whose the objects are: `actor` or `tenant`."""
     alone: float = 0.0
     """Share of the objects that one actor holds, in tenths; 0: not known."""
+    settled: tuple[str, ...] = ()
+    """Classes whose members are known to keep to their own, sorted: they alone are judged. Never empty where `exclusive`."""
 
 
 UNKNOWN = Judgement(
@@ -237,11 +246,15 @@ class Ownership:
         told = self.told[kind]
         objects = [actors for key, actors in sample.items() if told[key] >= ENOUGH_TOLD]
         found = _judge(kind, objects, needed, "actor")
-        if found.exclusive or not self.tenants or not any(actor in self.tenants for actors in objects for actor in actors):
+        if found.exclusive:
+            return _settle(found, kind, objects, needed, lambda actor: actor)
+        if not self.tenants or not any(actor in self.tenants for actors in objects for actor in actors):
             return found
         grouped = [self._grouped(actors) for actors in objects]
         by_tenant = _judge(kind, grouped, needed, "tenant")
-        return replace(by_tenant, alone=found.alone) if by_tenant.exclusive else found
+        if not by_tenant.exclusive:
+            return found
+        return _settle(replace(by_tenant, alone=found.alone), kind, objects, needed, self.group)
 
     def _grouped(self, actors: dict[str, str]) -> dict[str, str]:
         """The holders of an object by tenant, with the greatest of their classes by name."""
@@ -298,6 +311,34 @@ def _judge(kind: str, objects: list[dict[str, str]], needed: Evidence, by: str) 
         by=by,
         alone=round(single / count, 1),
     )
+
+
+def _settle(
+    found: Judgement, kind: str, objects: list[dict[str, str]], needed: Evidence, group: Callable[[str], str]
+) -> Judgement:
+    """The judgement of an exclusive kind with the classes for which it holds. `group`: whose the objects of an actor are."""
+    tallies: dict[str, tuple[list[bool], set[str]]] = {}
+    owned = [{actor: cls for actor, cls in one.items() if actor != ANONYMOUS and cls not in found.broad} for one in objects]
+    kept = [{group(actor) for actor in own} for own in owned if own]
+    _, outliers = _without_outliers(kept, Counter(one for groups in kept for one in groups), needed)
+    for holders in owned:
+        own = {actor: cls for actor, cls in holders.items() if group(actor) not in outliers}
+        alone = len({group(actor) for actor in own}) == 1
+        for cls in set(own.values()):
+            tallies.setdefault(cls, ([], set()))[0].append(alone)
+        for actor, cls in own.items():
+            tallies[cls][1].add(actor)
+    settled = tuple(
+        sorted(
+            cls
+            for cls, (alone, actors) in tallies.items()
+            if wilson(sum(alone), len(alone)) >= (needed.settled if len(actors) >= needed.actors else needed.settled_few)
+        )
+    )
+    if settled:
+        return replace(found, settled=settled)
+    said = f"{found.evidence}, of no class of callers enough to judge it"
+    return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=found.broad)
 
 
 def _earliest(holders: Iterable[Holder]) -> tuple[Holder, ...]:

@@ -9,6 +9,7 @@ from re import compile as regex
 from msgspec import Struct
 from msgspec.structs import replace
 
+from eastwall.behaviours.sessions import kinship
 from eastwall.discovery.inventory import endpoint_id
 from eastwall.discovery.objects import parameter_kinds
 from eastwall.discovery.privilege import privileged
@@ -72,7 +73,7 @@ def publish(profiles: Mapping[str, Profile], context: Context) -> list[Endpoint]
 
 
 def _ordered(endpoints: list[Endpoint], context: Context) -> list[Endpoint]:
-    """The endpoints with what comes before them, and whether they come once."""
+    """The endpoints with what comes before them, and whether they come once: not what comes to the same when it is done again."""
     after, once = context.invariants
     if not after and not once:
         return endpoints
@@ -81,7 +82,7 @@ def _ordered(endpoints: list[Endpoint], context: Context) -> list[Endpoint]:
         replace(
             e,
             after=tuple(replace(one, label=labels[one.endpoint]) for one in after.get(e.id, ()) if one.endpoint in labels),
-            once=once.get(e.id),
+            once=once.get(e.id) if not kinship.repeatable(e) else None,
         )
         if e.id in after or e.id in once
         else e
@@ -180,6 +181,7 @@ def _objects(
                 broad=judged.broad,
                 by=judged.by,
                 alone=judged.alone,
+                settled=judged.settled,
             )
         )
     return tuple(found)

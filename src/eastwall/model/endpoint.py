@@ -33,6 +33,8 @@ class ObjectParameter(Struct, frozen=True):
     """Whose such objects are: `actor`, or `tenant` (any actor of the tenant)."""
     alone: float = 0.0
     """Share of the sampled objects that one actor holds, in tenths, 0..1; 0: not known."""
+    settled: tuple[str, ...] = ()
+    """Identity classes whose members are known to keep to their own objects of this kind: they alone are judged; empty: all are."""
 
 
 class FieldProfile(Struct, frozen=True):

@@ -108,6 +108,29 @@ def test_one_s_own_and_staff_pass(claims: Knowledge) -> None:
     assert engine.ask("GET", "/orders/5", answer={"id": 5, "user_id": "p0"}).of("owner-mismatch") is None
 
 
+@pytest.mark.parametrize(("user", "confidence"), [("p0", "medium"), ("new", "low")])
+def test_of_few_callers_those_are_judged_who_were_seen_to_keep_to_their_own(
+    claims: Knowledge, user: str, confidence: str
+) -> None:
+    """Six people kept to their own: that a seventh assists one of them, nobody knows."""
+    told = _engine(claims).ask("GET", "/users/p1/carts", answer={"lines": []}, user=user)
+    finding = told.of("owner-mismatch")
+    assert finding is not None
+    assert (finding.confidence, told.blocked) == (confidence, confidence == "medium")
+
+
+@pytest.mark.parametrize(("people", "few"), [(29, True), (30, False)])
+def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(people: int, few: bool) -> None:
+    learned = Learned()
+    for at in range(people):
+        for _ in range(2 if at else 5):
+            learned.ask(OF_USER, f"/users/q{at}/carts", {"lines": []}, f"q{at}")
+    rule = next(rule for rule in learned.known().rules if rule.endpoint == "ep_of")
+    assert (rule.few, len(rule.keepers)) == (few, 1 if few else 0)
+    newcomer = _engine(learned.known()).ask("GET", "/users/q1/carts", answer={"lines": []}, user="new")
+    assert newcomer.blocked is not few
+
+
 def test_foreign_items_of_a_list_are_named(claims: Knowledge) -> None:
     rows = [{"id": n, "user_id": "p0" if n % 2 else "p1"} for n in range(1, 6)]
     finding = _engine(claims).ask("GET", "/orders", answer={"items": rows}, user="p0").of("owner-mismatch")

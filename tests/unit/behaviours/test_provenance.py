@@ -11,7 +11,7 @@ from tests.unit.behaviours.driven import Engine
 from eastwall.behaviours.ownership_claims.judging import Broad
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
 from eastwall.model.call import Mode
-from eastwall.model.endpoint import Endpoint, Parameter
+from eastwall.model.endpoint import Endpoint, ObjectParameter, Parameter
 from eastwall.model.record import CallRecord
 
 ID = (Parameter("order_id", "integer"),)
@@ -159,6 +159,28 @@ def test_who_is_named_deep_in_a_request_has_it_shared(known: Knowledge) -> None:
 def test_what_is_a_name_in_a_path_and_held_by_nobody_is_not_judged(known: Knowledge) -> None:
     told = _engine(known).ask("PUT", "/orders/export", {"a": 1}, answer={"ok": True}, user="p1")
     assert told.of("object-not-granted") is None
+
+
+@pytest.mark.parametrize(
+    ("roles", "settled", "blocked"), [((), True, True), (("night",), True, False), (("night",), False, True)]
+)
+def test_a_class_that_was_not_seen_with_a_kind_is_not_judged_by_who_holds_it(
+    roles: tuple[str, ...], settled: bool, blocked: bool
+) -> None:
+    private = ObjectParameter("path.order_id", "order", exclusive=True, confidence=0.97, settled=("user",) if settled else ())
+    engine = Engine(endpoints=(ORDERS, replace(ORDER, objects=(private,))))
+    engine.ask("GET", "/orders", answer={"items": [{"id": 7_002}]}, user="p2")
+    assert engine.ask("GET", "/orders/7002", answer={"id": 7_002}, user="p1", roles=roles).blocked is blocked
+
+
+def test_what_was_shared_before_the_operation_was_known_stays_shared(known: Knowledge) -> None:
+    engine = _engine(known)
+    engine.ask("GET", "/me", answer={"id": 3, "name": "Ann Lee"}, user="p1")
+    engine.ask("POST", "/orders/7001/visitors", {"who": "ann lee"}, answer={"ok": True}, user="p1")
+    engine.ask("POST", "/orders/7002/visitors", {"who": "ann lee"}, answer={"ok": True}, user="p3")
+    assert engine.ask("POST", "/orders/7002/pay", answer={"ok": True}, user="p1").blocked, "nobody shares what is another's"
+    engine.ask("POST", "/orders/7002/visitors", {"who": "ann lee"}, answer={"ok": True}, user="p2")
+    assert not engine.ask("POST", "/orders/7002/pay", answer={"ok": True}, user="p1").findings
 
 
 @pytest.mark.parametrize("path", ["/orders/7001/owner", "/orders/7001/move"])

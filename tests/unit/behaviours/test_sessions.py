@@ -43,6 +43,8 @@ ENDPOINTS = (
     _endpoint("POST", "/payouts"),
     _endpoint("POST", "/orders", gives=(("id", "order"),)),
     *(_endpoint("POST", f"/orders/{{order_id}}/{step}", parameters=_ID) for step in ("confirm", "pay", "refund", "coupon")),
+    *(_endpoint("POST", f"/orders/{{order_id}}/{step}", parameters=_ID) for step in ("update", "edit-payment", "print")),
+    _endpoint("PATCH", "/orders/{order_id}", parameters=_ID),
 )
 CART = ("items", "checkout", "payment", "place")
 
@@ -262,6 +264,23 @@ def test_a_one_time_step_again_and_again(store: Store) -> None:
     again = [store.do("POST", f"/orders/{store.orders}/refund", {"n": 1}, user="alice", gap=0.01) for _ in range(4)]
     assert [_sure(found) for found in again] == [[], ["step-repeated"], ["step-repeated"], ["step-repeated"]]
     assert "alice did this on order" in again[1][0].message
+
+
+@pytest.mark.parametrize(
+    ("method", "step", "told"),
+    [("POST", "/update", False), ("PATCH", "", False), ("POST", "/edit-payment", True), ("POST", "/print", True)],
+)
+def test_what_is_set_may_be_set_again(method: str, step: str, told: bool) -> None:
+    """As a PUT may: by the name of the operation, unless it is of money."""
+    store = Store()
+    for n in range(40):
+        store.do("POST", "/orders", {"n": n}, user=f"u{n}")
+        store.orders += 1
+        store.do(method, f"/orders/{store.orders}{step}", {"note": "x"}, user=f"u{n}", gap=40_000.0)
+    store.publish()
+    store.time += 4 * 86_400.0
+    again = [store.do(method, f"/orders/7{step}", {"note": f"{n}"}, user="alice") for n in range(5)]
+    assert any(map(_sure, again)) is told
 
 
 def test_one_code_everywhere(store: Store) -> None:

@@ -89,6 +89,14 @@ def first_told(watch, table, count, gap, actor="user:alice", start=START + 100 *
     return None
 
 
+@pytest.mark.parametrize(("hours", "limit"), [(2, 150), (6, 90)])
+def test_of_few_hours_the_greatest_says_little(hours, limit):
+    """12 callers with 30 orders in each of them: 24 caller-hours, and 72."""
+    table = known(model_of(learned(hours=hours, calls=30)))
+    number, found = first_told(Watch(), table, 400, 1.0)
+    assert (number, found.limit, found.cells) == (limit, limit, 12 * hours)
+
+
 def test_who_takes_many_times_what_anybody_took_in_an_hour_is_told_with_the_figures():
     table = known(model_of(learned()))
     told = first_told(Watch(), table, 400, 1.0)

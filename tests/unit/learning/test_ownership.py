@@ -46,6 +46,30 @@ def test_too_little_is_not_judged(actors: int, each: int) -> None:
     assert "too few" in judged.evidence
 
 
+@pytest.mark.parametrize("tenants", [False, True])
+@pytest.mark.parametrize(("staff", "judged"), [(1, False), (3, False), (5, True)])
+def test_a_class_is_judged_once_its_members_were_seen_to_keep_to_their_own(staff: int, judged: bool, tenants: bool) -> None:
+    """The owners of the first objects that a nightly job reads have not come yet: it looks like an owner itself."""
+    state, _ = private(12, 4)
+    state.tenants = {f"user:{a}": f"t{a}" for a in range(12)} if tenants else {}
+    for at, key in enumerate(keys(6 if staff < 5 else 20, seed=9)):
+        for _ in range(2):
+            state.use("order", key, f"client:job-{at % staff}", "client")
+    found = state.judge("order", NEEDED)
+    assert found.exclusive
+    assert found.settled == (("client", "user") if judged else ("user",))
+
+
+def test_a_kind_whose_holders_are_one_of_each_class_is_not_judged() -> None:
+    state = Ownership()
+    for at, key in enumerate(keys(12)):
+        state.give("order", key, f"user:{at % 4}", f"user+role{at % 4}", 1.0)
+    judged = state.judge("order", NEEDED)
+    assert not judged.exclusive
+    assert not judged.public
+    assert judged.evidence.endswith("of no class of callers enough to judge it")
+
+
 def test_unknown_kinds_are_not_judged() -> None:
     assert not Ownership().judge("order", NEEDED).exclusive
 

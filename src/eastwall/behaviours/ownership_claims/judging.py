@@ -20,6 +20,11 @@ SURE = 0.95
 """From here on the rule is of high confidence, and speaks for rarer operations with a field of the same name."""
 EXCEPTIONS = 0.25
 """Share of the actors that may be exceptions at most."""
+CROWD = 30
+"""Actors none of whom is an exception, after which that is believed of those who were not seen: had one in ten (assistants, colleagues) been one,
+one would have been among them by then (with 96 % certainty)."""
+KEPT = 5
+"""Calls in which one actor had its own, at all places of a service that the same claim tells, and nothing else, after which it is held to that."""
 
 
 class Rule(Struct, frozen=True):
@@ -39,6 +44,10 @@ class Rule(Struct, frozen=True):
     """Classes that are judged: others see others' data as a matter of course, or too few of them were seen."""
     exceptions: tuple[int, ...] = ()
     """Actors (hashes) that are not judged: they had others' too while learning."""
+    few: bool = False
+    """So few callers were seen, or some of them proved to be exceptions, that nothing is known of one who was not: only `keepers` are judged."""
+    keepers: tuple[int, ...] = ()
+    """Actors (hashes) that were seen to keep to their own `KEPT` times; told where `few`."""
 
 
 class Broad(Struct, frozen=True):
@@ -116,7 +125,8 @@ def _judge_label(endpoint: str, place: str, counts: Place, label: str) -> Rule |
         return None
     if of < MIN_CALLS or equal < SHARE * of or (low := wilson(equal, of)) < FLOOR:
         return None
-    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, _judged_classes(regular), exceptions)
+    few = len(regular) < CROWD or bool(exceptions)
+    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, _judged_classes(regular), exceptions, few)
 
 
 def _judged_classes(regular: Iterable[Actor]) -> tuple[str, ...]:
@@ -152,9 +162,15 @@ def judge_alias(endpoint: str, place: str, counts: Place) -> tuple[Rule | None, 
         claim, pairs = "tenant-alias", sorted(by_tenant)
     else:
         pairs = [(key, value) for key, value in pairs if holders[value] == 1]
-    return Rule(
-        endpoint, place, claim, counts.space, equal, of, low >= SURE, _judged_classes(regular.values()), exceptions
-    ), pairs
+    classes, few = _judged_classes(regular.values()), len(regular) < CROWD or bool(exceptions)
+    return Rule(endpoint, place, claim, counts.space, equal, of, low >= SURE, classes, exceptions, few), pairs
+
+
+def own_calls(counts: Place, claim: str) -> dict[int, int]:
+    """Actor -> calls in which a place held its own, by a claim or an alias."""
+    if claim in ("alias", "tenant-alias"):
+        return {key: one.usual()[1] for key, one in counts.actors.items()}
+    return {key: one.labels[claim][0] for key, one in counts.actors.items() if claim in one.labels}
 
 
 def agrees(counts: Place, claim: str, rule: Rule, own: Mapping[int, int]) -> bool:

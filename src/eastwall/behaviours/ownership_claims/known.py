@@ -104,7 +104,20 @@ class Known:
 class LiveRule:
     """A rule, ready to be asked."""
 
-    __slots__ = ("alias", "claim", "classes", "exceptions", "kinds", "listed", "place", "rule", "service", "source", "steps")
+    __slots__ = (
+        "alias",
+        "claim",
+        "classes",
+        "exceptions",
+        "keepers",
+        "kinds",
+        "listed",
+        "place",
+        "rule",
+        "service",
+        "source",
+        "steps",
+    )
 
     def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
         self.rule = rule
@@ -112,6 +125,7 @@ class LiveRule:
         self.alias = rule.claim in ("alias", "tenant-alias")
         self.classes = frozenset(rule.classes)
         self.exceptions = frozenset(rule.exceptions)
+        self.keepers = frozenset(rule.keepers)
         self.service = endpoint.service
         place = rule.place[1:]
         self.place = place

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from eastwall.behaviours.ownership_claims.counts import (
     CROWDED,
     FOREIGN,
+    MAX_ACTORS,
     MAX_LABELS,
     NO_ODDS,
     STRANGE,
@@ -33,7 +34,16 @@ from eastwall.behaviours.ownership_claims.counts import (
     name_hash,
     odds_of,
 )
-from eastwall.behaviours.ownership_claims.judging import Broad, Knowledge, Rule, agrees, judge_alias, judge_claims
+from eastwall.behaviours.ownership_claims.judging import (
+    KEPT,
+    Broad,
+    Knowledge,
+    Rule,
+    agrees,
+    judge_alias,
+    judge_claims,
+    own_calls,
+)
 from eastwall.behaviours.ownership_claims.provenance import given_first
 from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
 from eastwall.model.endpoint import Endpoint
@@ -210,9 +220,7 @@ class Model:
                             and known == name
                             and agrees(counts, claim, rule, own[service, counts.space])
                         ):
-                            rules[endpoint, place] = Rule(
-                                endpoint, place, claim, counts.space, rule.equal, rule.of, True, rule.classes, rule.exceptions
-                            )
+                            rules[endpoint, place] = replace(rule, endpoint=endpoint, place=place, space=counts.space)
                             break
         excepted: dict[tuple[str, bool], set[int]] = defaultdict(set)
         for rule in rules.values():
@@ -220,14 +228,30 @@ class Model:
             if rule.place.startswith(REQUEST):
                 excepted[services[rule.endpoint], True].update(rule.exceptions)
         # Who sees others' at one place does so at the next: an assistant of somebody. Who was shown others' does not name others for that.
+        keepers = self._keepers(rules.values(), services)
         found = tuple(
-            replace(rule, exceptions=tuple(sorted(excepted[services[rule.endpoint], rule.place.startswith(REQUEST)])))
+            replace(
+                rule,
+                exceptions=tuple(sorted(excepted[services[rule.endpoint], rule.place.startswith(REQUEST)])),
+                keepers=keepers[services[rule.endpoint], rule.claim] if rule.few else (),
+            )
             for _, rule in sorted(rules.items())
         )
         choices, broad = self._provenance(services)
         given = given_first(self._named, services)
         told = found or choices or broad or given
         return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases))), given) if told else None
+
+    def _keepers(self, rules: Iterable[Rule], services: Mapping[str, str]) -> dict[tuple[str, str], tuple[int, ...]]:
+        """(service, claim) -> actors seen to keep to their own `KEPT` times, sorted: at most as many as one place samples."""
+        kept: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        for rule in rules:
+            counts = self._places[rule.endpoint][rule.place]
+            kept[services[rule.endpoint], rule.claim].update(own_calls(counts, rule.claim))
+        return {
+            key: tuple(sorted(actor for actor, calls in actors.items() if calls >= KEPT)[:MAX_ACTORS])
+            for key, actors in kept.items()
+        }
 
     def _kinds(self, services: Mapping[str, str]) -> dict[tuple[str, str], Naming]:
         """How objects are named by (service, kind), over all operations."""

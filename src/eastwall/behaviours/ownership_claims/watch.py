@@ -5,7 +5,7 @@ Over 500 lines: comparing and remembering share what is known of one caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from re import compile as regex
 from typing import Any
 
@@ -29,7 +29,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     texts_at,
 )
 from eastwall.behaviours.ownership_claims.sharing import Sharing
-from eastwall.discovery.objects import SAFE_METHODS, identifier, object_key, shown
+from eastwall.discovery.objects import SAFE_METHODS, changes, identifier, object_key, shown, used
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
@@ -188,7 +188,8 @@ class Watch(behaviours.Watch):
             place, kind, key, told = facts.used[index]
             if self._mine(key, facts, known) is False and key not in crowded:
                 rule = self._owned[key][0].rule
-                subject, confidence = f"{kind} {told}", "high" if rule.high else "medium"
+                kept = self._kept(self._owned[key][0], facts.identity, known)
+                subject, confidence = f"{kind} {told}", "low" if not kept else "high" if rule.high else "medium"
                 found += (OwnerMismatch(place, rule.claim, "another's", rule.equal, rule.of, confidence, subject),)
         return found
 
@@ -245,7 +246,7 @@ class Watch(behaviours.Watch):
                 values = _named(facts, rule.source, rule.steps[0])
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 held = any(use.granted and use.place != rule.place for use in facts.objects)
-                found += (self._mismatch(rule, facts, others, held=held),)
+                found += (self._mismatch(rule, facts, others, known, held=held),)
         return found
 
     def response(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
@@ -302,6 +303,10 @@ class Watch(behaviours.Watch):
         mine = set(own_values(identity).values())
         return [value for value in others if value[0] not in mine]
 
+    def _kept(self, rule: LiveRule, identity: Identity, known: Known) -> bool:
+        """Whether it can be held against the caller that it has another's: it was seen to keep to its own, or the whole crowd was."""
+        return not rule.rule.few or self._actor(identity, known.hash_key) in rule.keepers
+
     def _alias(self, service: str, space: str, holder: int, known: Known) -> int:
         """The holder's id at the service, 0 where it is not known or two claim it."""
         own = self._own.get((service, space, holder)) or known.aliases.get((service, space, holder), 0)
@@ -318,12 +323,12 @@ class Watch(behaviours.Watch):
             prior = facts.call.prior
             asked = prior is not None and any(use.granted for use in prior.facts.objects)
             held = asked or self._held(others[0][1], rule, facts, known)
-            return (self._mismatch(rule, facts, others, held=held, path=others[0][1]),)
+            return (self._mismatch(rule, facts, others, known, held=held, path=others[0][1]),)
         strange = [value for value in others if not self._held(value[1], rule, facts, known)]
         items = tuple(dict.fromkeys(_item(path) for _, path in strange))
         if not strange:
             return ()
-        return (self._mismatch(rule, facts, strange, held=False, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
+        return (self._mismatch(rule, facts, strange, known, held=False, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
 
     def _held(self, path: tuple[str | int, ...], rule: LiveRule, facts: Facts, known: Known) -> bool:
         """Whether the object at the path is known as one that the caller was given or shown before."""
@@ -339,6 +344,7 @@ class Watch(behaviours.Watch):
         rule: LiveRule,
         facts: Facts,
         others: list[Found],
+        known: Known,
         *,
         held: bool,
         path: tuple[str | int, ...] = (),
@@ -354,7 +360,8 @@ class Watch(behaviours.Watch):
         delegated = len(facts.identity.chain) > 1 and bool(
             facts.identity.agent or facts.identity.human != facts.identity.actor != ""
         )
-        confidence = "low" if held else "medium" if delegated or not rule.rule.high else "high"
+        unsure = held or not self._kept(rule, facts.identity, known)
+        confidence = "low" if unsure else "medium" if delegated or not rule.rule.high else "high"
         return OwnerMismatch(
             place=rule.place,
             claim=rule.claim,
@@ -373,11 +380,16 @@ class Watch(behaviours.Watch):
         """What nobody asked for by an id tells the caller's own ids: an answer to `GET /orders`, to a POST that makes one."""
         self._hash_key, self._known = known.hash_key, known
         endpoint, prior = facts.match.endpoint, facts.call.prior
-        if facts.phase is not Phase.RESPONSE or endpoint is None or prior is None:
+        if facts.phase is not Phase.RESPONSE or prior is None:
+            return
+        if endpoint is None:
+            asked = prior.facts
+            if verdict.action != "block" and changes(asked.operation.method, asked.operation.name):
+                self._share(asked, used(asked.operation, asked.match, known.hash_key, EVERY_SERVICE), facts, known)
             return
         if prior.facts.used:
             if facts.call.request.method != "GET" and verdict.action != "block":
-                self._share(prior.facts, facts, known)
+                self._share(prior.facts, prior.facts.used, facts, known)
         elif endpoint.id in known.selves:
             self.sharing.introduce(facts, known.hash_key)
         if endpoint.id not in known.responses:
@@ -395,10 +407,11 @@ class Watch(behaviours.Watch):
                 if len(values) == 1 and holder and not any(finding.suspicious for finding in prior.findings):
                     self._learn(rule, holder, alias_key(known.hash_key, rule.rule.space, values.pop()), known)
 
-    def _share(self, asked: Facts, facts: Facts, known: Known) -> None:
-        """What a holder does with an object that names somebody else."""
+    def _share(self, asked: Facts, named: Iterable[tuple[str, str, int, str]], facts: Facts, known: Known) -> None:
+        """What a holder does with an object that names somebody else; `named`: (place, kind, key, value fit to show) of objects, also by
+        operations that are not known yet: who was shown something before they are is shown it ever after."""
         me = facts.identity.actor
-        mine = [key for _, _, key, _ in asked.used if me in self.holders(key)]
+        mine = [key for _, _, key, _ in named if me in self.holders(key)]
         if mine:
             self.sharing.shared(
                 asked, facts, mine, known, lambda space, value: self._holds(facts.call.service, space, value, known)

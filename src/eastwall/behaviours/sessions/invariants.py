@@ -34,8 +34,6 @@ UBIQUITOUS = 0.5
 MIN_OTHERS = 6
 """Operations that change something, from which on it is asked whether one goes with half of them."""
 SHORT, DAY, LONG = 7_200.0, 86_400.0, 3 * 86_400.0
-_ONE_PLACE = frozenset(("PUT", "DELETE"))
-"""RFC 9110, section 9.2.2: idempotent. A second one is no second step."""
 
 
 class Precedence(Struct, frozen=True, array_like=True):
@@ -252,7 +250,7 @@ def _reused(flow: Flow) -> bool:
 
 
 def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
-    if endpoint.method in _ONE_PLACE:
+    if kinship.repeatable(endpoint):
         return ()
     named = kinship.one_time(endpoint)
     found = []

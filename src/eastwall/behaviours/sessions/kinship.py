@@ -26,6 +26,10 @@ ONE_TIME = frozenset(
 )
 """What is taken once on one thing by its very name."""
 MAKES = frozenset("create add new make open place book register submit issue draft start".split())
+SETS = frozenset("update set edit patch modify put replace save upsert rename".split())
+"""Sets what is there to what the request says: done again, it comes to the same."""
+_IDEMPOTENT = frozenset(("PUT", "DELETE", "PATCH"))
+"""RFC 9110, section 9.2.2: a second one is no second step. PATCH need not be so (RFC 5789, section 2), and what people correct they correct again."""
 _PAID = frozenset("pay payment charge capture purchase checkout settle".split())
 PRESUMES = {
     "refund": _PAID,
@@ -75,6 +79,16 @@ def reads(endpoint: Endpoint) -> bool:
     last = endpoint.template.rstrip("/").rpartition("/")[2]
     tail = [singular(word) for word in words(last)]
     return "{" not in last and bool(tail) and (tail[0] in READS or tail[-1] in READS)
+
+
+def repeatable(endpoint: Endpoint) -> bool:
+    """Whether a second call on the same thing is no second step: by its method, or where all is POST (RPC, GraphQL, MCP) by the first word of its
+    name, unless another word is of what is done once (`updatePayment`)."""
+    if endpoint.method in _IDEMPOTENT:
+        return True
+    last = (endpoint.operation or endpoint.template.rstrip("/")).replace(":", "/").rpartition("/")[2].rpartition(" ")[2]
+    found = [word for word in words(last) if word not in _EMPTY] if "{" not in last else []
+    return bool(found) and found[0] in SETS and not one_time(endpoint)
 
 
 def bookkeeping(endpoint: Endpoint) -> bool:
