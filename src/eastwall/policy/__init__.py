@@ -12,12 +12,13 @@ from eastwall.policy.evaluate import evaluate
 from eastwall.policy.explain import explain
 from eastwall.policy.kinds import Fault, Policy, PolicySet, decode, encode
 from eastwall.policy.limits import LimitTable
-from eastwall.policy.parse import parse_files
+from eastwall.policy.parse import Parser, parse_files
 from eastwall.policy.rule_packs import content_rules, scope_of, with_automata
 
 __all__ = [
     "Fault",
     "LimitTable",
+    "Parser",
     "Plan",
     "Policy",
     "PolicySet",

@@ -8,9 +8,10 @@ from typing import Any, cast
 from msgspec import Struct
 
 from eastwall.policy.kinds import Case, CaseCall, CaseStep, Expected, Fault, PolicyTest
-from eastwall.policy.parse import MAX_FILE, Reader, documents
+from eastwall.policy.parse import MAX_FILE, Reader
 from eastwall.policy.times import parse_time
 from eastwall.policy.wording import shown, suggestion
+from eastwall.policy.yaml_nodes import documents
 
 KINDS: dict[str, type[Any]] = {"PolicyTest": PolicyTest}
 ACTORS = ("user", "agent", "workload", "client", "key", "address")

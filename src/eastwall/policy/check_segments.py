@@ -18,7 +18,7 @@ from eastwall.policy.kinds import (
     ToolPolicy,
     TrustZone,
 )
-from eastwall.policy.patterns import OperationPattern, compile_globs, parse_operation
+from eastwall.policy.patterns import OperationPattern, Want, compile_globs, parse_operation
 from eastwall.policy.times import parse_end
 from eastwall.policy.wording import shown, suggestion
 from eastwall.policy.world import World
@@ -132,7 +132,7 @@ def _closed_to_all(zones: dict[str, Policy], world: World, names: Sequence[str],
 def _shadowed(own: Sequence[Policy]) -> Found:
     """Access policies that can never decide anything: another covers all that they are about."""
     rules = [(policy, policy.spec) for policy in own if isinstance(policy.spec, AccessPolicy) and policy.spec.mode != "discover"]
-    wide = [one for one in rules if _is_wide(one[1].scope)][:MAX_WIDE]
+    wide = _Wide([one for one in rules if _is_wide(one[1].scope)][:MAX_WIDE])
     by_operation: dict[str, list[tuple[Policy, AccessPolicy]]] = {}
     for one in rules:
         for text in one[1].scope.operations:
@@ -140,7 +140,7 @@ def _shadowed(own: Sequence[Policy]) -> Found:
     places = {id(policy): at for at, (policy, _) in enumerate(rules)}
     for policy, spec in rules:
         near = by_operation.get(spec.scope.operations[0], ())[:MAX_WIDE] if spec.scope.operations else ()
-        for other, covering in (*wide, *near):
+        for other, covering in (*wide.near(spec.scope), *near):
             if other is policy or not _covers(covering, spec) or MODES.index(covering.mode) < MODES.index(spec.mode):
                 continue
             earlier = places[id(other)] < places[id(policy)]
@@ -156,6 +156,30 @@ def _shadowed(own: Sequence[Policy]) -> Found:
                 continue
             yield policy, "spec.scope" if spec.scope != Scope() else "spec.action", message, "narrow or remove one of them", True
             break
+
+
+class _Wide:
+    """Policies that may cover others, by the last text in their operations' paths: what covers a path has that text where the path has it."""
+
+    def __init__(self, rules: Sequence[tuple[Policy, AccessPolicy]]) -> None:
+        self._rules = rules
+        self._anywhere: list[int] = []
+        self._at: dict[tuple[int, Want], list[int]] = {}
+        for number, (_, spec) in enumerate(rules):
+            for pattern in map(parse_operation, spec.scope.operations):
+                place = max((at for at, want in enumerate(pattern.segments) if isinstance(want, str)), default=-1)
+                where = self._at.setdefault((place, pattern.segments[place]), []) if place >= 0 else self._anywhere
+                where.append(number)
+            if not spec.scope.operations:
+                self._anywhere.append(number)
+
+    def near(self, scope: Scope) -> list[tuple[Policy, AccessPolicy]]:
+        """Those that may cover all of a scope, in their order."""
+        found = set(self._anywhere)
+        if scope.operations:
+            for place, want in enumerate(parse_operation(scope.operations[0]).segments):
+                found.update(self._at.get((place, want), ()))
+        return [self._rules[number] for number in sorted(found)]
 
 
 def _is_wide(scope: Scope) -> bool:

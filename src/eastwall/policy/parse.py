@@ -7,12 +7,12 @@ fields, and anything over the size limits below.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import msgspec
-import yaml
 from msgspec import inspect
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -20,13 +20,10 @@ from eastwall.policy.defaults import builtin_text
 from eastwall.policy.kinds import API_VERSION, BUILTIN, KINDS, Fault, Policy, PolicySet, Spec
 from eastwall.policy.meaning import faults_of
 from eastwall.policy.wording import shown, suggestion
+from eastwall.policy.yaml_nodes import documents
 
 MAX_FILE = 512 * 1024
 """Characters of one file."""
-MAX_NODES = 50_000
-"""YAML nodes of one file."""
-MAX_DEPTH = 20
-"""Nesting of one document."""
 MAX_POLICIES = 10_000
 """Documents over all files."""
 MAX_FAULTS = 200
@@ -36,55 +33,42 @@ METADATA = ("name", "labels", "annotations", "namespace")
 """The last two mean nothing here; they are let pass because the same files go to `kubectl apply`."""
 
 
-class _RefusedError(Exception):
-    def __init__(self, node: Any, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.mark, self.message, self.hint = node.start_mark, message, hint
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes under limits. The C loader is not used: it recurses on the C stack before a limit could be checked."""
-
-    depth = 0
-    nodes = 0
-
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _RefusedError(event, f"anchors and aliases are not allowed: `{event.anchor}`", "write the value out")
-        self.depth += 1
-        self.nodes += 1
-        if self.depth > MAX_DEPTH:
-            raise _RefusedError(event, f"nested deeper than {MAX_DEPTH} levels")
-        if self.nodes > MAX_NODES:
-            raise _RefusedError(event, f"more than {MAX_NODES} values in one file", "split the file")
-        try:
-            node: Node | None = super().compose_node(parent, index)
-            return node
-        finally:
-            self.depth -= 1
-
-
 def parse_files(files: Mapping[str, str]) -> tuple[PolicySet, list[Fault]]:
     """Parse policy files, given as name -> text, in the order of their names.
 
     Returns the built-in policies and all documents without a fault, and all faults, sorted by place. Never raises on content.
     """
-    faults: list[Fault] = []
-    own: list[Policy] = []
-    for name in sorted(files):
-        policies, found = _parse_text(name, files[name])
-        own += policies
-        faults += found
-    if len(own) > MAX_POLICIES:
-        faults.append(
-            Fault("", 1, 1, f"{len(own)} policies, at most {MAX_POLICIES} are allowed", "merge scopes into fewer policies")
-        )
-        own = own[:MAX_POLICIES]
-    replaced = {policy.name for policy in own}
-    built_in = tuple(policy for policy in builtin_policies() if policy.name not in replaced)
-    own.sort(key=lambda policy: not policy.name.startswith(BUILTIN))
-    return PolicySet(built_in + tuple(own)), sorted(faults)
+    return Parser().parse(files)
+
+
+class Parser:
+    """Parses one set after another. What a file holds is remembered as long as it is in the sets, by the digest of its text: of a set in
+    which one file has changed, one file is read."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, bytes], tuple[list[Policy], list[Fault]]] = {}
+
+    def parse(self, files: Mapping[str, str]) -> tuple[PolicySet, list[Fault]]:
+        """See `parse_files`."""
+        known: dict[tuple[str, bytes], tuple[list[Policy], list[Fault]]] = {}
+        faults: list[Fault] = []
+        own: list[Policy] = []
+        for name in sorted(files):
+            text = files[name]
+            key = (name, hashlib.sha256(text.encode(errors="surrogatepass")).digest())
+            policies, found = known[key] = self._known.get(key) or _parse_text(name, text)
+            own += policies
+            faults += found
+        self._known = known
+        if len(own) > MAX_POLICIES:
+            faults.append(
+                Fault("", 1, 1, f"{len(own)} policies, at most {MAX_POLICIES} are allowed", "merge scopes into fewer policies")
+            )
+            own = own[:MAX_POLICIES]
+        replaced = {policy.name for policy in own}
+        built_in = tuple(policy for policy in builtin_policies() if policy.name not in replaced)
+        own.sort(key=lambda policy: not policy.name.startswith(BUILTIN))
+        return PolicySet(built_in + tuple(own)), sorted(faults)
 
 
 _builtin: list[tuple[Policy, ...]] = []
@@ -123,32 +107,6 @@ def _parse_text(file: str, text: str) -> tuple[list[Policy], list[Fault]]:
                 Fault(file, last.line, last.column, "there are more faults, the rest is not listed"),
             ]
     return policies, faults
-
-
-def documents(file: str, text: str, faults: list[Fault]) -> Iterator[Node]:
-    """The documents' nodes, up to the first that is not YAML."""
-    try:
-        loader = _Loader(text)
-        while loader.check_node():
-            node: Any = loader.get_node()
-            if not (isinstance(node, ScalarNode) and node.value == "" and node.style is None):  # an empty document, `---` alone
-                yield node
-    except _RefusedError as refused:
-        faults.append(Fault(file, refused.mark.line + 1, refused.mark.column + 1, refused.message, refused.hint))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        faults.append(Fault(file, line, column, f"not valid YAML: {_one_line(error.problem or error.context or '')}"))
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        column = error.position - text.rfind("\n", 0, error.position)
-        faults.append(Fault(file, line, column, f"not valid YAML: character U+{ord(text[error.position]):04X} is not allowed"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        faults.append(Fault(file, 1, 1, f"not valid YAML: {_one_line(str(error))}"))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 class Reader:

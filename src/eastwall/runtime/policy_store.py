@@ -145,7 +145,8 @@ class PolicyStore:
             raise ValueError(
                 f"the applied policies in `{directory}` cannot be read ({error}); delete the file and apply them again"
             ) from None
-        policies, faults = policy.parse_files(applied.files)
+        self._parser = policy.Parser()
+        policies, faults = self._parser.parse(applied.files)
         hard = [fault for fault in faults if not fault.warning]
         if hard:
             raise ValueError(
@@ -193,7 +194,7 @@ class PolicyStore:
         too_much = _too_much(files, attachments)
         if too_much:
             return None, [too_much]
-        policies, faults = policy.parse_files(files)
+        policies, faults = self._parser.parse(files)
         faults = faults + policy.check(policies, services=services, endpoints=endpoints, detections=detections, now=time.time())
         if any(not fault.warning for fault in faults):
             return None, sorted(faults)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yaml.nodes import ScalarNode, SequenceNode
 
-from eastwall.policy import decode, encode, parse_files
+from eastwall.policy import Fault, Parser, decode, encode, parse, parse_files, yaml_nodes
 from eastwall.policy.kinds import AccessPolicy, DataPolicy, LimitPolicy, Service
-from eastwall.policy.parse import MAX_DEPTH, MAX_FAULTS, MAX_FILE, builtin_policies
+from eastwall.policy.parse import MAX_FAULTS, MAX_FILE, builtin_policies
+from eastwall.policy.yaml_nodes import MAX_DEPTH
 
 from .build import document, policies
 
@@ -145,3 +149,67 @@ def test_any_text_gives_faults_and_never_raises(text: str) -> None:
         assert fault.column >= 1
         assert fault.message
         assert str(fault).isprintable()
+
+
+def _flat(node: Any) -> Any:
+    """A node for comparison. libyaml counts the spaces before an empty value, PyYAML does not."""
+    mark = (node.start_mark.line, node.start_mark.column)
+    if isinstance(node, ScalarNode):
+        return node.tag, node.value, node.style, mark if node.value or node.style else ()
+    if isinstance(node, SequenceNode):
+        return node.tag, mark, [_flat(item) for item in node.value]
+    return node.tag, mark, [(_flat(key), _flat(value)) for key, value in node.value]
+
+
+_PIECES = (
+    *" \n\t:-,[]{}#&*!|>'\"%@`?~.0aé\\=<", "- ", "? ", ": ", "---\n", "...\n", "\r\n", "\ufeff", "\x85", "\u2028", "\U0001f600", " #",
+    "!!str ", "!<x> ", "%YAML 1.1\n", "|-\n", "''", '"\\x41"', "null", "{a: 1, b: [x, y]}", "key:\n  - 1\n",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([path.read_text() for path in (*GOLDEN, *EXAMPLES) if path.stat().st_size < 3_000]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 4), st.sampled_from(_PIECES)), max_size=4),
+)
+def test_both_ways_to_read_yaml_give_the_same_nodes(text: str, edits: list[tuple[float, int, str]]) -> None:
+    for where, gone, piece in edits:
+        at = int(where * len(text))
+        text = text[:at] + piece + text[at + gone :]
+    faults: list[Fault] = []
+    slow = [_flat(node) for node in yaml_nodes._loaded("p.yaml", text, faults)]
+    fast = yaml_nodes._scanned(text)
+    if fast is not None:
+        assert [_flat(node) for node in fast] == slow
+        assert faults == []
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+def test_ordinary_policies_are_read_by_libyaml() -> None:
+    assert [path.name for path in EXAMPLES if yaml_nodes._scanned(path.read_text()) is None] == []
+
+
+def test_without_libyaml_the_same_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {path.name: path.read_text() for path in (*GOLDEN, *EXAMPLES)}
+    fast = parse_files(texts)
+    monkeypatch.setattr(yaml_nodes, "_PARSER", None)
+    assert parse_files(texts) == fast
+
+
+def test_a_file_that_did_not_change_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = parse._parse_text
+
+    def counted(file: str, text: str) -> Any:
+        read.append(file)
+        return real(file, text)
+
+    files = {name: document("AccessPolicy", name[0], action="deny") for name in ("a.yaml", "b.yaml", "c.yaml")}
+    changed = {**files, "b.yaml": document("AccessPolicy", "other", action="dney"), "d.yaml": files["a.yaml"]}
+    sets = (files, changed, files, {"a.yaml": files["a.yaml"]})
+    expected = [parse_files(one) for one in sets]
+    monkeypatch.setattr(parse, "_parse_text", counted)
+    parser = Parser()
+    assert [parser.parse(one) for one in sets] == expected
+    assert read == ["a.yaml", "b.yaml", "c.yaml", "b.yaml", "d.yaml", "b.yaml"]
