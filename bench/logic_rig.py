@@ -91,7 +91,7 @@ class Rig:
                 policy=self._policy,
                 ownership=self.learner.ownership(OWNERSHIP),
                 identity_classes=self.learner.identities.classes(),
-                behaviours=self.learner.behaviours.publish(endpoints),
+                behaviours=self.learner.knowledge(endpoints),
             )
         )
         self.engine.load()

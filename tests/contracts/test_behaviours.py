@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from eastwall.behaviours import BEHAVIOURS, Behaviour, Models, Watches, World, compile_known
 from eastwall.discovery.inventory import compile_inventory
+from eastwall.learning.held import Held, dump_held, load_held, merge_held, moved_held
 from eastwall.learning.learner import Learner
 from eastwall.model.call import Mode
 from eastwall.model.record import CallRecord
@@ -175,6 +176,38 @@ def _known(knowledge: Any) -> dict[str, Any]:
     """Without what tells engines which ids are old, and what is empty."""
     told: dict[str, Any] = msgspec.to_builtins(knowledge) if knowledge is not None else {}
     return {name: value for name, value in told.items() if value and name != "moved"}
+
+
+@pytest.mark.parametrize("behaviour", [one for one in BEHAVIOURS if one.holding is not None], ids=lambda one: one.name)
+def test_knowledge_is_what_its_things_say(behaviour: Any, learned: Any) -> None:
+    """`holding.py`: what baselines compare is all that is published, and survives a file and new ids."""
+    holding = behaviour.holding
+    learner, records = learned
+    model = _folded(behaviour, records)
+    known = model.publish(learner.endpoints())
+    assert known is not None or behaviour.name == "authentication", "something to compare"
+    things = holding.split(known) if known is not None else {}
+    assert known is None or holding.join(known, things) == known
+    assert holding.join(behaviour.knowledge(), {}) == behaviour.knowledge()
+    kept: dict[Any, Held] = {}
+    for key, value in things.items():
+        part = holding.parts[key[0]]
+        assert not part.looser(value, value)
+        assert part.what(key)
+        assert part.shown(value)
+        backers = holding.backers(model, key, value)
+        assert backers is None or len(backers.beyond) <= 1, "at most the one who is left out goes beyond what was just learned"
+        kept[behaviour.name, key] = Held(value, since=5.0)
+    dumped = msgspec.msgpack.decode(msgspec.msgpack.encode(dump_held(kept)), strict=False)
+    again = load_held(dumped)
+    assert {thing: one.base for thing, one in again.items()} == {thing: one.base for thing, one in kept.items()}
+    ids = {e.id for e in learner.endpoints()}
+    there = moved_held(kept, {one: f"{one}x" for one in ids})
+    back = moved_held(there, {f"{one}x": one for one in ids})
+    assert {thing: one.base for thing, one in back.items()} == {thing: one.base for thing, one in kept.items()}
+    merged = dict(load_held(dumped))
+    merge_held(merged, again)
+    assert dump_held(merged) == dump_held(kept)
 
 
 plain = st.recursive(

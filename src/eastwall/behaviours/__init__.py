@@ -24,6 +24,7 @@ from typing import Any, Protocol, Self
 import msgspec
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Holding
 from eastwall.discovery.inventory import Inventory
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
@@ -122,13 +123,17 @@ class Behaviour(Struct, frozen=True):
     watch: type[Watch]
     compile: Any
     """`compile(knowledge, world)`: look-up tables for the watch. `knowledge` is the Struct's default where nothing was published."""
+    holding: Holding | None = None
+    """How baselines hold its knowledge: `HOLDING` of `holding.py`, where the folder has one."""
 
 
 def _load(folder: Path) -> Behaviour:
     model = importlib.import_module(f"{__name__}.{folder.name}.model")
     watch = importlib.import_module(f"{__name__}.{folder.name}.watch")
     watch.Watch.name = folder.name
-    return Behaviour(folder.name, model.Knowledge, model.Model, watch.Watch, watch.compile)
+    held = (folder / "holding.py").exists()
+    holding = importlib.import_module(f"{__name__}.{folder.name}.holding").HOLDING if held else None
+    return Behaviour(folder.name, model.Knowledge, model.Model, watch.Watch, watch.compile, holding)
 
 
 BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(Path(__file__).parent.glob("*/watch.py")))
@@ -170,8 +175,12 @@ class Models:
 
     def publish(self, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, bytes], ...]:
         """(model, its knowledge in MessagePack), for the snapshot."""
+        return encode_known(self.known(endpoints))
+
+    def known(self, endpoints: Sequence[Endpoint]) -> dict[str, Struct]:
+        """Model -> its knowledge, as it was learned."""
         found = ((name, model.publish(endpoints)) for name, model in self._models.items())
-        return tuple((name, msgspec.msgpack.encode(known)) for name, known in found if known is not None)
+        return {name: known for name, known in found if known is not None}
 
     def of(self, name: str) -> Any:
         """The model of a folder."""
@@ -187,6 +196,11 @@ class Models:
         state = cls()
         state._models.update({one.name: one.model.load(data[one.name]) for one in BEHAVIOURS if one.name in data})
         return state
+
+
+def encode_known(known: Mapping[str, Struct]) -> tuple[tuple[str, bytes], ...]:
+    """(model, its knowledge in MessagePack), for the snapshot."""
+    return tuple((name, msgspec.msgpack.encode(one)) for name, one in sorted(known.items()))
 
 
 def compile_known(published: Sequence[tuple[str, bytes]], world: World) -> tuple[Any, ...]:

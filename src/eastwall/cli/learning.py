@@ -45,12 +45,16 @@ def list_(service: str, data: Path, as_json: bool) -> None:
     if not found["services"]:
         out.print("no operation is learned yet")
         return
-    shown = table("service", "version", "operations", "candidates", "state")
+    shown = table("service", "version", "operations", "models", "candidates", "state")
     for s in found["services"]:
         state = f"pinned to version {s['pinned']}" if s["pinned"] else f"deploy at {when(s['deployed'])}" if s["deployed"] else ""
-        shown.add_row(clean(s["service"]), str(s["version"]), str(s["operations"]), str(s["candidates"]), state)
+        shown.add_row(clean(s["service"]), str(s["version"]), str(s["operations"]), _held(s["held"]), str(s["candidates"]), state)
     out.print(shown)
-    for c in found["candidates"]:
+    heading = ""
+    for c in sorted(found["candidates"], key=lambda one: one["model"]):
+        if c["model"] != heading:
+            heading = c["model"]
+            out.print(f"\nmodel {clean(heading)}", style="bold")
         out.print(Text.assemble("\n", (c["id"], "cyan"), f"  {c['state']}  ", clean(f"{c['service']}: {c['what']}")))
         told(out, clean(f"was: {c['was']}; would be: {c['would']}"))
         told(out, clean(c["why"]))
@@ -58,12 +62,18 @@ def list_(service: str, data: Path, as_json: bool) -> None:
         out.print("\n`eastwall baselines promote ID` takes one in, `reject ID` keeps it out")
 
 
+def _held(held: dict[str, int]) -> str:
+    """What is held of each model's knowledge: `values 12, volumes 40`."""
+    return clean(", ".join(f"{model} {count:,}" for model, count in held.items()))
+
+
 @baselines.command(short_help="What changed, version by version.")
 @click.argument("service")
 @data_option
 @json_option
 def diff(service: str, data: Path, as_json: bool) -> None:
-    """What was promoted, rejected and rolled back in SERVICE: what was, what is, on which evidence."""
+    """What was promoted, rejected and rolled back in SERVICE: what was, what is, on which evidence. One list per model; what holds for all
+    services has the name `*`."""
     found = Client(data, at_rest=True).get(f"/baselines/{Client.quoted(service)}")
     if as_json:
         print_json(found)
@@ -79,8 +89,14 @@ def _show_act(out: Console, act: dict[str, Any]) -> None:
     by = f" by {act['by']}" if act["by"] else ""
     reason = f": {act['reason']}" if act["reason"] else ""
     out.print(Text.assemble(f"version {act['version']}  {when(act['time'])}  ", (act["kind"], "bold"), clean(f"{by}{reason}")))
-    for line in act["lines"]:
-        told(out, clean(line))
+    models = [step["cls"] if step["aspect"] == "model" else "" for step in act["steps"]]
+    models += [""] * (len(act["lines"]) - len(models))
+    heading = ""
+    for model, line in sorted(zip(models, act["lines"], strict=False), key=lambda one: one[0]):
+        if model != heading:
+            heading = model
+            out.print(f"  model {clean(model)}", style="bold")
+        told(out, clean(line.replace(f"{model}: ", "", 1) if model else line))
 
 
 def _done(act: dict[str, Any], *, as_json: bool) -> None:

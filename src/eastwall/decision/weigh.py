@@ -73,14 +73,19 @@ def weigh(findings: tuple[Finding, ...], match: Match, snapshot: LiveSnapshot) -
 
 
 def excuse(findings: tuple[Finding, ...], facts: Facts) -> tuple[Finding, ...]:
-    """The findings, with confidence `low` where an analyst said that this is fine here, of this class of callers, and until now."""
+    """The findings, with confidence `low` where an analyst said that this is fine here, or callers agree on it since a release: of this class of
+    callers, and until now."""
     endpoint = facts.match.endpoint
     if endpoint is None or not endpoint.excused:
         return findings
     cls, now = facts.identity.cls, facts.call.time
     fine = {(detection, place) for detection, place, of, until in endpoint.excused if of == cls and now < until}
     return tuple(
-        replace(finding, confidence="low", message=f"{finding.message}; an analyst said that this is fine here")
+        replace(
+            finding,
+            confidence="low",
+            message=f"{finding.message}; an analyst said, or its callers agree since a release, that this is fine here",
+        )
         if (finding.id, without_indices(finding.where)) in fine
         else finding
         for finding in findings

@@ -20,7 +20,8 @@ FIRM_OBJECTS = 30
 MAX_RANGES = 200
 MAX_REMEMBERED = 500
 """Combinations of properties that are not compared anew."""
-
+RELEASED = " at "
+"""Between detection and place of an element `release`."""
 LONE_CALLS = 3
 """Calls after which the only caller of a class uses an operation."""
 
@@ -36,6 +37,10 @@ class Step(Struct, frozen=True):
     """Of a range: least and greatest value before."""
     after: tuple[float, ...] = ()
     """Of a range: least and greatest value from now on. Of a function: the calls and callers that it rests on."""
+    was: str = ""
+    """Of a model's knowledge (aspect `model`): the thing as it was, JSON; empty: it was not said."""
+    now: str = ""
+    """And as it is from now on; empty: it is said no more."""
 
     @property
     def element(self) -> Element:
@@ -45,7 +50,7 @@ class Step(Struct, frozen=True):
 class Adopted:
     """What is settled about one operation. Taking in is the union, so that merging hangs on no order."""
 
-    __slots__ = ("_strange", "accustomed", "after", "classes", "once", "ranges", "since", "users")
+    __slots__ = ("_strange", "accustomed", "after", "classes", "once", "ranges", "released", "since", "users")
 
     def __init__(self, since: float) -> None:
         self.since = since
@@ -60,6 +65,9 @@ class Adopted:
         self.once: tuple[str, int] | None = None
         self.accustomed: set[tuple[str, str]] = set()
         """(detection, place)."""
+        self.released: dict[tuple[str, str, str], float] = {}
+        """(detection, place, identity class) -> until when it is told with confidence `low`: models learn from these calls what a release
+        changed."""
         self._strange: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
 
     @classmethod
@@ -123,6 +131,9 @@ class Adopted:
                 self.once = None
             case "accustomed":
                 self.accustomed.add((step.cls, step.place))
+            case "release" if len(step.after) == 1:
+                detection, _, place = step.place.partition(RELEASED)
+                self.released[detection, place, step.cls] = step.after[0]
         self._strange.clear()
 
     def undo(self, step: Step) -> None:
@@ -136,6 +147,9 @@ class Adopted:
                 self.ranges[step.place] = (step.before[0], step.before[1])
             case "accustomed":
                 self.accustomed.discard((step.cls, step.place))
+            case "release":
+                detection, _, place = step.place.partition(RELEASED)
+                self.released.pop((detection, place, step.cls), None)
         self._strange.clear()
 
     def merge(self, other: Adopted) -> None:
@@ -152,6 +166,8 @@ class Adopted:
         self.after = tuple(firm[key] for key in sorted(firm))
         self.once = max((o for o in (self.once, other.once) if o is not None), key=lambda o: (o[1], o[0]), default=None)
         self.accustomed |= other.accustomed
+        for one, until in other.released.items():
+            self.released[one] = max(until, self.released.get(one, until))
         self._strange.clear()
 
     def dump(self) -> list[Any]:
@@ -164,6 +180,7 @@ class Adopted:
             list(self.after),
             self.once,
             sorted(map(list, self.accustomed)),
+            sorted([*one, until] for one, until in self.released.items()),
         ]
 
     @classmethod
@@ -175,6 +192,8 @@ class Adopted:
         made.after = msgspec.convert(data[4], tuple[Precedent, ...])
         made.once = None if data[5] is None else (data[5][0], data[5][1])
         made.accustomed = {(detection, place) for detection, place in data[6]}
+        if len(data) > 7:
+            made.released = {(detection, place, name): until for detection, place, name, until in data[7]}
         return made
 
     def renamed(self, moved: Mapping[str, str]) -> None:

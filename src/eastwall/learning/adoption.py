@@ -8,13 +8,15 @@ from msgspec.structs import replace
 
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.privilege import privileged
-from eastwall.learning.adopted import Adopted, Step
+from eastwall.learning.adopted import RELEASED, Adopted, Step
 from eastwall.learning.agreement import Agreement, Backing, Crowd, Element, active, agree
 from eastwall.learning.baseline_acts import Act, Candidate, State, candidate_id, first
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Precedent, Schema
 
 FIRM_KIND = 0.93
 """Confidence from which on an ownership is settled: that of 55 objects, each with one owner. Below, it comes and goes as it is learned."""
+RELEASE_SECONDS = 86_400.0
+"""For how long findings that callers agree on since a deploy count for less: models learn what has changed in that time."""
 BURST_SECONDS = 900.0
 BURST_ELEMENTS = 3
 BURST_SHARE = 0.2
@@ -59,6 +61,8 @@ class Adoption:
             if judged is None:
                 service.backings.pop(element, None)
                 continue
+            if element.aspect == "release" and judged[0].actors < 2:
+                continue  # an attacker, so far
             candidate, step, agreement = judged
             if agreement.agreed and candidate.state == "waiting":
                 agreed.append((step, f"{candidate.what} (was: {candidate.was}; is: {candidate.would}): {candidate.why}"))
@@ -132,7 +136,12 @@ class Adoption:
             agreement = Agreement(True, why or "most of its callers do so as a matter of course", 0, 0, 0.0, 0.0)
         if element in service.waived:
             return None
-        told = _told(element, known, endpoint, backing, agreement)
+        if element.aspect == "release":
+            agreement = _since_deploy(agreement, deployed=deployed)
+            until = self.now + RELEASE_SECONDS
+            told = _released(element, known, endpoint, self.now, until)
+        else:
+            told = _told(element, known, endpoint, backing, agreement)
         if told is None:
             return None
         step, what, was, would = told
@@ -144,7 +153,7 @@ class Adoption:
         return candidate, step, agreement
 
     def _crowds(self, element: Element) -> list[Crowd]:
-        if element.aspect == "property":
+        if element.aspect in ("property", "release"):
             found = self.service.crowds.get((element.endpoint, element.cls))
             return [found] if found is not None else []
         if element.aspect == "function":
@@ -193,8 +202,9 @@ class Adoption:
 class Published:
     """The endpoints of a service as its baselines have them."""
 
-    def __init__(self, service: State, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, service: State, endpoints: Sequence[Endpoint], now: float) -> None:
         self.service = service
+        self.now = now
         self.learned = endpoints
         touched = {e.place for e in (*service.waived, *service.refused) if e.aspect == "exclusive"}
         self.kinds = {kind: owned for kind, owned in service.kinds.items() if kind in touched}
@@ -229,6 +239,7 @@ class Published:
             request=_ranged(e.request, known),
             query=_ranged(e.query, known),
             accustomed=tuple(one for one in e.accustomed if one[:2] in known.accustomed),
+            excused=tuple(sorted({*e.excused, *((*one, until) for one, until in known.released.items() if until > self.now)})),
             after=own.after if Element("after", e.id, "", "") in self.service.waived else _after(e, known),
             once=None if Element("once", e.id, "", "") in self.service.waived else e.once or known.once,
         )
@@ -263,6 +274,28 @@ def _ranged(schema: Schema, known: Adopted) -> Schema:
 
 def _within(field: FieldProfile, bounds: tuple[float, float] | None) -> FieldProfile:
     return field if bounds is None else replace(field, minimum=bounds[0], maximum=bounds[1])
+
+
+def _since_deploy(agreement: Agreement, *, deployed: bool) -> Agreement:
+    """What models stop is let through since a deploy alone: else a crowd of accounts would open what it likes."""
+    return agreement if deployed else replace(agreement, agreed=False, why=f"{agreement.why}; it waits for a deploy")
+
+
+def _released(
+    element: Element, known: Adopted | None, endpoint: Endpoint | None, now: float, until: float
+) -> tuple[Step, str, str, str] | None:
+    """As `_told`, of a finding that a release causes."""
+    detection, _, place = element.place.partition(RELEASED)
+    if known is None or endpoint is None or known.released.get((detection, place, element.cls), 0.0) > now:
+        return None
+    label = endpoint.operation or f"{endpoint.method} {endpoint.template}"
+    step = Step(element.aspect, element.endpoint, element.cls, element.place, after=(until,))
+    return (
+        step,
+        f"`{detection}` at `{place}` of `{element.cls}` in {label}",
+        "stopped",
+        "told with low confidence for a day, and learned",
+    )
 
 
 def _told(

@@ -50,13 +50,13 @@ class Element(NamedTuple):
     """One thing that a baseline does not have."""
 
     aspect: str
-    """`property`, `function`, `range`, `after`, `once`, `exclusive`, `accustomed`."""
+    """`property`, `function`, `range`, `after`, `once`, `exclusive`, `accustomed`, `release`, `model` (see `learning.held`)."""
     endpoint: str
     """Endpoint id; empty for what holds for a whole service (`exclusive`)."""
     cls: str
     """Identity class, where it is about one; of `accustomed` the detection."""
     place: str
-    """Property, place of a number or of a finding, or kind of object."""
+    """Property, place of a number or of a finding (of `release`: detection and place), or kind of object."""
 
 
 class Backing:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Key
 from eastwall.learning.adopted import Adopted, Step
 from eastwall.learning.agreement import Backing, Crowd, Element
+from eastwall.learning.held import MODEL, Held, key_of, read_value
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 
 MAX_ACTS = 1_000
@@ -57,6 +60,8 @@ class Candidate(Struct, frozen=True):
     last: float
     state: str = "waiting"
     """`waiting`, `rejected`, `rolled back`, `pinned`."""
+    model: str = ""
+    """The model of behaviour whose knowledge it is; empty: the operation's own baseline."""
 
 
 class State:
@@ -67,6 +72,8 @@ class State:
         "candidates",
         "crowds",
         "deployed",
+        "held",
+        "held_candidates",
         "kinds",
         "pinned",
         "refused",
@@ -94,6 +101,10 @@ class State:
         """When the last deploy began, Unix seconds."""
         self.candidates: dict[str, tuple[Candidate, Step]] = {}
         """As of the last `adopt`."""
+        self.held: dict[tuple[str, Key], Held] = {}
+        """(model of behaviour, thing) -> what was agreed on of it."""
+        self.held_candidates: dict[str, tuple[Candidate, Step]] = {}
+        """As of the last `learning.baselines_models.hold`."""
 
 
 def first(service: State, e: Endpoint, lone: frozenset[str]) -> Adopted:
@@ -113,6 +124,9 @@ def carry_out(service: State, act: Act) -> None:
     for step in act.steps:
         known = service.adopted.get(step.endpoint)
         element = step.element
+        service.held_candidates.pop(candidate_id(act.service, element), None)
+        if step.aspect == MODEL and act.kind in ("promoted", "rolled-back"):
+            _carry_over(service, step, back=act.kind == "rolled-back")
         if act.kind == "promoted":
             service.refused.pop(element, None)
             service.backings.pop(element, None)
@@ -136,6 +150,15 @@ def carry_out(service: State, act: Act) -> None:
         service.refused = {element: how for element, how in service.refused.items() if how != "rolled back"}
         if act.kind == "deployed":
             service.deployed = act.time
+
+
+def _carry_over(service: State, step: Step, *, back: bool) -> None:
+    """What is held of a model's knowledge is this from now on."""
+    text, thing = step.was if back else step.now, (step.cls, key_of(step.place))
+    service.held.pop(thing, None)
+    if text:
+        with suppress(ValueError):  # of a model that was another then: it is held anew as it is learned
+            service.held[thing] = Held(read_value(*thing, text), since=0.0)
 
 
 def standing(acts: Sequence[Act], version: int) -> list[Act]:

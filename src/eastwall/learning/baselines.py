@@ -11,25 +11,30 @@ Bounded: `MAX_ELEMENTS` elements per service, of which those with the fewest cal
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
+from eastwall.behaviours import Models
 from eastwall.behaviours.sketch import hash64
-from eastwall.learning.adopted import Adopted, Step
+from eastwall.learning.adopted import RELEASED, Adopted, Step
 from eastwall.learning.adoption import Adoption, Published
 from eastwall.learning.agreement import Backing, Crowd, Element
 from eastwall.learning.baseline_acts import MAX_ACTS, Act, Candidate, State, carry_out, standing
+from eastwall.learning.baselines_models import Holder
+from eastwall.learning.held import MODEL, dump_held, load_held, merge_held, moved_held, moved_text
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Strength
+from eastwall.model.place import without_indices
 from eastwall.model.record import CallRecord
 
-FORMAT = 1
+FORMAT = 2
 MAX_ELEMENTS = 512
 """Elements of a service that wait."""
 MAX_CROWDS = 20_000
@@ -39,6 +44,17 @@ MAX_NEW = 20
 _LET_THROUGH = ("allow", "redact")
 MODELS = frozenset({"mass-assignment", "function-not-used", "value-out-of-range", "step-out-of-order", "object-not-granted"})
 """Detections that say: this is not in the baseline. A call that has no other suspicious finding may back its elements."""
+
+
+RELEASABLE = frozenset(
+    (
+        "value-out-of-range", "value-relation", "value-not-seen", "unusual-volume", "harvesting", "automated-use", "sequence-broken",
+        "step-repeated", "excessive-exposure", "data-class-not-seen",
+    )
+)  # fmt: skip
+"""Detections of what models of behaviour learned that a release may change. Blocked calls teach no model; what half of the callers do since
+a deploy is let through for a day (`adoption.RELEASE_SECONDS`), so that the models learn it. None of them is about whose an object is, who a
+caller is, or what an attacker sends."""
 
 
 class Baselines:
@@ -94,6 +110,10 @@ class Baselines:
     def _found(self, service: State, known: Adopted, key: str, record: CallRecord, actor: int) -> None:
         """What findings tell, and shapes do not."""
         for finding in record.findings:
+            if finding.suspicious and finding.id in RELEASABLE:
+                # Half of those who could must, and be known by more than a guess: what models stop gives somebody something.
+                said = f"{finding.id}{RELEASED}{without_indices(finding.where)}"
+                self._note(service, Element("release", key, record.actor_class, said), record, actor, grave=True)
             if finding.id == "step-out-of-order":
                 aspect = "after" if finding.evidence.startswith("without") else "once"
                 self._note(service, Element(aspect, key, "", ""), record, actor, grave=True)
@@ -145,8 +165,12 @@ class Baselines:
                     continue
                 service = self._services[name] = State()
             Adoption(self.append, name, service, own, self.clock).run()
-            found.update(Published(service, own).endpoints())
+            found.update(Published(service, own, self.clock).endpoints())
         return tuple(found.get(e.id, e) for e in endpoints)
+
+    def hold(self, models: Models, endpoints: Sequence[Endpoint]) -> dict[str, Struct]:
+        """Model -> its knowledge as the baselines have it; `endpoints` as `adopt` gave them. What callers agree on is promoted: see `acts`."""
+        return Holder(self._services, self.append, self.clock).run(models, endpoints)
 
     def append(self, name: str, kind: str, now: float, **more: Any) -> Act:
         """Carry out an act, and number it."""
@@ -172,9 +196,7 @@ class Baselines:
     def promote(self, candidate_id: str, now: float, by: str) -> Act:
         """Take a candidate in. Raises LookupError."""
         name, (candidate, step) = self._candidate(candidate_id)
-        return self.append(
-            name, "promoted", now, by=by, reason="by hand", steps=(step,), lines=(f"{candidate.what}: {candidate.why}",)
-        )
+        return self.append(name, "promoted", now, by=by, reason="by hand", steps=(step,), lines=(_by_hand(candidate),))
 
     def reject(self, candidate_id: str, now: float, by: str) -> Act:
         """A candidate is not taken in by agreement from now on. Raises LookupError."""
@@ -225,12 +247,18 @@ class Baselines:
             "pinned": service.pinned,
             "deployed": service.deployed,
             "operations": len(service.adopted),
-            "candidates": len(service.candidates),
+            "candidates": len(service.candidates) + len(service.held_candidates),
+            "held": dict(sorted(Counter(model for model, _ in service.held).items())),
         }
 
     def candidates(self, name: str = "") -> tuple[Candidate, ...]:
         """What waits, most callers first."""
-        found = [c for known, s in self._services.items() if not name or known == name for c, _ in s.candidates.values()]
+        found = [
+            candidate
+            for known, s in self._services.items()
+            if not name or known == name
+            for candidate, _ in (*s.candidates.values(), *s.held_candidates.values())
+        ]
         return tuple(sorted(found, key=lambda c: (-c.actors, -c.calls, c.service, c.id)))
 
     def acts(self, name: str = "") -> tuple[Act, ...]:
@@ -246,8 +274,9 @@ class Baselines:
 
     def _candidate(self, candidate_id: str) -> tuple[str, tuple[Candidate, Step]]:
         for name, service in self._services.items():
-            if candidate_id in service.candidates:
-                return name, service.candidates[candidate_id]
+            found = service.candidates.get(candidate_id) or service.held_candidates.get(candidate_id)
+            if found is not None:
+                return name, found
         raise LookupError(f"no candidate `{candidate_id}` waits; `eastwall baselines` lists them")
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -270,12 +299,10 @@ class Baselines:
         for (endpoint, cls), crowd in service.crowds.items():
             _merge_into(moved.crowds, (renamed.get(endpoint, endpoint), cls), crowd)
         service.backings, service.crowds = moved.backings, moved.crowds
-        service.waived = {e._replace(endpoint=renamed.get(e.endpoint, e.endpoint)) for e in service.waived}
-        service.refused = {e._replace(endpoint=renamed.get(e.endpoint, e.endpoint)): how for e, how in service.refused.items()}
-        service.acts = [
-            replace(act, steps=tuple(replace(s, endpoint=renamed.get(s.endpoint, s.endpoint)) for s in act.steps))
-            for act in service.acts
-        ]
+        service.waived = {_moved(e, renamed) for e in service.waived}
+        service.refused = {_moved(e, renamed): how for e, how in service.refused.items()}
+        service.held = moved_held(service.held, renamed)
+        service.acts = [replace(act, steps=tuple(_moved_step(s, renamed) for s in act.steps)) for act in service.acts]
 
     def merge(self, other: Baselines) -> None:
         """Take in another shard's; `other` is left as it is."""
@@ -296,6 +323,7 @@ class Baselines:
                 known = mine.kinds.get(kind, owned)
                 mine.kinds[kind] = max(known, owned, key=lambda o: (o.confidence, o.evidence, o.broad))
             mine.waived |= theirs.waived
+            merge_held(mine.held, theirs.held)
             mine.refused = {**theirs.refused, **mine.refused}
             acts = {(a.time, a.seq, a.kind): a for a in (*theirs.acts, *mine.acts)}
             mine.acts = [acts[key] for key in sorted(acts)][-MAX_ACTS:]
@@ -319,6 +347,7 @@ class Baselines:
                     [[*element, s.refused[element]] for element in sorted(s.refused)],
                     s.acts,
                     [s.version, s.pinned, s.deployed],
+                    dump_held(s.held),
                 ]
                 for name, s in sorted(self._services.items())
             },
@@ -330,9 +359,9 @@ class Baselines:
         made = cls()
         try:
             version, made.seq, made.clock, services = data
-            if version != FORMAT:
+            if version not in (1, FORMAT):  # 1: before models were held
                 raise ValueError(f"it has format {version!r}, expected {FORMAT}")
-            for name, (adopted, backings, crowds, kinds, waived, refused, acts, numbers) in services.items():
+            for name, (adopted, backings, crowds, kinds, waived, refused, acts, numbers, *held) in services.items():
                 service = made._services[name] = State()
                 service.adopted = {key: Adopted.load(one) for key, one in adopted.items()}
                 service.backings = {Element(*element): Backing.load(one) for *element, one in backings}
@@ -342,16 +371,25 @@ class Baselines:
                 service.refused = {Element(*element): how for *element, how in refused}
                 service.acts = msgspec.convert(acts, list[Act])
                 service.version, service.pinned, service.deployed = numbers
+                service.held = load_held(held[0]) if held else {}
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, msgspec.ValidationError) as fault:
             raise ValueError(f"not baselines: {fault}") from fault
         return made
+
+
+def _by_hand(candidate: Candidate) -> str:
+    if candidate.model:
+        return f"{candidate.model}: {candidate.what} (was: {candidate.was}; is: {candidate.would}): {candidate.why}"
+    return f"{candidate.what}: {candidate.why}"
 
 
 def _backs(record: CallRecord) -> bool:
     """Whether a call with findings may stand for what its caller ordinarily does: it worked, or Eastwall alone kept it from working, for
     a baseline."""
     worked = record.action in _LET_THROUGH and 200 <= record.status < 300 and "fault" not in record.traits
-    return (worked or record.action == "block") and all(f.id in MODELS or not f.suspicious for f in record.findings)
+    return (worked or record.action == "block") and all(
+        f.id in MODELS or f.id in RELEASABLE or not f.suspicious for f in record.findings
+    )
 
 
 def _grave(findings: tuple[Finding, ...]) -> frozenset[str]:
@@ -359,6 +397,17 @@ def _grave(findings: tuple[Finding, ...]) -> frozenset[str]:
     found = {f.id for f in findings if f.severity in ("high", "critical")}
     found |= {f.evidence for f in findings if f.id == "mass-assignment" and f.severity in ("high", "critical")}
     return frozenset(found)
+
+
+def _moved(element: Element, renamed: Mapping[str, str]) -> Element:
+    place = moved_text(element.place, renamed) if element.aspect == MODEL else element.place
+    return element._replace(endpoint=renamed.get(element.endpoint, element.endpoint), place=place)
+
+
+def _moved_step(step: Step, renamed: Mapping[str, str]) -> Step:
+    element = _moved(step.element, renamed)
+    was, now = (moved_text(text, renamed) for text in (step.was, step.now))
+    return replace(step, endpoint=element.endpoint, place=element.place, was=was, now=now)
 
 
 def _prune(service: State) -> None:

@@ -139,7 +139,7 @@ class Book:
             at = entry.endpoint if entry.endpoint in known else places.get((entry.service, entry.method, entry.template), "")
             for detection, place in entry.findings:
                 found.setdefault(at, set()).add((detection, place, entry.cls, entry.until))
-        return tuple(replace(e, excused=tuple(sorted(found[e.id]))) if e.id in found else e for e in endpoints)
+        return tuple(replace(e, excused=tuple(sorted(found[e.id].union(e.excused)))) if e.id in found else e for e in endpoints)
 
 
 def cleared(record: CallRecord, pairs: frozenset[tuple[str, str]]) -> CallRecord:

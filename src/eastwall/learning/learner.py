@@ -14,11 +14,11 @@ Over 500 lines: each kind of state is folded, merged, dumped and loaded here, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from eastwall.behaviours import Models
+from eastwall.behaviours import Models, encode_known
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
 from eastwall.discovery.objects import changes, made_kind
@@ -249,6 +249,10 @@ class Learner:
             )
             found += publish(service.profiles, context)
         return self.baselines.adopt(found)
+
+    def knowledge(self, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, bytes], ...]:
+        """(model of behaviour, what it knows as the baselines have it, in MessagePack). `endpoints`: as just asked for."""
+        return encode_known(self.baselines.hold(self.behaviours, endpoints))
 
     def ownership(self, limit: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
         """(object key, at most 8 actors that hold it, the first first), the most recently given objects, oldest of them first. A last

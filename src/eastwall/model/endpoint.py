@@ -182,7 +182,8 @@ class Endpoint(Struct, frozen=True):
     users: tuple[tuple[str, int, int], ...] = ()
     """The function matrix: (identity class, its clean calls, its actors, at most 4 of them told apart), sorted."""
     excused: tuple[tuple[str, str, str, float], ...] = ()
-    """(detection, place without indices, identity class, until, Unix seconds): what an analyst said is fine here, told with confidence `low`."""
+    """(detection, place without indices, identity class, until, Unix seconds): what an analyst said is fine here, or
+    callers agree on since a release: told with confidence `low`."""
     resource_calls: int = 0
     """Clean calls with a body of all operations of its resource (`/orders` and `/orders/{order_id}`): what `response_only` rests on."""
 

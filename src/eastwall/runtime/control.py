@@ -289,7 +289,7 @@ class Control:
                 endpoints = self._recorder.learned() if known is None else known
                 ownership = learner.ownership(OWNERSHIP_LIMIT)
                 classes = learner.identities.classes()
-                behaviours = learner.behaviours.publish(endpoints)
+                behaviours = self._recorder.knowledge(endpoints)
             # Before the cluster is asked: what changes in between is published next time, and not missed.
             seen = self._seen_by_engines(endpoints, classes)
             self._snapshots.publish(

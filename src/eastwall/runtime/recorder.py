@@ -145,10 +145,19 @@ class Recorder:
     def learned(self, *, lazy: bool = False) -> tuple[Endpoint, ...]:
         """What engines are to judge by, with the learner alone. What was promoted is written down before it counts. Raises OSError."""
         endpoints = self._learner.endpoints(lazy=lazy)
+        self._write_acts()
+        return self.feedback.book.excuse(endpoints, time.time())
+
+    def knowledge(self, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, bytes], ...]:
+        """What models of behaviour know, likewise; `endpoints` as `learned` gave them. Raises OSError."""
+        known = self._learner.knowledge(endpoints)
+        self._write_acts()
+        return known
+
+    def _write_acts(self) -> None:
         acts = self._learner.baselines.since(self.acts.seq)
         if acts:
             self.acts.append(acts)
-        return self.feedback.book.excuse(endpoints, time.time())
 
     def teach(self, record: CallRecord) -> None:
         """Learn from one call that was said to be fine. Raises OSError."""

@@ -50,6 +50,7 @@ class Shop:
         self.records += self._kept.records
         self.learner.fold(self._kept.records)
         self._kept.records.clear()
+        endpoints = self.learner.endpoints()
         self._store.publish(
             Snapshot(
                 format=SNAPSHOT_FORMAT,
@@ -58,7 +59,8 @@ class Shop:
                 hash_key=bytes(range(32)),
                 services=(ServiceScope("shop", mode=Mode.ENFORCE),),
                 trust=TrustConfig(jwks=(("", json.dumps({"keys": [KEY.as_dict()]}).encode()),)),
-                endpoints=self.learner.endpoints(),
+                endpoints=endpoints,
+                behaviours=self.learner.knowledge(endpoints),
                 policy=self._policy,
                 ownership=self.learner.ownership(100_000),
                 identity_classes=self.learner.identities.classes(),

@@ -17,15 +17,6 @@ from eastwall.learning.adopted import Step
 from eastwall.learning.agreement import BACKERS, CROWD, Backing, Crowd, active, agree
 from eastwall.learning.baselines import MAX_ELEMENTS, Baselines
 from eastwall.learning.learner import Learner
-from eastwall.runtime.importing import Importer
-from eastwall.runtime.layout import open_data_dir
-
-
-@pytest.fixture(scope="module")
-def automata(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    importer = Importer(open_data_dir(tmp_path_factory.mktemp("automata")), "automata")
-    importer.close()
-    return importer.engine.automata()
 
 
 def settled(users: int, automata: dict[str, bytes]) -> Shop:
@@ -61,7 +52,7 @@ def test_slow_poisoning_moves_no_baseline(automata: dict[str, bytes], poisoners:
     assert quantity(made) == 9
     users = {cls: actors for cls, _, actors in made.endpoint("POST", "/admin/refunds").users}
     assert users.get("user+user", 0) < 2
-    assert not made.call(bad[0], "POST", "/profile", {"name": "x", "phone": "1", "role": "admin"})
+    assert not made.call(bad[0], "POST", "/profile", {"name": bad[0], "phone": "1", "role": "admin"})
     assert not made.call(bad[0], "POST", "/admin/refunds", {"order": 7, "amount": 5})
     waiting = {(c.aspect, c.place): c for c in made.learner.baselines.candidates("shop")}
     for key in (("property", "role"), ("property", "nickname"), ("range", "quantity"), ("function", "")):
@@ -131,7 +122,7 @@ def test_rollback_pins_and_undo_is_exact(automata: dict[str, bytes]) -> None:
 def test_by_hand(automata: dict[str, bytes]) -> None:
     made = settled(40, automata)
     for _ in range(3):
-        made.call("u1", "POST", "/profile", {"name": "x", "phone": "1", "role": "admin"})
+        made.call("u1", "POST", "/profile", {"name": "u1", "phone": "1", "role": "admin"})
     made.publish()
     (candidate,) = made.learner.baselines.candidates("shop")
     assert candidate.what == "`user+user` may send `role` in POST /profile"
@@ -140,7 +131,7 @@ def test_by_hand(automata: dict[str, bytes]) -> None:
     assert made.learner.baselines.candidates()[0].state == "rejected"
     made.learner.baselines.promote(candidate.id, made.time, "operator")
     made.publish()
-    assert made.call("u1", "POST", "/profile", {"name": "x", "phone": "1", "role": "admin"})
+    assert made.call("u1", "POST", "/profile", {"name": "u1", "phone": "1", "role": "admin"})
     with pytest.raises(LookupError, match="no candidate"):
         made.learner.baselines.promote("c_nothing", made.time, "operator")
     with pytest.raises(ValueError, match="has version 2"):
@@ -151,7 +142,7 @@ def test_replayed_records_and_one_wrong_clock_promote_nothing(automata: dict[str
     made = settled(40, automata)
     start = len(made.records)
     for user in made.users[:3]:
-        made.call(user, "POST", "/profile", {"name": "x", "phone": "1", "plan": "gold"}, gap=1)
+        made.call(user, "POST", "/profile", {"name": user, "phone": "1", "plan": "gold"}, gap=1)
     made.publish()
     new = made.records[start:]
     made.learner.fold(new * 200)
@@ -238,7 +229,7 @@ def test_shards_with_one_baseline_agree_like_one_stream(automata: dict[str, byte
     made = settled(40, automata)
     state, start = made.learner.to_bytes(), len(made.records)
     for user in made.users:
-        made.call(user, "POST", "/profile", {"name": "x", "phone": "1", "nickname": "y"}, gap=120)
+        made.call(user, "POST", "/profile", {"name": user, "phone": "1", "nickname": "y"}, gap=120)
     made.publish()
     new = made.records[start:]
     parts: list[Any] = [Learner(made.learner.hash_key) for _ in range(8)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key, beyond
 from eastwall.behaviours.maxima import Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR
@@ -156,6 +157,11 @@ class Model:
             if usual is not None or tells is not None:
                 found.append(Group(endpoint, usual, tells))
         return Knowledge(tuple(found)) if found else None
+
+    def backers(self, key: Key, first: Usual) -> Backers | None:
+        """See `behaviours.holding`: of addresses."""
+        known = self._operations.get(key[1])
+        return beyond(known[0] if known is not None else None, first, range(MEASURES))
 
     def _take(self, endpoint: str, theirs: tuple[Maxima, _Answers, _Answers]) -> None:
         mine = self._operation(endpoint)

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.behaviours.credential_use.places import PRIVATE, make, network
+from eastwall.behaviours.holding import Backers, Key, beyond
 from eastwall.behaviours.maxima import Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.model.endpoint import Endpoint
@@ -125,6 +126,10 @@ class Model:
             if (calls >= PINNED_CALLS and len(networks) <= PINNED) or (calls >= INSIDE_CALLS and networks == inside)
         ]
         return Knowledge(tuple(moves), tuple(pins)) if moves or pins else None
+
+    def backers(self, key: Key, first: Usual) -> Backers | None:
+        """See `behaviours.holding`."""
+        return beyond(self._moves.get(key[2]), first, range(MEASURES))
 
     def _class(self, cls: str) -> Maxima | None:
         group = self._moves.get(cls)

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key, beyond
 from eastwall.behaviours.maxima import MANY_CALLS, Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
@@ -108,6 +109,10 @@ class Model:
         ]
         kinds = tuple(sorted(kind for kind, calls in self._kinds.items() if calls >= MANY_CALLS))
         return Knowledge(tuple(found), kinds) if kinds else None
+
+    def backers(self, key: Key, first: Usual) -> Backers | None:
+        """See `behaviours.holding`."""
+        return beyond(self._groups.get((key[2], key[3])), first, range(MEASURES))
 
 
 def _told(note: Any) -> dict[str, tuple[int, ...]] | None:

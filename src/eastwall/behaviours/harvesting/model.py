@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key, beyond
 from eastwall.behaviours.maxima import MOST, Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
@@ -87,6 +88,10 @@ class Model:
             if (usual := group.usual(_WINDOWS)) is not None
         ]
         return Knowledge(tuple(found)) if found else None
+
+    def backers(self, key: Key, first: Usual) -> Backers | None:
+        """See `behaviours.holding`."""
+        return beyond(self._groups.get((key[1], key[2])), first, range(len(_WINDOWS)))
 
     def _group(self, key: tuple[str, str]) -> Maxima | None:
         group = self._groups.get(key)

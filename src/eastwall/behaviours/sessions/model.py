@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key, beyond
 from eastwall.behaviours.maxima import Maxima, Usual
 from eastwall.behaviours.sessions.contexts import ORDER, Contexts, Followers
 from eastwall.behaviours.sessions.flows import Flow
@@ -205,6 +206,10 @@ class Model:
             moved=tuple(sorted(self.moved.items())),
         )
         return known if known != Knowledge() else None
+
+    def backers(self, key: Key, first: Any) -> Backers | None:
+        """See `behaviours.holding`: of paces; an order that is no more found is nobody's doing."""
+        return beyond(self.paces.get(f"{key[1]}{_GROUP}{key[2]}"), first, (0, 1, 2)) if key[0] == "pace" else None
 
 
 def _named(names: Any) -> bool:

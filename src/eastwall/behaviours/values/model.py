@@ -7,8 +7,18 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key
 from eastwall.behaviours.sketch import hash64, keep_lowest
-from eastwall.behaviours.values.numbers import ACTORS, SUPPORT, Number, NumberState, Words, WordState
+from eastwall.behaviours.values.numbers import (
+    ACTORS,
+    SUPPORT,
+    Number,
+    NumberState,
+    Words,
+    WordState,
+    number_backers,
+    word_backers,
+)
 from eastwall.behaviours.values.relations import MAX_NAME, Relation
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -216,6 +226,16 @@ class Model:
             one.words = {str(place): WordState.load(counts) for place, counts in words}
             one.frames = {tuple(map(str, steps)): _load_frame(frame) for steps, frame in frames}
         return state
+
+    def backers(self, key: Key, first: Any) -> Backers | None:
+        """See `behaviours.holding`. None of a relation, and of a place that had too many words."""
+        one = self._operations.get(key[1])
+        if one is None or key[0] == "relation":
+            return None
+        number, words = one.numbers.get(key[2]), one.words.get(key[2])
+        if key[0] == "number":
+            return number_backers(first, number, words)
+        return word_backers(first, words) if words is not None else None
 
     def publish(self, endpoints: Sequence[Endpoint]) -> Knowledge | None:
         found = []

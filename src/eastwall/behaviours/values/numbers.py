@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from math import frexp, sqrt
+from math import frexp, inf, sqrt
 from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers
 from eastwall.behaviours.sketch import keep_lowest
 
-ACTORS = 8
-"""Callers of a place that are told apart: those with the lowest hashes."""
+ACTORS = 16
+"""Callers of a place, and of a word, that are told apart: those with the lowest hashes. A uniform sample, by which baselines ask for a share."""
 SUPPORT = 3
 """Callers that stand behind an extreme, a word, a fraction."""
 KEPT = SUPPORT
@@ -51,11 +52,14 @@ class Words(Struct, frozen=True, array_like=True):
 class NumberState:
     """Counts of the numbers of one place."""
 
-    __slots__ = ("actors", "calls", "fractions", "high", "low", "powers")
+    __slots__ = ("actors", "calls", "fractions", "high", "highest", "low", "powers")
 
     def __init__(self) -> None:
         self.calls = 0
-        self.actors: set[int] = set()
+        self.actors: dict[int, list[float]] = {}
+        """Caller -> its least and its greatest, for the `ACTORS` callers with the lowest hashes."""
+        self.highest = -1
+        """The largest of these hashes once there are so many."""
         self.low: dict[int, float] = {}
         """Caller -> its least, for the `KEPT` callers with the least."""
         self.high: dict[int, float] = {}
@@ -68,18 +72,35 @@ class NumberState:
         """One number; `first`: of its call at this place."""
         if first:
             self.calls += 1
-            _add(self.actors, actor, ACTORS)
+        self._caller(actor, number, number)
         _least(self.low, actor, number)
         _most(self.high, actor, number)
         power = max(-64, min(64, frexp(number)[1])) if number else -64
         self.powers[power] = self.powers.get(power, 0) + 1
         if number % 1.0:
-            _add(self.fractions, actor, SUPPORT)
+            _add(self.fractions, actor, ACTORS)
+
+    def _caller(self, actor: int, low: float, high: float) -> None:
+        mine = self.actors.get(actor)
+        if mine is None:
+            if 0 <= self.highest < actor:
+                return
+            if self.highest >= 0:
+                del self.actors[self.highest]
+            self.actors[actor] = [low, high]
+            if len(self.actors) >= ACTORS:
+                self.highest = max(self.actors)
+            return
+        if low < mine[0]:
+            mine[0] = low
+        if high > mine[1]:
+            mine[1] = high
 
     def merge(self, other: NumberState) -> None:
         self.calls += other.calls
-        keep_lowest(self.actors, other.actors, ACTORS)
-        keep_lowest(self.fractions, other.fractions, SUPPORT)
+        for actor, (least, most) in other.actors.items():
+            self._caller(actor, least, most)
+        keep_lowest(self.fractions, other.fractions, ACTORS)
         for actor, number in other.low.items():
             _least(self.low, actor, number)
         for actor, number in other.high.items():
@@ -101,7 +122,7 @@ class NumberState:
 
     def dump(self) -> Any:
         return [
-            self.calls, sorted(self.actors), sorted(self.low.items()), sorted(self.high.items()), sorted(self.fractions),
+            self.calls, sorted([actor, *of] for actor, of in self.actors.items()), sorted(self.low.items()), sorted(self.high.items()), sorted(self.fractions),
             sorted(self.powers.items()),
         ]  # fmt: skip
 
@@ -109,7 +130,10 @@ class NumberState:
     def load(cls, data: Any) -> NumberState:
         state = cls()
         calls, actors, low, high, fractions, powers = data
-        state.calls, state.actors = int(calls), {int(one) for one in actors}
+        state.calls = int(calls)
+        for told in actors:  # before 2026-11-23 hashes alone
+            actor, least, most = told if isinstance(told, list) else (told, inf, -inf)
+            state._caller(int(actor), float(least), float(most))
         state.low = {int(actor): float(number) for actor, number in low}
         state.high = {int(actor): float(number) for actor, number in high}
         state.fractions = {int(one) for one in fractions}
@@ -184,7 +208,7 @@ class WordState:
         if words is None:
             return
         if not word:
-            _add(self.free, actor, SUPPORT)
+            _add(self.free, actor, ACTORS)
             return
         self.calls += 1
         _add(self.actors, actor, ACTORS)
@@ -195,7 +219,7 @@ class WordState:
                 return
             known = words[word] = _Word()
         known.calls += 1
-        _add(known.actors, actor, SUPPORT)
+        _add(known.actors, actor, ACTORS)
         if cls not in known.classes:
             _add_class(known.classes, cls)
 
@@ -205,11 +229,11 @@ class WordState:
             return
         self.calls += other.calls
         keep_lowest(self.actors, other.actors, ACTORS)
-        keep_lowest(self.free, other.free, SUPPORT)
+        keep_lowest(self.free, other.free, ACTORS)
         for word, theirs in other.words.items():
             mine = self.words.setdefault(word, _Word())
             mine.calls += theirs.calls
-            keep_lowest(mine.actors, theirs.actors, SUPPORT)
+            keep_lowest(mine.actors, theirs.actors, ACTORS)
             for cls in theirs.classes:
                 _add_class(mine.classes, cls)
         if len(self.words) > MAX_WORDS:
@@ -253,3 +277,38 @@ def _add_class(classes: set[str], cls: str) -> None:
     classes.add(cls)
     if len(classes) > MAX_CLASSES:
         classes.remove(max(classes))
+
+
+def reaches(first: Number, value: float) -> bool:
+    """Whether a number is within the drift of a range: at most twice as wide as what was agreed on. What is never negative, or never zero,
+    does not become so by drift."""
+    high = 2.0 * first.most if first.most > 0 else max(first.most, 0.0)
+    low = first.least / 2.0 if first.least > 0 else 2.0 * first.least
+    return low <= value <= high
+
+
+def number_backers(first: Number, numbers: NumberState | None, words: WordState | None) -> Backers | None:
+    """Callers who sent numbers beyond a range, fractions where all were whole, or text; None: nobody is told apart."""
+    if numbers is None:
+        return None
+    beyond = {
+        actor
+        for actor, (low, high) in numbers.actors.items()
+        if low <= high and not (reaches(first, low) and reaches(first, high))
+    }
+    if first.whole:
+        beyond |= numbers.fractions
+    every = set(numbers.actors)
+    if words is not None:
+        beyond |= words.actors | words.free
+        every |= words.actors | words.free
+    return Backers(beyond, set(sorted(every)[:ACTORS]))
+
+
+def word_backers(first: Words, state: WordState) -> Backers | None:
+    """Callers who sent other words, or other text."""
+    if state.words is None:
+        return None
+    known = {word for word, _, _ in first.words}
+    beyond = state.free.union(*(one.actors for word, one in state.words.items() if word not in known))
+    return Backers(beyond, set(sorted(state.actors | state.free)[:ACTORS]))

@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key, drift
 from eastwall.behaviours.sketch import Distinct, hash64, keep_lowest
 from eastwall.discovery.data_classes import BY_NAME
 from eastwall.model.endpoint import Endpoint
@@ -262,6 +263,21 @@ class Model:
             for endpoint, name in entry.pairs:
                 self._add_pairs(endpoint, {f"{name}\0{cls}": {who}})
         self._open.clear()
+
+    def backers(self, key: Key, first: Measure) -> Backers | None:
+        """See `behaviours.holding`: callers of the sampled windows that hold the measure."""
+        at = next((n for n, (name, _, _) in enumerate(SPANS) if name == key[3]), None)
+        samples = self._groups.get((key[1], key[2]))
+        if at is None or samples is None:
+            return None
+        most, found = drift(first.greatest), Backers(set(), set())
+        for cell in samples[at].cells.values():
+            count = cell.measures().get(key[4], 0)
+            if count:
+                found.all.add(cell.actor)
+                if count > most:
+                    found.beyond.add(cell.actor)
+        return found
 
     def _group(self, service: str, cls: str) -> tuple[_Sample, ...]:
         found = self._groups.get((service, cls))

@@ -89,14 +89,15 @@ export function paths(list) {
 export function baselines(known, now, act) {
   const services = known.services.map((s) => h("tr", {},
     h("td", {}, h("span", { class: "service" }, s.service)), h("td", { class: "num" }, count(s.version)), h("td", { class: "num" }, count(s.operations)),
+    h("td", {}, Object.entries(s.held).map(([model, things]) => `${model} ${things}`).join(", ")),
     h("td", {}, ...(s.pinned ? [badge(`pinned to version ${s.pinned}`, "warn"), " ", button("Unpin", () => act(`/baselines/${encodeURIComponent(s.service)}/unpin`))] : [s.deployed ? `deploy ${ago(s.deployed, now)}` : ""]))));
   const rows = known.candidates.slice(0, MOST).map((c) => h("tr", {},
-    h("td", {}, h("span", { class: "service" }, c.service)), h("td", {}, c.what, h("p", { class: "dim" }, `was: ${c.was}; would be: ${c.would}`)), h("td", {}, c.why),
+    h("td", {}, h("span", { class: "service" }, c.service)), h("td", {}, c.model ? badge(c.model) : null, c.model ? " " : null, c.what, h("p", { class: "dim" }, `was: ${c.was}; would be: ${c.would}`)), h("td", {}, c.why),
     h("td", {}, badge(c.state, c.state === "waiting" ? "" : "warn")),
     h("td", {}, button("Take in", () => act(`/baselines/candidates/${c.id}/promote`)), " ", c.state === "rejected" ? null : button("Keep out", () => act(`/baselines/candidates/${c.id}/reject`)))));
   return [
     head("Baselines", "What calls are judged by. What would loosen it waits until callers agree."),
-    services.length ? grid(["Service", "Version", "APIs", "State"], services, "Baselines") : empty("No API is learned yet", "Each gets a baseline as soon as it is."),
+    services.length ? grid(["Service", "Version", "APIs", "Held of models", "State"], services, "Baselines") : empty("No API is learned yet", "Each gets a baseline as soon as it is."),
     head("Candidates", `Most callers first.${cut(known.candidates)}`),
     rows.length ? grid(["Service", "What", "Evidence, and what it waits for", "State", "Decide"], rows, "Candidates") : empty("Nothing waits", "A property, a function or a value that a class never used shows up here with who uses it."),
   ];
