@@ -54,7 +54,7 @@ def list_(service: str, data: Path, as_json: bool) -> None:
     for c in sorted(found["candidates"], key=lambda one: one["model"]):
         if c["model"] != heading:
             heading = c["model"]
-            out.print(f"\nmodel {clean(heading)}", style="bold")
+            out.print(clean(f"model {heading}"), style="bold")
         out.print(Text.assemble("\n", (c["id"], "cyan"), f"  {c['state']}  ", clean(f"{c['service']}: {c['what']}")))
         told(out, clean(f"was: {c['was']}; would be: {c['would']}"))
         told(out, clean(c["why"]))
@@ -62,7 +62,7 @@ def list_(service: str, data: Path, as_json: bool) -> None:
         out.print("\n`eastwall baselines promote ID` takes one in, `reject ID` keeps it out")
 
 
-def _held(held: dict[str, int]) -> str:
+def _held(held: dict[str, int]) -> Text:
     """What is held of each model's knowledge: `values 12, volumes 40`."""
     return clean(", ".join(f"{model} {count:,}" for model, count in held.items()))
 
@@ -95,7 +95,7 @@ def _show_act(out: Console, act: dict[str, Any]) -> None:
     for model, line in sorted(zip(models, act["lines"], strict=False), key=lambda one: one[0]):
         if model != heading:
             heading = model
-            out.print(f"  model {clean(model)}", style="bold")
+            out.print(clean(f"  model {model}"), style="bold")
         told(out, clean(line.replace(f"{model}: ", "", 1) if model else line))
 
 
