@@ -127,7 +127,12 @@ def test_knowledge_compiles_and_watches_take_it(learned: Any) -> None:
     assert len(compile_known(learner.behaviours.publish(endpoints), world)) == len(BEHAVIOURS)
     assert len(compile_known((), World((), bytes(32), compile_inventory(())))) == len(BEHAVIOURS)
     assert Watches().sizes().keys() == {one.name for one in BEHAVIOURS}
-    assert Models.load({}).dump().keys() == {one.name for one in BEHAVIOURS}
+    assert Models.load({}).dump().keys() == {"formats", *(one.name for one in BEHAVIOURS)}
+    assert _plain(Models.load(_plain(learner.behaviours.dump())).dump()) == _plain(learner.behaviours.dump())
+    without = {name: data for name, data in learner.behaviours.dump().items() if name != "formats"}
+    assert _plain(Models.load(_plain(without)).dump()) == _plain(learner.behaviours.dump()), "before formats were told"
+    with pytest.raises(ValueError, match="what model `sessions` learned has format 7, expected 1"):
+        Models.load({**without, "formats": {"sessions": 7}})
 
 
 def test_what_is_not_asked_would_have_said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

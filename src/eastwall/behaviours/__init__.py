@@ -38,7 +38,8 @@ class Model(Protocol):
     """The learning half: mergeable state over all services. Nothing depends on the order of records.
 
     Like all that is learned it is bounded, and one actor alone moves nothing. A model that learns from notes alone says so (`noted_only = True`
-    in its class), and is not told of calls without one of its own.
+    in its class), and is not told of calls without one of its own. Its class says the format of what it dumps (`format = 2`; 1 where it says
+    nothing): what was written in another is learned again from the lake, with all else.
     """
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
@@ -140,6 +141,9 @@ BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(
 """By name. Places in it are places in `LiveSnapshot.behaviours`."""
 
 
+_FORMATS = "formats"
+_FORMAT = {one.name: int(getattr(one.model, "format", 1)) for one in BEHAVIOURS}
+"""Of what each model dumps."""
 _TOLD_ALL = tuple(one.name for one in BEHAVIOURS if not getattr(one.model, "noted_only", False))
 
 
@@ -187,13 +191,18 @@ class Models:
         return self._models[name]
 
     def dump(self) -> Any:
-        """Plain data for `load`."""
-        return {name: model.dump() for name, model in self._models.items()}
+        """Plain data for `load`: by model, and the format of each."""
+        return {name: model.dump() for name, model in self._models.items()} | {_FORMATS: dict(_FORMAT)}
 
     @classmethod
     def load(cls, data: Any) -> Models:
-        """Raises what the models raise. A model that the data does not know begins empty."""
+        """Raises what the models raise, and ValueError where one was written in another format. A model that the data does not know begins
+        empty."""
         state = cls()
+        formats = data.get(_FORMATS, {})
+        for name, expected in _FORMAT.items():
+            if name in data and formats.get(name, 1) != expected:
+                raise ValueError(f"what model `{name}` learned has format {formats.get(name, 1)!r}, expected {expected}")
         state._models.update({one.name: one.model.load(data[one.name]) for one in BEHAVIOURS if one.name in data})
         return state
 

@@ -97,7 +97,7 @@ def with_copies(
 
 def _sampled(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> Facts:
     endpoint = facts.match.endpoint
-    if facts.fields or endpoint is None or not state.sampled(_COPY + endpoint.id, endpoint.sample_every):
+    if facts.fields or endpoint is None or not state.sampled(_COPY + endpoint.id, endpoint.sample_every, snapshot.hash_key):
         return facts
     return replace(facts, fields=shape(facts.operation, facts.data), sampled=True)
 

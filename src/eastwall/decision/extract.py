@@ -81,7 +81,7 @@ def _request_facts(
         named += _in_headers(naming, headers, snapshot.hash_key)
     holders = _holders(named, identity.actor, call.time, snapshot, state) if named else ()
     foreign, strange = _foreign(named, holders, identity, snapshot, state) if named else ((), ())
-    sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every)
+    sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every, snapshot.hash_key)
     data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
     login = sign_in(operation, call, snapshot)
     suspects = snapshot.prefilter.scan(call.request, operation)

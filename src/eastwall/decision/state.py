@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from hashlib import blake2b
 
 import msgspec
 
@@ -172,7 +173,8 @@ class LiveState:
         )
         self.untold = 0
         """News that other engines were not told: there was too much at once."""
-        self._samples: dict[str, int] = {}
+        self._samples: dict[str, tuple[int, int]] = {}
+        """Operation -> (calls, what was drawn for this round of them)."""
         self._audits: dict[str, int] = {}
         self.audit_all = False
         """Recorded calls are judged: faults of the set-up are looked for in each."""
@@ -186,15 +188,23 @@ class LiveState:
             self._audits.clear()
         return count % AUDIT_EVERY == 9 or self.audit_all
 
-    def sampled(self, endpoint: str, every: int) -> bool:
-        """Whether the learner wants the full shape of this call. `every` as in `Endpoint.sample_every`; unknown endpoints: always."""
+    def sampled(self, endpoint: str, every: int, key: bytes) -> bool:
+        """Whether the learner wants the full shape of this call: of each `every` calls of an operation one, at a place that a keyed hash draws
+        anew each time. Who does not know the key cannot choose which of its calls are learned from, nor which are not.
+
+        `every` as in `Endpoint.sample_every`; unknown endpoints: always. `key`: the snapshot's secret.
+        """
         if every <= 1:
             return True
-        count = self._samples.get(endpoint, 0)
-        self._samples[endpoint] = count + 1
+        count, drawn = self._samples.get(endpoint, (0, 0))
+        at = count % every
+        if not at:
+            data = f"{count}\0{endpoint}".encode("utf-8", "surrogatepass")
+            drawn = int.from_bytes(blake2b(data, digest_size=4, key=key[:64]).digest(), "little")
         if len(self._samples) > 100_000:
             self._samples.clear()
-        return count % every == 0
+        self._samples[endpoint] = (count + 1, drawn)
+        return at == drawn % every
 
     def grant(self, keys: Iterable[int], actor: str) -> None:
         for key in keys:

@@ -49,6 +49,30 @@ def fed(data: Path, played: Shop) -> Process:
     return control
 
 
+def knowledge(data: Path) -> dict[str, bytes]:
+    """What engines are told of models of behaviour."""
+    snapshot = FileSnapshotStore(DataDir(data).snapshots).load()
+    return dict(snapshot.behaviours) if snapshot is not None else {}
+
+
+def test_what_every_model_learned_survives_kill_9(data: Path, played: Shop) -> None:
+    control = fed(data, played)
+    try:
+        assert control.send("POST", "/api/v1/baselines/shop/deploy", {"reason": "1.1"})[0] == 200  # which publishes
+        before = knowledge(data)
+    finally:
+        control.kill()
+    assert before.keys() >= {"sessions", "values", "volumes", "ownership_claims", "exposure"}
+    again = Process(data).ready()
+    try:
+        status = again.until("/api/v1/status", lambda s: s["learner"]["learned"] >= 5)
+        assert "learned again" not in str(status["faults"]), "loaded"
+        assert again.send("POST", "/api/v1/baselines/shop/unpin", {})[0] == 200
+        assert knowledge(data) == before
+    finally:
+        assert again.stop() == 0, again.log.read_text()
+
+
 def test_a_promotion_survives_a_crash_before_the_state_is_saved(data: Path, played: Shop) -> None:
     control = fed(data, played)
     log = data / "baselines" / "promotions.jsonl"

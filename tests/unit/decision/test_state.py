@@ -81,9 +81,17 @@ def test_sign_in_tables_are_bounded() -> None:
 
 def test_one_call_in_so_many_is_sampled() -> None:
     state = LiveState()
-    assert [state.sampled("a", 1) for _ in range(3)] == [True, True, True]
-    assert [state.sampled("a", 4) for _ in range(9)] == [True, False, False, False, True, False, False, False, True]
-    assert state.sampled("b", 4)
+    key = bytes(32)
+    assert [state.sampled("a", 1, key) for _ in range(3)] == [True, True, True]
+    drawn = [state.sampled("a", 4, key) for _ in range(400)]
+    assert all(sum(drawn[at : at + 4]) == 1 for at in range(0, 400, 4)), "one of each four"
+    places = [drawn[at : at + 4].index(True) for at in range(0, 400, 4)]
+    assert all(places.count(place) >= 10 for place in range(4)), "at any place of them"
+    again = LiveState()
+    assert [again.sampled("a", 4, key) for _ in range(400)] == drawn, "the same by the same key"
+    assert [LiveState().sampled("a", 4, key) for _ in range(3)] == [drawn[0]] * 3
+    assert [again.sampled("b", 4, b"other") for _ in range(400)] != drawn
+    assert sum(state.sampled("a", every, key) for every in (8, 32) for _ in range(3_200)) in range(495, 505)
     assert set(state.sizes()) >= {"objects", "logins", "limits", "echoes", "steps"}, "and those of the models of behaviour"
 
 
