@@ -181,7 +181,7 @@ def _faults(app: FastAPI, unavailable: tuple[type[Exception], ...]) -> None:
 
     @app.exception_handler(OSError)
     def no_disk(_: Request, error: OSError) -> Response:
-        return problem(503, "Not available now", f"cannot write: {error.strerror}")
+        return problem(503, "Not available now", f"cannot write: {error.strerror or error}")
 
 
 def _reading(app: FastAPI, control: ControlApi) -> None:

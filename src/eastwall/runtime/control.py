@@ -59,6 +59,7 @@ from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
 from eastwall.stores.chdb.lake import ChdbLake, LakeError
 from eastwall.stores.snapshots import FileSnapshotStore
+from eastwall.stores.spool_ahead import FlaggedAhead
 
 log = logging.getLogger("eastwall.control")
 
@@ -134,7 +135,7 @@ class Control:
         standing = [meta.id for meta in self._detections.values() if meta.audience == "service-owner"]
         self.suggestions = SuggestionApi(self._lake, lambda: self._endpoints, self.learner_alone, standing)
         self.quarantines = Quarantines(
-            data.policy / "quarantine.json", self.audit, time.time, self.publish, self.scopes, self._policy_lock
+            data.policy / "quarantine.json", self.audit, time.time, self._tell_engines, self.scopes, self._policy_lock
         )
         self.approvals = Approvals(data.policy / "approvals.json", self.audit, time.time, lambda: heartbeats(data), self.publish)
         self.playbooks = PlaybookRunner(
@@ -145,6 +146,7 @@ class Control:
             evidence=self._evidence,
             clock=time.time,
             random=os.urandom,
+            ahead=FlaggedAhead(data.spool).look,
         )
         self._use_playbooks()
         self.feedback = FeedbackApi(self._recorder.feedback, self.call, self._relearn, self._recorder.teach, self.publish)
@@ -160,6 +162,7 @@ class Control:
         self._apply_to_data_plane()
         self.feedback.resume()
         self.policy_acts.start()
+        self.quarantines.settle()
         self.playbooks.start()
         self.policy_guards.start()
         self.approvals.start()
@@ -292,6 +295,7 @@ class Control:
                 behaviours = self._recorder.knowledge(endpoints)
             # Before the cluster is asked: what changes in between is published next time, and not missed.
             seen = self._seen_by_engines(endpoints, classes)
+            self._essence = None  # where it fails the publisher tries again
             self._snapshots.publish(
                 Snapshot(
                     format=SNAPSHOT_FORMAT,
@@ -323,6 +327,15 @@ class Control:
         if (proxy := self._proxy()) is not None and proxy.native_offload:
             self._apply_to_data_plane()
         return self._version
+
+    def _tell_engines(self) -> None:
+        """Publish what an act has changed. Raises OSError: then it is kept, and published as soon as that can be done."""
+        try:
+            self.publish()
+        except OSError as error:
+            self._changed.set()
+            why = f"it is kept, but engines cannot be told of it yet, which is tried again by itself: {error.strerror or error}"
+            raise OSError(error.errno, why) from error
 
     def _apply_to_data_plane(self) -> None:
         try:
@@ -382,8 +395,12 @@ class Control:
             chosen = names if service == "all" else [service]
             before = {scope.name: scope.mode.name.lower() for scope in self.scopes() if scope.name in chosen}
             self.audit.record("mode", who, {"service": service, "mode": level.name.lower(), "before": before})
-            self._policies.set_modes(chosen, level)
-            self.publish()
+            try:
+                self._policies.set_modes(chosen, level)
+            except OSError as error:
+                self.audit.failed(who, {"act": "mode", "service": service, "why": error.strerror or str(error)})
+                raise
+            self._tell_engines()
         self._apply_to_data_plane()
         return self.services()
 
@@ -414,7 +431,7 @@ class Control:
             self.policy_acts.apply(state, who, origin or Origin(), act, forced=force and act == "apply")
             self._use_playbooks()
             self._declare()
-            self.publish()
+            self._tell_engines()
         self._apply_to_data_plane()
         return {
             **self.policy(),
@@ -448,6 +465,10 @@ class Control:
         if kind == "endpoint" and firing.record.endpoint:
             where["endpoint"] = firing.record.endpoint
         records = self._lake.calls(**where, since=firing.since - EVIDENCE_SECONDS, limit=EVIDENCE_CALLS)
+        # What it is about may still be on its way into the lake.
+        stored = {record.id for record in records}
+        late = [record for event in firing.events if event not in stored and (record := self.call(event)) is not None]
+        records = sorted([*records, *late], key=lambda record: record.time, reverse=True)
         applied = self._policies.state.applied
         return {
             "policy": {"digest": applied.digest, "commit": applied.origin.commit, "snapshot": self._version},

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Atomic and durable, 0600. Raises OSError; then the old content stays."""
-    put_in_place(prepare(path, data), path)
+def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Atomic, 0600, and durable unless the old content would do as well when the power goes. Raises OSError; then the old content stays."""
+    put_in_place(prepare(path, data), path, durable=durable)
 
 
 def prepare(path: Path, data: bytes) -> Path:
@@ -28,13 +28,15 @@ def prepare(path: Path, data: bytes) -> Path:
     return part
 
 
-def put_in_place(part: Path, path: Path) -> None:
+def put_in_place(part: Path, path: Path, *, durable: bool = True) -> None:
     """What `prepare` wrote becomes the content. Raises OSError; then the old content stays."""
     try:
         os.replace(part, path)
     except OSError:
         drop(part)
         raise
+    if not durable:
+        return
     with contextlib.suppress(OSError):  # the new content is in place
         sync_folder(path.parent)
 

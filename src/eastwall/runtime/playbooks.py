@@ -3,8 +3,8 @@
     DIR/playbooks/runs.json     runs that are in force, and the latest that are over
     DIR/playbooks/evidence/     snapshots of evidence, <run>.json; their SHA-256 is in the audit log
 
-`see` takes the records that were just stored, in the recorder's thread, and only counts. A thread of its own carries out what follows, and takes
-back what has had its time: at once after a restart, too. The policies of a run end by themselves besides, by the time of the call, so
+`see` takes the records that were just stored, in the recorder's thread, and only counts. A thread of its own looks at what engines have just
+written (records wait up to a second and more to be stored together), carries out what follows, and takes back what has had its time: at once after a restart, too. The policies of a run end by themselves besides, by the time of the call, so
 that they end when control is down. Each act is in the audit log before it is done; what cannot be recorded waits, and is shown in `faults`.
 """
 
@@ -14,7 +14,8 @@ import contextlib
 import hashlib
 import logging
 import threading
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ MAX_EVIDENCE = 1 << 30
 """Bytes of all snapshots of evidence together."""
 POLL = 1.0
 """Seconds between two looks at what has had its time."""
+AHEAD = 0.05
+"""Seconds between two looks at what engines have just written, while there are playbooks."""
+MAX_SEEN = 50_000
+"""Records that are remembered as counted: they come twice, just written and when they are stored."""
 BY = Who("playbook")
 
 
@@ -59,13 +64,18 @@ class PlaybookRunner:
         evidence: Callable[[Firing], Mapping[str, Any]],
         clock: Callable[[], float],
         random: Callable[[int], bytes],
+        ahead: Callable[[], Sequence[CallRecord]] = tuple,
     ) -> None:
-        """`publish`: tells engines what is in force. `evidence`: calls, findings and policies of the moment, as JSON holds them."""
+        """`publish`: tells engines what is in force. `evidence`: calls, findings and policies of the moment, as JSON holds them. `ahead`:
+        records that engines have just written; they come to `see` as well, sooner or later."""
         self._folder = folder
         self._file = folder / "runs.json"
         self._audit, self._notifier = audit, notifier
         self._publish, self._evidence, self._clock, self._random = publish, evidence, clock, random
+        self._ahead = ahead
         self._lock = threading.RLock()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        """Event ids that were counted."""
         self._watchers: dict[str, Watcher] = {}
         self._pending: deque[Firing] = deque(maxlen=MAX_PENDING)
         self._told: dict[str, float] = {}
@@ -114,14 +124,14 @@ class PlaybookRunner:
     # -- what happens ---------------------------------------------------------------------------------------------
 
     def see(self, records: Sequence[CallRecord]) -> None:
-        """Count records that were just stored. Never raises: recording goes on whatever is wrong here."""
+        """Count records that were just stored, each once. Never raises: recording goes on whatever is wrong here."""
         if not self._watchers:
             return
         now = self._clock()
         try:
             with self._lock:
                 for record in records:
-                    if record.findings or record.action != "allow":
+                    if (record.findings or record.action != "allow") and self._first_time(record.id):
                         for watcher in self._watchers.values():
                             firing = watcher.see(record, now)
                             if firing is not None and not self._in_force(firing):
@@ -133,6 +143,14 @@ class PlaybookRunner:
         if self._pending:
             self._wake.set()
 
+    def _first_time(self, event: str) -> bool:
+        if event in self._seen:
+            return False
+        self._seen[event] = None
+        if len(self._seen) > MAX_SEEN:
+            self._seen.popitem(last=False)
+        return True
+
     def _in_force(self, firing: Firing) -> bool:
         mine = (firing.playbook, firing.key)
         return any(mine == (run.playbook, run.key) and not run.ended for run in self.runs) or any(
@@ -142,8 +160,16 @@ class PlaybookRunner:
     def _loop(self) -> None:
         while not self._stop.is_set():
             self.work()
-            self._wake.wait(POLL)
-            self._wake.clear()
+            self._await()
+
+    def _await(self) -> None:
+        """Until something is to be done, POLL seconds at most."""
+        until = time.monotonic() + POLL
+        while not self._wake.wait(AHEAD) and time.monotonic() < until:
+            with contextlib.suppress(OSError):  # they come with what is stored
+                if self._watchers and (records := self._ahead()):
+                    self.see(records)
+        self._wake.clear()
 
     def work(self) -> None:
         """Carry out what waits, take back what has had its time, tell engines."""

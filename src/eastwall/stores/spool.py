@@ -331,7 +331,7 @@ class SpoolReader:
             data = self._bytes(segment, start, most_bytes)
             most_bytes -= len(data)
             if needle in data:
-                for payload, _ in _frames(data):
+                for payload, _ in frames(data):
                     if payload is not None and needle in payload:
                         with contextlib.suppress(msgspec.DecodeError):
                             record = self._decode(payload)
@@ -371,7 +371,7 @@ class SpoolReader:
         records: list[CallRecord] = []
         encoded: list[bytes] = []
         used = 0
-        for payload, end in _frames(data):
+        for payload, end in frames(data):
             if payload is None:
                 self._state.corrupt_bytes += end - used
             else:
@@ -399,7 +399,7 @@ class SpoolReader:
         encoded: list[bytes] = []
         for segment, start, end in ranges:
             data = self._bytes(segment, max(start, len(MAGIC)), end - max(start, len(MAGIC)))
-            for payload, _ in _frames(data):
+            for payload, _ in frames(data):
                 if payload is not None:
                     with contextlib.suppress(msgspec.DecodeError):
                         records.append(self._decode(payload))
@@ -457,7 +457,7 @@ class SpoolCorruptError(ValueError):
     """The reader's own state does not read."""
 
 
-def _frames(data: bytes) -> Iterator[tuple[bytes | None, int]]:
+def frames(data: bytes) -> Iterator[tuple[bytes | None, int]]:
     """(payload, end) of every whole frame; (None, end) for a damaged one that leads to a good frame. Stops at a torn tail."""
     view = memoryview(data)
     position = 0

@@ -94,12 +94,14 @@ def write(data: Path, records, engine: str = "0") -> None:
 class Process:
     """A control process of its own."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, within: tuple[str, ...] = ()) -> None:
+        """`within`: a command that runs the one that follows it."""
         self.data = data
         self.log = data / "control.log"
         self.control_file = data / "run" / "control.json"
         self.control_file.unlink(missing_ok=True)
         command = [
+            *within,
             sys.executable,
             "-m",
             "eastwall.runtime.control_main",

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,34 @@ def test_a_run_from_its_beginning_to_its_end(desk: Desk) -> None:
     assert (run["ended"], run["steps"][0]) == (desk.now, "quarantine of identity user:alice")
     desk.come(11, 12, 13)
     assert len(desk.in_force()) == 2, "and it may run again"
+
+
+def test_a_call_that_is_seen_before_it_is_stored_and_then_again_counts_once(desk: Desk) -> None:
+    desk.use({"quarantine": "identity"}, on={"count": 2}, **{"for": "1m"})
+    desk.come(1, 2)
+    assert desk.in_force() == ["Quarantine"]
+    desk.come(1, 2)  # as they are stored
+    desk.now += 90.0
+    desk.runner.work()
+    assert desk.in_force() == []
+    desk.come(3)
+    assert desk.in_force() == [], "one call since"
+    desk.come(4)
+    assert desk.in_force() == ["Quarantine"]
+
+
+def test_what_engines_have_just_written_is_acted_on_without_waiting_for_it_to_be_stored(desk: Desk) -> None:
+    fresh: list[list[Any]] = []
+    desk.runner._ahead = lambda: fresh.pop() if fresh else []
+    desk.use({"quarantine": "identity"}, on={"count": 1})
+    desk.runner.start()
+    fresh.append([record(1, at=desk.now)])
+    until = time.monotonic() + 10
+    while not desk.published and time.monotonic() < until:
+        time.sleep(0.01)
+    desk.runner.stop()
+    assert desk.in_force() == ["Quarantine"]
+    assert desk.published == 1
 
 
 def test_a_restart_keeps_what_is_in_force_and_takes_back_what_has_had_its_time(desk: Desk) -> None:
