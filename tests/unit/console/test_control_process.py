@@ -185,7 +185,7 @@ def test_while_the_lake_refuses_the_spool_keeps_and_status_says_so(data):
         assert status["spool"]["pending_bytes"] > 0
     parts.unlink()
     shutil.move(aside, parts)
-    status = control.until("/api/v1/status", lambda s: s.get("lake", {}).get("calls") == 100)
+    status = control.until("/api/v1/status", lambda s: s.get("lake", {}).get("calls") == 100 and not s["faults"])
     assert status["faults"] == {}
     assert control.stop() == 0
 
