@@ -22,6 +22,7 @@ from eastwall.discovery.echo import Echoes
 from eastwall.discovery.objects import changes
 from eastwall.discovery.shares import Shares, network_of
 from eastwall.model.facts import Facts, LoginWindow
+from eastwall.policy.defined_tools import Told
 from eastwall.policy.limits import LimitNews, LimitTable
 
 __all__ = ["MAX_OBJECTS", "MAX_OWNERS", "GrantTable", "LiveState", "LoginTable", "StepTable"]
@@ -142,6 +143,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 _SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
+_TOOLS = msgspec.msgpack.Decoder(list[Told]).decode
 _HITS = msgspec.msgpack.Decoder(list[Hit]).decode
 _LIMITS = msgspec.msgpack.Decoder(LimitNews).decode
 _LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
@@ -219,6 +221,7 @@ class LiveState:
         self.watches.of("sessions").share(at_once=at_once)
         self.limits.share(engine)
         self.guards.told = []
+        self.limits.tools.told = []
 
     def presumed(self, facts: Facts) -> bool:
         """Whether remembering this answer may make such news."""
@@ -226,7 +229,7 @@ class LiveState:
 
     def urgent(self) -> bool:
         """Whether there is news that must not wait: a step on an object, which the next call of its flow presumes; what limits count."""
-        return bool(self.steps.told or self.watches.of("sessions").told or self.limits.urgent())
+        return bool(self.steps.told or self.watches.of("sessions").told or self.limits.urgent() or self.limits.tools.told)
 
     def news(self) -> list[tuple[str, bytes]]:
         """(topic, entry) of what was learned since last time, for the other engines' `hear`."""
@@ -238,6 +241,7 @@ class LiveState:
             ("logins", self.logins.told),
             ("sessions", sessions),
             ("guards", self.guards.told),
+            ("tools", self.limits.tools.told),
         )
         for topic, told in topics:
             if told:
@@ -270,6 +274,9 @@ class LiveState:
             elif topic == "guards":
                 for hit in _HITS(entry):
                     self.guards.take(hit)
+            elif topic == "tools":
+                for told in _TOOLS(entry):
+                    self.limits.tools.take(told)
         except msgspec.MsgspecError as fault:
             raise ValueError(f"an entry about {topic} that is none: {fault}") from fault
 
@@ -282,6 +289,8 @@ class LiveState:
             try:
                 if topic == "limits":
                     counted.append(_LIMITS(entry))
+                elif topic == "tools" and not whole:
+                    continue  # a later definition may be among what is lost
                 elif topic != "steps":
                     self.hear(topic, entry)
                 elif whole:
@@ -304,6 +313,7 @@ class LiveState:
             "limited_calls": len(self.limits.calls),
             "guards": len(self.guards),
             "approvals": len(self.limits.approvals),
+            "tools": len(self.limits.tools),
             "echoes": len(self.echoes),
             "steps": len(self.steps),
             **self.watches.sizes(),

@@ -84,7 +84,7 @@ class Rules:
     """All rules for one operation, split by step, in order of evaluation."""
 
     __slots__ = (
-        "_bound", "_variants", "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "mode",
+        "_bound", "_variants", "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "listing", "mode",
         "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "taints",
         "tools", "turning", "zones",
     )  # fmt: skip
@@ -122,6 +122,10 @@ class Rules:
         self.quarantines: tuple[Bound[QuarantineRule], ...] = tuple(steps.get("quarantine", ()))
         self.zones: tuple[Bound[ZoneRule], ...] = tuple(steps.get("zones", ()))
         self.tools: tuple[Bound[ToolRule], ...] = tuple(steps.get("tools", ()))
+        self.listing = any(
+            "request" in b.rule.directions and b.rule.needs_schema and b.rule.source != "learned" for b in self.schemas
+        )
+        """Whether what servers say of their tools is to be kept."""
         self.pinning = tuple(b for b in self.tools if b.rule.pinned)
         """Tool policies that look at answers."""
         self.taints = taints

@@ -39,7 +39,7 @@ from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
-from eastwall.policy.steps import access, approvals, data, detections, quarantine, schema, taints, tools, zones
+from eastwall.policy.steps import access, approvals, data, detections, quarantine, schema, taints, tool_schemas, tools, zones
 from eastwall.policy.steps import limits as rate_limits
 from eastwall.policy.steps.exceptions import CallExcuses
 from eastwall.policy.steps.outcome import Outcome
@@ -66,7 +66,8 @@ def evaluate(
     unread = not facts.data and not (rules.reads_request if asked else rules.reads_response)
     counts = not asked and call.id in limits.meters
     plain = unread and not findings and not errors
-    if plain and (rules.quiet if asked else not (rules.pinning or counts or rules.taints)):
+    lists = rules.listing and not asked and operation.name == tool_schemas.LISTS
+    if plain and (rules.quiet if asked else not (rules.pinning or counts or rules.taints or lists)):
         return ALLOWED
     if rules.mode is Mode.DISCOVER:
         if rules.taints:
@@ -91,7 +92,7 @@ def evaluate(
     elif rules.pinning:
         tools.compare(rules.pinning, facts, paths, outcome)
     if rules.schemas:
-        schema.judge(rules.schemas, facts, paths, outcome, event=event)
+        schema.judge(rules.schemas, rules.pinning, facts, paths, limits, outcome, event=event)
     if rules.limits and call.response is None and outcome.action == "allow" and not event:
         rate_limits.limit(rules.limits, facts, paths, limits, outcome)
     if findings:
@@ -102,6 +103,8 @@ def evaluate(
         data.judge(rules.data, rules.turning, facts, paths, outcome)
     if counts:
         rate_limits.answer(facts, limits, outcome, event=event)
+    if lists and outcome.action in ("allow", "redact"):
+        tool_schemas.learn(rules.pinning, facts, limits)
     if outcome.uses or outcome.waiting:
         approvals.settle(facts, limits, outcome)
     if rules.taints and not asked:

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from eastwall.discovery.shares import Shares
 from eastwall.policy.approvals import ApprovalTable
+from eastwall.policy.defined_tools import DefinedTools
 from eastwall.policy.distinct import DistinctTable
 from eastwall.policy.open_calls import FORGET, OpenCalls
 
@@ -104,6 +105,7 @@ class LimitTable:
         self.calls = OpenCalls()
         self.objects = DistinctTable()
         self.approvals = ApprovalTable()
+        self.tools = DefinedTools()
         self.outage = ""
         """Why the store that engines share cannot be reached; empty: it can, or there is none."""
         self.told: dict[int, list[float | str]] | None = None

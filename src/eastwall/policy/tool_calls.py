@@ -41,12 +41,17 @@ def unreadable(facts: Facts) -> bool:
 
 def definitions(body: Any) -> Iterator[tuple[str, str]]:
     """(tool, digest of its definition) of an answer to `tools/list`, of each message in it."""
+    return ((name, one) for name, _, one in defined(body))
+
+
+def defined(body: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(tool, its definition, digest of it), of each message of an answer to `tools/list`."""
     for one in body if isinstance(body, list) else (body,):
         result = one.get("result") if isinstance(one, dict) else None
         tools = result.get("tools") if isinstance(result, dict) else None
         for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and isinstance(tool.get("name"), str):
-                yield tool["name"], digest(tool)
+                yield tool["name"], tool, digest(tool)
 
 
 def digest(definition: dict[str, Any]) -> str:

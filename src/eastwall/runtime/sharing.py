@@ -117,6 +117,7 @@ class SharingEngine(Engine):
         if health.lost + health.damaged + self._damaged > self._missed:
             self._missed = health.lost + health.damaged + self._damaged
             self.state.steps.forget()
+            self.state.limits.tools.forget()
             self.state.watches.of("sessions").forget()
 
     def _tell_health(self) -> None:

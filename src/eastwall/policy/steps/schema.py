@@ -11,11 +11,14 @@ from eastwall.model.decision import Deny, PolicyMatch, Strip
 from eastwall.model.endpoint import KnownSchemas, Schema
 from eastwall.model.facts import Facts
 from eastwall.policy.kinds import Policy, SchemaPolicy
+from eastwall.policy.limits import LimitTable
 from eastwall.policy.patterns import Paths
 from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.sizes import parse_size
+from eastwall.policy.steps import tool_schemas
 from eastwall.policy.steps.applying import applies, match_of
 from eastwall.policy.steps.outcome import Outcome
+from eastwall.policy.steps.tools import ToolRule
 from eastwall.policy.wording import shown
 from eastwall.policy.world import World
 
@@ -118,8 +121,11 @@ def _declared(known: KnownSchemas, status: int) -> Schema | None:
     return found if found is not None and found.fields else None
 
 
-def judge(rules: Sequence[Bound[SchemaRule]], facts: Facts, paths: Paths, outcome: Outcome, *, event: bool) -> None:
-    """`event`: the message is one event of a stream, of which no schema is known: only bounds are held against it."""
+def judge(
+    rules: Sequence[Bound[SchemaRule]], pinning: Sequence[Bound[ToolRule]], facts: Facts, paths: Paths, limits: LimitTable,
+    outcome: Outcome, *, event: bool,
+) -> None:  # fmt: skip
+    """`pinning`: tool policies that say which definition of a tool holds. `event`: the message is one event of a stream, of which no schema is known: only bounds are held against it."""
     direction = "request" if facts.call.response is None else "response"
     for bound in rules:
         rule = bound.rule
@@ -127,7 +133,9 @@ def judge(rules: Sequence[Bound[SchemaRule]], facts: Facts, paths: Paths, outcom
             continue
         found = _bounds(rule, facts)
         if rule.needs_schema:
-            found += _schema(bound, facts, outcome, event=event)
+            tools = direction == "request" and rule.source != "learned" and not event
+            held = tool_schemas.violations(pinning, facts, limits) if tools else None
+            found += held if held is not None else _schema(bound, facts, outcome, event=event)
         if rule.actions["parameters"] != "ignore" and direction == "request" and not event:
             found += _parameters(bound, facts, outcome)
         told = [one for one in found if rule.actions[one.aspect] != "ignore"]
