@@ -7,7 +7,7 @@ from typing import NamedTuple, assert_never
 from msgspec.structs import replace
 
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.discovery.aggregation import aggregate, trim
+from eastwall.discovery.aggregation import StreamRows, aggregate, trim
 from eastwall.discovery.data_classes import redact
 from eastwall.discovery.data_tokens import elsewhere, turn_back
 from eastwall.discovery.withholding import without_items, without_members
@@ -42,9 +42,9 @@ class Changed(NamedTuple):
     """Items were to be taken out and could not be cut for certain: the message must not pass."""
 
 
-def changed(decision: Decision, snapshot: LiveSnapshot, *, event: bool = False) -> Changed:
+def changed(decision: Decision, snapshot: LiveSnapshot, *, event: bool = False, rows: StreamRows | None = None) -> Changed:
     """Carry out what changes the message, each effect on what the one before left. `event`: it is one event of a stream; of a body of
-    framed messages that came as a whole nothing is changed."""
+    framed messages that came as a whole nothing is changed. `rows`: those of the stream before it."""
     operation = decision.facts.operation
     side = "request" if decision.phase is Phase.REQUEST else "response"
     asked: set[str] = set()
@@ -55,7 +55,13 @@ def changed(decision: Decision, snapshot: LiveSnapshot, *, event: bool = False) 
             asked.update(effect.data_classes)
         if operation.body_kind == "protobuf" and not event and not isinstance(effect, Withhold):
             continue
-        new = _carried(effect, operation, snapshot, side, reasons)
+        new: bytes | None
+        if isinstance(effect, Aggregate) and effect.row:
+            if rows is None:
+                continue  # the first policy has counted it, or nobody waits for it
+            new, rows = rows.take(operation, effect.measures, effect.hidden), None
+        else:
+            new = _carried(effect, operation, snapshot, side, reasons)
         if new is not None:
             body, operation = new, replace(operation, raw_body=new)
         elif isinstance(effect, Withhold):

@@ -16,6 +16,7 @@ from eastwall.decision.extract import extract, of_message
 from eastwall.decision.remember import remember
 from eastwall.decision.state import LiveState
 from eastwall.decision.weigh import examine
+from eastwall.discovery.aggregation import StreamRows
 from eastwall.model.call import BodyState, Call, Phase
 from eastwall.model.decision import Decision, Deny, PolicyMatch, Release, Throttle, Verdict
 from eastwall.model.facts import DataHit
@@ -62,9 +63,11 @@ def judge_event(call: Call, prior: Decision, event: Event, snapshot: LiveSnapsho
     return Decision(call.id, facts.phase, prior.match, prior.identity, facts, findings, verdict)
 
 
-def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, bool, tuple[str, ...]]:
+def redacted(
+    decision: Decision, snapshot: LiveSnapshot, rows: StreamRows | None = None
+) -> tuple[bytes | None, bool, tuple[str, ...]]:
     """(the event's data as its verdict wants it, whether a value that was to be replaced was left in it, what else could not be done)."""
-    done = changed(decision, snapshot, event=True)
+    done = changed(decision, snapshot, event=True, rows=rows)
     left = done.body is None and any(hit.data_class in done.asked for hit in decision.facts.data)
     return b"null" if done.uncut else done.body, left, done.reasons
 
@@ -72,13 +75,14 @@ def redacted(decision: Decision, snapshot: LiveSnapshot) -> tuple[bytes | None, 
 class EventStream:
     """One direction of a stream of one call: its splitter, and what is to be told of its events."""
 
-    __slots__ = ("_block", "_call", "_limit", "_prior", "_splitter", "data", "decided", "ended", "events", "reasons")
+    __slots__ = ("_block", "_call", "_limit", "_prior", "_rows", "_splitter", "data", "decided", "ended", "events", "reasons")
 
     def __init__(self, call: Call, prior: Decision, splitter: Splitter, *, limit: int, block_over_limit: bool) -> None:
         """`call`: with the response's headers when it is the response's events. `limit`: the scope's `max_body`."""
         self._call = call
         self._prior = prior
         self._splitter = splitter
+        self._rows = StreamRows()
         self._limit = min(limit, HOLD_LIMIT)
         self._block = block_over_limit
         self.events = 0
@@ -144,7 +148,7 @@ class EventStream:
         if any(isinstance(effect, Deny | Throttle) for effect in effects):
             return answer(decision.verdict, decision.facts.call, decision.facts).body or b"{}", None
         side = "request" if decision.phase is Phase.REQUEST else "response"
-        body, left, reasons = redacted(decision, snapshot)
+        body, left, reasons = redacted(decision, snapshot, self._rows)
         self.reasons.update(dict.fromkeys(reasons))
         new = self._splitter.change(event, body) if body is not None and event.whole else None
         if left or (body is not None and new is None):

@@ -2,6 +2,8 @@
 
 Rows are the items of a list of objects or lists, the records of a CSV text, and the lines of line-delimited JSON. The result of an MCP tool is
 not what its envelope makes of it: rows are looked for in `structuredContent` and in the JSON of its texts, each a document of its own.
+
+In a stream of events that are JSON objects or lists each is a row, but the messages of protocols with an envelope (JSON-RPC, MCP, GraphQL).
 """
 
 from __future__ import annotations
@@ -30,6 +32,44 @@ def rows_of(operation: Operation, places: Collection[str] = ()) -> bool:
         wanted = frozenset(places)
         return any(_rows(document, "$", wanted, 0) for document in _documents(operation.body))
     return _rows(operation.body, "$", frozenset(places), 0)
+
+
+_ENVELOPES = frozenset({"mcp", "jsonrpc", "graphql", "grpc"})
+
+
+def is_row(operation: Operation) -> bool:
+    """Whether an event of a stream is a row."""
+    return operation.protocol not in _ENVELOPES and operation.body_kind == "json" and isinstance(operation.body, dict | list)
+
+
+class StreamRows:
+    """Rows of one stream so far, as `aggregate` tells of those of a list. A field in which sensitive data stood once is never measured again."""
+
+    __slots__ = ("_count", "_fields", "_hidden")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._fields: dict[str, tuple[int, Any, Any]] = {}
+        """Name -> (rows with a number there, the smallest, the largest)."""
+        self._hidden: set[str] = set()
+
+    def take(self, operation: Operation, measures: Sequence[str], hidden: Collection[str]) -> bytes:
+        """One row more; what goes on in its place."""
+        self._count += 1
+        self._hidden.update(name for name in measures if name in hidden)
+        row = _exact(operation)
+        for name in measures:
+            number = _number(row.get(name)) if type(row) is dict else None
+            if number is not None:
+                count, low, high = self._fields.get(name, (0, number, number))
+                self._fields[name] = count + 1, min(low, number, key=_size), max(high, number, key=_size)
+        told: dict[str, Any] = {"count": self._count}
+        fields: dict[str, Any] = {}
+        for name in measures:
+            if name not in self._hidden:
+                count, low, high = self._fields.get(name, (0, None, None))
+                fields[name] = {"count": count} | ({"min": low[1], "max": high[1]} if count >= MIN_ROWS else {})
+        return msgspec.json.encode({**told, "fields": fields} if fields else told)
 
 
 def _documents(body: Any) -> Iterator[Any]:

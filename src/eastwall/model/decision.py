@@ -82,6 +82,8 @@ class Aggregate(Struct, frozen=True):
     """Names of fields of the rows whose smallest and largest number is told."""
     hidden: tuple[str, ...] = ()
     """Places of sensitive data: never measured."""
+    row: bool = False
+    """The message is an event of a stream of rows, and itself a row: it becomes the count of those so far."""
 
 
 class Trim(Struct, frozen=True):

@@ -100,7 +100,7 @@ def evaluate(
     for error in errors:
         detections.fail(rules.mode, error, outcome)
     if not unread:
-        data.judge(rules.data, rules.turning, facts, paths, outcome)
+        data.judge(rules.data, rules.turning, facts, paths, outcome, event=event)
     if counts:
         rate_limits.answer(facts, limits, outcome, event=event)
     if lists and outcome.action in ("allow", "redact"):

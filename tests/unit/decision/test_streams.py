@@ -157,3 +157,59 @@ def test_an_event_is_judged_with_the_endpoint_and_identity_of_its_call(world: Wo
     decision = judge_event(asked, prior, Event(1, b"", b'{"a":1}'), world.snapshot, world.state, "application/json")
     assert (decision.match, decision.identity) == (prior.match, prior.identity)
     assert decision.facts.operation.body == {"a": 1}
+
+
+def counting(*, classes: bool = False, **more: Any) -> World:
+    spec = {"action": "aggregate", **({"classes": ["pan"]} if classes else {}), **more}
+    return World(
+        "---\napiVersion: eastwall.dev/v1alpha1\nkind: DataPolicy\nmetadata: {name: counts}\nspec: " + json.dumps(spec) + "\n"
+    )
+
+
+def test_rows_of_a_stream_become_the_count_so_far() -> None:
+    world = counting(measures=["total", "card"])
+    stream = world.stream()
+    rows = [{"name": f"ann{n}", "total": n, "card": CARD} for n in range(1, 7)]
+    release = world.take(stream, b"".join(map(line, rows)) + b"\n" + line("done"))
+    got = [json.loads(one) for one in (release.body or b"").split(b"\n") if one]
+    assert [one["count"] for one in got[:-1]] == [1, 2, 3, 4, 5, 6]
+    assert got[3] == {"count": 4, "fields": {"total": {"count": 4}}}, "of few rows nothing is measured, of cards never"
+    assert got[5] == {"count": 6, "fields": {"total": {"count": 6, "min": 1, "max": 6}}}
+    assert got[6] == "done", "what is no row passes"
+    assert b"ann" not in (release.body or b"")
+    more = world.take(stream, line({"total": 0.50}), end=True)
+    assert b'"count":7,"min":0.5,' in (more.body or b"")
+
+
+def test_rows_that_come_as_server_sent_events() -> None:
+    world = counting()
+    stream = world.stream("text/event-stream")
+    release = world.take(stream, b'event: row\ndata: {"name":"ann"}\n\n: ping\n\ndata: [1,2]\n\ndata: done\n\n')
+    assert release.body == b'event: row\ndata: {"count":1}\n\n: ping\n\ndata: {"count":2}\n\ndata: done\n\n'
+    assert stream.decided is not None
+    assert stream.decided.verdict.matches[0].policy == "counts"
+
+
+def test_with_classes_rows_that_hold_them_count_and_with_paths_the_lists_there() -> None:
+    release = counting(classes=True).take(counting(classes=True).stream(), line({"n": 1}) + line({"card": CARD}))
+    assert release.body == line({"n": 1}) + b'{"count":1}\n'
+    inner = line({"n": 1, "items": [{"a": 1}, {"a": 2}]})
+    only = counting(paths=["items"])
+    assert only.take(only.stream(), inner).body == b'{"n":1,"items":{"count":2}}\n'
+    whole = counting(paths=["$"])
+    assert whole.take(whole.stream(), inner).body == b'{"count":1}\n'
+
+
+def test_the_messages_of_a_protocol_are_no_rows() -> None:
+    world = counting()
+    stream = world.stream("text/event-stream")
+    answered = b'data: {"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"rows":[{"a":1},{"a":2}]}}}\n\n'
+    assert world.take(stream, answered).body is not None, "of a plain call it is a row"
+    asked = call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "q"}}, user="alice")
+    prior = decide(asked, world.snapshot, world.state)
+    response = Response(200, {"content-type": "text/event-stream"}, b"", BodyState.STREAMED)
+    found = splitter("text/event-stream")
+    assert found is not None
+    mcp = EventStream(replace(asked, response=response), prior, found, limit=1 << 20, block_over_limit=False)
+    body = json.loads((world.take(mcp, answered).body or b"")[6:])
+    assert body["result"]["structuredContent"] == {"rows": {"count": 2}}

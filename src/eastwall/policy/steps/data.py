@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from eastwall.discovery.aggregation import longer, rows_of
+from eastwall.discovery.aggregation import is_row, longer, rows_of
 from eastwall.discovery.data_tokens import MARK, elsewhere, token_classes
 from eastwall.model.call import Mode
 from eastwall.model.decision import Aggregate, Deny, Detokenise, Effect, PolicyMatch, Redact, Trim
@@ -77,24 +77,31 @@ class DataRule(CompiledRule):
             kind == "claim" and facts.identity.strength is Strength.VERIFIED and facts.identity.claims.get(name) in self.purposes
         )
 
-    def concerns(self, facts: Facts, found: Iterable[str]) -> list[str] | None:
+    def concerns(self, facts: Facts, found: Iterable[str], *, event: bool = False) -> list[str] | None:
         """Classes of the message that the policy is about, none for one that is about the message's form; None: it is not about it."""
         classes = [name for name in found if name in self.classes]
         if classes:
-            return classes if self.style != "aggregate" or self.reshaping(facts, classes) is not None else None
+            return classes if self.style != "aggregate" or self.reshaping(facts, classes, event=event) is not None else None
         shape = self.shape
         if shape is None or self.classes or not facts.operation.raw_body:
             return None
         operation = facts.operation
         if isinstance(shape, Aggregate):
-            return [] if rows_of(operation, shape.places) else None
+            return [] if self._row(facts, shape, event=event) or rows_of(operation, shape.places) else None
         return [] if isinstance(shape, Trim) and longer(operation, shape.places, shape.items, shape.characters) else None
 
-    def reshaping(self, facts: Facts, classes: Sequence[str]) -> Effect | None:
+    @staticmethod
+    def _row(facts: Facts, shape: Aggregate, *, event: bool) -> bool:
+        """Whether the message is a row of a stream; `$` among the places stands for the stream."""
+        return event and (not shape.places or "$" in shape.places) and is_row(facts.operation)
+
+    def reshaping(self, facts: Facts, classes: Sequence[str], *, event: bool = False) -> Effect | None:
         """What becomes of the form of this message."""
         shape = self.shape
         if isinstance(shape, Aggregate):
             hidden = tuple(dict.fromkeys(hit.place for hit in facts.data))
+            if self._row(facts, shape, event=event):
+                return Aggregate((), shape.measures, hidden, row=True)
             if facts.operation.protocol == "mcp":  # places in what a tool answered are not those of its envelope
                 return Aggregate(shape.places, shape.measures, hidden) if rows_of(facts.operation, shape.places) else None
             places = shape.places or _lists(hit.place for hit in facts.data if hit.data_class in classes)
@@ -112,9 +119,9 @@ Changing = list[tuple[Bound[DataRule], list[str], PolicyMatch]]
 
 def judge(
     rules: Mapping[str, Sequence[Bound[DataRule]]], turning: Mapping[str, Sequence[Bound[DataRule]]], facts: Facts, paths: Paths,
-    outcome: Outcome,
+    outcome: Outcome, *, event: bool = False,
 ) -> None:  # fmt: skip
-    """`rules` and `turning` (those that turn tokens back) by direction. What blocks goes before what changes."""
+    """`event`: the message is one event of a stream. `rules` and `turning` (those that turn tokens back) by direction. What blocks goes before what changes."""
     direction = "request" if facts.call.response is None else "response"
     found = dict.fromkeys([hit.data_class for hit in facts.data])
     turned = _turned(turning[direction], facts, paths, outcome) if turning[direction] else []
@@ -124,7 +131,7 @@ def judge(
     changing: Changing = []
     for bound in rules[direction]:
         rule = bound.rule
-        classes = rule.concerns(facts, found)
+        classes = rule.concerns(facts, found, event=event)
         if classes is None or (rule.purposes and rule.opened(facts)) or not applies(bound, facts, paths, outcome):
             continue
         blocks = rule.style == "block"
@@ -141,7 +148,7 @@ def judge(
     # After all of them: a policy that blocks goes before those that change, wherever it stands.
     for bound, effect, match in turned:
         outcome.edit(bound.mode, match, effect)
-    _reshape(changing, facts, outcome)
+    _reshape(changing, facts, outcome, event=event)
     for bound, _, match in changing:
         if bound.rule.style in STRICTNESS:
             outcome.stop(bound.mode, "redact", match, _UNCHANGED)
@@ -183,14 +190,14 @@ def _turned(
     return found
 
 
-def _reshape(changing: Changing, facts: Facts, outcome: Outcome) -> None:
+def _reshape(changing: Changing, facts: Facts, outcome: Outcome, *, event: bool) -> None:
     """Rows become counts before lists are cut: what is counted is all of them."""
     for style in ("aggregate", "truncate"):
         for bound, classes, match in changing:
             rule = bound.rule
             if rule.style != style or rule.shape is None:
                 continue
-            effect = rule.reshaping(facts, classes)
+            effect = rule.reshaping(facts, classes, event=event)
             if effect is not None:
                 outcome.edit(bound.mode, match, effect)
 

@@ -128,7 +128,7 @@ def _given(hits: Sequence[DataHit], outcome: Outcome, *, mcp: bool) -> set[str]:
 def _in_rows(place: str, effect: Aggregate, *, mcp: bool) -> bool:
     """Whether a value stands in a list that becomes a count. Places in what a tool answered are not those of its envelope."""
     outer, brackets, _ = place.partition("[]")
-    return bool(brackets) and (mcp or not effect.places or (outer or "$") in effect.places)
+    return effect.row or (bool(brackets) and (mcp or not effect.places or (outer or "$") in effect.places))
 
 
 def _is_content(facts: Facts, *, mcp: bool, event: bool) -> bool:
