@@ -64,8 +64,7 @@ class Model(Protocol):
 
 
 STRANGE = "strange"
-"""See `Watch.asks`: for requests that name an object which the caller was not given (`facts.foreign`), or one whose holders were looked up
-(`facts.objects`)."""
+"""See `Watch.asks`: for requests that `names_strange` tells."""
 
 
 class World(Struct, frozen=True):
@@ -74,6 +73,15 @@ class World(Struct, frozen=True):
     endpoints: tuple[Endpoint, ...]
     hash_key: bytes
     inventory: Inventory
+
+
+def names_strange(facts: Facts) -> bool:
+    """Whether a request names an object which the caller was not given (`facts.foreign`), or one that others hold and neither the caller nor
+    its tenant (of `facts.objects`)."""
+    found = facts.foreign != ()
+    for use in facts.objects:
+        found = found or (use.owners > 0 and not use.granted)
+    return found
 
 
 class Watch:
@@ -92,7 +100,7 @@ class Watch:
     def asks(self, phase: Phase, endpoint: Endpoint, known: Any) -> Any:
         """When `request` (or `response`, by `phase`) is to be called for messages of an operation: True, False, `STRANGE`, or a container
         of the watch's own that stays the same object, for "unless it is empty". Asked once per operation and knowledge. What is not
-        called is what would have found nothing and changed nothing."""
+        called is what would have found nothing and changed nothing. tests/unit/behaviours/conftest.py holds that in every test of a watch."""
         return True
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
@@ -264,7 +272,7 @@ class Watches:
                 tuple([look for look in asked if look[2] is not STRANGE]),
                 tuple([(look, told, True if when is STRANGE else when) for look, told, when in asked]),
             )
-        for look, told, when in looks[1] if facts.foreign or facts.objects else looks[0]:
+        for look, told, when in looks[1] if facts.foreign or (facts.objects and names_strange(facts)) else looks[0]:
             if when:
                 found += look(facts, told)
         return found
