@@ -152,7 +152,10 @@ BEHAVIOURS: tuple[Behaviour, ...] = tuple(_load(path.parent) for path in sorted(
 _FORMATS = "formats"
 _FORMAT = {one.name: int(getattr(one.model, "format", 1)) for one in BEHAVIOURS}
 """Of what each model dumps."""
-_TOLD_ALL = tuple(one.name for one in BEHAVIOURS if not getattr(one.model, "noted_only", False))
+_TOLD_ALL = frozenset(one.name for one in BEHAVIOURS if not getattr(one.model, "noted_only", False))
+
+Told = tuple[CallRecord, str, Mapping[str, Any], bool]
+"""(a call, id of its operation as known now, what was noted of it by model, whether it was clean): see `Model.fold`."""
 
 
 class Models:
@@ -163,18 +166,25 @@ class Models:
     def __init__(self) -> None:
         self._models: dict[str, Any] = {one.name: one.model() for one in BEHAVIOURS}
 
-    def fold(self, record: CallRecord, endpoint: str, *, clean: bool) -> None:
-        models = self._models
-        if not record.notes:
-            for name in _TOLD_ALL:
-                models[name].fold(record, endpoint, None, clean=clean)
-            return
-        notes = dict(record.notes)
-        for name in _TOLD_ALL:
-            models[name].fold(record, endpoint, notes.pop(name, None), clean=clean)
-        for name, note in notes.items():
-            if name in models:
-                models[name].fold(record, endpoint, note, clean=clean)
+    def fold(self, told: Sequence[Told]) -> list[tuple[CallRecord, Exception]]:
+        """Learn from calls, one model after the other. Returns those that a model could not learn from, once for each such model."""
+        faulty: list[tuple[CallRecord, Exception]] = []
+        noted: dict[str, list[tuple[CallRecord, str, Any, bool]]] = {name: [] for name in self._models if name not in _TOLD_ALL}
+        for record, endpoint, notes, clean in told:
+            for name in notes:
+                if name in noted:
+                    noted[name].append((record, endpoint, notes[name], clean))
+        for name, model in self._models.items():
+            fold = model.fold
+            rows = noted.get(name)
+            if rows is None:
+                rows = [(record, endpoint, notes.get(name), clean) for record, endpoint, notes, clean in told]
+            for record, endpoint, note, clean in rows:
+                try:
+                    fold(record, endpoint, note, clean=clean)
+                except Exception as fault:  # noqa: BLE001 - a fault of ours that some caller has found
+                    faulty.append((record, fault))
+        return faulty
 
     def merge(self, other: Models) -> None:
         for name, model in self._models.items():

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from eastwall.behaviours import Models, encode_known
+from eastwall.behaviours import Models, Told, encode_known
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
 from eastwall.discovery.objects import changes, made_kind
@@ -46,11 +47,14 @@ MAX_ROUTES = 5_000
 """Routes per service that its own framework told; further ones are not taken."""
 MAX_OPERATIONS = 1_000
 """Operations of one path (GraphQL root fields, MCP tools, ...), whatever callers name; further ones count for the path as a whole."""
+TOGETHER = 256
+"""Records that are learned from together."""
 REASSOCIATE = 256
 """Paths without template after which the templates are asked for anew."""
 
 _LATEST = 1e11
 """Unix seconds. What is later, or no number, is no time of a call."""
+_NO_NOTES: Mapping[str, Any] = {}
 _UNKNOWN_TO_SERVICE = frozenset({0, 404, 405, 410, 501})
 _NAMED_BY_PATH = frozenset({"grpc"})
 """Protocols whose paths are names throughout: nothing in them is a value."""
@@ -161,18 +165,23 @@ class Learner:
         self.changes = Changes()
         """Fed by who knows the time (`Changes.observe`); kept here so that it is stored and merged with the rest."""
         self._services: dict[str, _Service] = {}
+        self._taken: list[tuple[CallRecord, _Service, Profile]] = []
+        """Records whose profile is found, and that nothing was learned from yet; empty but during `fold`."""
 
     def fold(self, records: Iterable[CallRecord]) -> None:
         """Learn from records, in any order. One that cannot be learned from is counted (`unlearned`), and holds up no other: it would
         come again with its whole batch, for ever."""
         for record in records:
             try:
-                self._fold(record)
+                self._take(record)
             except Exception as fault:  # noqa: BLE001 - a fault of ours that some caller has found
-                self.unlearned += 1
-                self.fault = f"call `{record.id}`: {type(fault).__name__}: {fault}"
+                self._passed_over(record, fault)
+            if len(self._taken) >= TOGETHER:
+                self._learn()
+        self._learn()
 
-    def _fold(self, record: CallRecord) -> None:
+    def _take(self, record: CallRecord) -> None:
+        """Find the profile of a record, and keep both until there are enough to learn from together."""
         service = self._services.get(record.service)
         if service is None:
             if len(self._services) >= MAX_SERVICES or not record.service:
@@ -182,17 +191,41 @@ class Learner:
             raise ValueError(f"its time is {record.time!r}")
         self.folded += 1
         profile = self._profile(service, record)
-        if profile is None:
-            return
-        self.edges.fold(record, profile.key)
-        self.identities.fold(record, profile.key)
-        self.baselines.fold(record, profile.key)
-        clean = profile.fold(record)
-        self.behaviours.fold(record, profile.key, clean=clean)
-        if clean:
-            _objects(service.objects, record)
-            if changes(record.method, record.operation) and (record.used or record.given):
-                _steps(service.steps, record, profile)
+        if profile is not None:
+            self._taken.append((record, service, profile))
+
+    def _learn(self) -> None:
+        """Learn from what was taken, one part of the state after the other: a processor's caches hold one of them at a time. A record that
+        one of the first parts cannot learn from teaches no profile, and no model."""
+        taken, self._taken = self._taken, []
+        faulty: dict[int, tuple[CallRecord, Exception]] = {}
+        for part in (self.edges, self.identities, self.baselines):
+            fold = part.fold
+            for record, _, profile in taken:
+                try:
+                    fold(record, profile.key)
+                except Exception as fault:  # noqa: BLE001 - as in `fold`
+                    faulty[id(record)] = record, fault
+        told: list[Told] = []
+        for record, service, profile in taken:
+            if faulty and id(record) in faulty:
+                continue
+            try:
+                clean = profile.fold(record)
+                told.append((record, profile.key, dict(record.notes) if record.notes else _NO_NOTES, clean))
+                if clean:
+                    _objects(service.objects, record)
+                    if (record.used or record.given) and changes(record.method, record.operation):
+                        _steps(service.steps, record, profile)
+            except Exception as fault:  # noqa: BLE001 - as in `fold`
+                faulty[id(record)] = record, fault
+        faulty.update({id(one[0]): one for one in self.behaviours.fold(told)})
+        for one in faulty.values():
+            self._passed_over(*one)
+
+    def _passed_over(self, record: CallRecord, fault: Exception) -> None:
+        self.unlearned += 1
+        self.fault = f"call `{record.id}`: {type(fault).__name__}: {fault}"
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
@@ -423,6 +456,7 @@ class Learner:
         """
         if not service.stale:
             return service.parameters
+        self._learn()  # by the ids that were
         templates = {endpoint_id(name, t.method, t.template): t for t in service.tree.templates()}
         service.inventory = compile_inventory(
             Endpoint(id=key, service=name, method=t.method, template=t.template, parameters=t.parameters)
