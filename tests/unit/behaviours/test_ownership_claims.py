@@ -155,6 +155,15 @@ def test_a_newcomer_s_id_is_learned_from_what_nobody_asked_for(numbers: Knowledg
     assert engine.ask("GET", "/orders/9", answer=other, user="new").of("owner-mismatch") is not None
 
 
+def test_who_is_shown_another_s_list_first_does_not_take_that_one_s_id(numbers: Knowledge) -> None:
+    """An assistant whose own list is empty."""
+    engine = _engine(numbers)
+    engine.ask("GET", "/orders", answer={"items": [{"id": 70, "user_id": 4_700}]}, user="assistant")
+    assert engine.ask("GET", "/orders", answer={"items": [{"id": 70, "user_id": 4_700}]}, user="p0").of("owner-mismatch") is None
+    assert engine.ask("GET", "/orders/71", answer={"id": 71, "user_id": 4_700}, user="p0").of("owner-mismatch") is None
+    assert engine.ask("GET", "/orders/72", answer={"id": 72, "user_id": 4_701}, user="p0").of("owner-mismatch") is not None
+
+
 def test_what_was_shared_is_told_with_low_confidence(claims: Knowledge) -> None:
     engine = _engine(claims)
     order = {"id": 70, "user_id": "p0"}

@@ -308,14 +308,15 @@ class Watch(behaviours.Watch):
         return not rule.rule.few or self._actor(identity, known.hash_key) in rule.keepers
 
     def _alias(self, service: str, space: str, holder: int, known: Known) -> int:
-        """The holder's id at the service, 0 where it is not known or two claim it."""
-        own = self._own.get((service, space, holder)) or known.aliases.get((service, space, holder), 0)
-        return own if self._holders.get((service, space, own), holder) == holder else 0
+        """The holder's id at the service, 0 where it is not known, or two claim it."""
+        own = known.aliases.get((service, space, holder)) or self._own.get((service, space, holder), 0)
+        return own if own and self._holds(service, space, own, known) == holder else 0
 
     def _holds(self, service: str, space: str, value: int, known: Known) -> int:
-        """Whose an id at the service is; 0 where it is not known, or two claim it."""
+        """Whose an id at the service is; 0 where it is not known, or two claim it. What was learned of many calls goes before what one answer told:
+        who was first shown another's list has not got that one's id."""
         claimed = (service, space, value)
-        return self._holders.get(claimed, known.holders.get(claimed, 0))
+        return known.holders.get(claimed) or self._holders.get(claimed, 0)
 
     def _answered(self, rule: LiveRule, facts: Facts, others: list[Found], known: Known) -> tuple[Deviation, ...]:
         """Foreign values of an answer: those of objects that the caller was given before are told, not acted upon."""
