@@ -3,6 +3,9 @@
 Every rule that comes out refuses a *subset* of what `evaluate` refuses with the same status: the engine still judges whatever the data
 plane lets pass, so what is in doubt is left to it. In doubt are callers, conditions, times, roll-outs and guards, policies that an
 Exception may speak of, paths that can be read in more than one way, and services in which something before could answer with another status.
+
+A Quarantine with an end stays with the engine: the data plane has no clock in its routes, and were control not there at the end to change them,
+it would go on refusing.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import Deny
@@ -24,6 +27,8 @@ from eastwall.policy.rules import CompiledRule
 from eastwall.policy.steps.access import AccessRule, denial
 from eastwall.policy.steps.exceptions import ExceptionRule
 from eastwall.policy.steps.quarantine import QuarantineRule, closed
+from eastwall.policy.steps.schema import SchemaRule, too_large
+from eastwall.policy.steps.tools import ToolRule
 from eastwall.policy.steps.zones import ZoneRule, not_admitted
 
 MAX_RULES: Final = 1_000
@@ -50,6 +55,11 @@ def native_rules(plan: Plan, services: Sequence[ServiceScope]) -> tuple[NativeRu
             for rule in rules:
                 if isinstance(rule, step) and _unconditional(rule) and not _excusable(rule, exceptions):
                     own += _rendered(rule, scope.name)
+        # They may refuse a call, with 403, before its size is looked at; zones also those that come out of them.
+        if not any(isinstance(rule, QuarantineRule | ZoneRule | AccessRule | ToolRule) for rule in rules):
+            for rule in rules:
+                if isinstance(rule, SchemaRule) and _unconditional(rule) and not _excusable(rule, exceptions):
+                    own += _sized(rule, scope)
         found += own[:MAX_RULES]
     return tuple(found)
 
@@ -79,22 +89,44 @@ def _rendered(rule: CompiledRule, service: str) -> list[NativeRule]:
     if isinstance(rule, ZoneRule):
         if rule.admission is None or not rule.admission.mtls or not rule.guards(service):
             return []
-        return [NativeRule(service, rule.name, without_certificate=True, body=_body(not_admitted(rule)))]
+        asks = f"zone `{rule.name}` asks of every caller a client certificate"
+        made = _rule(rule, service, not_admitted(rule), rule.reason or asks, "call with a client certificate")
+        return [replace(made, without_certificate=True)]
     if isinstance(rule, QuarantineRule):
-        body = _body(closed(rule))
-    elif isinstance(rule, AccessRule) and rule.denies:
-        body = _body(denial(rule))
-    else:
+        return _at_patterns(rule, _rule(rule, service, closed(rule), rule.words, rule.to_pass))
+    if isinstance(rule, AccessRule) and rule.denies:
+        return _at_patterns(
+            rule, _rule(rule, service, denial(rule), rule.reason or "the policy denies this to everybody", rule.to_pass)
+        )
+    return []
+
+
+def _sized(rule: SchemaRule, scope: ServiceScope) -> list[NativeRule]:
+    """Bodies that say themselves that they are too large. What is over the service's `maxBody` the engine sees cut off at that: a larger
+    bound is none for it."""
+    if not 0 < rule.size < scope.max_body or rule.actions["limits"] != "block" or "request" not in rule.directions:
         return []
+    effect, words = too_large(rule)
+    return [replace(one, over=rule.size) for one in _at_patterns(rule, _rule(rule, scope.name, effect, words, rule.to_pass))]
+
+
+def _rule(rule: CompiledRule, service: str, effect: Deny, reason: str, to_pass: str) -> NativeRule:
+    return NativeRule(
+        service, rule.name, status=effect.status, type=PROBLEM_BASE + effect.type, title=effect.title, detail=effect.detail,
+        kind=rule.kind, location=rule.location, reason=reason, to_pass=to_pass,
+    )  # fmt: skip
+
+
+def _at_patterns(rule: CompiledRule, made: NativeRule) -> list[NativeRule]:
     if not rule.patterns:
-        return [NativeRule(service, rule.name, body=body)]
+        return [made]
     found = []
     for pattern in rule.patterns:
         path = path_pattern(pattern)
         if path is not None:
             # GET covers HEAD, as in `method_matches`.
             methods = () if pattern.method == "*" else ("GET", "HEAD") if pattern.method == "GET" else (pattern.method,)
-            found.append(NativeRule(service, rule.name, methods, path, body=body))
+            found.append(replace(made, methods=methods, path=path))
     return found
 
 
@@ -111,9 +143,3 @@ def path_pattern(pattern: OperationPattern) -> str | None:
     text = "".join(parts) + (f"(?:/{_PLAIN.pattern})*" if pattern.open else "")
     text = f"{text}/?" if text else "/"
     return text if len(text) <= MAX_PATH else None
-
-
-def _body(effect: Deny) -> str:
-    """As the engine answers, without the event's id: there is no event. Reasons have 300 characters at most, Envoy takes 4,096 bytes."""
-    problem = {"type": PROBLEM_BASE + effect.type, "title": effect.title, "status": effect.status, "detail": effect.detail}
-    return msgspec.json.encode(problem).decode()

@@ -27,6 +27,7 @@ from eastwall.learning.learner import Learner
 from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
+from eastwall.model.event_id import named as named_event
 from eastwall.model.native import NativeRule
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope, Snapshot, TrustConfig
@@ -54,6 +55,7 @@ from eastwall.runtime.policy_watch import PolicyWatch, Watched
 from eastwall.runtime.quarantines import Quarantines
 from eastwall.runtime.recorded_calls import RecordedCalls
 from eastwall.runtime.recorder import BATCH_RECORDS, Recorder
+from eastwall.runtime.refusals import Refusals
 from eastwall.runtime.spec_store import SpecStore
 from eastwall.runtime.suggestions import SuggestionApi
 from eastwall.sources.kubernetes_watch import KubernetesWatch
@@ -151,6 +153,7 @@ class Control:
         self._use_playbooks()
         self.feedback = FeedbackApi(self._recorder.feedback, self.call, self._relearn, self._recorder.teach, self.publish)
         self._recorder.see = self.playbooks.see
+        self._refusals: Refusals | None = None
         self.recorded = RecordedCalls(self._lake, self._replay_world)
         self._declare()
 
@@ -166,6 +169,9 @@ class Control:
         self.playbooks.start()
         self.policy_guards.start()
         self.approvals.start()
+        if (proxy := self._proxy()) is not None and proxy.native_offload:
+            self._refusals = Refusals(proxy, self.data.spool, self._faults, lambda event: self.call(event) is not None)
+            self._refusals.start()
         for name, target in (("recorder", self._recorder.loop), ("publisher", self._publish_loop)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
@@ -173,6 +179,8 @@ class Control:
 
     def stop(self) -> None:
         """Drain the spool as far as it goes, publish what was learned, close everything."""
+        if self._refusals is not None:
+            self._refusals.stop()
         self._stop.set()
         self._changed.set()
         self.policy_acts.stop()
@@ -538,7 +546,8 @@ class Control:
         return self._lake.calls(**conditions)
 
     def call(self, event_id: str) -> CallRecord | None:
-        """From the lake, or from the spool when it is not there yet."""
+        """From the lake, or from the spool when it is not there yet. `event_id`: as a caller was given it."""
+        event_id = named_event(event_id)
         fault: LakeError | None = None
         try:
             found = self._lake.call(event_id)

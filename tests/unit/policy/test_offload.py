@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,66 @@ def test_what_is_closed_to_everybody_comes_in_the_order_of_evaluation() -> None:
 )
 def test_what_is_in_doubt_is_left_to_the_engine(text: str) -> None:
     assert rules(text) == []
+
+
+SIZED = {"maxSize": "1KiB", "scope": SCOPED}
+
+
+def test_a_bound_of_size_is_offloaded_where_nothing_is_asked_before_it() -> None:
+    scope = ServiceScope("orders", Mode.ENFORCE)
+    plan = compile_plan(
+        encode(policies(document("SchemaPolicy", "s", **SIZED))), services=[scope], endpoints=(), detections=DETECTIONS
+    )
+    (rule,) = native_rules(plan, [scope])
+    assert (rule.over, rule.methods, rule.status, rule.type.rpartition("/")[2]) == (
+        1024,
+        ("GET", "HEAD"),
+        400,
+        "schema-violation",
+    )
+    # What the engine says of a body that is larger.
+    big = request("GET", "/orders/1", time=NOW, body=b'"' + b"x" * 2_000 + b'"', headers={"content-type": "application/json"})
+    verdict = evaluate(plan, big, (), (), LimitTable())
+    (denied,) = verdict.effects
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.title, denied.detail) == (rule.status, rule.title, rule.detail)
+    said = next(match for match in verdict.matches if match.action == "block")
+    assert (said.policy, said.kind, said.location, said.reason, said.to_pass) == (
+        rule.policy, rule.kind, rule.location, rule.reason, rule.to_pass
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"overLimit": "report"}, ""),
+        ({"direction": "response"}, ""),
+        ({"maxSize": "64MiB"}, ""),
+        ({"mode": "monitor"}, ""),
+        ({"when": ["request.size > 10"]}, ""),
+        ({"scope": {**SCOPED, "identities": {"roles": ["guest"]}}}, ""),
+        ({"rollout": {"percent": 10}}, ""),
+        ({}, document("AccessPolicy", "a", action="allow", scope={"operations": ["GET /"]})),
+        ({}, document("Quarantine", "q", scope={"operations": ["GET /"]}, until="2999-01-01")),
+        ({}, document("TrustZone", "z", members={"services": ["orders"]}, default="allow")),
+        ({}, document("Exception", "e", policies=["*"], expires="2999-01-01", reason="r", owner="o")),
+    ],
+)
+def test_a_bound_of_size_that_is_in_doubt_is_left_to_the_engine(changes: dict[str, Any], more: str) -> None:
+    assert rules(document("SchemaPolicy", "s", **{**SIZED, **changes}) + more) == []
+
+
+@pytest.mark.parametrize("text", [DENY, document("Quarantine", "p", scope=SCOPED, indefinite=True, reason="Shut.")])
+def test_what_is_recorded_is_what_the_engine_records(text: str) -> None:
+    scope = ServiceScope("orders", Mode.ENFORCE)
+    plan = compile_plan(encode(policies(text)), services=[scope], endpoints=(), detections=DETECTIONS)
+    rule = native_rules(plan, [scope])[0]
+    verdict = evaluate(plan, request("GET", "/orders/1", None, time=NOW), (), (), LimitTable())
+    (denied,), (said,) = verdict.effects, verdict.matches
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.title, denied.detail) == (rule.status, rule.title, rule.detail)
+    assert (said.policy, said.kind, said.location, said.to_pass) == (rule.policy, rule.kind, rule.location, rule.to_pass)
+    assert rule.reason.startswith(said.reason.partition(" to ")[0])
 
 
 @pytest.mark.parametrize(

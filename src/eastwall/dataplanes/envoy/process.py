@@ -187,6 +187,10 @@ class EnvoyProcess:
                     found[key] = found.get(key, 0) + value
         return found
 
+    def reopen_logs(self) -> None:
+        """Have Envoy open its logs anew, at the next line, after somebody moved them away. Raises `EnvoyError`."""
+        self._admin("POST", "/reopen_logs")
+
     def drain(self) -> None:
         """Ask callers to go elsewhere: HTTP/2 GOAWAY, `connection: close`. Listeners stop accepting."""
         self._admin("POST", "/drain_listeners?graceful")
@@ -231,6 +235,7 @@ class EnvoyProcess:
             "5",
             "--drain-strategy",
             "immediate",
+            *(("--file-flush-interval-msec", str(native.FLUSH_MS)) if self._proxy.native_offload else ()),
         ]
 
     def _environment(self) -> dict[str, str]:

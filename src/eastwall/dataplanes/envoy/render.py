@@ -195,6 +195,7 @@ def _connection_manager(proxy: Proxy, name: str) -> dict[str, Any]:
         "delayed_close_timeout": "1s",
         "drain_timeout": "5s",
         "local_reply_config": {"mappers": _local_replies(proxy)},
+        **({"access_log": [native.log(proxy.run_dir)]} if proxy.native_offload else {}),
     }
 
 
@@ -380,7 +381,7 @@ def _local_replies(proxy: Proxy) -> list[dict[str, Any]]:
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     mappers: list[dict[str, Any]] = [
         {"filter": ours},  # our own answers are complete as they are
-        *([{"filter": native.ANSWERED}] if proxy.native_offload else ()),
+        *([native.reply()] if proxy.native_offload else ()),
         {"filter": {"header_filter": {"header": grpc}}},  # gRPC has its own form of error
     ]
     for flags, status, slug, title, detail in _FAULTS:

@@ -147,7 +147,7 @@ def _bounds(rule: SchemaRule, facts: Facts) -> list[Violation]:
     call, operation = facts.call, facts.operation
     message = call.response or call.request
     if rule.size and max(len(message.body), len(operation.raw_body)) > rule.size:
-        return [Violation("limits", "$", f"at most {rule.size} bytes", "more")]
+        return [_over(rule)]
     over = rule.bounds.exceeded(operation.body)
     if over is not None:
         return [over]
@@ -225,6 +225,16 @@ def _decide(bound: Bound[SchemaRule], found: Sequence[Violation], direction: str
         outcome.edit(bound.mode, match, Strip(members))
     else:
         outcome.matches.append(match_of(rule, bound.mode, "report", words, "", rule.to_pass))
+
+
+def _over(rule: SchemaRule) -> Violation:
+    return Violation("limits", "$", f"at most {rule.size} bytes", "more")
+
+
+def too_large(rule: SchemaRule) -> tuple[Deny, str]:
+    """(what the caller gets whose request is larger than `maxSize`, why in words), where nothing else is wrong with it."""
+    words = _words(_over(rule))
+    return _refusal(rule, "request", words), rule.reason or words
 
 
 def _words(one: Violation) -> str:
