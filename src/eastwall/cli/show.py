@@ -15,6 +15,7 @@ from rich.text import Text
 
 from eastwall.cli.client import Client, data_option, json_option, print_json
 from eastwall.cli.failure import NOT_FOUND, Failure
+from eastwall.model.event_id import named
 
 SEVERITY_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
 ACTION_STYLE = {"block": "bold red", "limit": "magenta", "redact": "yellow", "allow": "green"}
@@ -137,6 +138,7 @@ def findings(service: str, limit: int, data: Path, as_json: bool) -> None:
 @json_option
 def why(event_id: str, data: Path, as_json: bool) -> None:
     """Everything about the call EVENT_ID: who, what, which facts, which policy at which line, what would have made it pass."""
+    event_id = named(event_id)
     if not event_id.isalnum() or len(event_id) > 64:
         raise Failure(f"`{event_id}` is no event id; they are 26 letters and digits, e.g. in the block response", NOT_FOUND)
     found = Client(data).get(f"/calls/{event_id}")
@@ -160,6 +162,8 @@ def print_why(call: dict[str, Any], out: Console) -> None:
     grid.add_row("call", clean(f"{call['method']} {call['path']} of {call['service']} -> {call['status'] or 'no answer'}"))
     grid.add_row("endpoint", clean(call["template"] or "not known at that time"))
     strength = ("nobody said who", "guessed", "asserted", "verified")[call["strength"]]
+    if call["engine"] == "envoy" and not call["actor"]:
+        strength = "not looked at: Envoy refused it by itself"
     grid.add_row(
         "who", clean(f"{call['actor'] or 'unknown'} ({strength}; class {call['actor_class'] or '-'}) from {call['source']}")
     )

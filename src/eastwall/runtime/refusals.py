@@ -92,7 +92,12 @@ class Refusals:
             stopping = self._stop.is_set()
             try:
                 more = self.look()
-                self._faults.pop("refused calls", None)
+                if self.unread:
+                    self._tell(
+                        f"{self.unread:,} lines of Envoy's log of refused calls could not be read: these calls have no record"
+                    )
+                else:
+                    self._faults.pop("refused calls", None)
             except (OSError, EnvoyError) as error:
                 more = False
                 self._tell(f"the log of calls that Envoy refuses cannot be read: {error}")

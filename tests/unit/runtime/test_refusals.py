@@ -76,7 +76,7 @@ def test_a_line_becomes_a_record_and_a_half_line_waits(desk: Desk) -> None:
     desk.write(whole[:50])
     all_of(reader)
     assert desk.stored() == []
-    desk.write(whole[50:], line(2, method="HEAD", reason="", user_agent=""))
+    desk.write(whole[50:], line(2, method="HEAD", reason=None, user_agent=None, location=None))
     all_of(reader)
     first, second = desk.stored()
     assert (first.service, first.method, first.path, first.status, first.source) == ("orders", "GET", "/admin/1", 403, "10.0.0.9")

@@ -95,8 +95,9 @@ def log(run_dir: Path) -> dict[str, Any]:
 def refusal(line: bytes) -> NativeRefusal:
     """A line of that log. Raises ValueError."""
     try:
-        # `time` is a text: Envoy has no other form with a fraction.
-        return msgspec.json.decode(line, type=NativeRefusal, strict=False)
+        # What there is not is null. `time` is a text: Envoy has no other form with a fraction.
+        said = {name: value for name, value in msgspec.json.decode(line, type=dict[str, Any]).items() if value is not None}
+        return msgspec.convert(said, NativeRefusal, strict=False)
     except msgspec.DecodeError as error:
         raise ValueError(f"not a line of the log of refused calls: {error}") from None
 
