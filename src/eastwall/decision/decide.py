@@ -41,7 +41,8 @@ def decide(
     findings, errors = examine(facts, snapshot)  # what is wrong, by every detection that applies
     verdict = evaluate(snapshot.plan, facts, findings, errors, state.limits, stepped_back=state.guards.stepped)
     if state.guards.rules:
-        state.guards.judged(facts, findings, verdict)  # what looks legitimate and was stopped may take the policy back
+        covering = snapshot.plan.guarding(facts, state.guards.sharing) if state.guards.sharing else ()
+        state.guards.judged(facts, findings, verdict, covering)  # what looks legitimate and was stopped may take the policy back
     if remembered:
         remember(facts, verdict, snapshot, state)  # who was given which object
     return Decision(call.id, facts.phase, match, identity, facts, findings, verdict)

@@ -8,6 +8,9 @@ A stopped call looks legitimate when all of this holds:
 - the operation is learned, and the caller's class uses it;
 - `PASSED` earlier calls of this caller to this operation passed and were answered with success.
 
+A guard with a `share` asks besides how many calls that look legitimate passed, of the operations in its policy's scope, in the same time: these are
+counted in buckets of a twentieth of the time. Engines tell each other of them too. Control, which has no such counts, leaves it to the engines.
+
 An engine steps a policy back at once and on its own. It tells other engines and control of the calls that were hit, so that all count all; control
 writes it down and publishes it, and it stays until somebody arms the policy again. Losing this state counts less, so a policy steps back later.
 """
@@ -20,7 +23,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from eastwall.model.call import Mode
+from eastwall.model.call import Mode, Phase
 from eastwall.model.decision import Decision, PolicyMatch, Verdict
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
@@ -37,6 +40,9 @@ SUSPECT = 3_600.0
 MAX_HITS = 1_000
 MAX_CALLERS = 100_000
 MAX_SHAPES = 200_000
+BUCKETS = 20
+"""Of a guard's time, in which calls that passed are counted."""
+MAX_BUCKETS = 3 * BUCKETS
 _SUSPICIOUS = frozenset({"medium", "high", "critical"})
 
 
@@ -50,6 +56,10 @@ class Hit(Struct, frozen=True, array_like=True):
     """Hash of the caller."""
     call: str
     """Event id."""
+
+
+Seen = tuple[str, int, int]
+"""(policy, bucket, calls in it that look legitimate and passed)"""
 
 
 class GuardTable:
@@ -66,6 +76,14 @@ class GuardTable:
         """Hits since other engines were told; None: nobody is told."""
         self.rules: Mapping[str, GuardRule] = {}
         """The guards of the present plan, by policy."""
+        self.counts = True
+        """Whether calls that passed are counted here: control's table only hears of hits."""
+        self.sharing: frozenset[str] = frozenset()
+        """Policies whose guards have a `share`."""
+        self.told_seen: dict[tuple[str, int], int] = {}
+        """Calls that passed since other engines were told; empty where nobody is."""
+        self._seen: dict[str, dict[int, int]] = {}
+        """Policy -> bucket -> calls that passed, everywhere."""
         self._hits: dict[str, deque[Hit]] = {}
         self._suspects: dict[int, float] = {}
         self._passed: dict[int, int] = {}
@@ -75,8 +93,8 @@ class GuardTable:
 
     # -- what engines see -----------------------------------------------------------------------------------------
 
-    def judged(self, facts: Facts, findings: Sequence[Finding], verdict: Verdict) -> None:
-        """A message was judged. Asked only where the plan has guards."""
+    def judged(self, facts: Facts, findings: Sequence[Finding], verdict: Verdict, covering: Iterable[str] = ()) -> None:
+        """A message was judged. Asked only where the plan has guards. `covering`: policies with a `share` that are about its operation."""
         actor = _hash(facts.identity.actor)
         stopped = None
         if verdict.action in ("block", "limit"):
@@ -86,6 +104,13 @@ class GuardTable:
             if self.told is not None:
                 self.told.append(hit)
             self.take(hit)
+        elif stopped is None and covering and facts.phase is Phase.REQUEST and self._legitimate(facts, findings, None, actor):
+            for name in covering:
+                if (guard := self.rules.get(name)) is not None:
+                    self._see(name, int(facts.call.time * BUCKETS / guard.within), 1)
+                    if self.told is not None:
+                        key = (name, int(facts.call.time * BUCKETS / guard.within))
+                        self.told_seen[key] = self.told_seen.get(key, 0) + 1
         if any(map(_suspicious, findings)):
             if len(self._suspects) >= MAX_CALLERS and actor not in self._suspects:
                 del self._suspects[next(iter(self._suspects))]
@@ -103,11 +128,11 @@ class GuardTable:
             del self._passed[next(iter(self._passed))]
         self._passed[shape] = min(count + 1, PASSED)
 
-    def _legitimate(self, facts: Facts, findings: Sequence[Finding], stopped: PolicyMatch, actor: int) -> bool:
+    def _legitimate(self, facts: Facts, findings: Sequence[Finding], stopped: PolicyMatch | None, actor: int) -> bool:
         identity, endpoint = facts.identity, facts.match.endpoint
         if identity.strength < Strength.VERIFIED or identity.faults or endpoint is None or endpoint.status != "learned":
             return False
-        in_question = stopped.finding
+        in_question = stopped.finding if stopped is not None else ""
         if any(_suspicious(one) and (one.id != in_question or one.confidence == "high") for one in findings):
             return False
         if facts.call.time - self._suspects.get(actor, float("-inf")) < SUSPECT:
@@ -132,14 +157,48 @@ class GuardTable:
         if len(within) <= guard.legitimate or callers < guard.callers:
             return
         reason = f"{len(within)} calls of {callers} callers that look legitimate were stopped within {guard.words}"
+        if guard.share:
+            if not self.counts:
+                return
+            passed = self._passed_around(hit.policy, hit.time, guard)
+            share = len(within) / (len(within) + passed)
+            if share <= guard.share:
+                return
+            reason += f", {share:.1%} of all that look legitimate"
         step = StepBack(hit.policy, hit.time, reason, tuple(one.call for one in within[-10:]))
         self.stepped[hit.policy] = step
         self.fresh.append(step)
         hits.clear()
 
+    def take_seen(self, seen: Seen) -> None:
+        """Count calls that passed elsewhere."""
+        policy, bucket, count = seen
+        if policy in self.sharing and count > 0:
+            self._see(policy, bucket, count)
+
+    def _see(self, policy: str, bucket: int, count: int) -> None:
+        buckets = self._seen.setdefault(policy, {})
+        buckets[bucket] = buckets.get(bucket, 0) + count
+        if len(buckets) > MAX_BUCKETS:
+            del buckets[min(buckets)]
+
+    def _passed_around(self, policy: str, time: float, guard: GuardRule) -> int:
+        width = guard.within / BUCKETS
+        at = int(time / width)
+        return sum(count for bucket, count in self._seen.get(policy, {}).items() if abs(bucket - at) <= BUCKETS)
+
+    def news_seen(self) -> list[Seen]:
+        """What other engines are to be told since last time."""
+        told = [(policy, bucket, count) for (policy, bucket), count in self.told_seen.items()]
+        self.told_seen.clear()
+        return told
+
     def follow(self, rules: Mapping[str, GuardRule], stepped: Iterable[StepBack], rearmed: Iterable[tuple[str, float]]) -> None:
         """Take over what control has published. What this engine stepped back since stays."""
         self.rules, self.rearmed = rules, dict(rearmed)
+        self.sharing = frozenset(name for name, guard in rules.items() if guard.share)
+        for name in [name for name in self._seen if name not in self.sharing]:
+            del self._seen[name]
         mine = {name: step for name, step in self.stepped.items() if step.time > self.rearmed.get(name, 0.0)}
         self.stepped = {**mine, **{step.policy: step for step in stepped}}
         for name, hits in self._hits.items():

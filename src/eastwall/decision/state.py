@@ -16,7 +16,7 @@ import msgspec
 from eastwall.behaviours import Watches
 from eastwall.behaviours.sessions.begun import News
 from eastwall.decision.grants import MAX_OBJECTS, MAX_OWNERS, GrantTable
-from eastwall.decision.guards import GuardTable, Hit
+from eastwall.decision.guards import GuardTable, Hit, Seen
 from eastwall.decision.step_table import StepTable
 from eastwall.discovery.echo import Echoes
 from eastwall.discovery.objects import changes
@@ -143,6 +143,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _GRANTS = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
 _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 _SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
+_SEEN = msgspec.msgpack.Decoder(list[Seen]).decode
 _TOOLS = msgspec.msgpack.Decoder(list[Told]).decode
 _HITS = msgspec.msgpack.Decoder(list[Hit]).decode
 _LIMITS = msgspec.msgpack.Decoder(LimitNews).decode
@@ -248,6 +249,8 @@ class LiveState:
                 self.untold += max(0, len(told) - MAX_NEWS)
                 found.append((topic, _ENCODE(told[:MAX_NEWS])))
                 told.clear()
+        if seen := self.guards.news_seen():
+            found.append(("guards-passed", _ENCODE(seen[:MAX_NEWS])))
         if self.limits.urgent():
             found.append(("limits", _ENCODE(self.limits.news())))
         return found
@@ -274,6 +277,9 @@ class LiveState:
             elif topic == "guards":
                 for hit in _HITS(entry):
                     self.guards.take(hit)
+            elif topic == "guards-passed":
+                for seen in _SEEN(entry):
+                    self.guards.take_seen(seen)
             elif topic == "tools":
                 for told in _TOOLS(entry):
                     self.limits.tools.take(told)

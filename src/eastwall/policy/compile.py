@@ -15,7 +15,7 @@ from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope, Workload
-from eastwall.policy.conditions import ConditionError
+from eastwall.policy.conditions import ConditionError, request_operation
 from eastwall.policy.kinds import (
     AccessPolicy,
     DataPolicy,
@@ -208,6 +208,14 @@ class Plan:
     def guards(self) -> dict[str, GuardRule]:
         """Guards of enforced policies, by the policy's name."""
         return {rule.name: rule.guard for rule in self.rules if rule.guard is not None and rule.mode is Mode.ENFORCE}
+
+    def guarding(self, facts: Facts, names: Container[str]) -> list[str]:
+        """Those of the enforced policies `names` that are about the operation of a call, and in force for it."""
+        call = facts.call
+        rules = self.rules_for(call.service, call.request.method, facts.match.endpoint, request_operation(facts))
+        return [
+            rule.name for rule in rules.staged if rule.name in names and (rule.services is None or rule.services(call.service))
+        ]
 
     def _known(self, service: str, method: str, endpoint: Endpoint) -> Rules:
         # Methods that no policy names are one and the same, or a caller could fill the cache with methods of his own making.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eastwall.policy.kinds import Guard, Rollout, Rule
-from eastwall.policy.rollout import parse_within
+from eastwall.policy.rollout import parse_share, parse_within
 
 
 def faults(spec: Rule) -> Iterator[tuple[str, str, str]]:
@@ -30,3 +30,8 @@ def faults(spec: Rule) -> Iterator[tuple[str, str, str]]:
         parse_within(guard.within)
     except ValueError as error:
         yield "spec.guard.within", str(error), ""
+    if guard.share:
+        try:
+            parse_share(guard.share)
+        except ValueError as error:
+            yield "spec.guard.share", str(error), ""

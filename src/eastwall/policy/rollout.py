@@ -26,6 +26,17 @@ def parse_within(text: str) -> float:
     return int(found[1]) * _SECONDS[found[2]]
 
 
+SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)%")
+
+
+def parse_share(text: str) -> float:
+    """`2.5%` -> 0.025. Raises `ValueError` with one line."""
+    found = SHARE.fullmatch(text)
+    if found is None or not float(found[1]):
+        raise ValueError(f"`{text[:60]}` is no share: write e.g. `2%`, `0.5%`; more than 0% and less than 100%")
+    return float(found[1]) / 100
+
+
 class Share:
     """The part of the calls that a policy is enforced for."""
 
@@ -53,7 +64,7 @@ class Share:
 class GuardRule:
     """A guard, ready to be asked."""
 
-    __slots__ = ("callers", "legitimate", "within", "words")
+    __slots__ = ("callers", "legitimate", "share", "within", "words")
 
     def __init__(self, spec: Guard) -> None:
         self.legitimate, self.callers, self.within, self.words = (
@@ -62,3 +73,5 @@ class GuardRule:
             parse_within(spec.within),
             spec.within,
         )
+        self.share = parse_share(spec.share) if spec.share else 0.0
+        """0: not asked."""

@@ -67,6 +67,7 @@ class PolicyGuards:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._table = GuardTable()
+        self._table.counts = False
         self._fault = ""
         try:
             kept = msgspec.json.decode(file.read_bytes(), type=_Kept)

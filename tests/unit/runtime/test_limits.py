@@ -355,6 +355,48 @@ def test_engines_count_together_and_control_writes_down_tells_and_arms_again(pai
     assert use(two.a, "alice", 90, NOW + 40)
 
 
+SHARED = GUARDED.replace("request.method == 'GET'", "request.path.endsWith('7')").replace("callers: 2", "callers: 2, share: 20%")
+"""Stops every tenth call."""
+
+
+def test_a_share_takes_a_policy_back_only_when_it_stops_many_of_those_that_look_legitimate(tmp_path: Path) -> None:
+    it = engine(tmp_path, SHARED, endpoints=USED)
+    warmed(it, "alice", "bob")
+    stopped = [use(it, ("alice", "bob")[n % 2], n // 2, NOW + 20 + n) for n in range(20, 140)]
+    assert (sum(stopped), it.state.guards.stepped) == (12, {}), "a tenth, and 20 % are allowed"
+    for n in range(30):
+        use(it, ("alice", "bob")[n % 2], 7, NOW + 200 + n)
+    (step,) = it.state.guards.stepped.values()
+    assert step.reason.endswith("were stopped within 10m, 20.6% of all that look legitimate"), step.reason
+    bare = engine(tmp_path / "bare", SHARED.replace(", share: 20%", ""), endpoints=USED)
+    warmed(bare, "alice", "bob")
+    assert sum(use(bare, ("alice", "bob")[n % 2], n // 2, NOW + 20 + n) for n in range(20, 140)) == 4
+
+
+def test_engines_count_what_passed_together_and_control_leaves_it_to_them(pair: Any, tmp_path: Path) -> None:
+    two = pair(SHARED, endpoints=USED)
+    for it in (two.a, two.b):
+        warmed(it, "alice", "bob")
+    for n in range(20, 140):  # all that is stopped, at one engine; all that passes, at the other
+        number = n // 2
+        use(two.a if number % 10 == 7 else two.b, ("alice", "bob")[n % 2], number, NOW + 20 + n)
+        two.tick(NOW + 20 + n)
+    assert not two.a.state.guards.stepped
+    assert not two.b.state.guards.stepped
+    published = two.store.load()
+    assert published is not None
+    from eastwall.policy import decode
+
+    own = decode(published.policy).policies
+    hits = [msgspec.to_builtins(hit) for hit in two.a.state.guards.recent()]
+    assert len(hits) == 12
+    guards = PolicyGuards(
+        tmp_path / "guards.json", AuditLog(tmp_path / "audit", lambda: NOW), lambda: own, lambda: published.services,
+        lambda: [{"name": "a", "guard_hits": hits}], lambda _: [], lambda: None,
+    )  # fmt: skip
+    assert not guards.look()
+
+
 def test_a_roll_out_keeps_its_callers_and_grows_by_others(tmp_path: Path) -> None:
     def stopped(percent: int) -> set[int]:
         it = engine(tmp_path / str(percent), limit(rate="1/d", burst=1, rollout={"percent": percent}), endpoints=(ORDER,))

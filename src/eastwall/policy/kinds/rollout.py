@@ -25,3 +25,5 @@ class Guard(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omi
     """In this time: `30s`, `10m`, `2h`."""
     callers: int = 2
     """Of at least so many callers: one account alone takes no policy back."""
+    share: str = ""
+    """Besides, only when they are more than this share of all calls that look legitimate, of the operations in scope: `2%`. Not set: any."""
