@@ -31,7 +31,7 @@ from eastwall.model.record import CallRecord
 
 SERIES_SECONDS = 120
 _STATIC = {"style.css": "text/css", "logo.svg": "image/svg+xml"} | dict.fromkeys(
-    ("app.js", "views.js", "blueprint.js", "graph.js", "policies.js", "quarantine.js"), "text/javascript"
+    ("app.js", "views.js", "blueprint.js", "graph.js", "policies.js", "quarantine.js", "approvals.js"), "text/javascript"
 )
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="At most so many.")]

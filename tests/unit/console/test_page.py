@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
+
+from eastwall.stores.snapshots import FileSnapshotStore
 
 from .processes import EXPOSED, HOSTILE_ACTOR, HOSTILE_PATH, MARKUP, SCRIPT, Process, attack, call, discovered, write
 
@@ -403,6 +407,37 @@ def test_nothing_overflows_a_narrow_window(browser, known):
         look(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= 800, view
     context.close()
+
+
+def test_a_tool_call_that_waits_is_approved_with_one_click(page):
+    """With a tool and an argument that would run as script if the page took them for markup."""
+    path = Path(tempfile.mkdtemp(prefix="ew"))
+    write(path, [call(1, method="POST", path="/orders")])
+    asked = {
+        "id": "ap-aaaaaaaaaaaaaaaa", "time": time.time(), "call": "01HF", "service": "bank", "tool": f"pay{MARKUP}", "actor": "user:alice",
+        "agent": "client:bot", "human": "", "policy": "big", "why": "it needs approval by an operator", "arguments": {"to": MARKUP},
+    }  # fmt: skip
+    control = Process(path).ready()
+    try:
+        control.until("/api/v1/status", lambda s: s["lake"]["calls"] == 1)
+        part = path / "run" / "engine-0.part"
+        part.write_text(json.dumps({"name": "0", "approvals_asked": [asked]}))
+        os.replace(part, path / "run" / "engine-0.json")
+        control.until("/api/v1/approvals", lambda a: a["waiting"])
+        sign_in(page, control)
+        panel = look(page, "quarantine")
+        row = panel.locator("tbody tr", has_text="user:alice by client:bot")
+        expect(row).to_contain_text(f"to={MARKUP}")
+        row.get_by_role("button", name="For 10 minutes").click()
+        expect(panel).to_contain_text("Nothing waits for approval")
+        expect(panel).to_contain_text("granted")
+        (given,) = FileSnapshotStore(path / "snapshot").load().approvals
+        assert (given.id, given.once, given.denied) == (asked["id"], False, False)
+        assert control.send("PUT", "/api/v1/approvals/ap-none", {"decision": "grant"})[0] == 404
+        assert control.send("PUT", "/api/v1/approvals/ap-aaaaaaaaaaaaaaaa", {"decision": "perhaps"})[0] == 400
+        assert [act["act"] for act in control.send("GET", "/api/v1/audit")[2]][-1] == "approve"
+    finally:
+        control.stop()
 
 
 def test_what_waits_is_taken_in_and_a_finding_is_judged(page):

@@ -2,6 +2,7 @@
 import * as blueprint from "/static/blueprint.js";
 import { graph } from "/static/graph.js";
 import * as quarantine from "/static/quarantine.js";
+import { approvals } from "/static/approvals.js";
 import { policies } from "/static/policies.js";
 import * as views from "/static/views.js";
 
@@ -165,7 +166,7 @@ const VIEWS = {
   identities: { ask: () => "/identities?limit=500", draw: (list) => blueprint.identities(list, state.live.time) },
   data: { ask: () => "/data", draw: (list) => blueprint.data(list) },
   baselines: { ask: () => "/baselines", draw: (value) => blueprint.baselines(value, state.live.time, decide) },
-  quarantine: { ask: () => "/quarantine", draw: (list) => quarantine.closed(list, state.live.time, lift) },
+  quarantine: { ask: () => ["/quarantine", "/approvals"], draw: ([list, calls]) => [...approvals(calls, state.live.time, approve), ...quarantine.closed(list, state.live.time, lift)] },
   policies: { ask: () => ["/policy", "/policy/history", "/audit?limit=300"], draw: (values) => policies(values, state.live.time, policyActs) },
   paths: { ask: () => "/paths?limit=50", draw: (list) => blueprint.paths(list) },
   graph: { every: GRAPH_MS, ask: () => "/graph", draw: (value) => graph(value, state.words, filterGraph) },
@@ -174,6 +175,16 @@ const VIEWS = {
 async function decide(path, body) {
   try {
     await request("POST", path, body);
+    state.viewText = "";
+    await drawView(true);
+  } catch (error) {
+    showBanner(error.message);
+  }
+}
+
+async function approve(id, body) {
+  try {
+    await request("PUT", `/approvals/${encodeURIComponent(id)}`, body);
     state.viewText = "";
     await drawView(true);
   } catch (error) {
