@@ -16,6 +16,7 @@ from eastwall.model.finding import Detection
 from eastwall.model.operation import Operation
 from eastwall.model.snapshot import ServiceScope, Workload
 from eastwall.policy.conditions import ConditionError, request_operation
+from eastwall.policy.fast_path import FastPath, fast_path
 from eastwall.policy.kinds import (
     AccessPolicy,
     DataPolicy,
@@ -45,6 +46,7 @@ from eastwall.policy.patterns import (
 from eastwall.policy.rollout import GuardRule
 from eastwall.policy.rule_index import RuleIndex
 from eastwall.policy.rules import Bound, CompiledRule
+from eastwall.policy.selecting import Selector
 from eastwall.policy.services import referenced_files, scopes_of, trust_of
 from eastwall.policy.steps.access import AccessRule
 from eastwall.policy.steps.data import DataRule
@@ -85,7 +87,7 @@ class Rules:
 
     __slots__ = (
         "_bound", "_variants", "allows", "builtin_detections", "data", "denies", "detections", "exceptions", "limits", "listing", "mode",
-        "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "taints",
+        "patterned", "pinning", "quarantines", "quiet", "reads_request", "reads_response", "schemas", "staged", "steady", "steps", "taints",
         "tools", "turning", "zones",
     )  # fmt: skip
 
@@ -95,6 +97,8 @@ class Rules:
             steps.setdefault(one.rule.step, []).append(one)
         access, detections, data = (steps.get(step, []) for step in ("access", "detections", "data"))
         self.mode = mode
+        self.steps = frozenset(steps)
+        """Names of those that have rules."""
         self.staged: tuple[CompiledRule, ...] = tuple(
             one.rule for one in bound if one.mode is Mode.ENFORCE and (one.rule.share is not None or one.rule.guard is not None)
         )
@@ -164,7 +168,19 @@ Key = tuple[str, str, str | None, tuple[tuple[str | None, ...], ...]]
 class Plan:
     """The compiled policies of one snapshot."""
 
-    __slots__ = ("_by_path", "_by_service", "_cache", "_exposures", "_heads", "_methods", "_modes", "_taints", "rules")
+    __slots__ = (
+        "_by_path",
+        "_by_service",
+        "_cache",
+        "_exposures",
+        "_heads",
+        "_methods",
+        "_modes",
+        "_shared",
+        "_taints",
+        "fast",
+        "rules",
+    )
 
     def __init__(self, rules: Sequence[CompiledRule], services: Sequence[ServiceScope]) -> None:
         self.rules = tuple(rules)
@@ -181,6 +197,9 @@ class Plan:
         self._by_service: dict[str, RuleIndex] = {}
         self._cache: dict[tuple[str, str, str], Rules] = {}
         self._by_path: dict[Key, Rules] = {}
+        self._shared: dict[tuple[Selector, ...], tuple[Selector, ...]] = {}
+        self.fast: dict[str, FastPath] = {}
+        """Endpoint id -> its fast path, once it was called."""
 
     def rules_for(self, service: str, method: str, endpoint: Endpoint | None, operation: Operation) -> Rules:
         """The rules of an operation. `operation` is the request's."""
@@ -224,8 +243,13 @@ class Plan:
         if found is None:
             if len(self._cache) >= MAX_CACHED:
                 self._cache.clear()
+                self.fast.clear()
             found = self._bind(service, known, _template_test(endpoint), template_segments(endpoint.template.lower()))
             self._cache[service, known, endpoint.id] = found
+            if (service, method) == (endpoint.service, endpoint.method):
+                fast = fast_path(found, service, method, lambda tests: self._shared.setdefault(tests, tests))
+                if fast is not None:
+                    self.fast[endpoint.id] = fast
         return found
 
     def _unknown(self, service: str, method: str, operation: Operation) -> Rules:

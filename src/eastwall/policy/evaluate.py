@@ -22,6 +22,8 @@ enforced too. So a monitored policy neither blocks nor *un*-blocks anything, and
 
 **Exceptions** are asked wherever a policy would stop a call; what is excused is recorded as such, and the next policy is asked.
 
+**In short.** A request that these steps would let in, of an operation that only asks who calls and how often, is let in by `fast_path` without them.
+
 A policy that is rolled out to a part of the calls, or that its guard took back, counts as monitored where it is not in force.
 
 **Default.** A call passes, unless an `allow` policy covers its operation and none selects its caller, or it comes into a zone from outside.
@@ -35,6 +37,7 @@ from eastwall.model.call import Mode
 from eastwall.model.decision import ALLOWED, Verdict
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Finding
+from eastwall.policy import fast_path
 from eastwall.policy.compile import Plan, Rules
 from eastwall.policy.conditions import request_operation
 from eastwall.policy.limits import LimitTable
@@ -57,9 +60,13 @@ def evaluate(
 ) -> Verdict:
     """The verdict on one message; `findings` and `errors` are those of this phase. `event`: it is one of a stream, whose call's request was
     counted. `stepped_back`: policies that their guards took back. Never raises on a checked plan."""
-    call = facts.call
+    call, endpoint = facts.call, facts.match.endpoint
+    if endpoint is not None and call.response is None and not (facts.data or findings or errors or event):
+        fast = plan.fast.get(endpoint.id)
+        if fast is not None and (verdict := fast_path.judge(fast, facts, limits)) is not None:
+            return verdict
     operation = request_operation(facts)
-    rules = plan.rules_for(call.service, call.request.method, facts.match.endpoint, operation)
+    rules = plan.rules_for(call.service, call.request.method, endpoint, operation)
     if rules.staged:
         rules = rules.for_call(facts, stepped_back)
     asked = call.response is None

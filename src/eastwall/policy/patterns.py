@@ -16,8 +16,6 @@ from urllib.parse import unquote
 METHOD = re.compile(r"\*|[A-Z][A-Z-]{0,31}")
 SEGMENT = re.compile(r"(?:[^{}\s?#]|\{[A-Za-z_][A-Za-z0-9_]{0,63}\})+")
 PIECE = re.compile(r"\{([^{}]*)\}|\*")
-ODD = re.compile(r"//|/\.|[;%\\]")
-"""Paths that more than one reading is possible of."""
 Segments = tuple[str, ...]
 Want = str | re.Pattern[str] | None
 """What a segment must be: this text, something of this form (`report-{date}.csv`), or anything (None)."""
@@ -179,7 +177,8 @@ def template_segments(template: str) -> tuple[str | None, ...]:
 
 def is_odd(path: str) -> bool:
     """Whether services may read this path (without query) in more than one way."""
-    return ODD.search(path) is not None
+    # Asked of every call: ten times as fast as a regular expression.
+    return "%" in path or "//" in path or "/." in path or ";" in path or "\\" in path
 
 
 def readings(path: str, segments: Segments) -> tuple[Segments, ...]:

@@ -71,7 +71,18 @@ class Zone:
 class World:
     """What is known of the detections, and what policies say that others refer to."""
 
-    __slots__ = ("_labels", "_zones_of", "default_actions", "external", "key", "schemas", "service_labels", "services", "zones")
+    __slots__ = (
+        "_labels",
+        "_selectors",
+        "_zones_of",
+        "default_actions",
+        "external",
+        "key",
+        "schemas",
+        "service_labels",
+        "services",
+        "zones",
+    )
 
     def __init__(
         self,
@@ -91,6 +102,7 @@ class World:
         """Third parties -> their names."""
         self.schemas: Mapping[str, KnownSchemas] = {}
         """Endpoint id -> what is known of its messages."""
+        self._selectors: dict[tuple[Identities, bool], Selector | None] = {}
         self._labels: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._zones_of: dict[str, frozenset[str]] = {}
         for workload in workloads:
@@ -105,7 +117,11 @@ class World:
 
     def selector(self, identities: Identities, *, loosens: bool) -> Selector | None:
         """A test of callers; None selects everybody. `loosens`: see `Identities.strength`."""
-        return compile_selector(identities, loosens=loosens, world=self)
+        # Many policies select the same callers: one test for all of them stays in the processor's cache.
+        key = (identities, loosens)
+        if key not in self._selectors:
+            self._selectors[key] = compile_selector(identities, loosens=loosens, world=self)
+        return self._selectors[key]
 
     def zones_of(self, service: str) -> frozenset[str]:
         """Names of the zones that a service is in."""

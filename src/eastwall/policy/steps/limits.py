@@ -44,7 +44,7 @@ class LimitRule(CompiledRule):
     """A LimitPolicy."""
 
     __slots__ = (
-        "budgets", "burst", "classes", "concurrency", "direction", "headers", "interval", "limit", "objects", "on_outage", "per", "per_words",
+        "budgets", "burst", "classes", "concurrency", "direction", "headers", "interval", "limit", "objects", "on_outage", "only_rate", "per", "per_words",
         "period", "rate",
     )  # fmt: skip
     step = "limits"
@@ -66,6 +66,8 @@ class LimitRule(CompiledRule):
         self.on_outage = spec.on_outage
         self.per = frozenset(spec.per)
         self.per_words = " and ".join(sorted(self.per))
+        self.only_rate = bool(spec.rate) and not (self.concurrency or self.metered)
+        """Nothing but `rate` is counted."""
 
     @property
     def metered(self) -> bool:
@@ -107,6 +109,14 @@ def limit(rules: Sequence[Bound[LimitRule]], facts: Facts, paths: Paths, limits:
             _refuse(bound, *refusal, outcome)
         if outcome.action != "allow":
             return  # a call that is turned away uses up no further limit
+
+
+def take_rate(rule: LimitRule, facts: Facts, limits: LimitTable) -> bool:
+    """Counts a call under a limit that is `only_rate`; what it refuses is not counted."""
+    key, call = key_of(("rate", *_parts(rule, facts))), facts.call
+    # Who a key is charged to is asked when it is new, and where other engines are told.
+    holder = "" if key in limits and limits.told is None else network_of(source_of(facts.identity, call))
+    return limits.take(key, call.time, rule.interval, rule.burst, holder=holder)[0]
 
 
 def answer(facts: Facts, limits: LimitTable, outcome: Outcome, *, event: bool) -> None:
