@@ -150,12 +150,10 @@ def why(event_id: str, data: Path, as_json: bool) -> None:
 
 def print_why(call: dict[str, Any], out: Console) -> None:
     """The story of one call."""
-    action, would = call["action"], call["would"]
+    action = call["action"]
     out.print(
         Text.assemble((f"{action.upper()} ", ACTION_STYLE.get(action, "")), (call["id"], "bold"), f"  {when(call['time'])}")
     )
-    if would != action:
-        out.print(f"  enforce would have done: [bold]{would}[/]")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
@@ -181,17 +179,15 @@ def print_why(call: dict[str, Any], out: Console) -> None:
         out.print(Text.assemble("  ", clean(f["message"])))
         if f["evidence"]:
             out.print(Text.assemble("  evidence at ", (f["where"], "cyan"), ": ", clean(f["evidence"])))
-    for m in call["matches"]:
-        out.print(Text.assemble("\npolicy    ", (m["policy"], "bold"), f"  {m['kind']}, {m['mode']}, at {m['location']}"))
+    out.print("")
+    for number, line in enumerate(call["explanation"]):
         # The finding has just been told; its words need not come twice.
-        told = next((f["message"] for f in call["findings"] if f["message"] in m["reason"]), "")
-        out.print(Text.assemble(f"  {m['action']}: ", clean(m["reason"].replace(f": {told}", "") if told else m["reason"])))
-        if m["to_pass"]:
-            out.print(Text.assemble("  to pass: ", clean(m["to_pass"])))
+        told = next((f["message"] for f in call["findings"] if f": {f['message']}" in line), "")
+        out.print(Text.assemble(clean(line.replace(f": {told}", "") if told else line), style="bold" if number == 0 else ""))
     if call["data"]:
         classes = ", ".join(sorted({f"{d['data_class']} at {d['place']} ({d['masked']})" for d in call["data"]}))
         out.print(Text.assemble("\ndata      ", clean(classes)))
     if call["uninspected"]:
         out.print(f"\n[bold yellow]not inspected[/] {escape(', '.join(call['uninspected']))}")
-    if not call["matches"] and not call["findings"]:
-        out.print("\nno policy and no detection had anything to say about it")
+    if not call["findings"]:
+        out.print("no detection had anything to say about it")

@@ -46,7 +46,6 @@ from eastwall.policy.patterns import (
 from eastwall.policy.rollout import GuardRule
 from eastwall.policy.rule_index import RuleIndex
 from eastwall.policy.rules import Bound, CompiledRule
-from eastwall.policy.selecting import Selector
 from eastwall.policy.services import referenced_files, scopes_of, trust_of
 from eastwall.policy.steps.access import AccessRule
 from eastwall.policy.steps.data import DataRule
@@ -197,7 +196,7 @@ class Plan:
         self._by_service: dict[str, RuleIndex] = {}
         self._cache: dict[tuple[str, str, str], Rules] = {}
         self._by_path: dict[Key, Rules] = {}
-        self._shared: dict[tuple[Selector, ...], tuple[Selector, ...]] = {}
+        self._shared: dict[Any, Any] = {}
         self.fast: dict[str, FastPath] = {}
         """Endpoint id -> its fast path, once it was called."""
 
@@ -247,7 +246,7 @@ class Plan:
             found = self._bind(service, known, _template_test(endpoint), template_segments(endpoint.template.lower()))
             self._cache[service, known, endpoint.id] = found
             if (service, method) == (endpoint.service, endpoint.method):
-                fast = fast_path(found, service, method, lambda tests: self._shared.setdefault(tests, tests))
+                fast = fast_path(found, service, method, lambda value: self._shared.setdefault(value, value))
                 if fast is not None:
                     self.fast[endpoint.id] = fast
         return found

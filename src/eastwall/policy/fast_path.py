@@ -8,7 +8,7 @@ the verdict ready, and what policies share (a test of callers) is the same objec
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eastwall.model.call import Mode
 from eastwall.model.decision import ALLOWED, PolicyMatch, Verdict
@@ -22,9 +22,10 @@ from eastwall.policy.steps.limits import LimitRule, take_rate
 
 if TYPE_CHECKING:
     from eastwall.policy.compile import Rules
+    from eastwall.policy.world import Zone
 
 
-STEPS = frozenset({"access", "limits", "exceptions", "detections", "data", "schema"})
+STEPS = frozenset({"zones", "access", "limits", "exceptions", "detections", "data", "schema"})
 """Steps of which what such a request is asked is known here: the last three ask nothing of it, unless rules read bodies; exceptions nothing
 of what is let in. Another step that an operation has takes it off the fast path."""
 
@@ -40,6 +41,8 @@ class FastPath(NamedTuple):
     """Whom policies deny it: who is among them is no matter for this."""
     held: tuple[tuple[Selector | None, tuple[Condition, ...]], ...]
     """Whom policies deny it when conditions hold, which read no parameters of the path."""
+    zones: tuple[tuple[Zone, bool, bool], ...]
+    """Zones that it is in, and whether they let in their members, and others, without further question."""
     selects: Selector | None
     """Of the only `allow`: whom it is open to; None: to all."""
     verdict: Verdict
@@ -50,9 +53,7 @@ class FastPath(NamedTuple):
     """The only limit, which is a mere rate."""
 
 
-def fast_path(
-    rules: Rules, service: str, method: str, shared: Callable[[tuple[Selector, ...]], tuple[Selector, ...]]
-) -> FastPath | None:
+def fast_path(rules: Rules, service: str, method: str, shared: Callable[[Any], Any]) -> FastPath | None:
     """None where more is to be asked. `shared`: gives the one tuple that is equal to this."""
     if rules.mode is Mode.DISCOVER or rules.staged or rules.reads_request or len(rules.limits) > 1 or not rules.steps <= STEPS:
         return None
@@ -67,6 +68,9 @@ def fast_path(
         return None  # it is closed to everybody
     if any(one.selects is not None or one.conditions or not one.only_rate for one in limits):
         return None
+    zones = tuple((b.rule.zone, not b.rule.inside_closed, not b.rule.closed) for b in rules.zones if b.rule.guards(service))
+    if len(zones) < len(rules.zones) or any(b.rule.admission is not None for b in rules.zones):
+        return None
     first = rules.allows[0] if rules.allows else None
     several = tuple((b.rule.selects, b.allowing) for b in rules.allows) if len(rules.allows) > 1 else ()
     return FastPath(
@@ -75,6 +79,7 @@ def fast_path(
         rules.patterned,
         shared(tuple(dict.fromkeys(bans))),
         held,
+        shared(zones),
         None if first is None else first.rule.selects,
         ALLOWED if first is None else Verdict("allow", "allow", (), (first.allowing,)),
         several,
@@ -84,7 +89,7 @@ def fast_path(
 
 def judge(path: FastPath, facts: Facts, limits: LimitTable) -> Verdict | None:
     """The verdict on a request in which nothing was found; None: the steps must be asked."""
-    service, method, patterned, bans, held, selects, verdict, doors, limit = path
+    service, method, patterned, bans, held, zones, selects, verdict, doors, limit = path
     call = facts.call
     if call.request.method != method or call.service != service or (patterned and is_odd(facts.operation.path)):
         return None
@@ -94,6 +99,9 @@ def judge(path: FastPath, facts: Facts, limits: LimitTable) -> Verdict | None:
             return None
     for test, conditions in held:
         if (test is None or test(identity)) and _may_hold(conditions, facts):
+            return None
+    for zone, members, others in zones:
+        if not (members if zone.has_caller(identity, loosens=True) else others):
             return None
     if doors:
         matches = tuple([match for test, match in doors if test is None or test(identity)])
