@@ -17,6 +17,7 @@ from eastwall.cli.policy_replay import Api
 from eastwall.cli.show import clean, printer
 from eastwall.model.record import CallRecord
 from eastwall.policy import explain as explain_verdict
+from eastwall.policy.explain import held, named
 
 SAYS = {True: ("applies", "green"), False: ("does not apply", "dim"), None: ("cannot be told", "yellow")}
 
@@ -62,9 +63,8 @@ def explain(
     out = printer()
     for number, one in enumerate(asked, 1):
         word, style = SAYS[one.applies]
-        where = "" if one.location == "builtin" else f" ({one.location})"
-        held = "" if one.mode == "enforce" else f", {one.mode} only"
-        out.print(Text.assemble(f"{number:>3}  {one.step}: ", clean(f"{one.kind} `{one.policy}`{where}{held}  "), (word, style),
+        what = named(one.kind, one.policy, one.location) + held(one.mode)
+        out.print(Text.assemble(f"{number:>3}  {one.step}: ", clean(f"{what}  "), (word, style),
                                 clean(f": {one.why}" if one.why else "")))  # fmt: skip
     if not asked:
         out.print("no policy has this call in its scope")

@@ -1,8 +1,7 @@
-"""A verdict in plain lines, for `eastwall why`."""
+"""A verdict in plain lines, for `eastwall why` and `eastwall policy explain`, and how a policy is named in them."""
 
 from __future__ import annotations
 
-from eastwall.model.call import Mode
 from eastwall.model.decision import PolicyMatch, Verdict
 
 DONE = {
@@ -25,10 +24,19 @@ def explain(verdict: Verdict) -> list[str]:
     return lines
 
 
+def named(kind: str, policy: str, location: str) -> str:
+    """A policy with its place: AccessPolicy `own-orders` (shop.yaml:12)."""
+    return f"{kind} `{policy}`" + ("" if location == "builtin" else f" ({location})")
+
+
+def held(mode: str) -> str:
+    """`, monitor only`; nothing of a policy that is enforced."""
+    return "" if mode == "enforce" else f", {mode} only"
+
+
 def _match_lines(match: PolicyMatch) -> list[str]:
-    where = "" if match.location == "builtin" else f" ({match.location})"
-    held = "" if match.mode is Mode.ENFORCE else f", {match.mode.name.lower()} only"
-    lines = [f"{match.action}{held}: {match.kind} `{match.policy}`{where}: {match.reason}"]
+    what = f"{match.action}{held(match.mode.name.lower())}"
+    lines = [f"{what}: {named(match.kind, match.policy, match.location)}: {match.reason}"]
     if match.to_pass and match.action not in ("allow", "report"):
         lines.append(f"  to pass: {match.to_pass}")
     return lines
