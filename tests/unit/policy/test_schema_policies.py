@@ -236,3 +236,78 @@ def test_scope_callers_and_conditions_hold() -> None:
     assert judge(facts, scope={"identities": {"roles": ["x"]}}, **BLOCK) == ALLOWED
     assert judge(facts, when=["identity.sub == 'bob'"], **BLOCK) == ALLOWED
     assert judge(facts, when=["request.headers['x'] == '1'"], **BLOCK).effects[0].status == 503  # type: ignore[union-attr]
+
+
+UNSEEN = Schema()
+GRAPHQL = endpoint("POST", "/graphql")
+ARGUMENTS = Schema(
+    0,
+    (
+        FieldProfile("$", ("object",)),
+        FieldProfile("query", ("string",)),
+        FieldProfile("variables", ("null", "object")),
+        FieldProfile("variables.first", ("integer", "null"), required=False),
+        FieldProfile("variables.filter", ("null", "object"), required=False),
+        FieldProfile("variables.filter.city", ("string",), required=True),
+    ),
+)
+SEEN = Schema(
+    500,
+    tuple(
+        FieldProfile(place, (kind,), seen=500, of=500)
+        for place, kind in (("$", "object"), ("query", "string"), ("variables", "object"), ("variables.n", "integer"))
+    ),
+    media_types=JSON,
+)
+
+
+def asked_for(document_: str, **variables: object) -> Facts:
+    raw = json.dumps({"query": document_, "variables": variables}).encode()
+    asked = Request("POST", "/graphql", {"content-type": "application/json"}, body=raw, body_state=BodyState.COMPLETE)
+    call = Call("01HF0000000000000000000000", "orders", NOW, Peer("10.0.0.9"), asked)
+    operation = decode_request(asked, Limits())
+    assert operation.protocol == "graphql"
+    return Facts(call, Phase.REQUEST, operation, Match(GRAPHQL), user())
+
+
+def of_graphql(facts: Facts, declared: Schema | None, learned: Schema = UNSEEN) -> Verdict:
+    plan = compile_plan(
+        encode(policies(document("SchemaPolicy", types="block", unknown="block", missing="block"))),
+        services=[ServiceScope("orders", Mode.ENFORCE)],
+        endpoints=(GRAPHQL,),
+        detections=DETECTIONS,
+        schemas=(KnownSchemas(GRAPHQL.id, learned.samples > 0, learned, declared=declared),),
+    )
+    return evaluate(plan, facts, (), (), LimitTable())
+
+
+ORDERS_OF = "query ($first: Int, $filter: F, $other: JSON) { orders(first: $first, filter: $filter, after: $other) { id } }"
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "said"),
+    [
+        (ORDERS_OF, {"first": 5, "filter": {"city": "Rome"}, "other": [1]}, ""),
+        (ORDERS_OF, {"first": None, "filter": {}, "else": 1}, ""),
+        (ORDERS_OF, {"first": "5"}, "`variables.first`: expected an integer or null, got a string"),
+        (ORDERS_OF, {"filter": {"city": 7}}, "`variables.filter.city`: expected a string, got an integer"),
+        ("query ($first: ID) { orders(filter: {id: $first}) { id } }", {"first": "x"}, ""),
+        ("query ($first: ID) { orders { items(first: $first) { id } } }", {"first": "x"}, ""),
+    ],
+)
+def test_variables_of_graphql_are_held_against_the_arguments_that_take_them(
+    text: str, variables: dict[str, object], said: str
+) -> None:
+    verdict = of_graphql(asked_for(text, **variables), ARGUMENTS)
+    assert verdict.action == ("block" if said else "allow")
+    assert not said or verdict.matches[0].reason == said
+
+
+def test_variables_of_graphql_are_held_against_the_types_that_were_seen() -> None:
+    text = "query ($n: JSON, $m: Int) { orders(first: $n, last: $m) { id } }"
+    assert of_graphql(asked_for(text, n=5, m=1), None, SEEN).action == "allow"
+    assert of_graphql(asked_for(text, m=1), None, SEEN).action == "allow", (
+        "which variables there are is the document's author's choice"
+    )
+    verdict = of_graphql(asked_for(text, n={"$ne": 1}), None, SEEN)
+    assert verdict.matches[0].reason == "`variables.n`: expected an integer, got an object"

@@ -17,6 +17,7 @@ from eastwall.policy.rules import Bound, CompiledRule
 from eastwall.policy.sizes import parse_size
 from eastwall.policy.steps import tool_schemas
 from eastwall.policy.steps.applying import applies, match_of
+from eastwall.policy.steps.graphql_schemas import variable_violations
 from eastwall.policy.steps.outcome import Outcome
 from eastwall.policy.steps.tools import ToolRule
 from eastwall.policy.wording import shown
@@ -174,6 +175,8 @@ def _schema(bound: Bound[SchemaRule], facts: Facts, outcome: Outcome, *, event: 
         outcome.matches.append(rule.unjudged(bound, why))
         return []
     schema, kind = check.schema, operation.body_kind
+    if operation.protocol == "graphql":
+        return variable_violations(schema, operation)
     if kind == "json" and operation.body is not None:
         return schema.violations(operation.body)
     if kind == "form" and not schema.json:
@@ -201,7 +204,7 @@ def _unfit(facts: Facts, *, event: bool) -> str:
         return "it is an event of a stream"
     if message.body_state is not BodyState.COMPLETE:
         return "not all of the body was read"
-    if operation.protocol == "graphql":
+    if operation.protocol == "graphql" and facts.call.response is not None:
         return "GraphQL has its own schema"
     if operation.protocol == "grpc":
         return "gRPC has its descriptors"
