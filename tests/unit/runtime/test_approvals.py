@@ -10,8 +10,11 @@ import pytest
 
 from eastwall.model.audit import Who
 from eastwall.policy.approvals import Asked
+from eastwall.runtime import engine as engine_module
 from eastwall.runtime.approvals import KEPT, MAX_OF_ONE, MAX_WAITING, Approvals
 from eastwall.runtime.audit import AuditLog
+from eastwall.runtime.engine import Engine
+from eastwall.stores.snapshots import FileSnapshotStore
 
 ALICE = Who("token", "alice@desk")
 
@@ -122,3 +125,56 @@ def test_a_file_that_cannot_be_read_approves_nothing_and_says_so(desk: Desk) -> 
 def test_a_heartbeat_that_is_none_harms_nobody(desk: Desk) -> None:
     desk.beats = [{"name": "0", "approvals_asked": [{"id": 7}]}, {}]
     assert not desk.made.look()
+
+
+POLICY = """
+apiVersion: eastwall.dev/v1alpha1
+kind: ToolPolicy
+metadata: {name: big}
+spec: {servers: [orders], tools: [pay], approval: operator, show: [amount]}
+"""
+PAY = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "pay", "arguments": {"amount": 9}}}
+
+
+class Nowhere:
+    """A RecordWriter that keeps nothing."""
+
+    def append(self, record: object) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def test_from_an_engines_refusal_to_its_next_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.unit.decision.world import DETECTORS, NOW, PREFILTER, call, snapshot
+
+    monkeypatch.setattr(engine_module.detections, "load", lambda: DETECTORS)
+    monkeypatch.setattr(engine_module, "Prefilter", lambda *_, later: PREFILTER)
+    store = FileSnapshotStore(tmp_path / "snapshots")
+    first = snapshot(policy=POLICY)
+    store.publish(first)
+    it = Engine("0", store, Nowhere(), beat=tmp_path / "engine-0.json", clock=lambda: NOW)
+
+    def beats() -> list[dict[str, Any]]:
+        it.tick(NOW + 2 * len(passed) + 2)
+        return [msgspec.json.decode((tmp_path / "engine-0.json").read_bytes())]
+
+    def publish() -> None:
+        store.publish(msgspec.structs.replace(first, version=first.version + 1, approvals=made.in_force()))
+
+    passed: list[bool] = []
+    made = Approvals(tmp_path / "a.json", AuditLog(tmp_path / "audit", lambda: NOW), lambda: NOW + 1, beats, publish)
+    number = iter(range(10))
+
+    def pays() -> bool:
+        passed.append(not it.request(call("POST", "/mcp", PAY, user="alice", number=next(number))).deny)
+        return passed[-1]
+
+    assert not pays()
+    assert made.look()
+    (waits,) = made.all()["waiting"]
+    assert (waits["actor"], waits["arguments"]) == ("user:alice", {"amount": "9"})
+    made.decide(waits["id"], "grant", None, ALICE)
+    it.load()
+    assert [pays(), pays()] == [True, False]
+    assert made.look()
+    assert [one["state"] for one in made.all()["given"]] == ["used"]
