@@ -43,8 +43,13 @@ install: $(VENV)/.wheel ## Install Eastwall with control, lake and console into 
 demo: install ## Protect a small shop, watch it being mapped, then attacked; stays up until Ctrl-C
 	$(BIN)/eastwall demo $(DEMO)
 
-test: install $(VENV)/.dev ## Run all tests against the built wheel
+test: install $(VENV)/.dev ## Run all tests against the built wheel; TEST="tests/unit/policy -k zone" for some
+ifdef TEST
 	$(BIN)/python -m pytest $(TEST)
+else
+	$(BIN)/python -m pytest -n auto --dist loadfile tests --ignore=tests/contracts --ignore=tests/e2e
+	$(BIN)/python -m pytest tests/contracts tests/e2e
+endif
 
 lint: $(VENV)/.wheel $(VENV)/.dev ## ruff, import contracts, strict types
 	$(BIN)/ruff check .
