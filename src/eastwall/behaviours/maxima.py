@@ -131,6 +131,7 @@ def told_counts(note: Any, measures: int) -> tuple[int, ...] | None:
     """Counts of a note that came from a file; None for anything else."""
     if type(note) not in (list, tuple) or len(note) != measures:
         return None
-    if any(type(count) is not int or not 0 <= count <= MOST for count in note):
-        return None
+    for count in note:
+        if type(count) is not int or not 0 <= count <= MOST:
+            return None
     return tuple(note)

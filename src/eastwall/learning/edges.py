@@ -32,6 +32,7 @@ MAX_FLOWS = 512
 
 _VERSION = regex(r"(?:^|[.+-])v(\d{1,4})(?:[.+-]|$)")
 _MACHINES = ("workload", "client")
+_LET_THROUGH = ("allow", "redact")
 _NOT_REACHED = frozenset({0, 401, 403, 404, 405, 407, 410, 429, 501, 502, 503, 504})
 """Answers with which a service, or what stands before it, says that the call did nothing."""
 
@@ -135,11 +136,11 @@ class Edges:
         if not endpoint_id:
             return
         time, status = record.time, record.status
-        let_through = record.action in ("allow", "redact")
-        done = int(let_through and status not in _NOT_REACHED)
-        told = _agent(record)
+        let_through = record.action in _LET_THROUGH
+        done = 1 if let_through and status not in _NOT_REACHED else 0
+        told = _agent(record) if record.agent else ""
         caller = told or record.actor_class or "anonymous"
-        agent = int(bool(told) or record.actor_kind == "agent")
+        agent = 1 if told or record.actor_kind == "agent" else 0
         self._callers.add(endpoint_id, caller, 1, time, time, done, agent)
         if record.caller:
             self._services.add(endpoint_id, record.caller, 1, time, time, done, agent)
@@ -149,9 +150,8 @@ class Edges:
         if _from_internet(record.source, record.principals):
             self._public.add(endpoint_id, "public", 1, time, time, done, agent)
         if record.request_type or record.response_type:
-            for media in {record.request_type, record.response_type}:
-                if media and (version := _version(media)):
-                    self._versions.add(endpoint_id, version, 1, time, time, done, agent)
+            for version in _versions(record.request_type, record.response_type):
+                self._versions.add(endpoint_id, version, 1, time, time, done, agent)
         if record.egress:
             self._egress.add(record.service, endpoint_id, 1, time, time, done, agent)
         if let_through and status:
@@ -246,9 +246,9 @@ def _is_public(address: str) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _version(media: str) -> str:
-    found = _VERSION.search(media.partition("/")[2])
-    return found[1] if found else ""
+def _versions(*media: str) -> tuple[str, ...]:
+    """The versions that media types name, one for each different type."""
+    return tuple(found[1] for one in dict.fromkeys(media) if (found := _VERSION.search(one.partition("/")[2])))
 
 
 @lru_cache(maxsize=4_096)

@@ -28,6 +28,7 @@ LONE_CALLS = 200
 MIN_CALLERS = 3
 MIN_CALLER_SHARE = 0.5
 MIN_CALL_SHARE = 0.2
+_ASSERTED = int(Strength.ASSERTED)
 MIN_SECONDS = 3600.0
 """From the first to the last of these calls: a burst is no habit."""
 
@@ -48,7 +49,7 @@ class Habits:
     def fold(self, record: CallRecord) -> None:
         """Count one call that was let through and answered well. Callers whose names cost nothing (guessed ones, API keys that perhaps
         nobody checks) do not count."""
-        if record.strength < Strength.ASSERTED or record.actor_kind == "key":
+        if record.strength < _ASSERTED or record.actor_kind == "key":
             return
         self.calls += 1
         caller = hash64(record.actor)

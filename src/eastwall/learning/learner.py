@@ -548,17 +548,17 @@ def _objects(objects: Ownership, record: CallRecord) -> None:
     if record.tenant:
         objects.belongs(actor, record.tenant)
     created = record.status == 201 and record.method == "PUT"
-    asked = {(kind, key): created and place.startswith("path.") for place, kind, key in record.used}
-    # Before its template is known nobody can tell what a path names: it may have been what was given.
-    unread = record.method == "GET" and (
-        not record.endpoint or (bool(record.echoed) and not any(place.startswith("path.") for place, _, _ in record.used))
-    )
-    for kind, key in record.given:
-        if (kind, key) not in asked:
-            objects.give(kind, key, actor, cls, record.time, asked=unread)
-    given = set(record.given)
-    for (kind, key), made in asked.items():
-        if made or (kind, key) in given:
-            objects.give(kind, key, actor, cls, record.time, asked=not made)
+    used, given = record.used, record.given
+    asked = {(kind, key): created and place.startswith("path.") for place, kind, key in used}
+    if given:
+        # Before its template is known nobody can tell what a path names: it may have been what was given.
+        unread = record.method == "GET" and (
+            not record.endpoint or (bool(record.echoed) and not any(place.startswith("path.") for place, _, _ in used))
+        )
+        unasked = [one for one in given if one not in asked] if asked else given
+        objects.give_all(unasked, actor, cls, record.time, asked=unread)
+    for one, made in asked.items():
+        if made or one in given:
+            objects.give(*one, actor, cls, record.time, asked=not made)
         else:
-            objects.use(kind, key, actor, cls)
+            objects.use(*one, actor, cls)

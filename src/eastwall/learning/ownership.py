@@ -131,22 +131,31 @@ class Ownership:
 
     def give(self, kind: str, key: int, actor: str, cls: str, time: float, *, asked: bool = False) -> None:
         """The actor was given the object, or made it. `asked`: the same call named it."""
-        self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD)
-        entry = self.held.pop(key, None)
-        if entry is None:
-            self.held[key] = (time, kind, ((time, actor, cls),))
-            if len(self.held) > MAX_HELD:
-                self._thin(MAX_HELD - MAX_HELD // 20)
-            return
-        last, _, holders = entry
-        for first, holder, _ in holders:
-            if holder == actor:
-                if time < first:
-                    holders = _earliest([*(h for h in holders if h[1] != actor), (time, actor, cls)])
-                break
-        else:
-            holders = _earliest([*holders, (time, actor, cls)])
-        self.held[key] = (last if last > time else time, kind, holders)
+        self.give_all(((kind, key),), actor, cls, time, asked=asked)
+
+    def give_all(self, objects: Iterable[tuple[str, int]], actor: str, cls: str, time: float, *, asked: bool = False) -> None:
+        """The same of several (kind, key): an answer gives many."""
+        held, ceilings = self.held, self._ceilings
+        for kind, key in objects:
+            ceiling = ceilings.get(kind)
+            if ceiling is None or key <= ceiling:  # as `_note` asks: nearly all objects are in no sample
+                self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD)
+            entry = held.pop(key, None)
+            if entry is None:
+                held[key] = (time, kind, ((time, actor, cls),))
+                if len(held) > MAX_HELD:
+                    self._thin(MAX_HELD - MAX_HELD // 20)
+                    held = self.held
+                continue
+            last, _, holders = entry
+            for first, holder, _ in holders:
+                if holder == actor:
+                    if time < first:
+                        holders = _earliest([*(h for h in holders if h[1] != actor), (time, actor, cls)])
+                    break
+            else:
+                holders = _earliest([*holders, (time, actor, cls)])
+            held[key] = (last if last > time else time, kind, holders)
 
     def _thin(self, room: int) -> None:
         """Leave `room` objects: whoever was given most first loses the longest unused ones, down to one level for all. So an actor who is
@@ -183,13 +192,7 @@ class Ownership:
     def _note(self, kind: str, key: int, actor: str, cls: str, weight: int) -> None:
         sample = self.kinds.get(kind)
         if sample is None:
-            if len(self.kinds) >= MAX_KINDS:
-                kept = sorted(self.kinds, key=lambda name: (-len(self.kinds[name]), name))[: MAX_KINDS * 3 // 4]
-                self.kinds = {name: self.kinds[name] for name in kept}
-                self.told = {name: self.told[name] for name in kept}
-                self._ceilings.clear()
-            sample = self.kinds[kind] = {}
-            self.told[kind] = {}
+            sample = self._kind(kind)
         told = self.told[kind]
         actors = sample.get(key)
         if actors is None:
@@ -208,12 +211,24 @@ class Ownership:
             told[key] = 0
         if weight and (times := told[key]) < ENOUGH_TOLD:
             told[key] = min(times + weight, ENOUGH_TOLD)
-        if actor not in actors:
+        known = actors.get(actor)
+        if known is None:
             if len(actors) < MAX_SAMPLED_HOLDERS:
                 actors[actor] = cls
-        elif cls > actors[actor]:
+        elif cls > known:
             # An actor seen under two classes (roles changed) is of the later one by name: the same whatever came first.
             actors[actor] = cls
+
+    def _kind(self, kind: str) -> dict[int, dict[str, str]]:
+        """The sample of a new kind; those with the fewest objects make room."""
+        if len(self.kinds) >= MAX_KINDS:
+            kept = sorted(self.kinds, key=lambda name: (-len(self.kinds[name]), name))[: MAX_KINDS * 3 // 4]
+            self.kinds = {name: self.kinds[name] for name in kept}
+            self.told = {name: self.told[name] for name in kept}
+            self._ceilings.clear()
+        self.told[kind] = {}
+        sample = self.kinds[kind] = {}
+        return sample
 
     def merge(self, other: Ownership) -> None:
         for actor, tenant in other.tenants.items():

@@ -280,7 +280,8 @@ class Profile:
             if schema is None:
                 schema = self.responses[status] = SchemaState()
             schema.fold(record.response_fields, time)
-            self._media(status, (record.response_type,))
+            if record.response_type not in self.media.get(status, ()):
+                self._media(status, (record.response_type,))
         if not (success and unsuspicious):
             return False
         self.clean += 1
@@ -290,7 +291,8 @@ class Profile:
             self.plain += 1
         if record.sampled or record.request_fields:
             self._request(record.request_fields, time)
-            self._media(0, (record.request_type,))
+            if record.request_type not in self.media.get(0, ()):
+                self._media(0, (record.request_type,))
         if record.properties:
             self._properties(record)
         if record.body_kind not in self.kinds and record.body_kind not in ("", "none", "unread"):
@@ -305,9 +307,13 @@ class Profile:
     def example(self, path: str) -> None:
         """Remember the path, if it is one of those to keep."""
         if path not in self.examples:
-            self.examples[path] = crc32(path.encode("utf-8", "surrogatepass"))
-            if len(self.examples) > MAX_EXAMPLES:
-                del self.examples[max(self.examples, key=lambda p: (self.examples[p], p))]
+            checksum = crc32(path.encode("utf-8", "surrogatepass"))
+            if len(self.examples) >= MAX_EXAMPLES:
+                highest, worst = max([(known, other) for other, known in self.examples.items()])
+                if (checksum, path) > (highest, worst):
+                    return
+                del self.examples[worst]
+            self.examples[path] = checksum
 
     def merge(self, other: Profile) -> None:
         """Add what another profile has counted."""
@@ -386,6 +392,8 @@ class Profile:
         return 8 if changing else 32
 
     def _traits(self, traits: Iterable[str]) -> None:
+        if self.traits.issuperset(traits):
+            return
         self.traits.update(traits)
         if len(self.traits) > MAX_TRAITS:
             self.traits = set(sorted(self.traits)[:MAX_TRAITS])

@@ -19,6 +19,7 @@ MAX_SCOPES = 24
 """Scopes of one operation. When there are more, the quarter seen least leaves (it is required of nobody)."""
 MAX_SERVICES = 1_000
 """Services at which headers that mean another operation are known: those with the lowest hashes."""
+_ASSERTED = int(Strength.ASSERTED)
 _ALL = ""
 OVERRIDES = "o"
 """Noted of a call that bore such a header."""
@@ -54,10 +55,12 @@ class Model:
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         if note == OVERRIDES and clean and record.actor:
             self._overrides(record.service, (hash64(record.actor),))
-        if clean and record.strength >= Strength.ASSERTED:
-            entry = self._entry(endpoint)
-            if entry is not None:
-                entry[_ALL] = entry.get(_ALL, 0) + 1
+        if clean and record.strength >= _ASSERTED:
+            entry = self.calls.get(endpoint)
+            if entry is None and (entry := self._entry(endpoint)) is None:
+                return
+            entry[_ALL] = entry.get(_ALL, 0) + 1
+            if record.scopes:
                 for scope in record.scopes:
                     entry[scope] = entry.get(scope, 0) + 1
                 if len(entry) > MAX_SCOPES:

@@ -70,20 +70,23 @@ class Place:
         self.actors: dict[int, Actor] = {}
 
     def note(self, actor: int, cls: str, tenant: int, labels: Sequence[str], mask: int, value: int) -> None:
-        kept = self.classes.setdefault(cls, {})
-        for bit, label in enumerate(labels):
-            _count(kept, label, mask >> bit & 1, 1)
-        lowest(self.classes, MAX_CLASSES, name_hash)
+        kept = self.classes.get(cls)
+        if kept is None:
+            kept = self.classes[cls] = {}
+            lowest(self.classes, MAX_CLASSES, name_hash)
+        _marked(kept, labels, mask)
         one = self.actors.get(actor)
         if one is None:
             if len(self.actors) >= MAX_ACTORS and actor > max(self.actors):
                 return
             one = self.actors[actor] = Actor(cls, tenant)
             lowest(self.actors, MAX_ACTORS, int)
-        one.cls, one.tenant = max(one.cls, cls), max(one.tenant, tenant)
+        if cls > one.cls:
+            one.cls = cls
+        if tenant > one.tenant:
+            one.tenant = tenant
         one.calls += 1
-        for bit, label in enumerate(labels):
-            _count(one.labels, label, mask >> bit & 1, 1)
+        _marked(one.labels, labels, mask)
         if value:
             one.value(value, 1)
 
@@ -167,6 +170,18 @@ def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:
     mostly = sum(2 * one[1] >= one[0] for one in actors.values())
     several = len(actors) >= 2 or not cls.startswith("user") or not _AUTHORITY.isdisjoint(cls.split("+"))
     return several and calls >= 4 and 2 * strange >= calls and 2 * mostly >= len(actors)
+
+
+def _marked(into: dict[str, list[int]], labels: Sequence[str], mask: int) -> None:
+    """Count what was present under each label, and by the bits of the mask what was equal."""
+    for label in labels:
+        found = into.get(label)
+        if found is None:
+            _count(into, label, mask & 1, 1)
+        else:
+            found[0] += mask & 1
+            found[1] += 1
+        mask >>= 1
 
 
 def _count(into: dict[str, list[int]], label: str, equal: int, present: int) -> None:

@@ -72,8 +72,16 @@ class Flow:
         self.keyed += keyed
         if actor not in self.actors:
             keep_lowest(self.actors, (actor,), ACTORS)
+        before = self.before
         for name in since:
-            self._count(name, 1, int(first), int(name in late))
+            entry = before.get(name)
+            if entry is None:
+                self._count(name, 1, int(first), int(name in late))
+                continue
+            entry[0] += 1
+            entry[1] += first
+            if late and name in late:
+                entry[2] += 1
 
     def on_object(self, kind: str, before: Sequence[str], late: Sequence[str]) -> None:
         """It was carried out on an object, on which others had been."""
@@ -83,8 +91,15 @@ class Flow:
                 return
             entry = self.objects[kind] = [0, {}]
         entry[0] += 1
+        counts = entry[1]
         for name in before:
-            _add(entry[1], name, [1, int(name in late)])
+            known = counts.get(name)
+            if known is None:
+                _add(counts, name, [1, int(name in late)])
+                continue
+            known[0] += 1
+            if late and name in late:
+                known[1] += 1
 
     def tally(self, scope: str, times: int, actor: int) -> None:
         """It was carried out on something on which it had been `times` times, by the same actor."""
