@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -20,8 +23,10 @@ from eastwall.cli.failure import Failure
 from eastwall.cli.policies import read_policies
 from eastwall.cli.show import clean, printer, table, when
 from eastwall.policy import PolicySet, parse_files
+from eastwall.sources.reading import FORMATS
 
 if TYPE_CHECKING:
+    from eastwall.model.record import CallRecord
     from eastwall.policy.replay import Comparison
     from eastwall.runtime.policy_replay import World
 
@@ -74,6 +79,17 @@ allowed_option = click.option(
 
 @click.command(short_help="New policies on recorded calls: who would be blocked.")
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(allow_dash=True),
+    help="Calls of a recording (all that `import` reads) or of exported records, in place of what was recorded here; may be repeated.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(list(FORMATS)), help="Format of the files [default: told by their content]."
+)
 @since_option
 @service_option
 @limit_option
@@ -81,20 +97,40 @@ allowed_option = click.option(
 @allowed_option
 @data_option
 @json_option
+@click.pass_context
 def replay(
-    path: Path, since: float, service: str, limit: int, modes: str, allowed: tuple[float, bool], data: Path, as_json: bool
+    context: click.Context,
+    path: Path,
+    files: tuple[str, ...],
+    format_: str | None,
+    since: float,
+    service: str,
+    limit: int,
+    modes: str,
+    allowed: tuple[float, bool],
+    data: Path,
+    as_json: bool,
 ) -> None:
     """What the policies at PATH would have done with the calls of the last days, against what was done.
 
     Exit code 1 when calls that passed, with no finding, would be blocked or limited (more than --allow-blocked). What records do not hold
     (bodies, values of headers, queries and claims) is never guessed: where it makes a difference, the call is counted apart.
+
+    With --file the calls of that file, all of them; needs no data directory. --service is then the service of all its calls, as for `import`.
     """
-    client = Client(data, at_rest=True)
     new, _ = read_policies(path)
+    if files:
+        if context.get_parameter_source("since") is not ParameterSource.DEFAULT:
+            raise click.UsageError("--since is about what was recorded here; a file is replayed whole, up to --limit")
+        found = _of_files(new, files, format_ or "", service, data, limit, enforced=modes == "enforce", quiet=as_json)
+        _print(found, "of " + ", ".join(files), modes, as_json, "the applied policies would do so too")
+        _end(found["totals"], allowed)
+        return
+    client = Client(data, at_rest=True)
     found = _compared(
         client, new, _applied(client), since, service, limit, enforced=modes == "enforce", against_old=False, quiet=as_json
     )
-    _print(found, since, modes, as_json, "the applied policies would do so too")
+    _print(found, f"of the last {_span(since)}", modes, as_json, "the applied policies would do so too")
     _end(found["totals"], allowed)
 
 
@@ -127,7 +163,7 @@ def diff(
     old = read_policies(paths[0])[0] if len(paths) == 2 else _applied(client)
     new, _ = read_policies(paths[-1])
     found = _compared(client, new, old, since, service, limit, enforced=modes == "enforce", against_old=True, quiet=as_json)
-    _print(found, since, modes, as_json, "")
+    _print(found, f"of the last {_span(since)}", modes, as_json, "")
     _end(found["totals"], allowed)
 
 
@@ -162,28 +198,53 @@ def _compared(
     against_old: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from eastwall.runtime.policy_replay import World, comparison, notes, records, result
+    from eastwall.runtime.policy_replay import World, notes, records, result
 
     lake, until = Api(client), time.time()
     extent = lake.extent(until - since, until, service)
-    world: World = msgspec.convert(extent["world"], World)
-    try:
-        compared: Comparison = comparison(new, old, world, enforced=enforced, against_old=against_old)
-    except ValueError as error:
-        raise Failure(f"the policy has faults: {error}") from None
+    compared = _comparison(new, old, msgspec.convert(extent["world"], World), enforced=enforced, against_old=against_old)
     began = time.perf_counter()
-    with _bar(quiet) as bar:
-        task = bar.add_task("replaying", total=min(limit, extent["calls"]) if limit else extent["calls"])
-        for number, record in enumerate(records(lake, until - since, until, service, limit), 1):
-            compared.add(record)
-            if not number % 1_000:
-                bar.update(task, completed=number)
+    total = min(limit, extent["calls"]) if limit else extent["calls"]
+    _add(compared, records(lake, until - since, until, service, limit), total, quiet=quiet)
     remarks = notes(new, old)
     if not compared.totals.calls:
         remarks.append(
             f"no calls{f' to `{service}`' if service else ''} were recorded in that time: this says nothing about the policies"
         )
     return result(compared, time.perf_counter() - began, remarks)
+
+
+def _of_files(
+    new: PolicySet, files: tuple[str, ...], format_: str, service: str, data: Path, limit: int, *, enforced: bool, quiet: bool
+) -> dict[str, Any]:
+    from eastwall.cli.replay_files import replayed
+    from eastwall.runtime.policy_replay import notes, result
+
+    with replayed(files, format_, service, data, quiet=quiet) as found:
+        compared = _comparison(new, found.applied, found.world, enforced=enforced, against_old=False)
+        began = time.perf_counter()
+        count = min(limit, found.kept.stored) if limit else found.kept.stored
+        _add(compared, islice(found.kept.records(), count), count, quiet=quiet)
+        return result(compared, time.perf_counter() - began, [*notes(new, found.applied), *found.notes])
+
+
+def _comparison(new: PolicySet, old: PolicySet, world: World, *, enforced: bool, against_old: bool) -> Comparison:
+    """Raises Failure."""
+    from eastwall.runtime.policy_replay import comparison
+
+    try:
+        return comparison(new, old, world, enforced=enforced, against_old=against_old)
+    except ValueError as error:
+        raise Failure(f"the policy has faults: {error}") from None
+
+
+def _add(compared: Comparison, calls: Iterable[CallRecord], total: int, *, quiet: bool) -> None:
+    with _bar(quiet) as bar:
+        task = bar.add_task("replaying", total=total)
+        for number, record in enumerate(calls, 1):
+            compared.add(record)
+            if not number % 1_000:
+                bar.update(task, completed=number)
 
 
 def _bar(quiet: bool) -> Progress:
@@ -204,14 +265,14 @@ def _end(totals: dict[str, int], allowed: tuple[float, bool]) -> None:
         raise SystemExit(1)
 
 
-def _print(found: dict[str, Any], since: float, modes: str, as_json: bool, already: str) -> None:
+def _print(found: dict[str, Any], which: str, modes: str, as_json: bool, already: str) -> None:
     if as_json:
         print_json(found)
         return
     out, totals = printer(), found["totals"]
     seconds = found["seconds"]
     out.print(
-        f"{totals['calls']:,} calls of the last {_span(since)}, judged in {seconds:.1f} s,"
+        f"{totals['calls']:,} calls {clean(which).plain}, judged in {seconds:.1f} s,"
         f" {'as if all were enforced' if modes == 'enforce' else 'with the modes as they are set'}"
     )
     counts = table("", "calls", "")
