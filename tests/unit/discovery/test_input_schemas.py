@@ -120,7 +120,7 @@ keywords = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(keywords, json_values, max_size=5), json_values)
 def test_no_schema_makes_it_raise(schema: dict[str, Any], arguments: Any) -> None:
     InputSchema(schema).violations(arguments)
