@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
+from eastwall.behaviours.ownership_claims import watch
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, Parameter
@@ -120,14 +121,17 @@ def test_of_few_callers_those_are_judged_who_were_seen_to_keep_to_their_own(
     assert (finding.confidence, told.blocked) == (confidence, confidence == "medium")
 
 
-@pytest.mark.parametrize(("people", "few"), [(29, True), (30, False)])
-def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(people: int, few: bool) -> None:
+@pytest.mark.parametrize(("people", "each", "few"), [(19, 6, True), (20, 4, True), (20, 6, False)])
+def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(
+    people: int, each: int, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "FIRST", 1_000)
     learned = Learned()
     for at in range(people):
-        for _ in range(2 if at else 5):
+        for _ in range(each if at else 5):
             learned.ask(OF_USER, f"/users/q{at}/carts", {"lines": []}, f"q{at}")
     rule = next(rule for rule in learned.known().rules if rule.endpoint == "ep_of")
-    assert (rule.few, len(rule.keepers)) == (few, 1 if few else 0)
+    assert (rule.few, len(rule.keepers)) == (few, 0 if not few else people if each > 4 else 1)
     newcomer = _engine(learned.known()).ask("GET", "/users/q1/carts", answer={"lines": []}, user="new")
     assert newcomer.blocked is not few
 
@@ -154,6 +158,20 @@ def test_a_newcomer_s_id_is_learned_from_what_nobody_asked_for(numbers: Knowledg
     engine.ask("GET", "/orders", answer={"items": [{"id": 70, "user_id": 4_800}]}, user="new")
     assert engine.ask("GET", "/orders/70", answer={"id": 70, "user_id": 4_800}, user="new").of("owner-mismatch") is None
     assert engine.ask("GET", "/orders/9", answer=other, user="new").of("owner-mismatch") is not None
+
+
+def test_of_callers_who_are_not_judged_yet_every_call_is_learned_from(claims: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one call in ten is noted, who is new would have to make fifty."""
+    monkeypatch.setattr(watch, "FIRST", 0)
+    engine = _engine(claims)
+    noted = [
+        [
+            "ownership_claims" in engine.ask("GET", f"/users/{user}/carts", answer={"lines": []}, user=user).notes
+            for user in ("p0", "new")
+        ]
+        for _ in range(20)
+    ]
+    assert [sum(each) for each in zip(*noted, strict=True)] == [4, 20]
 
 
 def test_who_is_shown_another_s_list_first_does_not_take_that_one_s_id(numbers: Knowledge) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 from msgspec import Struct
 
@@ -20,9 +20,10 @@ SURE = 0.95
 """From here on the rule is of high confidence, and speaks for rarer operations with a field of the same name."""
 EXCEPTIONS = 0.25
 """Share of the actors that may be exceptions at most."""
-CROWD = 30
-"""Actors none of whom is an exception, after which that is believed of those who were not seen: had one in ten (assistants, colleagues) been one,
-one would have been among them by then (with 96 % certainty)."""
+CROWD = 20
+"""Actors none of whom is an exception, after which that is believed of those who were not seen: had one in seven (assistants, colleagues) been one,
+one would have been among them by then (with 95 % certainty). In `CROWD_CALLS` calls."""
+CROWD_CALLS = 100
 KEPT = 5
 """Calls in which one actor had its own, at all places of a service that the same claim tells, and nothing else, after which it is held to that."""
 
@@ -125,7 +126,7 @@ def _judge_label(endpoint: str, place: str, counts: Place, label: str) -> Rule |
         return None
     if of < MIN_CALLS or equal < SHARE * of or (low := wilson(equal, of)) < FLOOR:
         return None
-    few = len(regular) < CROWD or bool(exceptions)
+    few = _few(regular, of, exceptions)
     return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, _judged_classes(regular), exceptions, few)
 
 
@@ -162,8 +163,13 @@ def judge_alias(endpoint: str, place: str, counts: Place) -> tuple[Rule | None, 
         claim, pairs = "tenant-alias", sorted(by_tenant)
     else:
         pairs = [(key, value) for key, value in pairs if holders[value] == 1]
-    classes, few = _judged_classes(regular.values()), len(regular) < CROWD or bool(exceptions)
+    classes, few = _judged_classes(regular.values()), _few(regular, of, exceptions)
     return Rule(endpoint, place, claim, counts.space, equal, of, low >= SURE, classes, exceptions, few), pairs
+
+
+def _few(regular: Sized, calls: int, exceptions: Sized) -> bool:
+    """Whether too little is known of a crowd to judge those who were not seen."""
+    return len(regular) < CROWD or calls < CROWD_CALLS or len(exceptions) > 0
 
 
 def own_calls(counts: Place, claim: str) -> dict[int, int]:

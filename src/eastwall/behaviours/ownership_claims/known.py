@@ -33,6 +33,7 @@ class Known:
         "requests",
         "responses",
         "selves",
+        "settled",
     )
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
@@ -69,6 +70,12 @@ class Known:
                     self.owner_fields.add((endpoint.service, field))
                 into = self.responses if rule.place.startswith(ANSWER) else self.requests
                 into[rule.endpoint] = (*into.get(rule.endpoint, ()), LiveRule(rule, endpoint))
+        self.settled: dict[tuple[str, str], frozenset[int]] = {}
+        """(service, class) -> actors (hashes) of whom it is known whether they keep to their own, where others are not judged for that."""
+        for rule in knowledge.rules:
+            if rule.few and rule.endpoint in endpoints:
+                for key in [(endpoints[rule.endpoint].service, cls) for cls in rule.classes]:
+                    self.settled[key] = self.settled.get(key, frozenset()).union(rule.keepers, rule.exceptions)
         self.given = {
             (one.service, one.endpoint, one.place if one.endpoint else one.kind, one.cls): one for one in knowledge.given
         }

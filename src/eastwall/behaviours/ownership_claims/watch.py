@@ -490,14 +490,19 @@ class Watch(behaviours.Watch):
         ]
 
     def _wanted(self, facts: Facts) -> bool:
-        """Whether the model wants the call: the first of each class at each operation, and then a few."""
+        """Whether the model wants the call: the first of each class at each operation, and then a few; those of callers who are not judged before
+        more is known of them."""
         endpoint = facts.match.endpoint
         key = (endpoint.id if endpoint is not None else "", facts.identity.cls)
         count = self._noted.get(key, 0)
         if count == 0 and len(self._noted) >= MAX_SEEN:
             self._noted.clear()
         self._noted[key] = count + 1
-        return count < FIRST or count % EVERY == 0
+        if count < FIRST or count % EVERY == 0:
+            return True
+        known = self._known
+        settled = known.settled.get((facts.call.service, facts.identity.cls)) if known is not None else None
+        return settled is not None and self._actor(facts.identity, self._hash_key) not in settled
 
     def _places(self, operation: str) -> set[str]:
         found = self._seen.get(operation)
