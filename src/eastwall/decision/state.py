@@ -145,6 +145,7 @@ _STEPS = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 _SESSIONS = msgspec.msgpack.Decoder(list[News]).decode
 _SEEN = msgspec.msgpack.Decoder(list[Seen]).decode
 _TOOLS = msgspec.msgpack.Decoder(list[Told]).decode
+_PRICES = msgspec.msgpack.Decoder(list[tuple[int, float, float, str]]).decode
 _HITS = msgspec.msgpack.Decoder(list[Hit]).decode
 _LIMITS = msgspec.msgpack.Decoder(LimitNews).decode
 _LOGINS = msgspec.msgpack.Decoder(list[tuple[str, str, int, float, bool, bool]]).decode
@@ -223,6 +224,8 @@ class LiveState:
         self.limits.share(engine)
         self.guards.told = []
         self.limits.tools.told = []
+        prices = self.watches.of("values").prices
+        prices.told, prices.certain = [], at_once
 
     def presumed(self, facts: Facts) -> bool:
         """Whether remembering this answer may make such news."""
@@ -243,6 +246,7 @@ class LiveState:
             ("sessions", sessions),
             ("guards", self.guards.told),
             ("tools", self.limits.tools.told),
+            ("prices", self.watches.of("values").prices.told),
         )
         for topic, told in topics:
             if told:
@@ -272,6 +276,10 @@ class LiveState:
             elif topic == "sessions":
                 for entry_of_session in _SESSIONS(entry):
                     self.watches.of("sessions").take(entry_of_session)
+            elif topic == "prices":
+                prices = self.watches.of("values").prices
+                for product, price, now, caller in _PRICES(entry):
+                    prices.take(_key(product), price, now, caller)
             elif topic == "limits":
                 self.limits.hear(_LIMITS(entry))
             elif topic == "guards":
@@ -289,14 +297,15 @@ class LiveState:
     def recall(self, entries: Iterable[tuple[str, bytes]], *, whole: bool) -> int:
         """Take in what was told before this engine began, from several engines in no common order; the number of damaged entries.
 
-        Not `whole`: some of it is lost. What was done to an object may be among that, so steps are left out: one would seem to be missing."""
+        Not `whole`: some of it is lost. What was done to an object may be among that, so steps are left out: one would seem to be missing; and
+        the newest price of a product."""
         damaged, steps, counted = 0, [], []
         for topic, entry in entries:
             try:
                 if topic == "limits":
                     counted.append(_LIMITS(entry))
-                elif topic == "tools" and not whole:
-                    continue  # a later definition may be among what is lost
+                elif topic in ("tools", "prices") and not whole:
+                    continue  # a later definition, or price, may be among what is lost
                 elif topic != "steps":
                     self.hear(topic, entry)
                 elif whole:

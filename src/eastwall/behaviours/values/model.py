@@ -19,6 +19,7 @@ from eastwall.behaviours.values.numbers import (
     number_backers,
     word_backers,
 )
+from eastwall.behaviours.values.prices import ANSWERED
 from eastwall.behaviours.values.relations import MAX_NAME, Relation
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -43,7 +44,9 @@ MAX_FRAMES = 8
 MAX_PLACE = 200
 MAX_TOLD = 120
 """Relations that one note tells of an object."""
-_HOWS = frozenset({"equal", "product", "sum", "count", "sum of items", "before"})
+_HOWS = frozenset({"equal", "product", "sum", "count", "sum of items", "before", ANSWERED})
+PRODUCTS = 3
+"""Different products whose prices requests must have held, where they hold what answers gave."""
 
 
 class Held(Struct, frozen=True, array_like=True):
@@ -113,9 +116,11 @@ class _Frame:
         """What is believed."""
         found = []
         for relation, (count, actors, values) in sorted(self.relations.items()):
-            if count < ENOUGH or len(actors) < SUPPORT or len(values) < DIFFERENT:
+            if count < ENOUGH or len(actors) < SUPPORT or len(values) < PRODUCTS:
                 continue
             how, target, sources = relation
+            if how != ANSWERED and len(values) < DIFFERENT:
+                continue
             needed = {target, *sources}
             of = sum(calls for names, calls in self.sets.items() if needed.issubset(names))
             if count >= HOLDS * of:

@@ -153,6 +153,8 @@ def expected(relation: Relation, node: dict[str, Any]) -> tuple[Any, Any] | None
     """(what stands there, what the relation gives); None where a value is not there, or is nothing to reckon with."""
     how, target, sources = relation
     there = node.get(target)
+    if how == "answered":
+        return None  # not a matter of this object alone: see `values.prices`
     if how == "before":
         start = node.get(sources[0])
         if not isinstance(there, str) or not isinstance(start, str) or not len(start) == len(there) <= 32:
@@ -197,6 +199,8 @@ def sentence(relation: Relation) -> str:
     target = f"`{target[:40]}`"
     if how == "before":
         return f"{named[0]} before {target}"
+    if how == "answered":
+        return f"{target} = what answers gave for {named[0]}"
     if how == "count":
         return f"{target} = number of {named[0]}"
     if how == "sum of items":

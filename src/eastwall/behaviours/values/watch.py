@@ -15,10 +15,11 @@ from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.values import relations
 from eastwall.behaviours.values.model import ENOUGH, MAX_TOLD, Held, Knowledge
 from eastwall.behaviours.values.numbers import Number, Words
+from eastwall.behaviours.values.prices import ANSWERED, MAX_CLAIMED, Prices, amount_of, claims, kind_named, priced, product_key
 from eastwall.behaviours.values.relations import Relation
-from eastwall.discovery.objects import SAFE_METHODS
+from eastwall.discovery.objects import SAFE_METHODS, changes, holder, identifier
 from eastwall.model.call import Completion, Phase
-from eastwall.model.decision import Decision
+from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation, NumberOutside, RelationBroken, WordNotSeen
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
@@ -37,6 +38,11 @@ SETTLED = 100
 """Learned calls with words at a place, after which it is said who sends which."""
 FEW = 5
 """Calls with a word, likewise."""
+MISSED = 20
+"""Answers without a price, after which one in so many is read."""
+MAX_LOOKED = 20_000
+MAX_PAIRS = 2
+"""Pairs of a price and a product that one note tells."""
 OFF = 0.05
 """Share by which a relation is broken by more than rounding and small charges."""
 
@@ -69,6 +75,8 @@ class _Node(Struct):
 class _Operation(Struct, frozen=True):
     body: _Node
     query: dict[str, _Place]
+    claimed: tuple[Held, ...] = ()
+    """Prices that are what answers gave: see `values.prices`."""
 
 
 Known = dict[str, _Operation]
@@ -98,8 +106,10 @@ def compile(knowledge: Knowledge, world: World) -> Known:
             elif place != "$":
                 _hang(root, steps_of(place), compiled)
         for held in one.relations:
-            _hang(root, held.frame, held)
-        found[one.endpoint] = _Operation(_node(root), query)
+            if held.how != ANSWERED:
+                _hang(root, held.frame, held)
+        claimed = tuple(held for held in one.relations if held.how == ANSWERED and kind_named(held.sources[0]))
+        found[one.endpoint] = _Operation(_node(root), query, claimed)
     return found
 
 
@@ -182,7 +192,38 @@ def _place(place: str, number: Number | None, words: Words | None, answered: dic
 
 
 class Watch(behaviours.Watch):
-    """Remembers nothing between calls."""
+    """Remembers what answers say that products cost, and nothing of callers."""
+
+    def __init__(self) -> None:
+        self.prices = Prices()
+        self._priceless: dict[str, int] = {}
+        """Operation -> answers in a row that held no price."""
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+    def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
+        """Read the prices of an answer to a call that changes nothing."""
+        call, endpoint, body = facts.call, facts.match.endpoint, facts.operation.body
+        if endpoint is None or call.response is None or not (type(body) is dict or type(body) is list) or call.prior is None:
+            return
+        asked = call.prior.facts.operation
+        if verdict.action == "block" or not 200 <= call.response.status < 300 or changes(asked.method, asked.name):
+            return
+        missed = self._priceless.get(endpoint.id, 0)
+        if missed >= MISSED and missed % MISSED:
+            self._priceless[endpoint.id] = missed + 1
+            return
+        caller, seen = facts.identity.actor or call.peer.address, False
+        for kind, text, price in priced(body, holder(facts.operation, facts.match)):
+            seen = True
+            self.prices.read(product_key(call.service, kind, text), price, call.time, caller)
+        if seen:
+            self._priceless.pop(endpoint.id, None)
+        else:
+            if len(self._priceless) >= MAX_LOOKED:
+                self._priceless.clear()
+            self._priceless[endpoint.id] = missed + 1
 
     def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
         return endpoint.id in known
@@ -203,6 +244,8 @@ class Watch(behaviours.Watch):
                     _in_query(place, text, facts.identity.cls, found)
         if type(operation.body) is dict or type(operation.body) is list:
             _compare(operation.body, one.body, facts.identity.cls, found)
+            for held in one.claimed:
+                self._claimed(operation.body, held, facts, found)
         return tuple(found[:MAX_FOUND]) if found else ()
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
@@ -223,7 +266,57 @@ class Watch(behaviours.Watch):
             ]
             if len(held) <= MAX_TOLD:
                 note.append([list(steps), list(names), held])
+        if (asked := request.facts.call) is not None:
+            note += self._claims(body, asked.service, asked.time)
         return note or None
+
+    def _claims(self, body: dict[str, Any], service: str, now: float) -> list[Any]:
+        """Which prices of a request are what answers gave, of products that answers told."""
+        found: dict[tuple[tuple[str, ...], str, str], list[Any]] = {}
+        for steps, node in relations.frames(body):
+            places = [(steps, node)]
+            for key, items in node.items():
+                if type(items) is list and len(key) <= relations.MAX_NAME:
+                    places += [((*steps, key, "[]"), item) for item in items[:MAX_CLAIMED] if type(item) is dict]
+            for at, one in places:
+                for name, key, text, amount in claims(one):
+                    product = product_key(service, kind_named(key), text)
+                    told = self.prices.of(product, now)
+                    if told:
+                        entry = found.setdefault((at, name, key), [True, product])
+                        entry[0] &= any(relations.near(amount, price) for price in told)
+        return [
+            [list(at), [name, key], [[ANSWERED, name, [key], product]] if held else []]
+            for (at, name, key), (held, product) in list(found.items())[:MAX_PAIRS]
+        ]
+
+    def _claimed(self, body: Any, held: Held, facts: Facts, found: list[Deviation]) -> None:
+        """Compare the prices at one place with what answers gave."""
+        name, key = held.target, held.sources[0]
+        kind = kind_named(key)
+        for node in _nodes(body, held.frame):
+            amount, text = amount_of(node.get(name)), identifier(node.get(key))
+            if amount is None or not text or len(found) >= MAX_FOUND:
+                continue
+            told = self.prices.of(product_key(facts.call.service, kind, text), facts.call.time)
+            if told and not any(relations.near(amount, price) for price in told):
+                far = self.prices.certain and amount < (1.0 - OFF) * min(told)
+                place = ".".join(("body", *held.frame, name)).replace(".[]", "[]")[:120]
+                said = relations.sentence((held.how, name, held.sources))
+                found.append(
+                    RelationBroken(place, said, f"{amount:.12g}", f"{told[-1]:.12g}", held.held, held.of, held.actors, far)
+                )
+
+
+def _nodes(body: Any, steps: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The objects at a place."""
+    nodes = [body]
+    for step in steps:
+        if step == "[]":
+            nodes = [item for node in nodes if type(node) is list for item in node][:MAX_CLAIMED]
+        else:
+            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
+    return [node for node in nodes if type(node) is dict]
 
 
 def _in_query(place: _Place, text: str, cls: str, found: list[Deviation]) -> None:
