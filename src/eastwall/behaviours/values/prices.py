@@ -11,6 +11,7 @@ Bounded: `MAX_PRODUCTS`, of which those leave that were read longest ago for the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from math import isfinite
 from re import compile as regex
 from typing import Any
@@ -37,6 +38,8 @@ MAX_CLAIMED = 40
 MAX_NAME = 64
 
 _PRICE = regex(r"(?i)(?!\w*(?:total|sum|old|max|min|ship))\w{0,40}?(?:price|cost|fare|fee)(?:_?(?:cents|minor|amount|value))?")
+PRICES = regex(rb"(?i)price|cost|fare|fee")
+"""What the text of an answer with a price has."""
 _DECIMAL = regex(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
 
 
@@ -118,6 +121,7 @@ def product_key(service: str, kind: str, text: str) -> int:
     return hash64(f"{service}\0{kind}\0{text}") >> 1
 
 
+@lru_cache(maxsize=8_192)
 def named_price(name: str) -> bool:
     """Whether a property is a price by its name."""
     return len(name) <= MAX_NAME and _PRICE.fullmatch(name) is not None
@@ -181,6 +185,7 @@ def claims(node: Mapping[str, Any]) -> Iterator[Claim]:
             yield name, key, text, amount
 
 
+@lru_cache(maxsize=8_192)
 def kind_named(name: str) -> str:
     """The kind of product that a property names: `product` for `product_id` and for `product`; empty for what names none."""
     return reference(name) or (kind_of(name, "") if reference(name) is None and _NOUN.fullmatch(name) else "")

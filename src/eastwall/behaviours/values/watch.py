@@ -15,8 +15,19 @@ from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.values import relations
 from eastwall.behaviours.values.model import ENOUGH, MAX_TOLD, Held, Knowledge
 from eastwall.behaviours.values.numbers import Number, Words
-from eastwall.behaviours.values.prices import ANSWERED, MAX_CLAIMED, Prices, amount_of, claims, kind_named, priced, product_key
+from eastwall.behaviours.values.prices import (
+    ANSWERED,
+    MAX_CLAIMED,
+    PRICES,
+    Prices,
+    amount_of,
+    claims,
+    kind_named,
+    priced,
+    product_key,
+)
 from eastwall.behaviours.values.relations import Relation
+from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, changes, holder, identifier
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
@@ -41,6 +52,9 @@ FEW = 5
 MISSED = 20
 """Answers without a price, after which one in so many is read."""
 MAX_LOOKED = 20_000
+REREAD = 600.0
+"""Seconds in which the same answer of an operation is not read again."""
+MAX_READ_BODIES = 8_192
 MAX_PAIRS = 2
 """Pairs of a price and a product that one note tells."""
 OFF = 0.05
@@ -198,6 +212,8 @@ class Watch(behaviours.Watch):
         self.prices = Prices()
         self._priceless: dict[str, int] = {}
         """Operation -> answers in a row that held no price."""
+        self._read: Recent[int, float] = Recent(MAX_READ_BODIES)
+        """Hash of an answer (that of this process) -> when it was read: a catalogue is asked for again and again."""
 
     def __len__(self) -> int:
         return len(self.prices)
@@ -213,6 +229,13 @@ class Watch(behaviours.Watch):
         missed = self._priceless.get(endpoint.id, 0)
         if missed >= MISSED and missed % MISSED:
             self._priceless[endpoint.id] = missed + 1
+            return
+        raw = facts.operation.raw_body
+        again = hash((endpoint.id, raw))
+        if 0.0 <= call.time - (self._read.get(again) or -REREAD) < REREAD:
+            return
+        self._read.put(again, call.time)
+        if raw and PRICES.search(raw) is None:
             return
         caller, seen = facts.identity.actor or call.peer.address, False
         for kind, text, price in priced(body, holder(facts.operation, facts.match)):
