@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from eastwall.learning.baselines import Baselines
 from eastwall.learning.changes import Changes
 from eastwall.learning.edges import Edges
 from eastwall.learning.identities import Identities
-from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, MAX_PUBLISHED, UNKNOWN, Evidence, Judgement, Ownership
+from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, MAX_PUBLISHED, UNKNOWN, Evidence, Judgement, Ownership, live
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
 from eastwall.learning.steps import CREATED, Steps
@@ -287,22 +288,24 @@ class Learner:
         """(model of behaviour, what it knows as the baselines have it, in MessagePack). `endpoints`: as just asked for."""
         return encode_known(self.baselines.hold(self.behaviours, endpoints))
 
-    def ownership(self, limit: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    def ownership(self, limit: int, now: float = inf) -> tuple[tuple[int, tuple[str, ...]], ...]:
         """(object key, at most 8 actors that hold it, the first first), the most recently given objects, oldest of them first. A last
         actor `""` says that there may be more.
 
-        Without public kinds, and without actors of broad classes, who may see everything.
+        Without public kinds, without actors of broad classes, who may see everything, and without grants that were not seen for long
+        (`ownership.live`). `now`: no call can be later, Unix seconds.
         """
         recent: list[tuple[float, int, tuple[str, ...]]] = []
         broad = self.behaviours.of("ownership_claims").broad(self._service_of())
         for name, service in self._services.items():
-            judgements = self._judgements(service)
+            judgements, today = self._judgements(service), service.objects.today(now)
             for key, (last, kind, holders) in service.objects.held.items():
                 judged = judgements.get(kind, UNKNOWN)
                 if judged.public:
                     continue
                 staff = broad.get((name, kind), ())
-                actors = tuple(actor for _, actor, cls in holders if cls not in judged.broad and cls not in staff)
+                owners = [one for one in holders if one[2] not in judged.broad and one[2] not in staff]
+                actors = tuple([actor for _, actor, _, _ in live(owners, today)])
                 if judged.by == "tenant":
                     tenants = dict.fromkeys(map(service.objects.group, actors))
                     actors = tuple(dict.fromkeys((*tenants, *actors)))
@@ -543,7 +546,7 @@ def _objects(objects: Ownership, record: CallRecord) -> None:
         # An address stands for nobody in particular. What may be read without any identity belongs to nobody either.
         if record.method == "GET":
             for _, kind, key in record.used:
-                objects.use(kind, key, ANONYMOUS, "")
+                objects.use(kind, key, ANONYMOUS, "", record.time)
         return
     if record.tenant:
         objects.belongs(actor, record.tenant)
@@ -561,4 +564,4 @@ def _objects(objects: Ownership, record: CallRecord) -> None:
         if made or one in given:
             objects.give(*one, actor, cls, record.time, asked=not made)
         else:
-            objects.use(*one, actor, cls)
+            objects.use(*one, actor, cls, record.time)

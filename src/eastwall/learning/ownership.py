@@ -29,7 +29,9 @@ support or a nightly job asks for, the owners have not come yet: such a class lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from heapq import nlargest
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -57,8 +59,18 @@ ENOUGH_TOLD = 2
 ANONYMOUS = ""
 """Holder of what was read without any identity."""
 
-Holder = tuple[float, str, str]
-"""(first time, actor, identity class)."""
+DAY = 86_400.0
+GRANT_DAYS = 180
+"""A grant that was not seen for so long (no answer gave the object to the actor) counts no more beside others that were."""
+FORGOTTEN_DAYS = 360
+"""An object of which no grant was seen for so long is nobody's any more."""
+EVIDENCE_OBJECTS = 64
+"""Sampled objects seen within `GRANT_DAYS` from which on a kind is judged by these alone."""
+LATEST = 16
+"""Objects that must have been seen so late for it to be so late: a wrong clock or two age nothing."""
+
+Holder = tuple[float, str, str, int]
+"""(first time, actor, identity class, last day that an answer gave it the object: days since 1970)."""
 
 
 class Evidence(Struct, frozen=True):
@@ -103,13 +115,15 @@ UNKNOWN = Judgement(
 class Ownership:
     """The objects of one service."""
 
-    __slots__ = ("_ceilings", "held", "kinds", "tenants", "told")
+    __slots__ = ("_ceilings", "held", "kinds", "seen", "tenants", "told")
 
     def __init__(self) -> None:
         self.kinds: dict[str, dict[int, dict[str, str]]] = {}
         """kind -> key -> actor -> identity class."""
         self.told: dict[str, dict[int, int]] = {}
         """kind -> key -> how often it was asked for, up to `ENOUGH_TOLD`, which one that was given unasked has at once."""
+        self.seen: dict[str, dict[int, int]] = {}
+        """kind -> key -> last day that it was given or named; 0: not known."""
         self.held: dict[int, tuple[float, str, tuple[Holder, ...]]] = {}
         """key -> (last given, kind, holders in order of first time). The least recently given stand first."""
         self.tenants: dict[str, str] = {}
@@ -135,26 +149,28 @@ class Ownership:
 
     def give_all(self, objects: Iterable[tuple[str, int]], actor: str, cls: str, time: float, *, asked: bool = False) -> None:
         """The same of several (kind, key): an answer gives many."""
-        held, ceilings = self.held, self._ceilings
+        held, ceilings, day = self.held, self._ceilings, int(time // DAY)
         for kind, key in objects:
             ceiling = ceilings.get(kind)
             if ceiling is None or key <= ceiling:  # as `_note` asks: nearly all objects are in no sample
-                self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD)
+                self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD, day)
             entry = held.pop(key, None)
             if entry is None:
-                held[key] = (time, kind, ((time, actor, cls),))
+                held[key] = (time, kind, ((time, actor, cls, day),))
                 if len(held) > MAX_HELD:
                     self._thin(MAX_HELD - MAX_HELD // 20)
                     held = self.held
                 continue
             last, _, holders = entry
-            for first, holder, _ in holders:
+            for first, holder, _, known in holders:
                 if holder == actor:
                     if time < first:
-                        holders = _earliest([*(h for h in holders if h[1] != actor), (time, actor, cls)])
+                        holders = _earliest([*(h for h in holders if h[1] != actor), (time, actor, cls, known)])
+                    elif day > known:
+                        holders = tuple([(*h[:3], day) if h[1] == actor else h for h in holders])
                     break
             else:
-                holders = _earliest([*holders, (time, actor, cls)])
+                holders = _earliest([*holders, (time, actor, cls, day)])
             held[key] = (last if last > time else time, kind, holders)
 
     def _thin(self, room: int) -> None:
@@ -185,15 +201,20 @@ class Ownership:
                 kept[key] = entry
         self.held = kept
 
-    def use(self, kind: str, key: int, actor: str, cls: str) -> None:
+    def use(self, kind: str, key: int, actor: str, cls: str, time: float = 0.0) -> None:
         """The actor named the object in a call that succeeded."""
-        self._note(kind, key, actor, cls, 1)
+        self._note(kind, key, actor, cls, 1, int(time // DAY))
 
-    def _note(self, kind: str, key: int, actor: str, cls: str, weight: int) -> None:
+    def today(self, now: float = inf) -> int:
+        """The day that it is, by the objects given last: `LATEST` must say so. `now`: it is not later, Unix seconds."""
+        lasts = nlargest(LATEST, (last for last, _, _ in self.held.values()))
+        return int(min(lasts[-1], now) // DAY) if lasts else 0
+
+    def _note(self, kind: str, key: int, actor: str, cls: str, weight: int, day: int) -> None:
         sample = self.kinds.get(kind)
         if sample is None:
             sample = self._kind(kind)
-        told = self.told[kind]
+        told, seen = self.told[kind], self.seen[kind]
         actors = sample.get(key)
         if actors is None:
             if len(sample) >= SAMPLE:
@@ -203,12 +224,15 @@ class Ownership:
                 if key >= ceiling:
                     return
                 del sample[ceiling], told[ceiling]
+                seen.pop(ceiling, None)
                 sample[key] = {actor: cls}
-                told[key] = weight
+                told[key], seen[key] = weight, day
                 self._ceilings[kind] = max(sample)
                 return
             actors = sample[key] = {}
             told[key] = 0
+        if day > seen.get(key, 0):
+            seen[key] = day
         if weight and (times := told[key]) < ENOUGH_TOLD:
             told[key] = min(times + weight, ENOUGH_TOLD)
         known = actors.get(actor)
@@ -225,8 +249,9 @@ class Ownership:
             kept = sorted(self.kinds, key=lambda name: (-len(self.kinds[name]), name))[: MAX_KINDS * 3 // 4]
             self.kinds = {name: self.kinds[name] for name in kept}
             self.told = {name: self.told[name] for name in kept}
+            self.seen = {name: self.seen[name] for name in kept}
             self._ceilings.clear()
-        self.told[kind] = {}
+        self.told[kind], self.seen[kind] = {}, {}
         sample = self.kinds[kind] = {}
         return sample
 
@@ -235,9 +260,9 @@ class Ownership:
             self.belongs(actor, tenant)
         for kind, sample in other.kinds.items():
             for key, actors in sample.items():
-                weight = other.told[kind][key]
+                weight, day = other.told[kind][key], other.seen[kind].get(key, 0)
                 for actor, cls in actors.items():
-                    self._note(kind, key, actor, cls, weight)
+                    self._note(kind, key, actor, cls, weight, day)
                     weight = 0
         for key, (last, kind, holders) in other.held.items():
             mine = self.held.get(key)
@@ -246,7 +271,8 @@ class Ownership:
                 continue
             firsts: dict[str, Holder] = {}
             for holder in sorted([*mine[2], *holders]):
-                firsts.setdefault(holder[1], holder)
+                known = firsts.get(holder[1])
+                firsts[holder[1]] = holder if known is None else (*known[:3], max(known[3], holder[3]))
             self.held[key] = (max(last, mine[0]), max(kind, mine[1]), _earliest(firsts.values()))
         ordered = sorted(self.held.items(), key=lambda item: (item[1][0], item[0]))
         self.held = dict(ordered)
@@ -258,8 +284,7 @@ class Ownership:
         sample = self.kinds.get(kind)
         if not sample:
             return UNKNOWN
-        told = self.told[kind]
-        objects = [actors for key, actors in sample.items() if told[key] >= ENOUGH_TOLD]
+        objects = [sample[key] for key in self._counting(kind)]
         found = _judge(kind, objects, needed, "actor")
         if found.exclusive:
             return _settle(found, kind, objects, needed, lambda actor: actor)
@@ -271,6 +296,14 @@ class Ownership:
             return found
         return _settle(replace(by_tenant, alone=found.alone), kind, objects, needed, self.group)
 
+    def _counting(self, kind: str) -> list[int]:
+        """The sampled objects that count: those seen of late, where these are enough."""
+        told, seen = self.told[kind], self.seen[kind]
+        every = [key for key in self.kinds[kind] if told[key] >= ENOUGH_TOLD]
+        days = nlargest(LATEST, (seen.get(key, 0) for key in every))
+        fresh = [key for key in every if not seen.get(key, 0) or seen[key] >= days[-1] - GRANT_DAYS]
+        return fresh if len(fresh) >= EVIDENCE_OBJECTS else every
+
     def _grouped(self, actors: dict[str, str]) -> dict[str, str]:
         """The holders of an object by tenant, with the greatest of their classes by name."""
         groups: dict[str, str] = {}
@@ -281,7 +314,7 @@ class Ownership:
 
     def dump(self) -> list[Any]:
         """Plain data for `load`."""
-        return [self.kinds, self.held, self.told, self.tenants]
+        return [self.kinds, self.held, self.told, self.tenants, self.seen]
 
     @classmethod
     def load(cls, data: Any) -> Ownership:
@@ -289,8 +322,9 @@ class Ownership:
         state.kinds = data[0]
         state.told = data[2]
         state.tenants = data[3]
+        state.seen = data[4] if len(data) > 4 else {kind: {} for kind in state.kinds}
         state.held = {
-            key: (last, kind, tuple((first, actor, cls_) for first, actor, cls_ in holders))
+            key: (last, kind, tuple(_holder(last, *holder) for holder in holders))
             for key, (last, kind, holders) in data[1].items()
         }
         return state
@@ -354,6 +388,20 @@ def _settle(
         return replace(found, settled=settled)
     said = f"{found.evidence}, of no class of callers enough to judge it"
     return Judgement(exclusive=False, public=False, confidence=0.0, evidence=said, broad=found.broad)
+
+
+def live(holders: Sequence[Holder], today: int) -> Sequence[Holder]:
+    """Of the holders of an object, those whose grants count: seen within `GRANT_DAYS`; or else, while one was seen within
+    `FORGOTTEN_DAYS`, all."""
+    fresh = [one for one in holders if one[3] >= today - GRANT_DAYS]
+    if fresh or any(one[3] >= today - FORGOTTEN_DAYS for one in holders):
+        return fresh or holders
+    return ()
+
+
+def _holder(last: float, first: float, actor: str, cls: str, day: int = -1) -> Holder:
+    """Without a day, as written before grants aged: that of the object."""
+    return first, actor, cls, day if day >= 0 else int(last // DAY)
 
 
 def _earliest(holders: Iterable[Holder]) -> tuple[Holder, ...]:

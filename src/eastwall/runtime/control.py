@@ -298,7 +298,7 @@ class Control:
         with self._publish_lock:
             with self.learner_alone() as learner:
                 endpoints = self._recorder.learned() if known is None else known
-                ownership = learner.ownership(OWNERSHIP_LIMIT)
+                ownership = learner.ownership(OWNERSHIP_LIMIT, time.time())
                 classes = learner.identities.classes()
                 behaviours = self._recorder.knowledge(endpoints)
             # Before the cluster is asked: what changes in between is published next time, and not missed.

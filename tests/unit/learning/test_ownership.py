@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from eastwall.learning import ownership
-from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, SAMPLE, Evidence, Ownership
+from eastwall.learning.ownership import ANONYMOUS, DAY, FORGOTTEN_DAYS, GRANT_DAYS, MAX_HOLDERS, SAMPLE, Evidence, Ownership, live
 
 NEEDED = Evidence()
 
@@ -156,7 +156,7 @@ def test_holders_are_the_earliest_and_bounded() -> None:
         state.give("order", 7, f"user:{n:02}", "user", 100.0 - n)
     last, kind, holders = state.held[7]
     assert (last, kind, len(holders)) == (100.0, "order", MAX_HOLDERS)
-    assert holders[0] == (71.0, "user:29", "user")
+    assert holders[0] == (71.0, "user:29", "user", 0)
     assert list(holders) == sorted(holders)
 
 
@@ -289,3 +289,69 @@ def test_what_is_left_is_level(monkeypatch: pytest.MonkeyPatch, seed: int) -> No
         assert {key % 10_000 for key, entry in state.held.items() if entry[2][0][1] == actor} == set(
             range(count - left[actor], count)
         )
+
+
+def _aged() -> Ownership:
+    """Two hundred orders of alice's and bob's, who were given them on day 1,000; carol was given the first hundred on day 1,181 and on."""
+    state = Ownership()
+    for at, key in enumerate(keys(200)):
+        for actor in ("user:alice", "user:bob"):
+            state.give("order", key, actor, "user", 1_000 * DAY + at)
+        if at < 100:
+            state.give("order", key, "user:carol", "user", 1_181 * DAY + at)
+    return state
+
+
+def test_a_grant_that_was_not_seen_for_long_counts_no_more_beside_others() -> None:
+    state = _aged()
+    first, last = keys(200)[0], keys(200)[-1]
+    today = state.today()
+    assert today == 1_181
+    assert [holder[1] for holder in live(state.held[first][2], today)] == ["user:carol"]
+    assert [holder[1] for holder in live(state.held[last][2], today)] == ["user:alice", "user:bob"], "of nobody else"
+    assert [holder[1] for holder in live(state.held[first][2], 1_000 + GRANT_DAYS)] == ["user:alice", "user:bob", "user:carol"]
+    assert live(state.held[last][2], 1_000 + FORGOTTEN_DAYS + 1) == ()
+    state.give("order", first, "user:bob", "user", 1_182 * DAY)
+    assert [holder[1] for holder in live(state.held[first][2], 1_182)] == ["user:bob", "user:carol"], "an answer gave it again"
+    assert Ownership.load(state.dump()).held == state.held
+    old = state.dump()
+    old[1] = {key: (last_, kind, tuple(holder[:3] for holder in holders)) for key, (last_, kind, holders) in old[1].items()}
+    assert {one[3] for _, _, holders in Ownership.load(old[:4]).held.values() for one in holders} == {1_000, 1_181, 1_182}
+
+
+def test_clocks_that_jump_age_nothing() -> None:
+    """Fifteen objects of a year ahead are a wrong clock. More are believed, but never beyond the time that it is here."""
+    state = _aged()
+    for key in keys(15, seed=9):
+        state.give("order", key, "user:dave", "user", 5_000 * DAY)
+    assert state.today() == 1_181
+    for key in keys(200, seed=8):
+        state.give("order", key, "user:dave", "user", 5_000 * DAY)
+    assert state.today() == 5_000
+    assert state.today(now=1_182.5 * DAY) == 1_182
+    for key in keys(200, seed=7):
+        state.give("order", key, "user:erin", "user", 3 * DAY)
+    assert state.today(now=1_182.5 * DAY) == 1_182, "a clock that was set back"
+    assert Ownership().today() == 0
+
+
+def test_old_evidence_gives_way_to_new() -> None:
+    """A kind that everybody shared, and that is each one's own since half a year ago, is judged as it is now; and of shards alike."""
+    whole, parts = Ownership(), [Ownership(), Ownership()]
+    drawn = keys(400)
+    for at, key in enumerate(drawn):
+        sharing = [f"user:{n}" for n in range(4)] if at < 200 else [f"user:{at % 9}"]
+        for actor in sharing:
+            for state in (whole, parts[at % 2]):
+                state.give("order", key, actor, "user", (1_000 if at < 200 else 1_200) * DAY + at)
+        if at == 200 + 30:
+            assert not whole.judge("order", NEEDED).exclusive, "too few of late"
+    assert whole.judge("order", NEEDED).exclusive
+    parts[0].merge(parts[1])
+    assert (parts[0].seen, parts[0].held) == (whole.seen, whole.held)
+    assert parts[0].judge("order", NEEDED) == whole.judge("order", NEEDED)
+    assert Ownership.load(whole.dump()).judge("order", NEEDED).exclusive
+    for actor in ("user:1", "user:2"):
+        for key in drawn[:200]:
+            whole.use("order", key, actor, "user", 1_201 * DAY)
+    assert not whole.judge("order", NEEDED).exclusive, "they are shared still"
