@@ -16,11 +16,17 @@ from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Pre
 FIRM_KIND = 0.93
 """Confidence from which on an ownership is settled: that of 55 objects, each with one owner. Below, it comes and goes as it is learned."""
 RELEASE_SECONDS = 86_400.0
-"""For how long findings that callers agree on since a deploy count for less: models learn what has changed in that time."""
+"""For how long what begins is of a release; and for how long findings that callers agree on since count for less: models learn what has
+changed in that time."""
 BURST_SECONDS = 900.0
 BURST_ELEMENTS = 3
 BURST_SHARE = 0.2
 """A deploy: so many elements that began within so many seconds, from such a share of all callers."""
+
+
+def since_deploy(began: float, deployed: float) -> bool:
+    """Whether what began then may be of a release that began at `deployed`; 0: there was none."""
+    return bool(deployed) and deployed - BURST_SECONDS <= began <= deployed + RELEASE_SECONDS
 
 
 class Adoption:
@@ -125,7 +131,7 @@ class Adoption:
         since = known.since if known is not None else self.since
         grave = backing.grave or self._grave(element, endpoint)
         began = backing.first if backing.calls else self.now
-        deployed = bool(service.deployed) and began >= service.deployed - BURST_SECONDS
+        deployed = since_deploy(began, service.deployed)
         crowd = active(self._crowds(element), began, deployed=deployed)
         calls = endpoint.calls if endpoint is not None else self.calls
         agreement = agree(backing, crowd, calls=calls, age=max(began - since, 0.0), deployed=deployed, grave=grave)
@@ -177,8 +183,12 @@ class Adoption:
         return element.aspect in ("after", "once", "exclusive")
 
     def _deploys(self) -> list[Act]:
-        """A release shows in much that is new at once, from many callers."""
+        """A release shows in its name, which answers tell, or in much that is new at once, from many callers."""
         service = self.service
+        named = service.releases.begun(service.deployed)
+        if named is not None:
+            reason = f"answers name a new release: {named[0]}"
+            return [self.append(self.name, "deployed", named[1], reason=reason)]
         fresh = {
             e: b
             for e, b in service.backings.items()

@@ -12,6 +12,7 @@ from eastwall.behaviours.holding import Key
 from eastwall.learning.adopted import Adopted, Step
 from eastwall.learning.agreement import Backing, Crowd, Element
 from eastwall.learning.held import MODEL, Held, key_of, read_value
+from eastwall.learning.releases import Releases
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 
 MAX_ACTS = 1_000
@@ -77,6 +78,7 @@ class State:
         "kinds",
         "pinned",
         "refused",
+        "releases",
         "version",
         "waived",
     )
@@ -99,6 +101,8 @@ class State:
         """The version that was gone back to; 0: none."""
         self.deployed = 0.0
         """When the last deploy began, Unix seconds."""
+        self.releases = Releases()
+        """As answers name them."""
         self.candidates: dict[str, tuple[Candidate, Step]] = {}
         """As of the last `adopt`."""
         self.held: dict[tuple[str, Key], Held] = {}

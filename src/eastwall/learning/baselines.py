@@ -28,6 +28,7 @@ from eastwall.learning.agreement import Backing, Crowd, Element
 from eastwall.learning.baseline_acts import MAX_ACTS, Act, Candidate, State, carry_out, standing
 from eastwall.learning.baselines_models import Holder
 from eastwall.learning.held import MODEL, dump_held, load_held, merge_held, moved_held, moved_text
+from eastwall.learning.releases import Releases
 from eastwall.model.endpoint import Endpoint, ObjectParameter
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Strength
@@ -74,7 +75,11 @@ class Baselines:
         if record.time > self.clock:
             self.clock = record.time
         service = self._services.get(record.service)
-        if service is None or not record.strength or not record.actor:
+        if service is None:
+            return
+        if record.release and 200 <= record.status < 400:
+            service.releases.note(record.release, hash64(record.actor or record.source), record.time)
+        if not record.strength or not record.actor:
             return
         if record.findings:
             if not _backs(record):
@@ -324,6 +329,7 @@ class Baselines:
                 mine.kinds[kind] = max(known, owned, key=lambda o: (o.confidence, o.evidence, o.broad))
             mine.waived |= theirs.waived
             merge_held(mine.held, theirs.held)
+            mine.releases.merge(theirs.releases)
             mine.refused = {**theirs.refused, **mine.refused}
             acts = {(a.time, a.seq, a.kind): a for a in (*theirs.acts, *mine.acts)}
             mine.acts = [acts[key] for key in sorted(acts)][-MAX_ACTS:]
@@ -348,6 +354,7 @@ class Baselines:
                     s.acts,
                     [s.version, s.pinned, s.deployed],
                     dump_held(s.held),
+                    s.releases.dump(),
                 ]
                 for name, s in sorted(self._services.items())
             },
@@ -372,6 +379,7 @@ class Baselines:
                 service.acts = msgspec.convert(acts, list[Act])
                 service.version, service.pinned, service.deployed = numbers
                 service.held = load_held(held[0]) if held else {}
+                service.releases = Releases.load(held[1]) if len(held) > 1 else Releases()
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, msgspec.ValidationError) as fault:
             raise ValueError(f"not baselines: {fault}") from fault
         return made

@@ -20,7 +20,7 @@ from msgspec import Struct
 from eastwall.behaviours import BEHAVIOURS, Models
 from eastwall.behaviours.holding import Backers, Holding, Key, Part
 from eastwall.learning.adopted import Step
-from eastwall.learning.adoption import BURST_SECONDS
+from eastwall.learning.adoption import since_deploy
 from eastwall.learning.agreement import DEPLOY_SECONDS, MIN_ACTORS, MIN_SECONDS, SECONDS, SHARE, Element
 from eastwall.learning.baseline_acts import Act, Candidate, State, candidate_id
 from eastwall.learning.held import MODEL, Held, place_of, write_value
@@ -125,7 +125,7 @@ class Holder:
         deployed = max((one.deployed for one in self.services.values()), default=0.0) if service == ALL else state.deployed
         age = held.began - held.since if held.since else 10 * SECONDS
         seconds = min(SECONDS, max(MIN_SECONDS, age / 10))
-        if deployed and held.began >= deployed - BURST_SECONDS:
+        if since_deploy(held.began, deployed):
             seconds = min(seconds, DEPLOY_SECONDS)
         judged = _judge(holding.backers(learned_by, key, held.base), self.now - held.began, seconds)
         refused = state.refused.get(element) or ("pinned" if state.pinned else "waiting")

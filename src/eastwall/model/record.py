@@ -114,3 +114,5 @@ class CallRecord(Struct, frozen=True, array_like=True):
     """The same of the response: events, lines, messages."""
     notes: tuple[tuple[str, Any], ...] = ()
     """(model of `behaviours`, what its watch noted of the call for learning): counts, hashes and names, no values."""
+    release: str = ""
+    """Which release of the service answered, as a header says: `x-app-version 2.1`, at most 80 characters. Not where the caller sent it."""

@@ -491,6 +491,7 @@ class Engine:
             entry.streams.events(Phase.REQUEST) if entry.streams is not None else 0,
             entry.streams.events(Phase.RESPONSE) if entry.streams is not None else 0,
             self.state.watches.completed(request, response, completion),
+            _release(answered, headers) if answered else "",
         )
 
     def _write_beat(self) -> None:
@@ -536,6 +537,19 @@ def _deprecation(headers: Mapping[str, str]) -> str:
     if "deprecation" not in headers and "sunset" not in headers:
         return ""
     return (headers.get("deprecation") or f"sunset {headers['sunset']}")[:64]
+
+
+_RELEASES = ("x-app-version", "x-release", "x-version", "x-build", "x-build-id", "x-revision", "x-git-sha", "x-service-version")
+"""Headers by which services tell their own version. Those that name the version of an API are the caller's choice."""
+
+
+def _release(headers: Mapping[str, str], asked: Mapping[str, str]) -> str:
+    """The release that answered; one that the caller named is an echo."""
+    for name in _RELEASES:
+        value = headers.get(name)
+        if value and value != asked.get(name):
+            return f"{name} {value}"[:80]
+    return ""
 
 
 _ORDER = ("allow", "redact", "limit", "block")

@@ -37,6 +37,8 @@ class Shop:
         self.blocked: list[tuple[float, str, str]] = []
         """(time, `METHOD path`, finding) of every call that was blocked."""
         self.records: list[CallRecord] = []
+        self.headers: dict[str, str] = {}
+        """Further headers of answers."""
         self._tokens: dict[str, str] = {}
         self._kept, self._store = Kept(), Published()
         policies, faults = parse_files(dict(builtin_text()))
@@ -84,7 +86,7 @@ class Shop:
         verdict = self.engine.request(call)
         if not verdict.deny:
             content = json.dumps(answer if answer is not None else {"ok": True}).encode()
-            response = Response(200, {"content-type": "application/json"}, content, BodyState.COMPLETE)
+            response = Response(200, {"content-type": "application/json"} | self.headers, content, BodyState.COMPLETE)
             verdict = self.engine.response(call.id, response)
         status = verdict.status if verdict.deny else 200
         self.engine.completed(
