@@ -416,7 +416,7 @@ class NumberOutside(Deviation, frozen=True):
     calls: int
     """Learned calls that had the number."""
     actors: int
-    """Their callers, at most 8 told apart."""
+    """Their callers, at most 16 told apart."""
     far: bool = False
     """So far outside that no spread of the learned numbers reaches it."""
 
@@ -429,7 +429,7 @@ class WordNotSeen(Deviation, frozen=True):
     """What callers send, most often sent first; at most 6."""
     calls: int
     actors: int
-    """At most 8 told apart."""
+    """At most 16 told apart."""
     answered: bool = False
     """Answers hold the word under this name: it is the service that sets it."""
     classes: tuple[str, ...] = ()
@@ -450,7 +450,7 @@ class RelationBroken(Deviation, frozen=True):
     of: int
     """Learned calls that had all its values."""
     actors: int
-    """Callers, at most 8 told apart."""
+    """Callers, at most 16 told apart."""
     far: bool = False
     """By more than a twentieth: neither rounding nor a small charge."""
 
