@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.unit.learning.adapting_shop import DAY, Shop
+from tests.unit.learning.shop_traffic import record
 
 from eastwall.behaviours.holding import Backers, beyond, drift
 from eastwall.behaviours.maxima import Maxima, Usual
@@ -145,6 +147,36 @@ def test_a_drift_ends_at_twice_what_was_agreed_on_in_however_many_steps() -> Non
     first = Usual(40, 400, 40, (base,))
     assert beyond(group, first, (0,)) == Backers({0, 1, 2}, set(range(40)))
     assert beyond(None, first, (0,)) is None
+
+
+def test_a_few_accounts_that_use_codes_again_do_not_make_codes_good_for_ever() -> None:
+    """Five of sixty: more than the model's own share of a twentieth, and not a fifth."""
+
+    def fold(learner: Learner, user: str, day: float, again: bool) -> None:
+        noted = record("POST", "/orders", status=201, user=user, body={"code": "x"}, time=1e9 + day * DAY)
+        learner.fold([replace(noted, notes=(("single_use", [["code", again, False]]),))])
+
+    def known(learner: Learner) -> int:
+        found = learner.baselines.hold(learner.behaviours, learner.endpoints()).get("single_use")
+        return len(found.places) if found is not None else 0  # type: ignore[attr-defined]
+
+    learner = Learner(bytes(range(32)))
+    for number in range(120):
+        fold(learner, f"u{number % 60}", number / 120, again=False)
+    assert known(learner) == 1
+    fold(learner, "u1", 3.0, again=False)
+    assert known(learner) == 1
+    for number in range(100):
+        fold(learner, f"u{number % 5}", 3.0 + number / 10, again=True)
+    assert "single_use" not in learner.behaviours.known(learner.endpoints()), "the model alone was moved"
+    assert known(learner) == 1
+    (waiting,) = (c for c in learner.baselines.candidates() if c.model == "single_use")
+    assert (waiting.actors, waiting.was, waiting.would) == (5, "once at all", "not known any more")
+    for number in range(5, 30):
+        fold(learner, f"u{number}", 14.0, again=True)
+    assert known(learner) == 0, "half of the callers do"
+    learner.baselines.rollback(learner.baselines.services()[-1], 1, 1e9 + 15 * DAY, "operator")
+    assert known(learner) == 1
 
 
 def test_holding_is_bounded(automata: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:

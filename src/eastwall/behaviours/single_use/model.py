@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eastwall.behaviours.holding import Backers, Key
 from eastwall.behaviours.sketch import hash64, keep_lowest
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
@@ -122,6 +123,13 @@ class Model:
             by = "caller" if len(one.others) > REPEATERS * actors else "anybody"
             found.append(Single(endpoint, name, by, one.uses, actors))
         return Knowledge(tuple(found)) if found else None
+
+    def backers(self, key: Key, first: Single) -> Backers | None:
+        """See `behaviours.holding`: who used a value again."""
+        one = self._places.get((key[1], key[2]))
+        if one is None:
+            return None
+        return Backers(one.again | one.others if first.by == "anybody" else set(one.again), set(one.actors))
 
     def _place(self, key: tuple[str, str]) -> _Place | None:
         place = self._places.get(key)
