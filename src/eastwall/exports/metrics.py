@@ -52,6 +52,11 @@ def families(status: Mapping[str, Any]) -> list[Family]:
         for by, counts in _map(uninspected.get("counted_by")).items()
         for reason, n in _flat(counts)
     ]
+    refused = [
+        ({"service": service, "policy": name}, count)
+        for service, names in _map(_map(status.get("envoy")).get("refused")).items()
+        for name, count in _flat(names)
+    ]
     faults = [({"part": part}, 1) for part in _map(status.get("faults"))]
     found = [
         _one("eastwall_info", "gauge", "Version of control.", 1, version=status.get("version", "")),
@@ -59,6 +64,7 @@ def families(status: Mapping[str, Any]) -> list[Family]:
         _one("eastwall_findings_total", "counter", "Findings stored in the lake.", lake.get("findings")),
         _one("eastwall_calls_flagged_total", "counter", "Calls with at least one finding.", lake.get("flagged")),
         _one("eastwall_calls_blocked_total", "counter", "Calls answered by Eastwall (block, limit).", lake.get("blocked")),
+        _many("eastwall_envoy_refused_total", "counter", "Calls that Envoy refused by itself, since it started.", refused),
         _one("eastwall_calls_redacted_total", "counter", "Calls whose body was redacted.", lake.get("redacted")),
         _one("eastwall_lake_bytes", "gauge", "Bytes of the lake on disk.", lake.get("bytes")),
         _one("eastwall_spool_pending_bytes", "gauge", "Bytes the lake does not have yet.", spool.get("pending_bytes")),

@@ -28,6 +28,7 @@ def test_what_a_status_does_not_hold_is_left_out():
         "engines": [{"name": "0", "alive": False, "tables": {"grants": 7}}],
         "uninspected": {"counted_by": {"envoy": {"a": {"engine-timeout": 3}}, "records": {}}},
         "faults": {"recorder": "full"},
+        "envoy": {"calls": {"a": 9}, "refused": {"a": {"no-admin": 4}}},
     }
     text = exposition(families(status))
     for line in (
@@ -37,5 +38,6 @@ def test_what_a_status_does_not_hold_is_left_out():
         'eastwall_engine_table_size{engine="0",table="grants"} 7',
         'eastwall_uninspected_total{counted_by="envoy",reason="a/engine-timeout"} 3',
         'eastwall_fault{part="recorder"} 1',
+        'eastwall_envoy_refused_total{service="a",policy="no-admin"} 4',
     ):
         assert f"\n{line}\n" in f"\n{text}"
