@@ -38,6 +38,7 @@ class PolicyActs:
         self._watch = watch
 
     def start(self) -> None:
+        self._store.complete()
         begun = self._audit.unfinished(("apply", "rollback"))
         if begun is not None and begun.about.get("digest") != self._store.state.applied.digest:
             about = {"act": begun.act, "digest": begun.about.get("digest"), "why": UNFINISHED}

@@ -157,13 +157,13 @@ class PolicyStore:
             self.modes = kept.modes if kept.applied in (None, self._mark()) else _unspoken(kept.modes, policies)
         self._behind = True
         """The history may lack the set in force."""
-        self._complete()
 
     def _mark(self) -> tuple[float, str]:
         return self.state.applied.time, self.state.applied.digest
 
-    def _complete(self) -> None:
-        """What a crash or a full disk left undone of the history: the set in force is its latest, and nothing in it is half written."""
+    def complete(self) -> None:
+        """What a crash or a full disk left undone of the history: the set in force is its latest, and nothing in it is half written. Not
+        when it is opened: another control may be at it."""
         if not self._behind:
             return
         with contextlib.suppress(OSError):  # no room: next time
@@ -212,7 +212,7 @@ class PolicyStore:
 
     def apply(self, state: PolicyState, now: float, *, act: str = "apply", who: Who, origin: Origin) -> None:
         """Make a checked set the applied one. Raises OSError, and then the old one stays."""
-        self._complete()
+        self.complete()
         applied = msgspec.structs.replace(
             state.applied, time=now, act=act, who=who, origin=origin, change=_change(self.state.policies, state.policies)
         )
@@ -249,7 +249,7 @@ class PolicyStore:
     def earlier(self, which: str) -> Applied:
         """An applied set: by its digest or the beginning of it, or `-1`, `-2`, ...: so many sets back, each counted once, by when it was
         last in force. Raises LookupError, ValueError, OSError."""
-        self._complete()
+        self.complete()
         digest = self._back(int(which)) if re.fullmatch(r"-[1-9][0-9]{0,3}", which) else which.lower()
         if not re.fullmatch(r"[0-9a-f]{4,16}", digest):
             raise ValueError(f"`{which}` is not a digest (at least 4 of its digits) and not a step back such as -1")
