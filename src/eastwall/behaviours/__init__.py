@@ -169,19 +169,16 @@ class Models:
     def fold(self, told: Sequence[Told]) -> list[tuple[CallRecord, Exception]]:
         """Learn from calls, one model after the other. Returns those that a model could not learn from, once for each such model."""
         faulty: list[tuple[CallRecord, Exception]] = []
-        noted: dict[str, list[tuple[CallRecord, str, Any, bool]]] = {name: [] for name in self._models if name not in _TOLD_ALL}
-        for record, endpoint, notes, clean in told:
-            for name in notes:
+        noted: dict[str, list[Told]] = {name: [] for name in self._models if name not in _TOLD_ALL}
+        for one in told:
+            for name in one[2]:
                 if name in noted:
-                    noted[name].append((record, endpoint, notes[name], clean))
+                    noted[name].append(one)
         for name, model in self._models.items():
             fold = model.fold
-            rows = noted.get(name)
-            if rows is None:
-                rows = [(record, endpoint, notes.get(name), clean) for record, endpoint, notes, clean in told]
-            for record, endpoint, note, clean in rows:
+            for record, endpoint, notes, clean in noted.get(name, told):
                 try:
-                    fold(record, endpoint, note, clean=clean)
+                    fold(record, endpoint, notes.get(name), clean=clean)
                 except Exception as fault:  # noqa: BLE001 - a fault of ours that some caller has found
                     faulty.append((record, fault))
         return faulty

@@ -12,7 +12,7 @@ from tests.unit.learning.shop_traffic import FINDING, KEY, record, shop
 
 from eastwall.discovery import templates
 from eastwall.discovery.objects import object_key
-from eastwall.learning.learner import MAX_SERVICES, Learner
+from eastwall.learning.learner import MAX_SERVICES, REASSOCIATE, Learner
 from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
 from eastwall.model.endpoint import Endpoint, FieldProfile, Parameter, Schema
 from eastwall.model.facts import DataHit, Field
@@ -442,3 +442,24 @@ def test_templates_of_a_large_service_are_not_read_for_each_call(monkeypatch: py
     assert any(e.method == "PURGE" for e in learner.endpoints())
     learner.fold([replace(fresh, path=f"/brand/new/{n}/{n}") for n in range(200)])
     assert len(learner.endpoints(lazy=True)) > len(first) + 1, "so much is"
+
+
+def test_how_many_records_come_together_teaches_nothing() -> None:
+    """Templates are asked for amid them, and operations get new ids, as more and more paths are found."""
+    loose = [record("GET", f"/reports/{n}/part{n % 7}", user=f"u{n % 5}", time=5_000.0 + n) for n in range(2 * REASSOCIATE)]
+    records = [*shop(300), *loose, *shop(200)]
+    together, alone = learned(records), Learner(KEY)
+    for one in records:
+        alone.fold([one])
+    assert together.to_bytes() == alone.to_bytes()
+    assert together.endpoints() == alone.endpoints()
+
+
+def test_what_one_model_cannot_learn_from_the_others_do() -> None:
+    records = shop(100)
+    odd = replace(records[7], response_bytes=None)
+    learner = learned([*records[:50], odd, *records[50:]])
+    assert learner.unlearned == 1
+    assert f"call `{odd.id}`: TypeError" in learner.fault
+    models, whole = learner.behaviours.dump(), learned([*records[:50], records[7], *records[50:]]).behaviours.dump()
+    assert [name for name in whole if models[name] != whole[name]] == ["volumes"]
