@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from eastwall.cli.client import Client, Refused, data_option, json_option, plain, print_json
 from eastwall.cli.failure import NOT_RUNNING, Failure
-from eastwall.cli.policies import attachments, end_with_faults, policy_texts, trust_in
+from eastwall.cli.policies import attachments, end_with_faults, policy_texts
 from eastwall.cli.policy_effect import effect, rearm
 from eastwall.cli.policy_explain import explain
 from eastwall.cli.policy_history import drift, history, origin_text, rollback, show
@@ -22,6 +23,7 @@ from eastwall.cli.policy_source import read_source, source_options
 from eastwall.cli.policy_suggest import suggest
 from eastwall.cli.policy_tests import run_tests
 from eastwall.model.call import Mode
+from eastwall.model.endpoint import Endpoint
 from eastwall.policy import Fault, parse_files
 from eastwall.policy import check as check_policies
 
@@ -90,15 +92,18 @@ def check(path: Path, data: Path, as_json: bool) -> None:
 
 def _check_offline(texts: dict[str, str], attached: dict[str, str]) -> dict[str, Any]:
     from eastwall import detections
+    from eastwall.runtime.policy_store import Applied, compile_applied, with_declared
 
     policies, faults = parse_files(texts)
-    # Services and endpoints are known to a running Eastwall only; that they are unknown here is no news.
-    known = check_policies(policies, services=(), endpoints=(), detections=[d.meta for d in detections.load()], now=time.time())
-    faults = faults + [fault for fault in known if not fault.warning]
+    endpoints: Sequence[Endpoint] = ()
     try:
-        trust_in(policies, attached)
+        endpoints = with_declared((), compile_applied(Applied(texts, attached), policies).declared)
     except ValueError as error:
         faults = [*faults, _fault(str(error))]
+    # Services are known to a running Eastwall only, and endpoints but for those that are declared: that they are unknown here is no news.
+    meta = [d.meta for d in detections.load()]
+    known = check_policies(policies, services=(), endpoints=endpoints, detections=meta, now=time.time())
+    faults = faults + [fault for fault in known if not fault.warning]
     listed = [{"file": f.file, "line": f.line, "column": f.column, "text": str(f), "warning": f.warning} for f in sorted(faults)]
     return {"ok": all(f["warning"] for f in listed), "faults": listed}
 

@@ -195,16 +195,18 @@ class PolicyStore:
         if too_much:
             return None, [too_much]
         policies, faults = self._parser.parse(files)
-        faults = faults + policy.check(policies, services=services, endpoints=endpoints, detections=detections, now=time.time())
-        if any(not fault.warning for fault in faults):
-            return None, sorted(faults)
-        written = sum(p.location != "builtin" for p in policies.policies)
-        applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments), count=written)
-        try:
-            state = compile_applied(applied, policies)
-            return state, sorted([*faults, *state.warnings])
-        except ValueError as error:
-            return None, sorted([*faults, _fault_of(str(error))])
+        state = None
+        if all(fault.warning for fault in faults):
+            written = sum(p.location != "builtin" for p in policies.policies)
+            applied = Applied(dict(files), dict(attachments), digest=_digest(files, attachments), count=written)
+            try:
+                state = compile_applied(applied, policies)
+                faults = [*faults, *state.warnings]
+            except ValueError as error:
+                faults = [*faults, _fault_of(str(error))]
+        known = endpoints if state is None else with_declared(endpoints, state.declared)
+        faults += policy.check(policies, services=services, endpoints=known, detections=detections, now=time.time())
+        return (state if all(fault.warning for fault in faults) else None), sorted(faults)
 
     def change(self, state: PolicyState) -> Change:
         """What applying a checked set would change."""
@@ -326,6 +328,15 @@ def _change(before: policy.PolicySet, after: policy.PolicySet) -> Change:
     changed = sorted(k for k in new.keys() & old.keys() if (new[k].spec, new[k].labels) != (old[k].spec, old[k].labels))
     counts = (len(added), len(changed), len(removed))
     return Change(tuple(added[:MAX_NAMES]), tuple(changed[:MAX_NAMES]), tuple(removed[:MAX_NAMES]), counts)
+
+
+def with_declared(endpoints: Sequence[Endpoint], declared: Mapping[str, Sequence[Endpoint]]) -> Sequence[Endpoint]:
+    """Endpoints, and what specifications of a set that is not applied yet declare of services of which nothing is declared so far."""
+    known = {(one.service, one.method, one.template) for one in endpoints}
+    spoken = {one.service for one in endpoints if one.origin != "observed"}
+    new = (one for found in declared.values() for one in found if one.service not in spoken)
+    beside = [one for one in new if (one.service, one.method, one.template) not in known]
+    return [*endpoints, *beside] if beside else endpoints
 
 
 def compile_applied(applied: Applied, policies: policy.PolicySet) -> PolicyState:

@@ -6,10 +6,12 @@ import base64
 import json
 from pathlib import Path
 
+from click.testing import CliRunner
 from tests.unit.learning.test_openapi_import import PETS, broken
 from tests.unit.learning.test_postman import SHOP
 
 from eastwall import policy
+from eastwall.cli.manage import policy as group
 from eastwall.runtime.policy_store import MAX_WARNINGS, PolicyState, PolicyStore
 from eastwall.sources.proto_files import compile_proto
 
@@ -68,3 +70,35 @@ def test_what_gives_nothing_is_refused(tmp_path: Path) -> None:
         assert (fault.file, fault.warning) == ("policies/shop.yaml", False)
         assert message in str(fault)
         assert "\n" not in str(fault)
+
+
+ACCESS = """---
+apiVersion: eastwall.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: own-pets}
+spec:
+  action: deny
+  scope: {services: [shop], operations: ["GET /api/v1/pets/{petId}"]}
+  when: path.petid == identity.sub
+"""
+
+
+def test_conditions_are_compared_with_a_specification_of_the_same_set(tmp_path: Path) -> None:
+    service = "apiVersion: eastwall.dev/v1alpha1\nkind: Service\nmetadata: {name: shop}\nspec: {spec: pets.json}\n"
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "pets.json").write_text(json.dumps(PETS))
+    (folder / "shop.yaml").write_text(service + ACCESS)
+    wanted = "there is no `path.petid` in `GET /api/v1/pets/{petId}`, as declared (did you mean `petId`?)"
+
+    files, attached = {"shop.yaml": service + ACCESS}, {"pets.json": json.dumps(PETS)}
+    store = PolicyStore(tmp_path / "store")
+    state, faults = store.check(files, attached, services=(), endpoints=(), detections=())
+    assert state is None
+    assert wanted in str(faults[0])
+    right = {"shop.yaml": (service + ACCESS).replace("petid", "petId")}
+    assert store.check(right, attached, services=(), endpoints=(), detections=())[1] == []
+
+    done = CliRunner().invoke(group, ["check", str(folder), "--data", str(tmp_path / "nothing")])
+    assert done.exit_code == 1
+    assert wanted in done.output
