@@ -93,8 +93,7 @@ class Watch(behaviours.Watch):
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
-        name, machine = caller_of(identity.workload, identity.cls)
-        settled = known.callers.get(name)
+        settled = known.callers.get(identity.workload or identity.cls)
         if settled is None:
             return ()
         caller, services, operations, networks = settled
@@ -105,7 +104,7 @@ class Watch(behaviours.Watch):
         elif endpoint is not None and operations and endpoint.id not in operations:
             label = endpoint.operation or f"{endpoint.method} {endpoint.template}"
             found = (self._deviation("operation", label, caller, len(operations), facts, known),)
-        if machine and networks:
+        if networks and caller_of(identity.workload, identity.cls)[1]:
             network = network_of(source_of(facts.identity, facts.call))
             if network and network not in networks:
                 found += (self._deviation("source", network, caller, len(networks), facts, known),)

@@ -123,6 +123,7 @@ class LiveRule:
         "rule",
         "service",
         "source",
+        "space",
         "steps",
     )
 
@@ -134,6 +135,7 @@ class LiveRule:
         self.exceptions = frozenset(rule.exceptions)
         self.keepers = frozenset(rule.keepers)
         self.service = endpoint.service
+        self.space = rule.space
         place = rule.place[1:]
         self.place = place
         self.source, _, name = place.partition(".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -107,44 +106,54 @@ def own_claim(identity: Identity, label: str) -> str:
 
 def request_values(
     operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
-) -> Iterator[tuple[str, str, str]]:
+) -> list[tuple[str, str, str]]:
     """(place, space, text) of a request."""
-    for name, value in params:
-        if text := text_of(value):
-            yield f"{REQUEST}path.{name}", space_of("", name), text
+    found = [(f"{REQUEST}path.{name}", space_of("", name), text) for name, value in params if (text := text_of(value))]
     for name, value in operation.query[:50]:
         if text := text_of(value):
-            yield f"{REQUEST}query.{name[:64]}", space_of("", name), text
+            found.append((f"{REQUEST}query.{name[:64]}", space_of("", name), text))
     left = MAX_HEADERS
     for name, value in headers.items():
         if left and name.startswith(_HEADERS) and (text := text_of(value)):
             left -= 1
-            yield f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text
+            found.append((f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text))
     if type(operation.body) is dict or type(operation.body) is list:
-        yield from _leaves(operation.body, f"{REQUEST}body", "", 0, [MAX_NODES])
+        _leaves(operation.body, f"{REQUEST}body", "", MAX_DEPTH, MAX_NODES, found)
+    return found
 
 
-def answer_values(operation: Operation) -> Iterator[tuple[str, str, str]]:
+def answer_values(operation: Operation) -> list[tuple[str, str, str]]:
     """(place, space, text) of an answer."""
+    found: list[tuple[str, str, str]] = []
     if type(operation.body) is dict or type(operation.body) is list:
-        yield from _leaves(operation.body, f"{ANSWER}body", "", 0, [MAX_NODES])
+        _leaves(operation.body, f"{ANSWER}body", "", MAX_DEPTH, MAX_NODES, found)
+    return found
 
 
-def _leaves(node: Any, place: str, holder: str, depth: int, left: list[int]) -> Iterator[tuple[str, str, str]]:
+def _leaves(node: Any, place: str, holder: str, deeper: int, left: int, found: list[tuple[str, str, str]]) -> int:
+    """Add the values of a node to `found`; how many of `left` values may still be read."""
     if type(node) is list:
         for item in node[:MAX_ITEMS]:
-            if (type(item) is dict or type(item) is list) and depth < MAX_DEPTH and left[0] > 0:
-                yield from _leaves(item, place + "[]", holder, depth + 1, left)
-        return
+            if (type(item) is dict or type(item) is list) and deeper and left > 0:
+                left = _leaves(item, place + "[]", holder, deeper - 1, left, found)
+        return left
     for key, value in node.items():
-        left[0] -= 1
-        if left[0] <= 0:
-            return
-        if type(value) is dict or type(value) is list:
-            if depth < MAX_DEPTH:
-                yield from _leaves(value, f"{place}.{key[:64]}", key, depth + 1, left)
-        elif text := text_of(value):
-            yield f"{place}.{key[:64]}", space_of(holder, key[:64]), text
+        left -= 1
+        if left <= 0:
+            return left
+        kind = type(value)
+        if kind is str or kind is int:
+            if text := text_of(value):
+                found.append((*_leaf(place, holder, key[:64]), text))
+        elif (kind is dict or kind is list) and deeper:
+            left = _leaves(value, f"{place}.{key[:64]}", key[:64], deeper - 1, left, found)
+    return left
+
+
+@lru_cache(maxsize=16_384)
+def _leaf(place: str, holder: str, name: str) -> tuple[str, str]:
+    """(place, space) of a member of an object."""
+    return f"{place}.{name}", space_of(holder, name)
 
 
 @lru_cache(maxsize=4096)
@@ -169,6 +178,15 @@ def at(node: Any, steps: tuple[str, ...], most: int) -> list[Found]:
         if not nodes:
             return []
     return [(text, path) for node, path in nodes if (text := text_of(node))]
+
+
+def text_at(node: Any, steps: tuple[str, ...]) -> str:
+    """The value at a place that is in no list; empty: there is none."""
+    for step in steps:
+        if type(node) is not dict:
+            return ""
+        node = node.get(step)
+    return text_of(node)
 
 
 def texts_at(node: Any, steps: tuple[str, ...], most: int) -> set[str]:

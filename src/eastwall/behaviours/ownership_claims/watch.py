@@ -25,6 +25,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     own_claim,
     own_values,
     request_values,
+    text_at,
     text_of,
     texts_at,
 )
@@ -260,8 +261,12 @@ class Watch(behaviours.Watch):
         for rule in known.responses[endpoint.id]:
             if identity.cls not in rule.classes:
                 continue
-            texts = texts_at(body, rule.steps, MAX_ITEMS)
-            if not texts or (len(texts) == 1 and not rule.alias and own_claim(identity, rule.claim) in texts):
+            if rule.listed:
+                texts = texts_at(body, rule.steps, MAX_ITEMS)
+            else:
+                text = text_at(body, rule.steps)
+                texts = {text} if text else _NONE
+            if not texts or (len(texts) == 1 and self._is_own(*texts, rule, identity, known)):
                 continue  # nearly all answers
             if not self._foreign([(text, ()) for text in texts], rule, facts.identity, known):
                 continue
@@ -269,6 +274,14 @@ class Watch(behaviours.Watch):
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 found += self._answered(rule, facts, others, known)
         return found
+
+    def _is_own(self, text: str, rule: LiveRule, identity: Identity, known: Known) -> bool:
+        """Whether a value is the caller's by what the rule goes by."""
+        if not rule.alias:
+            return own_claim(identity, rule.claim) == text
+        holder = self._holder(identity, rule, known.hash_key)
+        own = self._alias(rule.service, rule.space, holder, known) if holder else 0
+        return own != 0 and alias_key(known.hash_key, rule.space, text) == own
 
     def _foreign(self, values: list[Found], rule: LiveRule, identity: Identity, known: Known) -> list[Found]:
         """The values that are not the caller's own."""
@@ -453,7 +466,7 @@ class Watch(behaviours.Watch):
         for bit, text in enumerate(mine):
             masks[text] = masks.get(text, 0) | 1 << bit
         rows: dict[str, list[Any]] = {}
-        read = list(request_values(facts.operation, facts.match.params, facts.call.request.headers))
+        read = request_values(facts.operation, facts.match.params, facts.call.request.headers)
         if response is not None:
             read += answer_values(response.facts.operation)
         key = self._hash_key

@@ -178,15 +178,15 @@ class Watch(behaviours.Watch):
             found = _data(facts, endpoint, known)
         if tally is not None and tally.until > call.time:
             calls, size, most_records, objects, values = tally.left
-            records = _at_most(operation)
-            if records and (records > most_records or (records >= values and facts.data)):
+            records, data = _at_most(operation), facts.data
+            if records and (records > most_records or (records >= values and data)):
                 records = self._records = records_of(operation.body)
             if (
                 calls > 0
                 and (records <= most_records or not records)
                 and (not facts.given or len(facts.given) <= objects)
                 and len(response.body) <= size
-                and (not facts.data or records < values)
+                and (not data or records < values)
                 and (endpoint is None or tally.left_calls.get(endpoint.id, 1) > 0)
             ):
                 return found
