@@ -98,10 +98,10 @@ def keys_of(body: Any) -> Any:
     """The keys of a body, of its objects, and of the first and the last entry of its arrays, down to three levels."""
     if type(body) is dict:
         parts: list[Any] = [tuple(body)]
-        for value in [value for value in body.values() if value.__class__ in _HOLDING]:
+        for value in body.values():
             if type(value) is dict:
                 parts.append((tuple(value), *[_inner(below) for below in value.values() if below.__class__ in _HOLDING]))
-            elif value:
+            elif type(value) is list and value:
                 parts.append(_inner(value))
         return tuple(parts)
     return _inner(body)
