@@ -64,7 +64,11 @@ class Model(Protocol):
 
 
 STRANGE = "strange"
-"""See `Watch.asks`: for requests that `names_strange` tells."""
+"""See `Watch.asks`: for requests that are `out_of_the_ordinary`."""
+
+OVERRIDING = ("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url")
+"""Headers by which frameworks take another method (Rails, Express, Spring, ASP.NET), and the last two another path (Symfony, IIS), than the
+request line's."""
 
 
 class World(Struct, frozen=True):
@@ -75,10 +79,10 @@ class World(Struct, frozen=True):
     inventory: Inventory
 
 
-def names_strange(facts: Facts) -> bool:
+def out_of_the_ordinary(facts: Facts) -> bool:
     """Whether a request names an object which the caller was not given (`facts.foreign`), or one that others hold and neither the caller nor
-    its tenant (of `facts.objects`)."""
-    found = facts.foreign != ()
+    its tenant (of `facts.objects`), or bears one of the headers `OVERRIDING`."""
+    found = facts.foreign != () or not facts.call.request.headers.keys().isdisjoint(OVERRIDING)
     for use in facts.objects:
         found = found or (use.owners > 0 and not use.granted)
     return found
@@ -259,7 +263,7 @@ class Watches:
         self._completed = tuple((self._all[at].name, method) for at, method in having("completed"))
         self._known: Sequence[Any] = ()
         self._requests: dict[str, tuple[tuple[_Look, ...], tuple[_Look, ...]]] = {}
-        """Operation -> (those called for any request, those for one that names what is strange)."""
+        """Operation -> (those called for any request, those for one that is `out_of_the_ordinary`)."""
         self._responses: dict[str, tuple[_Look, ...]] = {}
 
     def request(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
@@ -279,7 +283,7 @@ class Watches:
                 tuple([look for look in asked if look[2] is not STRANGE]),
                 tuple([(look, told, True if when is STRANGE else when) for look, told, when in asked]),
             )
-        for look, told, when in looks[1] if facts.foreign or (facts.objects and names_strange(facts)) else looks[0]:
+        for look, told, when in looks[1] if out_of_the_ordinary(facts) else looks[0]:
             if when:
                 found += look(facts, told)
         return found

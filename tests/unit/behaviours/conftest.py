@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eastwall.behaviours import BEHAVIOURS, STRANGE, Watch, names_strange
+from eastwall.behaviours import BEHAVIOURS, STRANGE, Watch, out_of_the_ordinary
 from eastwall.model.call import Phase
 from eastwall.model.facts import Facts
 
@@ -26,7 +26,7 @@ def _guarded(look: Any, phase: Phase) -> Any:
         if endpoint is None:
             return look(self, facts, known)
         when = self.asks(phase, endpoint, known)
-        asked = names_strange(facts) if when is STRANGE and phase is Phase.REQUEST else bool(when)
+        asked = out_of_the_ordinary(facts) if when is STRANGE and phase is Phase.REQUEST else bool(when)
         found = look(self, facts, known)
         assert asked or not found, (
             f"{self.name}: {phase.name} of {endpoint.id} is not asked about ({when!r}), and would say {found}"

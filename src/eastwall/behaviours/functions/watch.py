@@ -18,7 +18,7 @@ from eastwall.behaviours.sessions import kinship
 from eastwall.discovery.inventory import Inventory, identify, split_template
 from eastwall.discovery.lifecycle import is_admin
 from eastwall.discovery.objects import SAFE_METHODS, changes
-from eastwall.model.call import Completion
+from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, FirstUse, FunctionDeviation
 from eastwall.model.endpoint import Endpoint
@@ -50,10 +50,7 @@ MAX_OPEN = 10_000
 KNOWN_FOR = 3_600.0
 """Seconds that a caller was seen changing things, before what it never did itself says anything."""
 
-METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
-PATHS = ("x-original-url", "x-rewrite-url")
-"""Headers by which frameworks take another method (Rails, Express, Spring, ASP.NET) or path (Symfony, IIS) than the request line's."""
-_OVERRIDES = (*METHODS, *PATHS)
+METHODS, PATHS = behaviours.OVERRIDING[:3], behaviours.OVERRIDING[3:]
 _METHOD = regex(r"[A-Za-z]{1,20}")
 _WRITING = regex(r"(?i)(?<![a-z])(?:write|create|update|delete|edit|modify|manage|publish)(?![a-z])")
 """In a scope's name: it lets its bearer change something. Those who read bear it by chance, be they ever so many."""
@@ -162,6 +159,11 @@ class Watch(behaviours.Watch):
     def __len__(self) -> int:
         return len(self._own)
 
+    def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> Any:
+        """An operation that reads, and is well known, is asked about where a header may mean another one."""
+        plain = endpoint.method in SAFE_METHODS and not endpoint.operation
+        return behaviours.STRANGE if plain and endpoint.calls >= RARE and endpoint.id not in known.required else True
+
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
         if not identity.strength:
@@ -173,7 +175,7 @@ class Watch(behaviours.Watch):
         elif endpoint.id in known.required or endpoint.calls < RARE:
             found = self._known(endpoint, facts, known)
         headers = facts.call.request.headers
-        if not headers.keys().isdisjoint(_OVERRIDES):
+        if not headers.keys().isdisjoint(behaviours.OVERRIDING):
             found += self._overridden(facts, known)
         if facts.call.request.method not in SAFE_METHODS:
             found += self._first(facts, known)
@@ -224,7 +226,7 @@ class Watch(behaviours.Watch):
             if len(own.operations) >= MAX_OWN:
                 del own.operations[next(iter(own.operations))]
             own.operations[operation] = None
-        return None if headers.keys().isdisjoint(_OVERRIDES) else OVERRIDES
+        return None if headers.keys().isdisjoint(behaviours.OVERRIDING) else OVERRIDES
 
     def _known(self, endpoint: Endpoint, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         identity = facts.identity
@@ -249,7 +251,7 @@ class Watch(behaviours.Watch):
     def _overridden(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         request, service, cls = facts.call.request, facts.call.service, facts.identity.cls
         method, path, via = request.method, "", ""
-        for name in _OVERRIDES:
+        for name in behaviours.OVERRIDING:
             value = request.headers.get(name, "").strip()
             if name in METHODS and _METHOD.fullmatch(value) and value.upper() != method:
                 method, via = value.upper(), name
