@@ -259,6 +259,28 @@ def test_a_refund_presumes_a_payment(store: Store) -> None:
     assert found[0].where == "path.order_id"
 
 
+def test_an_object_from_before_is_held_against_nobody_on_little_evidence() -> None:
+    """It may have been paid before anybody looked."""
+    store = Store()
+    for n in range(6):
+        store.order(f"u{n}", "confirm", "pay", "refund", gap=600.0)
+    store.publish()
+    store.do("GET", "/products", user="early")
+    store.time += 30 * 86_400.0
+    assert store.do("POST", "/orders/7/refund", {"n": 1}, user="alice") == []
+    assert _sure(store.order("alice", "confirm", "refund")) == ["sequence-broken"], "its making was seen"
+
+
+def test_what_an_object_lies_in_is_not_what_a_step_is_about() -> None:
+    """Nobody pays once per tenant."""
+    ids = (Parameter("tenant_id", "string"), Parameter("order_id", "integer"))
+    pay = _endpoint("POST", "/tenants/{tenant_id}/orders/{order_id}/pay", parameters=ids)
+    make = _endpoint("POST", "/tenants/{tenant_id}/orders", parameters=ids[:1])
+    close = _endpoint("POST", "/tenants/{tenant_id}/close", parameters=ids[:1])
+    assert [kinship.of_kind(one, "tenant") for one in (pay, make, close)] == [False, False, True]
+    assert kinship.of_kind(pay, "order")
+
+
 def test_a_one_time_step_again_and_again(store: Store) -> None:
     assert store.order("alice", "confirm", "pay", "refund") == []
     again = [store.do("POST", f"/orders/{store.orders}/refund", {"n": 1}, user="alice", gap=0.01) for _ in range(4)]

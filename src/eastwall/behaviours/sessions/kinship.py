@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from eastwall.discovery.objects import changes, singular, words
+from eastwall.discovery.objects import changes, parameter_kinds, singular, words
 from eastwall.model.endpoint import Endpoint
 
 READS = frozenset(
@@ -127,8 +127,20 @@ def code_place(place: str) -> bool:
 
 
 def of_kind(endpoint: Endpoint, kind: str) -> bool:
-    """Whether the operation is about objects of a kind, rather than one that it merely mentions."""
-    return kind in names(endpoint) or kind.rpartition("_")[2] in names(endpoint)
+    """Whether the operation is about objects of a kind, rather than one that it merely mentions, or in which its object lies."""
+    found = names(endpoint)
+    return (kind in found or kind.rpartition("_")[2] in found) and not _contains(endpoint.template, kind)
+
+
+@lru_cache(maxsize=4096)
+def _contains(template: str, kind: str) -> bool:
+    """Whether a path names an object of a kind as what something else lies in: the tenant of `/tenants/{t}/orders/{o}/pay`, and of
+    `/tenants/{t}/orders`."""
+    kinds = parameter_kinds(template)
+    if kind not in kinds:
+        return False
+    last = template.rstrip("/").rpartition("/")[2].lower()
+    return kinds[-1] != kind or (kind in _EMPTY and "{" not in last and singular(last) != last)
 
 
 def common_words(endpoints: Iterable[Endpoint]) -> frozenset[str]:

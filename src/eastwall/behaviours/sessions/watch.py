@@ -12,7 +12,7 @@ from eastwall import behaviours
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
-from eastwall.behaviours.sessions.invariants import SHORT, Once
+from eastwall.behaviours.sessions.invariants import MIN_WATCHED, SHORT, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
@@ -127,7 +127,8 @@ class Watch(behaviours.Watch):
                 continue
             begun = max(self._started, max(self._since.get(name, now) for name in ids[:1]))
             if rule.kind:
-                watched = now - max(begun, self._trails.floor) >= rule.horizon and (actor is None or not actor.lossy)
+                long = rule.calls >= MIN_WATCHED and now - max(begun, self._trails.floor) >= rule.horizon
+                watched = long and (actor is None or not actor.lossy)
                 for place, kind, key, value in facts.used[:MAX_OBJECTS]:
                     if kind == rule.kind:
                         trail = self._trails.of(key)
