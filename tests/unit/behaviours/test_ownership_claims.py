@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
 from eastwall.behaviours.ownership_claims import watch
+from eastwall.behaviours.ownership_claims.judging import Rule
+from eastwall.behaviours.ownership_claims.known import LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, Parameter
@@ -172,6 +174,14 @@ def test_of_callers_who_are_not_judged_yet_every_call_is_learned_from(claims: Kn
         for _ in range(20)
     ]
     assert [sum(each) for each in zip(*noted, strict=True)] == [4, 20]
+
+
+def test_items_of_a_tool_s_list_are_of_its_kind() -> None:
+    """So that an order which was shared is known as such in the list, too."""
+    tool = Endpoint("ep_tool", "orders", "POST", "/mcp", operation="tools/call list_orders", protocol="mcp", status="learned")
+    place = "=body.result.structuredContent.items[].user_id"
+    rule = LiveRule(Rule("ep_tool", place, "sub", "user", 50, 50, True, ("user",)), tool)
+    assert rule.kinds[-1] == "order"
 
 
 def test_who_is_shown_another_s_list_first_does_not_take_that_one_s_id(numbers: Knowledge) -> None:

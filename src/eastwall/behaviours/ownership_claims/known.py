@@ -142,14 +142,14 @@ class LiveRule:
         body = self.source.startswith("body")
         self.steps = steps_of(rule.place) if body else (name,)
         self.listed = body and "[]" in self.steps
-        self.kinds = _kinds(self.steps, collection_of(endpoint.template)) if body else ()
+        self.kinds = _kinds(self.steps, field_of(endpoint.operation) or collection_of(endpoint.template)) if body else ()
 
 
 def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
     """Kind of the object at each step down to the one that has the last step; the first is the body."""
     kinds, holder = [kind_of("id", collection)], collection
     for step in steps[:-1]:
-        if step != "[]" and step.lower() not in ENVELOPES:
+        if step != "[]" and ENVELOPES.isdisjoint((step, step.lower())):
             holder = step
         kinds.append(kind_of("id", holder))
     return tuple(kinds)
