@@ -146,7 +146,7 @@ class EventStream:
         if not effects:
             return None, None
         if any(isinstance(effect, Deny | Throttle) for effect in effects):
-            return answer(decision.verdict, decision.facts.call, decision.facts).body or b"{}", None
+            return answer(decision.verdict, decision.facts.call).body or b"{}", None
         side = "request" if decision.phase is Phase.REQUEST else "response"
         body, left, reasons = redacted(decision, snapshot, self._rows)
         self.reasons.update(dict.fromkeys(reasons))

@@ -13,6 +13,7 @@ import msgspec
 from eastwall.model.call import Call
 from eastwall.model.decision import PASS, Answer, Deny, Effect, Throttle, Verdict
 from eastwall.model.facts import Facts
+from eastwall.policy.actions.own_forms import own_form
 from eastwall.policy.actions.tool_error import tool_error
 from eastwall.policy.steps.approvals import APPROVAL_NEEDED
 
@@ -29,13 +30,13 @@ _encode = msgspec.json.Encoder().encode
 def answer(verdict: Verdict, call: Call, facts: Facts | None = None) -> Answer:
     """The answer in the service's place for the first effect that refuses the message; `PASS` when none does.
 
-    `facts` is for protocols with error forms of their own.
+    `facts` is for protocols with error forms of their own; without it the body is a problem document.
     """
     for effect in verdict.effects:
         if isinstance(effect, Deny) and effect.type == APPROVAL_NEEDED and facts is not None:
-            return tool_error(effect, call, facts, PROBLEM_BASE + effect.type) or _problem(effect, call)
+            return tool_error(effect, call, facts, PROBLEM_BASE + effect.type) or _problem(effect, call, facts)
         if isinstance(effect, Deny | Throttle):
-            return _problem(effect, call)
+            return _problem(effect, call, facts)
     return PASS
 
 
@@ -51,8 +52,8 @@ def rate_limit_fields(standings: Sequence[Throttle]) -> tuple[tuple[str, str], .
     return ("ratelimit", ", ".join(left)), ("ratelimit-policy", ", ".join(limits))
 
 
-def _problem(effect: Effect, call: Call) -> Answer:
-    headers = [("content-type", "application/problem+json"), ("cache-control", "no-store"), ("x-eastwall-event-id", call.id)]
+def _problem(effect: Effect, call: Call, facts: Facts | None) -> Answer:
+    headers = [("cache-control", "no-store"), ("x-eastwall-event-id", call.id)]
     if isinstance(effect, Throttle):
         status, title, detail, kind = 429, "Too many requests", effect.detail, "rate-limited"
         seconds = str(max(1, math.ceil(effect.retry_after)))
@@ -74,15 +75,15 @@ def _problem(effect: Effect, call: Call) -> Answer:
             headers.append(("www-authenticate", 'Bearer error="invalid_token", error_description="issued too long ago"'))
     else:
         return PASS
-    body = _encode(
-        {
-            "type": PROBLEM_BASE + kind,
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "instance": f"urn:eastwall:event:{call.id}",
-            "event_id": call.id,
-        }
-    )
+    problem = {
+        "type": PROBLEM_BASE + kind,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:eastwall:event:{call.id}",
+        "event_id": call.id,
+    }
+    form, body = (own_form(problem, call, facts) if facts is not None else None) or ("application/problem+json", _encode(problem))
+    headers.insert(0, ("content-type", form))
     # To HEAD no body is sent (RFC 9110, 9.3.2).
     return Answer(deny=True, status=status, headers=tuple(headers), body=b"" if call.request.method == "HEAD" else body)
