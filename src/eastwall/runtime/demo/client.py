@@ -36,7 +36,7 @@ class CallResult(Struct, frozen=True):
     status: int
     """0: no answer came, see `error`."""
     blocked: bool
-    """Eastwall answered in the service's place: problem details with an event id."""
+    """Eastwall answered in the service's place, in the form of the protocol, with an event id."""
     event_id: str = ""
     expected: tuple[int, ...] = ()
     """Statuses other than 2xx that are fine too, e.g. 401 for a mistyped password."""
@@ -92,7 +92,7 @@ class Client:
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
         begun = time.perf_counter()
-        status, kept, event, problem, error = 0, b"", "", False, ""
+        status, kept, event, error = 0, b"", "", ""
         for _ in range(2):
             connection, fresh = self._connection(service)
             try:
