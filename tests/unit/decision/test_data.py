@@ -19,7 +19,7 @@ def both(asked: Call, response: Response, state: LiveState, world: LiveSnapshot)
     return first, decide(replace(asked, response=response, prior=first), world, state)
 
 
-SETTLED = msgspec.structs.replace(ORDERS, sample_every=1_000)
+SETTLED = msgspec.structs.replace(ORDERS, sample_every=3)
 
 
 def test_names_are_looked_for_in_sampled_calls_and_where_a_policy_asks() -> None:
@@ -30,7 +30,8 @@ def test_names_are_looked_for_in_sampled_calls_and_where_a_policy_asks() -> None
         return [{hit.data_class for hit in both(call("GET", "/orders"), body, state, world)[1].facts.data} for _ in range(3)]
 
     everything, values = {"email", "person-name"}, {"email"}
-    assert seen(live(endpoints=(SETTLED,))) == [everything, values, values]
+    found = seen(live(endpoints=(SETTLED,)))
+    assert [found.count(everything), found.count(values)] == [1, 2], "of three calls one is drawn"
     policy = (
         "apiVersion: eastwall.dev/v1alpha1\nkind: DataPolicy\nmetadata: {name: names}\n"
         "spec: {mode: enforce, classes: [person-name], direction: response, action: redact}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -20,10 +20,11 @@ SURE = 0.95
 """From here on the rule is of high confidence, and speaks for rarer operations with a field of the same name."""
 EXCEPTIONS = 0.25
 """Share of the actors that may be exceptions at most."""
-CROWD = 20
-"""Actors none of whom is an exception, after which that is believed of those who were not seen: had one in seven (assistants, colleagues) been one,
-one would have been among them by then (with 95 % certainty). In `CROWD_CALLS` calls."""
-CROWD_CALLS = 100
+STRAYS = 0.2
+"""Share of a judged class's members that may be exceptions (assistants, colleagues) by the upper end of the 95 % interval, up to which a member is
+judged that was never seen: none of 16 were, 1 of 25, 2 of 34."""
+CROWD_CALLS = 60
+"""Calls that this takes at least: an assistant is told by the calls for others alone."""
 KEPT = 5
 """Calls in which one actor had its own, at all places of a service that the same claim tells, and nothing else, after which it is held to that."""
 
@@ -126,8 +127,9 @@ def _judge_label(endpoint: str, place: str, counts: Place, label: str) -> Rule |
         return None
     if of < MIN_CALLS or equal < SHARE * of or (low := wilson(equal, of)) < FLOOR:
         return None
-    few = _few(regular, of, exceptions)
-    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, _judged_classes(regular), exceptions, few)
+    classes = _judged_classes(regular)
+    few = _few(classes, regular, (judged[key] for key in exceptions), of)
+    return Rule(endpoint, place, label, counts.space, equal, of, low >= SURE, classes, exceptions, few)
 
 
 def _judged_classes(regular: Iterable[Actor]) -> tuple[str, ...]:
@@ -163,13 +165,16 @@ def judge_alias(endpoint: str, place: str, counts: Place) -> tuple[Rule | None, 
         claim, pairs = "tenant-alias", sorted(by_tenant)
     else:
         pairs = [(key, value) for key, value in pairs if holders[value] == 1]
-    classes, few = _judged_classes(regular.values()), _few(regular, of, exceptions)
+    classes = _judged_classes(regular.values())
+    few = _few(classes, regular.values(), (judged[key] for key in exceptions), of)
     return Rule(endpoint, place, claim, counts.space, equal, of, low >= SURE, classes, exceptions, few), pairs
 
 
-def _few(regular: Sized, calls: int, exceptions: Sized) -> bool:
-    """Whether too little is known of a crowd to judge those who were not seen."""
-    return len(regular) < CROWD or calls < CROWD_CALLS or len(exceptions) > 0
+def _few(classes: Collection[str], regular: Iterable[Actor], exceptions: Iterable[Actor], calls: int) -> bool:
+    """Whether too little is known of the judged classes to judge those of their members who were not seen."""
+    kept = sum(one.cls in classes for one in regular)
+    strays = sum(one.cls in classes for one in exceptions)
+    return calls < CROWD_CALLS or not kept or 1.0 - wilson(kept, kept + strays) > STRAYS
 
 
 def own_calls(counts: Place, claim: str) -> dict[int, int]:
