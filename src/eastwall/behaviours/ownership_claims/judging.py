@@ -23,7 +23,7 @@ EXCEPTIONS = 0.25
 STRAYS = 0.2
 """Share of a judged class's members that may be exceptions (assistants, colleagues) by the upper end of the 95 % interval, up to which a member is
 judged that was never seen: none of 16 were, 1 of 25, 2 of 34."""
-CROWD_CALLS = 60
+CROWD_CALLS = 40
 """Calls that this takes at least: an assistant is told by the calls for others alone."""
 KEPT = 5
 """Calls in which one actor had its own, at all places of a service that the same claim tells, and nothing else, after which it is held to that."""
