@@ -123,7 +123,7 @@ def test_of_few_callers_those_are_judged_who_were_seen_to_keep_to_their_own(
     assert (finding.confidence, told.blocked) == (confidence, confidence == "medium")
 
 
-@pytest.mark.parametrize(("people", "each", "few"), [(19, 6, True), (20, 4, True), (20, 6, False)])
+@pytest.mark.parametrize(("people", "each", "few"), [(15, 6, True), (16, 2, True), (16, 6, False)])
 def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(
     people: int, each: int, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +136,21 @@ def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(
     assert (rule.few, len(rule.keepers)) == (few, 0 if not few else people if each > 4 else 1)
     newcomer = _engine(learned.known()).ask("GET", "/users/q1/carts", answer={"lines": []}, user="new")
     assert newcomer.blocked is not few
+
+
+@pytest.mark.parametrize(("people", "strays", "few"), [(23, 1, True), (24, 1, False), (30, 2, True)])
+def test_exceptions_are_weighed_against_the_crowd(people: int, strays: int, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One assistant among thousands does not open everybody's data to whoever signs up next."""
+    monkeypatch.setattr(watch, "FIRST", 1_000)
+    learned = Learned()
+    for at in range(people):
+        for _ in range(5):
+            learned.ask(OF_USER, f"/users/q{at}/carts", {"lines": []}, f"q{at}")
+    for at in range(strays):
+        for other in range(5):
+            learned.ask(OF_USER, f"/users/q{other}/carts", {"lines": []}, f"assistant{at}")
+    rule = next(rule for rule in learned.known().rules if rule.endpoint == "ep_of")
+    assert (rule.few, len(rule.exceptions)) == (few, strays)
 
 
 def test_foreign_items_of_a_list_are_named(claims: Knowledge) -> None:
