@@ -42,7 +42,8 @@ def parse_operation(text: str) -> OperationPattern:
     method, space, path = text.partition(" ")
     path = path.strip()
     if not space or not METHOD.fullmatch(method) or not path.startswith("/"):
-        raise ValueError(f"`{text[:80]}` is not an operation: a method in capitals or `*`, a space, a path")
+        tool = "; tools of MCP servers are named by `tools` of a ToolPolicy" if method.startswith("tools/") else ""
+        raise ValueError(f"`{text[:80]}` is not an operation: a method in capitals or `*`, a space, a path{tool}")
     parts = [part for part in path.split("/") if part]
     is_open = bool(parts) and parts[-1] == "**"
     if is_open:
