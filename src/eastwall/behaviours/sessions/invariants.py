@@ -22,7 +22,7 @@ MIN_HABIT = 30
 """The same for what may be a mere habit."""
 MIN_NAMED = 4
 """The same, where the name of the later operation presumes the earlier one."""
-MIN_WATCHED = 30
+MIN_WATCHED = 7
 """Calls before what was not seen being done to an object is held against it, though its making was not seen either: it may have been done before
 anybody looked. With fewer, objects whose making was seen are judged alone."""
 MIN_ONCE = 4
