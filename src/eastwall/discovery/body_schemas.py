@@ -17,6 +17,7 @@ from re import Pattern
 from re import compile as regex
 from typing import Any, NamedTuple
 
+from eastwall.discovery.json_types import NAMES, TYPES, WORDS
 from eastwall.discovery.objects import NO_NAME
 from eastwall.model.endpoint import FieldProfile, Schema
 
@@ -34,24 +35,6 @@ MAX_SHAPES = 64
 MAX_SHAPE = 64
 _CUT = 128
 """Characters of a name that a place keeps."""
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "object": (dict,),
-    "array": (list,),
-}
-_NAMES: dict[type, str] = {
-    str: "a string", int: "an integer", float: "a number", bool: "a boolean", type(None): "null", dict: "an object", list: "an array"
-}  # fmt: skip
-_WORDS = {
-    "string": "a string", "integer": "an integer", "number": "a number", "boolean": "a boolean", "null": "null", "object": "an object",
-    "array": "an array",
-}  # fmt: skip
-
-
 _WRITTEN = {
     "integer": regex(r"[+-]?[0-9]{1,400}"),
     "number": regex(r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?"),
@@ -75,7 +58,7 @@ class Violation(NamedTuple):
 
 
 Fits = Callable[[Any], bool]
-_ALL = frozenset(kind for kinds in _TYPES.values() for kind in kinds)
+_ALL = frozenset(kind for kinds in TYPES.values() for kind in kinds)
 
 
 def _anything(_: object) -> bool:
@@ -152,7 +135,7 @@ class MessageSchema:
         if types and node.types is not None and kind not in node.types:
             if kind is float and int in node.types and value.is_integer():
                 return  # 1.0 is an integer (JSON Schema 2020-12, 4.2.3)
-            found.append(Violation("types", node.place, node.expected, _NAMES.get(kind, "something else")))
+            found.append(Violation("types", node.place, node.expected, NAMES.get(kind, "something else")))
             return
         if kind is dict:
             self._object(node, value, path, found, types)
@@ -293,13 +276,13 @@ def _say(node: Node, field: FieldProfile, *, learned: bool) -> None:
     kinds = field.kinds
     if not kinds or (learned and field.seen < MATURE):
         return
-    types = {each for kind in kinds for each in _TYPES.get(kind, ())}
+    types = {each for kind in kinds for each in TYPES.get(kind, ())}
     if learned:
         types.add(type(None))
         if int in types:
             types.add(float)
     node.types = frozenset(types)
-    node.expected = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
+    node.expected = " or ".join(WORDS.get(kind, kind) for kind in kinds)
 
 
 def _required(field: FieldProfile, *, learned: bool) -> bool:
@@ -328,7 +311,7 @@ class ParameterSchema:
             if "object" in field.kinds:
                 objects += [name + "[", name + "."]
             if len(field.kinds) == 1 and field.kinds[0] in _WRITTEN and (not learned or field.seen >= MATURE):
-                self._types[name] = _WRITTEN[field.kinds[0]], _WORDS[field.kinds[0]]
+                self._types[name] = _WRITTEN[field.kinds[0]], WORDS[field.kinds[0]]
         self._prefixes = tuple(objects)
         self._open = "{}" in self._known
 

@@ -13,28 +13,13 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from eastwall.discovery.body_schemas import Violation
+from eastwall.discovery.json_types import NAMES, TYPES, WORDS
 
 MAX_VIOLATIONS = 200
 MAX_DEPTH = 32
 """Levels of arguments, and of references that lead to each other."""
 MAX_STEPS = 20_000
 """Places of arguments and forms that are looked at; past that nothing more is told."""
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "object": (dict,),
-    "array": (list,),
-}
-_WORDS: dict[type, str] = {
-    str: "a string", int: "an integer", float: "a number", bool: "a boolean", type(None): "null", dict: "an object", list: "an array"
-}  # fmt: skip
-_EXPECTED = {
-    "string": "a string", "integer": "an integer", "number": "a number", "boolean": "a boolean", "null": "null", "object": "an object",
-    "array": "an array",
-}  # fmt: skip
 _BOUNDS = (
     ("minimum", "at least", lt),
     ("maximum", "at most", gt),
@@ -96,13 +81,13 @@ class _Walk:
     def _typed(self, schema: dict[str, Any], value: Any, place: str, found: list[Violation]) -> bool:
         named = schema.get("type")
         names = [named] if isinstance(named, str) else named if isinstance(named, list) else []
-        known = [name for name in names if isinstance(name, str) and name in _TYPES]
+        known = [name for name in names if isinstance(name, str) and name in TYPES]
         if not known or len(known) < len(names):
             return True  # none is named, or one that nobody knows
-        kinds = {kind for name in known for kind in _TYPES[name]}
+        kinds = {kind for name in known for kind in TYPES[name]}
         if type(value) in kinds or (int in kinds and isinstance(value, float) and value.is_integer()):
             return True
-        found.append(Violation("types", place, " or ".join(_EXPECTED[name] for name in known), _word(value)))
+        found.append(Violation("types", place, " or ".join(WORDS[name] for name in known), _word(value)))
         return False
 
     def _object(
@@ -206,4 +191,4 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    return _WORDS.get(type(value), "something else")
+    return NAMES.get(type(value), "something else")
