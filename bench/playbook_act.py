@@ -18,9 +18,10 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+
+from bench.policy_apply import Shop
 
 POLICY = """\
 apiVersion: eastwall.dev/v1alpha1
@@ -38,19 +39,6 @@ spec:
   steps: [{quarantine: identity}]
 """
 ATTACK = "/search?q=" + urllib.parse.quote("' OR 1=1 --")
-
-
-class _Shop(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
 
 
 def _port() -> int:
@@ -90,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=12, help="at most 20: so many runs an hour are carried out")
     runs = min(parser.parse_args().runs, 20)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Shop)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = _port()
     with tempfile.TemporaryDirectory(prefix="ewb") as folder:

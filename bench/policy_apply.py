@@ -32,7 +32,9 @@ MARK = json.dumps(
 )
 
 
-class _Shop(BaseHTTPRequestHandler):
+class Shop(BaseHTTPRequestHandler):
+    """A service that answers at once."""
+
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -79,7 +81,7 @@ class _Callers:
 
 def apply_to_engines(text: str) -> str:
     """What came of it, for people."""
-    upstream = ThreadingHTTPServer(("127.0.0.1", 0), _Shop)
+    upstream = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
     upstream.daemon_threads = True
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="ew") as folder, contextlib.ExitStack() as stack:

@@ -22,6 +22,7 @@ from eastwall.model.snapshot import Approval
 from eastwall.policy.approvals import Asked
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.durable import write_whole
+from eastwall.runtime.watcher import Watcher
 
 log = logging.getLogger("eastwall.control")
 
@@ -78,8 +79,7 @@ class Approvals:
         """`beats`: the engines' heartbeats. `publish`: makes a snapshot of what is in force."""
         self._file, self._audit, self._clock, self._beats, self._publish = file, audit, clock, beats, publish
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._watcher = Watcher("approvals", WATCH_SECONDS, self.look, self._unwritten)
         self._fault = ""
         try:
             kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
@@ -95,22 +95,13 @@ class Approvals:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="approvals", daemon=True)
-        self._thread.start()
+        self._watcher.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._watcher.stop()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(WATCH_SECONDS):
-            try:
-                self.look()
-            except OSError as error:
-                self._fault = f"which tool calls wait for approval cannot be written down: {error.strerror or error}"
-            except Exception:
-                log.exception("looking at what waits for approval failed")
+    def _unwritten(self, error: OSError) -> None:
+        self._fault = f"which tool calls wait for approval cannot be written down: {error.strerror or error}"
 
     def faults(self) -> dict[str, str]:
         """What does not work right now."""

@@ -22,6 +22,7 @@ from eastwall.policy.patterns import compile_globs
 from eastwall.policy.rollout import GuardRule
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.durable import write_whole
+from eastwall.runtime.watcher import Watcher
 
 log = logging.getLogger("eastwall.control")
 
@@ -64,8 +65,7 @@ class PolicyGuards:
         self._file, self._audit, self._policies, self._scopes = file, audit, policies, scopes
         self._beats, self._query, self._publish = beats, query, publish
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._watcher = Watcher("guards", WATCH_SECONDS, self.look, self._unwritten)
         self._table = GuardTable()
         self._table.counts = False
         self._fault = ""
@@ -82,22 +82,13 @@ class PolicyGuards:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="guards", daemon=True)
-        self._thread.start()
+        self._watcher.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._watcher.stop()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(WATCH_SECONDS):
-            try:
-                self.look()
-            except OSError as error:
-                self._fault = f"that a policy stepped back cannot be written down: {error.strerror or error}"
-            except Exception:
-                log.exception("looking at the engines' guards failed")
+    def _unwritten(self, error: OSError) -> None:
+        self._fault = f"that a policy stepped back cannot be written down: {error.strerror or error}"
 
     # -- what is published ----------------------------------------------------------------------------------------
 
