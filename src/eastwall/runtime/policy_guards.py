@@ -78,6 +78,10 @@ class PolicyGuards:
             log.error("%s", self._fault)
             kept = _Kept()
         self._table.follow({}, kept.stepped_back, kept.rearmed)
+        self._written = {step.policy for step in kept.stepped_back}
+        """Policies whose step-back is in the audit log and in the file; the others' is tried again at each look."""
+        self._recorded: set[StepBack] = set()
+        """Of these, what is in the audit log already."""
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class PolicyGuards:
             table = self._table
             rules = guards_of(self._policies())
             table.follow(rules, table.stepped.values(), table.rearmed.items())
-            before = set(table.stepped)
+            self._written &= table.stepped.keys()
             for steps, hits in self._told():
                 for one in steps:
                     if one.policy in rules and one.time > table.rearmed.get(one.policy, 0.0):
@@ -126,14 +130,19 @@ class PolicyGuards:
                 for hit in hits:
                     table.take(hit)
             table.fresh.clear()
-            fresh = [step for name, step in table.stepped.items() if name not in before]
+            fresh = [step for name, step in table.stepped.items() if name not in self._written]
             if not fresh:
                 return False
             for step in fresh:
+                if step in self._recorded:
+                    continue
                 log.warning("policy %s stepped back to monitor: %s", step.policy, step.reason)
                 about = {"policy": step.policy, "why": step.reason, "calls": list(step.calls), "at": step.time}
                 self._audit.record("step-back", Who("control"), about)
+                self._recorded.add(step)
             self._save()
+            self._written = set(table.stepped)
+            self._recorded.clear()
         self._publish()
         return True
 
@@ -164,6 +173,7 @@ class PolicyGuards:
 
     def _save(self) -> None:
         write_whole(self._file, msgspec.json.encode(_Kept(self.stepped_back, self.rearmed)))
+        self._fault = ""
 
     # -- what policies do -----------------------------------------------------------------------------------------
 
