@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
@@ -196,13 +198,16 @@ def _holders(
     named: tuple[tuple[str, str, int, str], ...], actor: str, now: float, snapshot: LiveSnapshot, state: LiveState
 ) -> _Holders:
     """Of each named object, who holds it: by what live answers gave, then by the snapshot; without a caller who handed it over."""
-    live, known, left = state.grants.owners, snapshot.ownership.get, state.claims.sharing.left
-    return tuple(
-        [
-            tuple([owner for owner in owners if owner != actor]) if left(key, actor, now) else owners
-            for key, owners in [(key, live(key) + known(key, ())) for _, _, key, _ in named]
-        ]
-    )
+    keys = [key for _, _, key, _ in named]
+    known, sharing = snapshot.ownership, state.claims.sharing
+    held = state.grants.owners_of(keys)
+    if known:
+        held = [owners + known.get(key, ()) for key, owners in zip(keys, held, strict=True)]
+    if sharing.handed_over:
+        for at, key in enumerate(keys):
+            if held[at] and sharing.left(key, actor, now):
+                held[at] = tuple([owner for owner in held[at] if owner != actor])
+    return tuple(held)
 
 
 def _objects(
@@ -247,26 +252,37 @@ def _foreign(
     """What the caller was never given, and of it (index, other holders) of what its tenant was not given either."""
     actor = identity.actor
     tenant = TENANT + identity.tenant if identity.tenant else ""
-    foreign: tuple[ForeignUse, ...] = ()
-    strange: tuple[tuple[int, int], ...] = ()
-    staff = state.grants.is_staff
+    role, name, distinctive = _own_name(actor)
+    foreign: list[ForeignUse] = []
+    strange: list[tuple[int, int]] = []
+    grants = state.grants
     for at, ((place, kind, key, shown), owners) in enumerate(zip(named, holders, strict=True)):
-        if actor in owners or _is_self(actor, kind, key, snapshot):
+        if actor in owners or ((kind == role or distinctive) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key):
+            continue
+        if not owners:
+            foreign.append(ForeignUse(place, kind, key, shown, 0, tenant=False))
+            strange.append((at, 0))
             continue
         of_tenant = tenant != "" and tenant in owners
-        crowded = bool(owners) and ("" in owners or state.grants.crowded(key))
-        others = -1 if crowded else len({one for one in owners if not one.startswith(TENANT) and not staff(one)})
-        foreign += (ForeignUse(place, kind, key, shown, others, of_tenant),)
+        crowded = "" in owners or grants.crowded(key)
+        others = -1 if crowded else len({one for one in owners if not one.startswith(TENANT) and not grants.is_staff(one)})
+        foreign.append(ForeignUse(place, kind, key, shown, others, of_tenant))
         if not of_tenant:
-            strange += ((at, min(MANY, len(owners))),)
-    return foreign, strange
+            strange.append((at, min(MANY, len(owners))))
+    return tuple(foreign), tuple(strange)
 
 
 def _is_self(actor: str, kind: str, key: int, snapshot: LiveSnapshot) -> bool:
-    """Whether the object is the caller: `user:7` asks for user 7, before any answer gave it to them. A name of some length is nobody
-    else's under whatever kind."""
+    """Whether the object is the caller: `user:7` asks for user 7, before any answer gave it to them."""
+    role, name, distinctive = _own_name(actor)
+    return (kind == role or distinctive) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
+
+
+@lru_cache(maxsize=4096)
+def _own_name(actor: str) -> tuple[str, str, bool]:
+    """(kind, name, whether the name is nobody else's under whatever kind: it has some length) of an actor."""
     role, _, name = actor.partition(":")
-    return (kind == role or len(name) >= 16) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
+    return role, name, len(name) >= 16
 
 
 def _out_of_order(endpoint: Endpoint, named: tuple[tuple[str, str, int, str], ...], state: LiveState) -> tuple[StepUse, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterable
 
 from eastwall.discovery.shares import Shares
 from eastwall.model.holdings import EMPTY, Holdings
@@ -61,10 +62,18 @@ class GrantTable:
         entry = self._owners.get(key)
         if entry is None:
             return ()
+        return self._shares.alone[entry] if type(entry) is int else self._several(entry)  # type: ignore[arg-type]
+
+    def owners_of(self, keys: Iterable[int]) -> list[tuple[str, ...]]:
+        """`owners` of several objects, in their order."""
+        alone, several = self._shares.alone, self._several
+        return [
+            () if entry is None else alone[entry] if type(entry) is int else several(entry)  # type: ignore[arg-type]
+            for entry in map(self._owners.get, keys)
+        ]
+
+    def _several(self, entry: tuple[int, ...]) -> tuple[str, ...]:
         alone = self._shares.alone
-        if type(entry) is int:
-            return alone[entry]
-        assert type(entry) is tuple
         return tuple([alone[number][0] for number in entry if number != MORE])
 
     def grant(self, key: int, actor: str) -> None:

@@ -48,25 +48,30 @@ def remember(
     ):
         if kinds and changing and facts.operation.method == "POST":
             _note_made(facts, kinds, snapshot, state)
-        actor = facts.identity.actor
-        known = snapshot.ownership
-        tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
-        everybodys, of_owners = state.claims.everybodys(facts)
-        for kind, key in facts.given:
-            if kind in everybodys:
-                if kind in of_owners:
-                    state.grants.staff(actor)
-                continue  # who sees all objects of a kind tells nobody's by seeing one
+        _grant(facts, snapshot, state)
+
+
+def _grant(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> None:
+    """What an answer gave is its receiver's, and its tenant's."""
+    actor, given = facts.identity.actor, facts.given
+    tenant = tenant_holder(facts.identity) if facts.identity.tenant else ""
+    everybodys, of_owners = state.claims.everybodys(facts)
+    if everybodys:  # who sees all objects of a kind tells nobody's by seeing one
+        if any(kind in of_owners for kind, _ in given if kind in everybodys):
+            state.grants.staff(actor)
+        given = tuple([one for one in given if one[0] not in everybodys])
+    if state.claims.sharing.handed_over:
+        for _, key in given:
             state.claims.sharing.returned(key, facts)
-            owners = known.get(key, ())
-            if actor not in owners:
-                before = state.grants.owners(key)
-                if actor not in before:
-                    if before and not before[0].startswith(TENANT):
-                        state.claims.gave(before[0], actor)
-                    state.grants.grant(key, actor)
-            if tenant and tenant not in owners:
-                state.grants.grant(key, tenant)
+    known, grants = snapshot.ownership, state.grants
+    for (_, key), before in zip(given, grants.owners_of([key for _, key in given]), strict=True):
+        owners = known.get(key, ()) if known else ()
+        if actor not in before and actor not in owners:
+            if before and not before[0].startswith(TENANT):
+                state.claims.gave(before[0], actor)
+            grants.grant(key, actor)
+        if tenant and tenant not in before and tenant not in owners:
+            grants.grant(key, tenant)
 
 
 def not_done(request: Decision, state: LiveState, *, counted: bool) -> None:

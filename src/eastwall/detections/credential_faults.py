@@ -13,6 +13,9 @@ Meaning = tuple[str, str, str]
 
 def told(facts: Facts, meta: Detection, meanings: Mapping[str, Meaning]) -> Sequence[Finding]:
     """One finding for each fault of the credentials that has a meaning here, in order."""
+    faults = facts.identity.faults
+    if meanings.keys().isdisjoint(faults):
+        return ()
     return [
         Finding(
             id=meta.id,
@@ -24,6 +27,6 @@ def told(facts: Facts, meta: Detection, meanings: Mapping[str, Meaning]) -> Sequ
             evidence=fault,
             standing=meta.audience == "service-owner",
         )
-        for fault in facts.identity.faults
+        for fault in faults
         if fault in meanings
     ]

@@ -35,16 +35,19 @@ class Sharing:
         self.grant: Callable[[int, str], None] = _nothing
         """An actor holds an object from now on; `LiveState` sets it."""
 
+    @property
+    def handed_over(self) -> bool:
+        """Whether anybody handed anything over: mostly not, and then `left` and `returned` need not be called."""
+        return bool(self._left)
+
     def left(self, key: int, actor: str, now: float) -> bool:
         """Whether the actor handed the object over, some time ago."""
-        if not self._left:
-            return False
         since = self._left.get((key, actor))
         return since is not None and now - since > LEAVING
 
     def returned(self, key: int, facts: Facts) -> None:
         """An answer gives the caller an object: where the call did not name it, it is the caller's again."""
-        if self._left and (key, facts.identity.actor) in self._left:
+        if (key, facts.identity.actor) in self._left:
             prior = facts.call.prior
             if prior is None or all(used != key for _, _, used, _ in prior.facts.used):
                 del self._left[key, facts.identity.actor]
