@@ -218,6 +218,8 @@ class SkippedStep(Deviation, frozen=True):
     """By its name too the operation presumes the missing one: `refund` and `pay`."""
     stale: float = 0.0
     """It did come, so many seconds ago, when in all learned cases it was half an hour at most; 0: it did not."""
+    pooled: int = 0
+    """Learned cases of operations with the same name on objects of other kinds, which say the same."""
 
 
 class RepeatedStep(Deviation, frozen=True):
@@ -237,6 +239,8 @@ class RepeatedStep(Deviation, frozen=True):
     """Of them, on how many a second time."""
     named: bool
     """By its name too it is done once."""
+    pooled: int = 0
+    """Learned things on which operations with the same name, for other kinds, were carried out once."""
 
 
 class AutomatedPace(Deviation, frozen=True):

@@ -13,21 +13,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from eastwall.behaviours.sessions import kinship
+from eastwall.behaviours.sessions.evidence import BY_NAME, COINCIDENCE, SETTLED, SURE, Pool, coincidence
 from eastwall.behaviours.sessions.flows import TOLERANCE, Flow, Tally
 from eastwall.model.endpoint import Endpoint
 
-MIN_CALLS = 12
-"""Calls before a rule is told; 30 before it may stop anything (see the detection)."""
+MIN_CALLS = SURE
+"""Cases before there is a rule (see `evidence`), those of sisters included."""
 MIN_HABIT = 30
-"""The same for what may be a mere habit."""
-MIN_NAMED = 4
+"""The same for what may be a mere habit, and is told."""
+MIN_NAMED = SURE - BY_NAME
 """The same, where the name of the later operation presumes the earlier one."""
 MIN_WATCHED = 7
 """Calls before what was not seen being done to an object is held against it, though its making was not seen either: it may have been done before
 anybody looked. With fewer, objects whose making was seen are judged alone."""
-MIN_ONCE = 4
-"""Things on which something was done, before it is said that it is done once."""
+MIN_ONCE, MIN_ONCE_NAMED = 4, SURE - BY_NAME
+"""Things on which something was done, those of sisters included, before it is said that it is done once; and where its name says so too."""
 MIN_ACTORS = 3
+MIN_ACTORS_NAMED = 2
+"""Callers, where the name says so too."""
 MAX_AFTER = 4
 """Operations that one comes after: those nearest."""
 MIN_FRESH = 60
@@ -36,7 +39,7 @@ caller in twenty waited longer, one would have been seen (with 95 % certainty; 0
 UBIQUITOUS = 0.5
 MIN_OTHERS = 6
 """Operations that change something, from which on it is asked whether one goes with half of them."""
-SHORT, DAY, LONG = 7_200.0, 86_400.0, 3 * 86_400.0
+LATE, SHORT, DAY, LONG = 1_800.0, 7_200.0, 86_400.0, 3 * 86_400.0
 
 
 class Precedence(Struct, frozen=True, array_like=True):
@@ -63,6 +66,8 @@ class Precedence(Struct, frozen=True, array_like=True):
     """By its name too the operation presumes the one before: `refund` and `pay`."""
     within: float = 0.0
     """Seconds that what comes before, a gate (a code, a confirmation of terms), is good for; 0: for ever."""
+    pooled: int = 0
+    """Cases of sister operations that say the same: see `evidence`."""
 
 
 class Once(Struct, frozen=True, array_like=True):
@@ -76,6 +81,8 @@ class Once(Struct, frozen=True, array_like=True):
     """Of them, on how many a second time."""
     named: bool
     """By its name too it is done once: `refund`, `redeem`."""
+    pooled: int = 0
+    """Things on which sister operations were carried out once: see `evidence`."""
 
 
 class Rules(Struct, frozen=True, array_like=True):
@@ -112,19 +119,23 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
         for service in sorted(codes)
         if codes[service].first >= MIN_ONCE
     ]
+    pool = Pool(flows, changing, known)
     for key in sorted(changing):
         endpoint, flow = known[key], flows[key]
-        if len(flow.actors) < MIN_ACTORS:
+        callers = pool.callers(key)
+        if callers < MIN_ACTORS_NAMED:
             if _reused(flow):
                 found.append(Rules(key, kinship.label(endpoint)))  # those of its service do not hold for it
             continue
         others = changing - {key}
-        after = _on_objects(endpoint, flow, known, before, others)
-        judge = _Judge(key, known, common[endpoint.service], everywhere, before)
+        after = _on_objects(endpoint, flow, known, before, others, pool=pool)
+        judge = _Judge(key, known, common[endpoint.service], everywhere, before, flows)
         named = sum(one.first + one.again for scope, one in flow.tallies.items() if _own(endpoint, scope))
         alone = named * 2 < flow.calls  # it mostly names no object of its own
-        if alone:
+        if alone and len(flow.actors) >= MIN_ACTORS:
             after += judge.rules("", flow)
+        if callers < MIN_ACTORS:
+            after = [rule for rule in after if rule.named]
         always = {(rule.before, rule.kind) for rule in after}
         for cls in sorted(classes.get(key, ())):
             those = flows[f"{key}\0{cls}"]
@@ -134,7 +145,7 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
                     found_there += judge.rules(cls, those)
                 after += [rule for rule in found_there if (rule.before, rule.kind) not in always]
         after = sorted(after, key=lambda rule: (not rule.causal, -rule.held, rule.before, rule.kind))[:MAX_AFTER]
-        once = _once(endpoint, flow, codes[endpoint.service])
+        once = _once(endpoint, flow, codes[endpoint.service], pool.once(key), callers)
         if after or once or _reused(flow):
             found.append(Rules(key, kinship.label(endpoint), tuple(after), once, flow.keyed * 2 > flow.calls))
     return tuple(found)
@@ -144,6 +155,12 @@ def _enough(count: int, of: int, *, named: bool = False) -> bool:
     if named:  # one in twelve may contradict: what the engine had not seen when it began
         return of >= MIN_NAMED and count >= of - of // 12
     return of >= MIN_CALLS and count >= of - int(TOLERANCE * of)
+
+
+def _pooled(cases: int, held: int, count: int, of: int, *, named: bool) -> int:
+    """Cases of sisters that count beside an operation's own: all, or none where either contradicts."""
+    agreed = of > 0 and count >= of - of // 12 and held >= cases - cases // 12
+    return cases if agreed and _enough(count + held, of + cases, named=named) else 0
 
 
 def _before(key: str, flow: Flow, changing: set[str], known: Mapping[str, Endpoint]) -> dict[str, bool]:
@@ -182,6 +199,7 @@ class _Judge(Struct, frozen=True):
     common: frozenset[str]
     everywhere: frozenset[str]
     before: Mapping[str, Mapping[str, bool]]
+    flows: Mapping[str, Flow]
 
     def rules(self, cls: str, flow: Flow) -> list[Precedence]:
         """Of what comes before, the nearest: what that presumes itself is not counted again."""
@@ -200,6 +218,11 @@ class _Judge(Struct, frozen=True):
         total, held = (flow.calls, calls) if each else (flow.firsts, first)
         causal = name not in self.everywhere and (kinship.gate(other) or kinship.kin(own, other, self.common))
         presumed = kinship.presumes(own, other)
+        if causal and not presumed and total < SETTLED and kinship.repeatable(own):
+            causal = False  # when something is set is a habit, until much is known
+        elif causal and not presumed and total < SETTLED:
+            beside = {key for key in self.before if self.known[key].service == own.service}
+            causal = COINCIDENCE * coincidence(name, self.key, self.flows, beside, total, each=each) <= 1
         horizon = _horizon(late, total, flow)
         within = SHORT if each and causal and not late and held >= MIN_FRESH and kinship.gate(other) else 0.0
         return Precedence(name, kinship.label(other), total, held, each, "", causal, horizon, cls, presumed, within)
@@ -212,6 +235,7 @@ def _on_objects(
     before: Mapping[str, Mapping[str, bool]],
     changing: set[str],
     cls: str = "",
+    pool: Pool | None = None,
 ) -> list[Precedence]:
     """What comes before on the objects that the operation is about."""
     found: list[Precedence] = []
@@ -219,13 +243,19 @@ def _on_objects(
         if not kinship.of_kind(endpoint, kind):
             continue
         named = {name: kinship.presumes(endpoint, known[name]) for name in names if name in changing}
-        always = {name for name in named if _enough(names[name][0], calls, named=named[name])}
+        pooled = {}
+        for name in named if pool is not None else ():
+            cases, held = pool.before(endpoint.id, name) if pool is not None else (0, 0)
+            pooled[name] = _pooled(cases, held, names[name][0], calls, named=named[name])
+        always = {name for name in named if pooled.get(name) or _enough(names[name][0], calls, named=named[name])}
         for name in sorted(always):
             if not named[name] and any(name in before[o] and o not in before[name] for o in always if o != name):
                 continue  # what it presumes itself
             count, late = names[name]
             label, horizon = kinship.label(known[name]), _horizon(late, calls, flow)
-            found.append(Precedence(name, label, calls, count, True, kind, True, horizon, cls, named[name]))
+            more = pooled.get(name, 0)
+            causal = calls + more >= SETTLED or named[name] or not kinship.repeatable(endpoint)
+            found.append(Precedence(name, label, calls, count, True, kind, causal, horizon, cls, named[name], pooled=more))
     return found
 
 
@@ -252,18 +282,22 @@ def _reused(flow: Flow) -> bool:
     return one is not None and one.reused
 
 
-def _once(endpoint: Endpoint, flow: Flow, codes: Tally) -> tuple[Once, ...]:
+def _once(endpoint: Endpoint, flow: Flow, codes: Tally, sisters: int, callers: int) -> tuple[Once, ...]:
+    """`sisters`: things of its sisters; `callers`: theirs and its own."""
     if kinship.repeatable(endpoint):
         return ()
     named = kinship.one_time(endpoint)
+    least = MIN_ONCE_NAMED if named else MIN_ONCE
     found = []
     for scope, tally in sorted(flow.tallies.items()):
-        if scope.startswith("object ") and not kinship.of_kind(endpoint, scope[7:]):
+        own = scope.startswith("object ")
+        if own and not kinship.of_kind(endpoint, scope[7:]):
             continue
-        if tally.reused:
+        if tally.reused or scope == "value" or (callers < MIN_ACTORS and not (own and named)):
             continue
-        if scope != "value" and tally.first >= MIN_ONCE:
-            found.append(Once(scope, tally.first, tally.again, named))
+        more = sisters if own and named and tally.first else 0
+        if tally.first + more >= (least if own else MIN_ONCE):
+            found.append(Once(scope, tally.first, tally.again, named, more))
     if codes.first >= MIN_ONCE and not _reused(flow):
         found.append(Once("value", codes.first, codes.again, True))
     return tuple(found)

@@ -6,7 +6,7 @@ Names decide nothing alone: they say which of the orders that were seen may be c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from eastwall.discovery.objects import changes, parameter_kinds, singular, words
@@ -65,6 +65,11 @@ def names(endpoint: Endpoint) -> tuple[str, ...]:
     if not parts:
         parts = [segment for segment in endpoint.template.split("/") if segment and "{" not in segment]
     return tuple(dict.fromkeys(singular(word) for part in parts for word in words(part) if not word.isdigit()))
+
+
+def verb(endpoint: Endpoint, kinds: Collection[str]) -> tuple[str, ...]:
+    """What its own name says beside the kinds of objects that it is about: `refund` of `POST /orders/{id}/refund`. Empty for nothing."""
+    return tuple([word for word in names(endpoint) if word not in kinds and word not in _EMPTY])
 
 
 def reads(endpoint: Endpoint) -> bool:
@@ -134,13 +139,13 @@ def of_kind(endpoint: Endpoint, kind: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _contains(template: str, kind: str) -> bool:
-    """Whether a path names an object of a kind as what something else lies in: the tenant of `/tenants/{t}/orders/{o}/pay`, and of
-    `/tenants/{t}/orders`."""
+    """Whether a path names an object of a kind as what something else lies in: the tenant of `/tenants/{t}/orders/{o}/pay`, of
+    `/tenants/{t}/orders` and of `/tenants/{t}/orders/pay`."""
     kinds = parameter_kinds(template)
     if kind not in kinds:
         return False
-    last = template.rstrip("/").rpartition("/")[2].lower()
-    return kinds[-1] != kind or (kind in _EMPTY and "{" not in last and singular(last) != last)
+    tail = template.rstrip("/").lower().rpartition("}")[2].split("/")
+    return kinds[-1] != kind or (kind in _EMPTY and any(singular(part) != part for part in tail))
 
 
 def common_words(endpoints: Iterable[Endpoint]) -> frozenset[str]:

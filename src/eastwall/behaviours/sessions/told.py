@@ -12,14 +12,15 @@ from eastwall.model.deviations import RepeatedStep, SkippedStep
 def missing(rule: Precedence, place: str, value: str, retries: int, old: float = 0.0) -> SkippedStep:
     """What should have come before did not, or `old` seconds ago."""
     return SkippedStep(
-        place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named, old
-    )
+        place, rule.label, rule.kind, value, rule.calls, rule.held, rule.each, rule.causal, retries, rule.cls, rule.named, old,
+        rule.pooled,
+    )  # fmt: skip
 
 
 def again(once: Once, place: str, value: str, times: tuple[int, float], now: float) -> RepeatedStep:
     """What is done once was done."""
     seconds = round(max(0.0, now - times[1]), 3)
-    return RepeatedStep(place, once.scope, value, times[0], seconds, once.things, once.again, once.named)
+    return RepeatedStep(place, once.scope, value, times[0], seconds, once.things, once.again, once.named, once.pooled)
 
 
 def age(within: float, names: Iterable[str], done: Mapping[str, Done], now: float) -> float:

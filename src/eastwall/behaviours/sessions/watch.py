@@ -12,7 +12,7 @@ from eastwall import behaviours
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
-from eastwall.behaviours.sessions.invariants import MIN_WATCHED, SHORT, Once
+from eastwall.behaviours.sessions.invariants import LATE, MIN_WATCHED, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
@@ -367,9 +367,9 @@ class Watch(behaviours.Watch):
         trail = self._trails.of(thing)
         own = begun.operation
         before = [name for name in trail if name not in (own, CREATED)]
-        # Of an object from before, what was done to it may have been missed: not counted at first.
-        if CREATED in trail or now - self._since.get(own, now) >= SHORT:
-            trails.append([kind, before, [name for name in before if now - trail[name] > 1_800.0]])
+        # Of an object from before, what was done to it may have been missed: not counted at first, and later against the rule.
+        if CREATED in trail or now - self._since.get(own, now) >= LATE:
+            trails.append([kind, before, [name for name in before if now - trail[name] > LATE]])
         marks.append([f"object {kind}", (begun.actor.marks.get((own, thing)) or (0,))[0]])
         begun.things.append(thing)
         begun.objects += [thing] if self._trails.add(thing, own, now, begun.actor) else []

@@ -8,11 +8,11 @@ from eastwall.model.deviations import SkippedStep
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
-SURE = 30
-"""Calls after which a rule is worth acting upon: had a tenth of all callers a way around the step, one would have taken it by then (with
-96 % certainty; 30 without any: 0.9 ** 30 = 4 %)."""
-NAMED = 4
-"""The same, where the name of the operation presumes the missing one: nobody is given back what was not paid."""
+SURE = 12
+"""Cases after which a rule is worth acting upon: it is a habit, and the next case the first to break it, with a probability of
+1 / (12 + 2)^2 (see `behaviours.sessions.evidence`)."""
+BY_NAME = 10
+"""Cases that it is worth if the name of the operation presumes the missing one: nobody is given back what was not paid."""
 
 META = Detection(
     id="sequence-broken",
@@ -40,15 +40,16 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _sure(one: SkippedStep) -> bool:
-    enough = one.calls >= SURE or (one.named and one.calls >= NAMED)
-    return one.causal and enough and one.repeats != 1
+    cases = one.calls + one.pooled + (BY_NAME if one.named else 0)
+    return one.causal and cases >= SURE and one.repeats != 1
 
 
 def _finding(one: SkippedStep, facts: Facts) -> Finding:
     whom = f"{one.kind} {one.shown}" if one.kind else facts.identity.actor
     of = f" of class {one.cls}" if one.cls else ""
     how = "before each such call" if one.each else "before the first such call"
-    said = f"`{one.missing}` came {how} in {one.held:,} of {one.calls:,} learned cases{of}"
+    alike = f" (and in {one.pooled:,} of the same step on other kinds)" if one.pooled else ""
+    said = f"`{one.missing}` came {how} in {one.held:,} of {one.calls:,} learned cases{of}{alike}"
     if one.stale:
         message = f"{said}, within half an hour; the last time of {whom} was {one.stale / 3_600:,.1f} h ago"
     elif one.repeats:

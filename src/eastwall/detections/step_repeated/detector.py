@@ -9,7 +9,7 @@ from eastwall.model.deviations import RepeatedStep
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
-BY_NAME = 8
+BY_NAME = 10
 """Things on which a step was done once that a name like `refund` or `redeem` is worth, or that what is repeated is a code."""
 
 META = Detection(
@@ -41,7 +41,7 @@ def _sure(one: RepeatedStep) -> bool:
     # That a caller does something once in a day is a habit more often than a rule.
     if one.scope == "actor":
         return False
-    return abusive(one.things // (1 + one.again) + (BY_NAME if one.named else 0), one.times)
+    return abusive(one.things // (1 + one.again) + one.pooled + (BY_NAME if one.named else 0), one.times)
 
 
 def _finding(one: RepeatedStep, facts: Facts) -> Finding:
