@@ -41,6 +41,7 @@ LOOPS = {
     "eastwall.protocols._survey": "src/eastwall/protocols/_survey.c",
     "eastwall.discovery._walk": "src/eastwall/discovery/_walk.c",
     "eastwall.discovery._values": "src/eastwall/discovery/_values.c",
+    "eastwall.discovery._raw": "src/eastwall/discovery/_raw.c",
     "eastwall.detections._texts": "src/eastwall/detections/_texts.c",
 }
 AUTOMATA = "eastwall/runtime/automata.built"

@@ -12,7 +12,14 @@ from typing import Any
 import hyperscan
 
 from eastwall.discovery import automata, data_named, data_names
-from eastwall.discovery.data_forms import LONG, MARKED, TRIGGERS, UNMARKED, WALLETS
+from eastwall.discovery.data_forms import FEW, LONG, MARKED, TRIGGERS, UNMARKED, WALLETS
+
+try:
+    from eastwall.discovery._raw import triggers
+except ImportError:  # no C compiler at installation: `accelerated` says so
+    accelerated = False
+else:
+    accelerated = True
 
 SENSITIVITY: dict[str, str] = {
     "pan": "critical",
@@ -42,11 +49,12 @@ BY_NAME = frozenset({"person-name", "address", "geo", "date-of-birth"})
 
 
 class Automaton:
-    """The compiled prefilter, in three databases: what is marked and what names say; the forms that read every byte; wallets. The last two
-    are asked only when their triggers in the first one hit. A scan lets go of the interpreter lock: each takes a scratch of its own."""
+    """The compiled prefilter, in databases: what is marked and what names say; the forms that read every byte; wallets; triggers. The second
+    and third are asked only when their triggers hit, which the last one knows: `_raw.triggers` is its twin in C, and where that was built the
+    last one is never asked. A scan lets go of the interpreter lock: each takes a scratch of its own."""
 
     def __init__(self, saved: bytes = b"", *, later: bool = False) -> None:
-        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit, `later`: the last two when they are first asked."""
+        """`saved`: what `save` gave an earlier process; compiled anew when it does not fit, `later`: all but the first when they are first asked."""
         sources = _sources()
         self._mark = automata.fingerprint([b"\0".join(pattern for _, pattern in some) for some in sources])
         kept = automata.restore(saved, self._mark) if saved else None
@@ -93,10 +101,18 @@ class Automaton:
             self._scan(data, _hit, 0, hits, scratch)
         finally:
             free.append(scratch)
-        return self._classes(hits, data) if hits else _NOTHING
+        asked = triggers(data) if accelerated else self.triggered(data)
+        return self._classes(hits, asked << len(CLASSES), data) if hits or asked else _NOTHING
 
-    def _classes(self, hits: list[int], data: bytes) -> frozenset[str]:
-        bits, table = 0, self._bits
+    def triggered(self, data: bytes) -> int:
+        """The readable twin of `_raw.triggers`: which further databases `data` asks for, 1 and 2 as bits."""
+        asked = 0
+        for kind in self.hits(data, 3):
+            asked |= int(self.kinds[kind])
+        return asked
+
+    def _classes(self, hits: list[int], bits: int, data: bytes) -> frozenset[str]:
+        table = self._bits
         for kind in hits:
             bits |= table[kind]
         for which in (1, 2):
@@ -141,8 +157,9 @@ def _sources() -> tuple[Sequence[tuple[str, bytes]], ...]:
     people = "|".join(sorted(data_names.PERSONS | {"name", "names"}))
     within = rf'(?i)(?:{people})[^A-Za-z"]{{0,8}}"[ \t\r\n]{{0,16}}:[ \t\r\n]{{0,16}}[\[{{]'.encode()
     names = [(f"@{kind}", pattern) for kind, pattern in data_names.prefilter() if _suspects(f"@{kind}")]
-    triggers = [("1", pattern) for pattern in TRIGGERS]
-    return [*MARKED, *triggers, ("2", LONG), *names, ("within", within)], UNMARKED, WALLETS
+    few = [("1", pattern) for pattern in FEW]
+    asking = [*[("1", pattern) for pattern in TRIGGERS], ("2", LONG)]
+    return [*MARKED, *few, *names, ("within", within)], UNMARKED, WALLETS, asking
 
 
 def _suspects(kind: str) -> frozenset[str]:

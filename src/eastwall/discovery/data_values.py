@@ -120,7 +120,7 @@ class DataClasses:
         kind, data = operation.body_kind, operation.raw_body
         body = operation.body
         if type(body) is dict or type(body) is list:
-            if kind != "json" or (b"\\u" in data and b"\\u00" in data):
+            if kind != "json" or (b"\\" in data and b"\\u00" in data):  # one byte is looked for fast
                 # Percent signs, entities and escapes hide values from the automaton: it reads the decoded tree, encoded plainly.
                 data = plain(body) or data
         elif kind == "binary":

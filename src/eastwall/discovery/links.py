@@ -8,9 +8,17 @@ from urllib.parse import unquote
 
 from eastwall.discovery.objects import in_segments, reference
 
+try:
+    from eastwall.discovery._raw import links as _links
+except ImportError:  # no C compiler at installation: `accelerated` says so
+    accelerated = False
+else:
+    accelerated = True
+
 _LINK = regex(rb'"(?:href|self|url|uri|link|location|next|canonical|related|_self)"\s{0,4}:\s{0,4}"([^"\\]{2,300})"')
 """Members that hold a link: HAL, JSON:API, JSON Hyper-Schema and what services make of them."""
-_LINK_MARKS = (b'href"', b'"self"', b'"url"', b'"uri"', b'"link"', b'"location"')
+MARKS = (b'href"', b'"self"', b'"url"', b'"uri"', b'"link"', b'"location"')
+"""Without one of these a body is taken to link to nothing. They are once more in `_raw.c`."""
 LINK_LIMIT = 200
 """Links read in one answer."""
 
@@ -27,10 +35,15 @@ def naming_headers(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple([(name, kind) for name in names if (kind := _in_header(name))])
 
 
+def marked(raw: bytes) -> bool:
+    """Whether one of `MARKS` is in a body: the readable twin of `_raw.links`."""
+    return any(mark in raw for mark in MARKS)
+
+
 def linked(raw: bytes, location: str = "") -> list[tuple[str, str]]:
     """(kind, value) of the objects that an answer links to: in `href`, `self` and their like, and in its `Location`."""
     targets = [location] if location else []
-    if any(mark in raw for mark in _LINK_MARKS):
+    if _links(raw) if accelerated else marked(raw):
         targets += [found[1].decode("utf-8", "replace") for found, _ in zip(_LINK.finditer(raw), range(LINK_LIMIT), strict=False)]
     links = []
     for target in dict.fromkeys(targets):

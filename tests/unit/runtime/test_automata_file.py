@@ -189,7 +189,7 @@ def test_of_what_was_installed_and_what_was_left_the_one_that_fits_is_taken(
         path.unlink(missing_ok=True)
         if second:
             automata_file.write(path, {"data": second})
-        assert Automaton(automata_file.known(path)["data"]).hits(b"4111111111111111")
+        assert Automaton(automata_file.known(path)["data"]).classes(b"4111111111111111")
     assert not compiles
     assert automata.restore(automata.either(b"x", automata.either(b"y", good)), b"") is None
 
