@@ -5,8 +5,10 @@ The rules for this file:
 - `fold` is the hot function: what can be concluded later is concluded in `endpoints`.
 - Everything learned is a count, a set or a minimum, so that learners of shards `merge` to what one learner would have learned.
 - Records that are not clean (findings, not let through, not 2xx) teach nothing about properties, requests and ownership.
-- Which template a call belongs to is looked up in the templates known at that moment. When they change (siblings merge, a wrong
-  merge is undone), each profile moves to the template that its example paths now belong to.
+- Which template a call belongs to is looked up in the templates known at that moment. Records of paths without template wait, and with them
+  all that come after, until there are so many that templates are asked for (or the batch is over): else each path would be
+  learned as an operation of its own, to be joined with the others right after. When templates change (siblings merge, a
+  wrong merge is undone), each profile moves to the template that its example paths now belong to.
 
 Over 500 lines: each kind of state is folded, merged, dumped and loaded here, so that none is forgotten.
 """
@@ -16,26 +18,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from eastwall.behaviours import Models, Told, encode_known
-from eastwall.behaviours.sketch import hash64
-from eastwall.discovery.inventory import Inventory, compile_inventory, endpoint_id, identify, parameters_of
-from eastwall.discovery.objects import changes, made_kind
+from eastwall.discovery.inventory import compile_inventory, endpoint_id
+from eastwall.discovery.objects import changes
 from eastwall.discovery.routes import template_of
-from eastwall.discovery.templates import TemplateTree, split_path
+from eastwall.discovery.templates import TemplateTree
 from eastwall.learning.baselines import Baselines
 from eastwall.learning.changes import Changes
+from eastwall.learning.clean_calls import learn_objects, learn_steps
 from eastwall.learning.edges import Edges
 from eastwall.learning.identities import Identities
 from eastwall.learning.ownership import ANONYMOUS, MAX_HOLDERS, MAX_PUBLISHED, UNKNOWN, Evidence, Judgement, Ownership, live
 from eastwall.learning.profile import LearningWindow, Profile
 from eastwall.learning.publish import Context, identify_declared, publish
-from eastwall.learning.steps import CREATED, Steps
+from eastwall.learning.services import NAMED_BY_PATH, REASSOCIATE, Service
+from eastwall.learning.steps import Steps
 from eastwall.model.endpoint import Endpoint, Parameter
-from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
 FORMAT = 11
@@ -44,108 +46,49 @@ MAX_PROFILES = 10_000
 """Endpoints per service; when over, those with the fewest calls leave."""
 MAX_LOOKUPS = 20_000
 """Paths remembered per service with their endpoint."""
-MAX_ROUTES = 5_000
-"""Routes per service that its own framework told; further ones are not taken."""
 MAX_OPERATIONS = 1_000
 """Operations of one path (GraphQL root fields, MCP tools, ...), whatever callers name; further ones count for the path as a whole."""
 TOGETHER = 256
 """Records that are learned from together."""
-REASSOCIATE = 256
-"""Paths without template after which the templates are asked for anew."""
+MAX_WAITING = 2_048
+"""Records kept until templates are asked for; with more, those of paths without template are learned from by their paths."""
 
 _LATEST = 1e11
 """Unix seconds. What is later, or no number, is no time of a call."""
 _NO_NOTES: Mapping[str, Any] = {}
 _UNKNOWN_TO_SERVICE = frozenset({0, 404, 405, 410, 501})
-_NAMED_BY_PATH = frozenset({"grpc"})
-"""Protocols whose paths are names throughout: nothing in them is a value."""
+_AWAITED = Profile("", "", "")
+"""Stands for the profile of a record that waits for a template."""
+T = TypeVar("T")
 
 
-class _Service:
-    """One service's share of the state."""
+class _Part(Generic[T]):
+    """Something of what is learned. Who asks for it gets it with all records learned, those too that wait."""
 
-    __slots__ = (
-        "declared",
-        "declared_inventory",
-        "inventory",
-        "judged",
-        "judged_at",
-        "limit",
-        "lookups",
-        "loose",
-        "objects",
-        "operations",
-        "parameters",
-        "profiles",
-        "routes",
-        "stale",
-        "steps",
-        "tree",
-    )
+    def __set_name__(self, owner: type[Learner], name: str) -> None:
+        self._name = f"_{name}"
 
-    def __init__(self) -> None:
-        self.tree = TemplateTree()
-        self.profiles: dict[str, Profile] = {}
-        """By endpoint id."""
-        self.objects = Ownership()
-        self.steps = Steps()
-        self.declared: dict[str, Endpoint] = {}
-        self.declared_inventory: Inventory = compile_inventory(())
-        self.inventory: Inventory = compile_inventory(())
-        self.routes: dict[str, Endpoint] = {}
-        """Templates that the service's own framework told, by endpoint id: like declared ones, they go before inferred ones."""
-        self.lookups: dict[tuple[str, str, str], str] = {}
-        """(method, path, operation) -> endpoint id."""
-        self.operations: Counter[str] = Counter()
-        """Profiles with an operation by the id of their path."""
-        self.loose = 0
-        """Profiles that stand for a path, not for a template, since the last association."""
-        self.limit = REASSOCIATE
-        self.stale = False
-        """Whether anything was learned since the last association."""
-        self.parameters: dict[str, tuple[Parameter, ...]] = {}
-        self.judged: dict[str, Judgement] = {}
-        self.judged_at = -1
-        """`folded` when `judged` was concluded."""
+    def __get__(self, learner: Learner, owner: type[Learner]) -> T:
+        learner._learn()
+        return cast("T", getattr(learner, self._name))
 
-    def match(self, service: str, method: str, path: str, protocol: str, name: str) -> Endpoint | None:
-        """The endpoint of a path: a declared one before an inferred one. Of an operation, the endpoint of its path, unless it is
-        declared itself."""
-        operation = Operation(protocol=protocol, method=method, segments=tuple(split_path(path)), path=path, name=name)
-        if self.declared or self.routes:
-            found = identify(service, operation, self.declared_inventory).endpoint
-            if found is not None:
-                return found
-        if name:
-            operation = Operation(protocol="rest", method=method, segments=operation.segments, path=path)
-        return identify(service, operation, self.inventory).endpoint
-
-    def compile_known(self) -> None:
-        """Make the look-up of what is known without inference; a declared template goes before a told one."""
-        self.declared_inventory = compile_inventory({**self.routes, **self.declared}.values())
-        self.lookups.clear()
-        self.stale = True
-
-    def route(self, service: str, method: str, template: str) -> None:
-        """Take a template that the service's framework told."""
-        key = endpoint_id(service, method, template)
-        if not template or key in self.routes or len(self.routes) >= MAX_ROUTES:
-            return
-        parameters = tuple(Parameter(name=name, kind="string") for name in parameters_of(template))
-        self.routes[key] = Endpoint(id=key, service=service, method=method, template=template, parameters=parameters)
-        self.compile_known()
-
-    def count_operations(self, name: str) -> None:
-        """Count the profiles of each path anew."""
-        self.operations = Counter(
-            endpoint_id(name, p.method, p.template)
-            for p in self.profiles.values()
-            if p.operation and p.protocol not in _NAMED_BY_PATH
-        )
+    def __set__(self, learner: Learner, part: T) -> None:
+        setattr(learner, self._name, part)
 
 
 class Learner:
     """Mergeable state of everything learned from records. One thread at a time."""
+
+    edges = _Part[Edges]()
+    identities = _Part[Identities]()
+    behaviours = _Part[Models]()
+    """The models of `behaviours`."""
+    baselines = _Part[Baselines]()
+    """What callers agreed on: all that `endpoints` gives."""
+    unlearned = _Part[int]()
+    """Records that could not be learned from, by this learner since it was made."""
+    fault = _Part[str]()
+    """What was wrong with the last of them."""
 
     def __init__(self, hash_key: bytes, window: LearningWindow | None = None, evidence: Evidence | None = None) -> None:
         self.hash_key = hash_key
@@ -153,21 +96,19 @@ class Learner:
         self.evidence = evidence or Evidence()
         self.folded = 0
         """Records folded, whole life."""
-        self.unlearned = 0
-        """Records that could not be learned from, by this learner since it was made."""
-        self.fault = ""
-        """What was wrong with the last of them."""
-        self.edges = Edges()
-        self.identities = Identities()
-        self.behaviours = Models()
-        """The models of `behaviours`."""
-        self.baselines = Baselines()
-        """What callers agreed on: all that `endpoints` gives."""
+        self._unlearned = 0
+        self._fault = ""
+        self._edges = Edges()
+        self._identities = Identities()
+        self._behaviours = Models()
+        self._baselines = Baselines()
         self.changes = Changes()
         """Fed by who knows the time (`Changes.observe`); kept here so that it is stored and merged with the rest."""
-        self._services: dict[str, _Service] = {}
-        self._taken: list[tuple[CallRecord, _Service, Profile]] = []
-        """Records whose profile is found, and that nothing was learned from yet; empty but during `fold`."""
+        self._services: dict[str, Service] = {}
+        self._taken: list[tuple[CallRecord, Service, Profile]] = []
+        """Records, in the order they came, that nothing was learned from yet. They stay between calls of `fold` while some of them wait."""
+        self._waiting = 0
+        """How many of them wait for a template (`_AWAITED`)."""
 
     def fold(self, records: Iterable[CallRecord]) -> None:
         """Learn from records, in any order. One that cannot be learned from is counted (`unlearned`), and holds up no other: it would
@@ -177,9 +118,10 @@ class Learner:
                 self._take(record)
             except Exception as fault:  # noqa: BLE001 - a fault of ours that some caller has found
                 self._passed_over(record, fault)
-            if len(self._taken) >= TOGETHER:
+            if len(self._taken) >= (MAX_WAITING if self._waiting else TOGETHER):
                 self._learn()
-        self._learn()
+        if not self._waiting:
+            self._learn()
 
     def _take(self, record: CallRecord) -> None:
         """Find the profile of a record, and keep both until there are enough to learn from together."""
@@ -187,7 +129,7 @@ class Learner:
         if service is None:
             if len(self._services) >= MAX_SERVICES or not record.service:
                 return
-            service = self._services[record.service] = _Service()
+            service = self._services[record.service] = Service()
         if not 0 <= record.time <= _LATEST:
             raise ValueError(f"its time is {record.time!r}")
         self.folded += 1
@@ -196,11 +138,20 @@ class Learner:
             self._taken.append((record, service, profile))
 
     def _learn(self) -> None:
-        """Learn from what was taken, one part of the state after the other: a processor's caches hold one of them at a time. A record that
-        one of the first parts cannot learn from teaches no profile, and no model."""
+        """Learn from what was taken, also from what waits."""
+        if not self._taken:
+            return
+        for service in self._services.values() if self._waiting else ():
+            self._find(service)
         taken, self._taken = self._taken, []
+        for at in range(0, len(taken), TOGETHER):
+            self._learn_from(taken[at : at + TOGETHER])
+
+    def _learn_from(self, taken: Sequence[tuple[CallRecord, Service, Profile]]) -> None:
+        """One part of the state after the other: a processor's caches hold one of them at a time. A record that one of the first parts cannot
+        learn from teaches no profile, and no model."""
         faulty: dict[int, tuple[CallRecord, Exception]] = {}
-        for part in (self.edges, self.identities, self.baselines):
+        for part in (self._edges, self._identities, self._baselines):
             fold = part.fold
             for record, _, profile in taken:
                 try:
@@ -215,22 +166,22 @@ class Learner:
                 clean = profile.fold(record)
                 told.append((record, profile.key, dict(record.notes) if record.notes else _NO_NOTES, clean))
                 if clean:
-                    _objects(service.objects, record)
+                    learn_objects(service.objects, record)
                     if (record.used or record.given) and changes(record.method, record.operation):
-                        _steps(service.steps, record, profile)
+                        learn_steps(service.steps, record, profile)
             except Exception as fault:  # noqa: BLE001 - as in `fold`
                 faulty[id(record)] = record, fault
-        faulty.update({id(one[0]): one for one in self.behaviours.fold(told)})
+        faulty.update({id(one[0]): one for one in self._behaviours.fold(told)})
         for one in faulty.values():
             self._passed_over(*one)
 
     def _passed_over(self, record: CallRecord, fault: Exception) -> None:
-        self.unlearned += 1
-        self.fault = f"call `{record.id}`: {type(fault).__name__}: {fault}"
+        self._unlearned += 1
+        self._fault = f"call `{record.id}`: {type(fault).__name__}: {fault}"
 
     def declare(self, service: str, endpoints: Iterable[Endpoint]) -> None:
         """What a spec says the service has; replaces an earlier declaration. Its templates override inferred ones."""
-        state = self._services.setdefault(service, _Service())
+        state = self._services.setdefault(service, Service())
         state.declared = identify_declared(service, endpoints)
         state.compile_known()
 
@@ -239,14 +190,16 @@ class Learner:
 
         Its declarations count for services that have none here.
         """
+        self._learn()
+        other._learn()
         self.folded += other.folded
-        self.edges.merge(other.edges)
-        self.identities.merge(other.identities)
+        self._edges.merge(other._edges)
+        self._identities.merge(other._identities)
         self.changes.merge(other.changes)
-        self.baselines.merge(other.baselines)
-        self.behaviours.merge(other.behaviours)
+        self._baselines.merge(other._baselines)
+        self._behaviours.merge(other._behaviours)
         for name, theirs in other._services.items():
-            mine = self._services.setdefault(name, _Service())
+            mine = self._services.setdefault(name, Service())
             if theirs.declared and not mine.declared:
                 self.declare(name, theirs.declared.values())
             mine.tree.merge(theirs.tree)
@@ -268,21 +221,25 @@ class Learner:
 
         `lazy`: templates of a large service may be those of the last time, while little was learned since (`TemplateTree.due`).
         """
-        found: list[Endpoint] = []
-        for name in sorted(self._services):
+        names = sorted(self._services)
+        for name in names:
             service = self._services[name]
-            known = lazy and service.parameters and not service.tree.due
-            parameters = service.parameters if known else self._associate(name, service)
+            if not (lazy and service.parameters and not service.tree.due):
+                self._associate(name, service)
+        self._learn()
+        found: list[Endpoint] = []
+        for name in names:
+            service = self._services[name]
             context = Context(
                 service=name,
                 window=self.window,
                 judgements=self._judgements(service),
-                parameters=parameters,
+                parameters=service.parameters,
                 declared=service.declared,
                 invariants=service.steps.invariants(),
             )
             found += publish(service.profiles, context)
-        return self.baselines.adopt(found)
+        return self._baselines.adopt(found)
 
     def knowledge(self, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, bytes], ...]:
         """(model of behaviour, what it knows as the baselines have it, in MessagePack). `endpoints`: as just asked for."""
@@ -295,6 +252,7 @@ class Learner:
         Without public kinds, without actors of broad classes, who may see everything, and without grants that were not seen for long
         (`ownership.live`). `now`: no call can be later, Unix seconds.
         """
+        self._learn()
         recent: list[tuple[float, int, tuple[str, ...]]] = []
         broad = self.behaviours.of("ownership_claims").broad(self._service_of())
         for name, service in self._services.items():
@@ -322,6 +280,7 @@ class Learner:
 
     def findings(self) -> dict[str, dict[str, int]]:
         """Endpoint id -> severity -> findings in its calls."""
+        self._learn()
         return {
             profile.key: dict(profile.findings)
             for service in self._services.values()
@@ -331,11 +290,13 @@ class Learner:
 
     def kinds(self, service: str) -> dict[str, Judgement]:
         """What is concluded about each kind of object of a service."""
+        self._learn()
         state = self._services.get(service)
         return self._judgements(state) if state is not None else {}
 
     def to_bytes(self) -> bytes:
         """MessagePack, versioned. The hash key is not in it."""
+        self._learn()
         services = {
             name: [
                 s.tree.to_bytes(),
@@ -352,11 +313,11 @@ class Learner:
                 FORMAT,
                 self.folded,
                 services,
-                self.edges.dump(),
-                self.identities.dump(),
+                self._edges.dump(),
+                self._identities.dump(),
                 self.changes.dump(),
-                self.behaviours.dump(),
-                self.baselines.dump(),
+                self._behaviours.dump(),
+                self._baselines.dump(),
             ]
         )
 
@@ -378,7 +339,7 @@ class Learner:
             )
             learner.behaviours, learner.baselines = Models.load(behaviours), Baselines.load(baselines)
             for name, (tree, profiles, objects, declared, routes, steps) in services.items():
-                state = learner._services[name] = _Service()
+                state = learner._services[name] = Service()
                 state.tree = TemplateTree.from_bytes(tree)
                 for dumped in profiles:
                     profile = Profile.load(dumped)
@@ -393,13 +354,13 @@ class Learner:
             raise ValueError(f"not learned state: {fault}") from fault
         return learner
 
-    def _profile(self, service: _Service, record: CallRecord) -> Profile | None:
-        """The profile a record belongs to, made when it is the first of its path."""
+    def _profile(self, service: Service, record: CallRecord) -> Profile | None:
+        """The profile a record belongs to, made when it is the first of its path; `_AWAITED` when no template is known for it yet."""
         method, path, status, operation = record.method, record.path, record.status, record.operation
         if record.findings and any(finding.suspicious and finding.where.startswith("path") for finding in record.findings):
             return None  # an attack in a path is no name of an API
         protocol = record.protocol
-        named = protocol in _NAMED_BY_PATH
+        named = protocol in NAMED_BY_PATH
         if named and not _answered_by_grpc(record):
             # A content type that any caller can send. Else each id in a path would become an endpoint of its own, without checks.
             if not 200 <= status < 300:
@@ -410,12 +371,14 @@ class Learner:
         if not named:
             service.tree.observe(method, path, status, record.echoed)
         service.stale = True
-        asked = operation
-        found = service.lookups.get((method, path, asked))
+        found = service.lookups.get((method, path, operation))
         if found is not None:
             return service.profiles[found]
         template = path if named else self._template(service, record, protocol, operation)
         if template is None:
+            if not operation and (method, path) in service.awaited:
+                self._waiting += 1
+                return _AWAITED
             if status in _UNKNOWN_TO_SERVICE:
                 return None
             service.loose += 1
@@ -423,8 +386,16 @@ class Learner:
                 self._associate(record.service, service)
                 service.limit = max(REASSOCIATE, len(service.profiles))
                 template = self._template(service, record, protocol, operation)
-        if template is None:
-            template = path
+            elif not operation and len(service.profiles) + len(service.awaited) < 2 * MAX_PROFILES:
+                service.awaited.add((method, path))
+                self._waiting += 1
+                return _AWAITED
+        return self._profile_at(service, record, template or path, protocol, operation)
+
+    @staticmethod
+    def _profile_at(service: Service, record: CallRecord, template: str, protocol: str, operation: str) -> Profile | None:
+        """The profile of the operations of a template, made when it is the first."""
+        method, asked, named = record.method, operation, protocol in NAMED_BY_PATH
         key = endpoint_id(record.service, method, template, operation)
         profile = service.profiles.get(key)
         if profile is None and operation and not named:
@@ -440,26 +411,50 @@ class Learner:
             if operation and not named:
                 service.operations[endpoint_id(record.service, method, template)] += 1
             profile = service.profiles[key] = Profile(key, method, template, protocol, operation)
-        profile.example(path)
+        profile.example(record.path)
         if len(service.lookups) >= MAX_LOOKUPS:
             service.lookups.clear()
-        service.lookups[(method, path, asked)] = key
+        service.lookups[(method, record.path, asked)] = key
         return profile
 
+    def _find(self, service: Service) -> None:
+        """Find the profiles of a service's records that wait: by the templates known now, or else by their paths."""
+        if not service.awaited:
+            return
+        found: list[tuple[CallRecord, Service, Profile]] = []
+        for one in self._taken:
+            record, of, profile = one
+            if profile is _AWAITED and of is service:
+                self._waiting -= 1
+                known = service.lookups.get((record.method, record.path, ""))
+                if known is not None:
+                    found.append((record, of, service.profiles[known]))
+                    continue
+                protocol = "rest" if record.protocol in NAMED_BY_PATH else record.protocol
+                template = self._template(service, record, protocol, "") or record.path
+                made = self._profile_at(service, record, template, protocol, "")
+                if made is not None:
+                    found.append((record, of, made))
+            else:
+                found.append(one)
+        self._taken = found
+        service.awaited.clear()
+
     @staticmethod
-    def _template(service: _Service, record: CallRecord, protocol: str, operation: str) -> str | None:
+    def _template(service: Service, record: CallRecord, protocol: str, operation: str) -> str | None:
         """The template of a record's path by what is known now: a declared one before an inferred one."""
         match = service.match(record.service, record.method, record.path, protocol, operation)
         return match.template if match is not None else None
 
-    def _associate(self, name: str, service: _Service) -> Mapping[str, tuple[Parameter, ...]]:
+    def _associate(self, name: str, service: Service) -> Mapping[str, tuple[Parameter, ...]]:
         """Ask for the templates anew and move every profile to the one its example paths belong to now.
 
         Returns the parameters of all templates by endpoint id.
         """
         if not service.stale:
             return service.parameters
-        self._learn()  # by the ids that were
+        if len(service.profiles) > MAX_PROFILES:
+            self._learn()  # those with the most calls stay
         templates = {endpoint_id(name, t.method, t.template): t for t in service.tree.templates()}
         service.inventory = compile_inventory(
             Endpoint(id=key, service=name, method=t.method, template=t.template, parameters=t.parameters)
@@ -472,7 +467,7 @@ class Learner:
         moved: dict[str, Profile] = {}
         renamed: dict[str, str] = {}
         for key, profile in service.profiles.items():
-            if profile.protocol in _NAMED_BY_PATH:
+            if profile.protocol in NAMED_BY_PATH:
                 moved[key] = profile
                 service.parameters.setdefault(endpoint_id(name, profile.method, profile.template), ())
                 continue
@@ -493,11 +488,11 @@ class Learner:
             if into is None:
                 into = moved[new] = Profile(new, profile.method, template, profile.protocol, profile.operation)
             into.merge(profile)
-        self.edges.move(renamed)
-        self.identities.move(renamed)
+        self._edges.move(renamed)
+        self._identities.move(renamed)
         self.changes.move(renamed)
-        self.behaviours.move(renamed)
-        self.baselines.move(name, renamed)
+        self._behaviours.move(renamed)
+        self._baselines.move(name, renamed)
         service.steps.move(renamed)
         if len(moved) > MAX_PROFILES:
             kept = sorted(moved, key=lambda key: (-moved[key].calls, key))[:MAX_PROFILES]
@@ -505,11 +500,16 @@ class Learner:
         service.profiles = moved
         service.count_operations(name)
         service.lookups.clear()
+        self._taken = [
+            (record, of, moved.get(renamed.get(p.key, p.key), p) if of is service and p is not _AWAITED else p)
+            for record, of, p in self._taken
+        ]
+        self._find(service)
         service.loose = 0
         service.stale = False
         return service.parameters
 
-    def _judgements(self, service: _Service) -> dict[str, Judgement]:
+    def _judgements(self, service: Service) -> dict[str, Judgement]:
         if service.judged_at != self.folded:
             service.judged = {kind: service.objects.judge(kind, self.evidence) for kind in service.objects.kinds}
             service.judged_at = self.folded
@@ -521,47 +521,3 @@ def _answered_by_grpc(record: CallRecord) -> bool:
     if record.response_type:
         return record.response_type.startswith("application/grpc")
     return record.method == "POST" and record.status in (0, 200)
-
-
-def _steps(steps: Steps, record: CallRecord, profile: Profile) -> None:
-    """Learn what a clean call did to which objects. A POST to a collection that gives one object of its kind unasked has made it."""
-    actor = hash64(record.actor)
-    named = {(kind, key) for _, kind, key in record.used}
-    for kind, key in named:
-        steps.note(kind, key, profile.key, actor, record.time)
-    if record.method == "POST" and record.given:
-        endpoint = Endpoint(
-            profile.key, record.service, profile.method, profile.template, protocol=profile.protocol, operation=profile.operation
-        )
-        own = made_kind(endpoint)
-        made = [(kind, key) for kind, key in record.given if kind == own and (kind, key) not in named]
-        if len(made) == 1:
-            steps.note(own, made[0][1], CREATED, actor, record.time)
-
-
-def _objects(objects: Ownership, record: CallRecord) -> None:
-    """Learn who holds what from a clean call."""
-    actor, cls = record.actor, record.actor_class
-    if not actor or record.strength == 0:
-        # An address stands for nobody in particular. What may be read without any identity belongs to nobody either.
-        if record.method == "GET":
-            for _, kind, key in record.used:
-                objects.use(kind, key, ANONYMOUS, "", record.time)
-        return
-    if record.tenant:
-        objects.belongs(actor, record.tenant)
-    created = record.status == 201 and record.method == "PUT"
-    used, given = record.used, record.given
-    asked = {(kind, key): created and place.startswith("path.") for place, kind, key in used}
-    if given:
-        # Before its template is known nobody can tell what a path names: it may have been what was given.
-        unread = record.method == "GET" and (
-            not record.endpoint or (bool(record.echoed) and not any(place.startswith("path.") for place, _, _ in used))
-        )
-        unasked = [one for one in given if one not in asked] if asked else given
-        objects.give_all(unasked, actor, cls, record.time, asked=unread)
-    for one, made in asked.items():
-        if made or one in given:
-            objects.give(*one, actor, cls, record.time, asked=not made)
-        else:
-            objects.use(*one, actor, cls, record.time)

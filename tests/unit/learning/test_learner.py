@@ -12,8 +12,9 @@ from tests.unit.learning.shop_traffic import FINDING, KEY, record, shop
 
 from eastwall.discovery import templates
 from eastwall.discovery.objects import object_key
-from eastwall.learning.learner import MAX_SERVICES, REASSOCIATE, Learner
+from eastwall.learning.learner import MAX_SERVICES, MAX_WAITING, Learner
 from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
+from eastwall.learning.services import REASSOCIATE
 from eastwall.model.endpoint import Endpoint, FieldProfile, Parameter, Schema
 from eastwall.model.facts import DataHit, Field
 from eastwall.model.record import CallRecord
@@ -463,3 +464,45 @@ def test_what_one_model_cannot_learn_from_the_others_do() -> None:
     assert f"call `{odd.id}`: TypeError" in learner.fault
     models, whole = learner.behaviours.dump(), learned([*records[:50], records[7], *records[50:]]).behaviours.dump()
     assert [name for name in whole if models[name] != whole[name]] == ["volumes"]
+
+
+def told(n: int, **more: Any) -> CallRecord:
+    """A call of an item of its own, by a path that no template is known for, with a note of the session it was in."""
+    item = f"{n:08x}-0000-4000-8000-{n * 7919:012x}"
+    return record("GET", f"/items/{item}", user=f"u{n % 5}", time=5_000.0 + n, notes=(("sessions", {"x": [1]}),), **more)
+
+
+def test_what_comes_before_a_template_is_known_is_learned_of_it() -> None:
+    """Of each context a model keeps a bounded number of operations: paths that stand for operations must not use them up."""
+    count = 3 * REASSOCIATE
+    learner = learned([told(n) for n in range(count)])
+    (known,) = learner.endpoints()
+    assert (known.template, known.calls) == ("/items/{item_id}", count)
+    sessions = learner.behaviours.of("sessions")
+    assert sum(calls for calls, *_ in sessions.contexts["shop"].seen[""].values()) == count
+    assert sessions.moved == {}, "nobody was told of operations by these paths"
+    (callers,) = learner.edges.tables().callers.values()
+    assert callers["user"].calls == count
+
+
+def test_records_that_wait_for_a_template_are_in_all_that_anybody_asks_for() -> None:
+    records = [told(n) for n in range(REASSOCIATE // 2)]
+    odd = replace(records[3], principals=None, id="odd")
+    waiting = learned([*records, odd])
+    assert waiting.fault.startswith("call `odd`: TypeError")
+    for learner in (learned(records), Learner.from_bytes(learned(records).to_bytes(), KEY)):
+        assert len(learner.edges.tables().callers) == len(records), "by their paths, as no template was asked for"
+        assert sum(profile.calls for profile in learner.identities.profiles()) == len(records)
+    whole = Learner(KEY)
+    for half in (records[::2], records[1::2]):
+        whole.merge(learned(half))
+    assert [(e.template, e.calls) for e in whole.endpoints()] == [("/items/{item_id}", len(records))]
+
+
+def test_how_many_records_wait_is_bounded() -> None:
+    learner = Learner(KEY)
+    learner.fold([told(1)] * (MAX_WAITING - 1))
+    assert learner._waiting == MAX_WAITING - 1
+    learner.fold([told(1)] * 2 * MAX_WAITING)
+    assert learner._waiting == 0
+    assert learner.endpoints()[0].calls == 3 * MAX_WAITING - 1
