@@ -81,7 +81,7 @@ def _request_facts(
     headers = call.request.headers
     if naming := naming_headers(tuple(headers)):
         named += _in_headers(naming, headers, snapshot.hash_key)
-    holders = _holders(named, identity.actor, call.time, snapshot, state) if named else ()
+    holders = _holders(named, identity, call.time, snapshot, state) if named else ()
     foreign, strange = _foreign(named, holders, identity, snapshot, state) if named else ((), ())
     sampled = endpoint is None or state.sampled(endpoint.id, endpoint.sample_every, snapshot.hash_key)
     data = _data(operation, call.request.headers, match, "request", snapshot, sampled=sampled)
@@ -195,7 +195,7 @@ _Holders = tuple[tuple[str, ...], ...]
 
 
 def _holders(
-    named: tuple[tuple[str, str, int, str], ...], actor: str, now: float, snapshot: LiveSnapshot, state: LiveState
+    named: tuple[tuple[str, str, int, str], ...], identity: Identity, now: float, snapshot: LiveSnapshot, state: LiveState
 ) -> _Holders:
     """Of each named object, who holds it: by what live answers gave, then by the snapshot; without a caller who handed it over."""
     keys = [key for _, _, key, _ in named]
@@ -205,9 +205,16 @@ def _holders(
         held = [owners + known.get(key, ()) for key, owners in zip(keys, held, strict=True)]
     if sharing.handed_over:
         for at, key in enumerate(keys):
-            if held[at] and sharing.left(key, actor, now):
-                held[at] = tuple([owner for owner in held[at] if owner != actor])
+            if held[at] and sharing.left(key, identity.actor, now):
+                held[at] = _without(identity, held[at])
     return tuple(held)
+
+
+def _without(identity: Identity, owners: tuple[str, ...]) -> tuple[str, ...]:
+    """Holders without a caller who handed the object over, and without its tenant where it went to another's."""
+    mine = tenant_holder(identity)
+    elsewhere = any(owner.startswith(TENANT) and owner != mine for owner in owners)
+    return tuple([owner for owner in owners if owner != identity.actor and (owner != mine or not elsewhere)])
 
 
 def _objects(

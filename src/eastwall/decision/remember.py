@@ -64,11 +64,11 @@ def _grant(facts: Facts, snapshot: LiveSnapshot, state: LiveState) -> None:
         for _, key in given:
             state.claims.sharing.returned(key, facts)
     known, grants = snapshot.ownership, state.grants
-    for (_, key), before in zip(given, grants.owners_of([key for _, key in given]), strict=True):
+    for (kind, key), before in zip(given, grants.owners_of([key for _, key in given]), strict=True):
         owners = known.get(key, ()) if known else ()
         if actor not in before and actor not in owners:
             if before and not before[0].startswith(TENANT):
-                state.claims.gave(before[0], actor)
+                state.claims.gave(facts.call.service, kind, before[0], actor)
             grants.grant(key, actor)
         if tenant and tenant not in before and tenant not in owners:
             grants.grant(key, tenant)

@@ -224,8 +224,11 @@ class Watch(behaviours.Watch):
                         del self._owned[next(iter(self._owned))]
                     self._owned[key] = (rule, alias_key(known.hash_key, rule.rule.space, text))
 
-    def gave(self, owner: str, actor: str) -> None:
-        """An answer gave the actor an object that somebody else holds."""
+    def gave(self, service: str, kind: str, owner: str, actor: str) -> None:
+        """An answer gave the actor an object that somebody else holds. Of a kind that many share (products), who was given it first is nobody's
+        principal."""
+        if self._known is None or (service, kind) not in self._known.alone:
+            return
         count = self._assistants.get((actor, owner), 0)
         if count < ASSISTS:
             if len(self._assistants) >= MAX_ASSISTANTS:
