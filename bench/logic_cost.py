@@ -106,9 +106,8 @@ def _by_model(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
         return run
 
     watches: Any = engine.state.watches
-    for phase in _PHASES[:3]:
+    for phase in _PHASES:
         setattr(watches, phase, tuple((at, timed(BEHAVIOURS[at].name, method)) for at, method in getattr(watches, phase)))
-    watches._completed = tuple((name, timed(name, method)) for name, method in watches._completed)
     gc.disable()
     for one in exchanges:
         _took(engine, one)

@@ -17,7 +17,7 @@ and how wrong, a detection says.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from eastwall.behaviours.holding import Holding
 from eastwall.discovery.inventory import Inventory
+from eastwall.discovery.objects import GIVEN_LIMIT
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation
@@ -64,7 +65,7 @@ class Model(Protocol):
 
 
 STRANGE = "strange"
-"""See `Watch.asks`: for requests that are `out_of_the_ordinary`."""
+"""See `Watch.asks`: for requests that are `out_of_the_ordinary`. See `Watch.remembers`: for messages that are `out_of_place`."""
 
 OVERRIDING = ("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url")
 """Headers by which frameworks take another method (Rails, Express, Spring, ASP.NET), and the last two another path (Symfony, IIS), than the
@@ -82,10 +83,27 @@ class World(Struct, frozen=True):
 def out_of_the_ordinary(facts: Facts) -> bool:
     """Whether a request names an object which the caller was not given (`facts.foreign`), or one that others hold and neither the caller nor
     its tenant (of `facts.objects`), or bears one of the headers `OVERRIDING`."""
-    found = facts.foreign != () or not facts.call.request.headers.keys().isdisjoint(OVERRIDING)
+    if facts.foreign or not facts.call.request.headers.keys().isdisjoint(OVERRIDING):
+        return True
+    found = False
     for use in facts.objects:
         found = found or (use.owners > 0 and not use.granted)
     return found
+
+
+def out_of_place(facts: Facts, verdict: Verdict) -> bool:
+    """Whether a message that was judged is more than most: a request that names what its caller was not given, or deviates, or is blocked; an
+    answer that is no success, was not read to its end or gives `GIVEN_LIMIT` objects, or whose request had findings."""
+    call = facts.call
+    response = call.response
+    if response is None:
+        return facts.foreign != () or facts.deviations != () or verdict.action == "block"
+    return (
+        not 200 <= response.status < 300
+        or facts.uninspected != ()
+        or len(facts.given) >= GIVEN_LIMIT
+        or (call.prior is not None and call.prior.findings != ())
+    )
 
 
 class Watch:
@@ -105,6 +123,14 @@ class Watch:
         """When `request` (or `response`, by `phase`) is to be called for messages of an operation: True, False, `STRANGE`, or a container
         of the watch's own that stays the same object, for "unless it is empty". Asked once per operation and knowledge. What is not
         called is what would have found nothing and changed nothing. tests/unit/behaviours/conftest.py holds that in every test of a watch."""
+        return True
+
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Any) -> Any:
+        """When `after` is to be called for messages of an operation, as `asks` says it."""
+        return True
+
+    def notes(self, endpoint: Endpoint, known: Any) -> Any:
+        """When `completed` is to be called for calls of an operation: True, False, or a container, as `asks` says it."""
         return True
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
@@ -242,12 +268,30 @@ def compile_known(published: Sequence[tuple[str, bytes]], world: World) -> tuple
 
 _Look = tuple[Any, Any, Any]
 """(method of a watch, its knowledge, what must not be empty)."""
+_Looks = tuple[_Look, ...]
+
+
+class _Asked:
+    """Which methods are called for one operation: of requests, and of what is remembered, (for any, for one that is out of the ordinary)."""
+
+    __slots__ = ("answered", "completed", "remembered", "request", "response")
+
+    def __init__(
+        self, request: tuple[_Looks, _Looks], response: _Looks, remembered: tuple[_Looks, _Looks], answered: tuple[_Looks, _Looks],
+        completed: tuple[tuple[str, Any, Any], ...],
+    ) -> None:  # fmt: skip
+        self.request = request
+        self.response = response
+        self.remembered = remembered
+        self.answered = answered
+        self.completed = completed
+        """(name of the watch, its method, what must not be empty)."""
 
 
 class Watches:
     """All watches of one engine. For a message of a known operation those are called that may have something to say: see `Watch.asks`."""
 
-    __slots__ = ("_after", "_all", "_completed", "_known", "_request", "_requests", "_response", "_responses")
+    __slots__ = ("_after", "_all", "_asked", "_completed", "_known", "_request", "_response")
 
     def __init__(self) -> None:
         self._all = tuple(one.watch() for one in BEHAVIOURS)
@@ -260,11 +304,10 @@ class Watches:
             )
 
         self._request, self._response, self._after = having("request"), having("response"), having("after")
-        self._completed = tuple((self._all[at].name, method) for at, method in having("completed"))
+        self._completed = having("completed")
         self._known: Sequence[Any] = ()
-        self._requests: dict[str, tuple[tuple[_Look, ...], tuple[_Look, ...]]] = {}
-        """Operation -> (those called for any request, those for one that is `out_of_the_ordinary`)."""
-        self._responses: dict[str, tuple[_Look, ...]] = {}
+        self._asked: dict[str, _Asked] = {}
+        """By operation."""
 
     def request(self, facts: Facts, known: Sequence[Any]) -> tuple[Deviation, ...]:
         """How a request deviates, by all models."""
@@ -276,13 +319,7 @@ class Watches:
             for at, look in self._request:
                 found += look(facts, known[at])
             return found
-        looks = self._requests.get(endpoint.id)
-        if looks is None:
-            asked = self._asked(Phase.REQUEST, endpoint, self._request)
-            looks = self._requests[endpoint.id] = (
-                tuple([look for look in asked if look[2] is not STRANGE]),
-                tuple([(look, told, True if when is STRANGE else when) for look, told, when in asked]),
-            )
+        looks = (self._asked.get(endpoint.id) or self._ask(endpoint)).request
         for look, told, when in looks[1] if out_of_the_ordinary(facts) else looks[0]:
             if when:
                 found += look(facts, told)
@@ -298,41 +335,74 @@ class Watches:
             for at, look in self._response:
                 found += look(facts, known[at])
             return found
-        looks = self._responses.get(endpoint.id)
-        if looks is None:
-            looks = self._responses[endpoint.id] = self._asked(Phase.RESPONSE, endpoint, self._response)
-        for look, told, when in looks:
+        for look, told, when in (self._asked.get(endpoint.id) or self._ask(endpoint)).response:
             if when:
                 found += look(facts, told)
         return found
 
     def _learned(self, known: Sequence[Any]) -> None:
         self._known = known
-        self._requests.clear()
-        self._responses.clear()
+        self._asked.clear()
         for watch, told in zip(self._all, known, strict=True):
             watch.learned(told)
 
-    def _asked(self, phase: Phase, endpoint: Endpoint, hooks: tuple[tuple[int, Any], ...]) -> tuple[_Look, ...]:
-        found = []
-        for at, look in hooks:
-            when = self._all[at].asks(phase, endpoint, self._known[at])
-            if when is not False:
-                found.append((look, self._known[at], when))
-        return tuple(found)
+    def _ask(self, endpoint: Endpoint) -> _Asked:
+        """What the watches ask about an operation."""
+
+        def looks(hooks: tuple[tuple[int, Any], ...], when: Callable[[Watch, Any], Any]) -> _Looks:
+            asked = [(look, self._known[at], when(self._all[at], self._known[at])) for at, look in hooks]
+            return tuple([one for one in asked if one[2] is not False])
+
+        def split(of: _Looks) -> tuple[_Looks, _Looks]:
+            return (
+                tuple([look for look in of if look[2] is not STRANGE]),
+                tuple([(look, told, True if when is STRANGE else when) for look, told, when in of]),
+            )
+
+        found = self._asked[endpoint.id] = _Asked(
+            split(looks(self._request, lambda watch, known: watch.asks(Phase.REQUEST, endpoint, known))),
+            looks(self._response, lambda watch, known: watch.asks(Phase.RESPONSE, endpoint, known)),
+            split(looks(self._after, lambda watch, known: watch.remembers(Phase.REQUEST, endpoint, known))),
+            split(looks(self._after, lambda watch, known: watch.remembers(Phase.RESPONSE, endpoint, known))),
+            tuple(
+                [
+                    (look.__self__.name, look, when)
+                    for look, _, when in looks(self._completed, lambda watch, known: watch.notes(endpoint, known))
+                ]
+            ),
+        )
+        return found
 
     def after(self, facts: Facts, verdict: Verdict, known: Sequence[Any]) -> None:
         """The message was judged."""
-        for at, remember in self._after:
-            remember(facts, verdict, known[at])
+        if known is not self._known:
+            self._learned(known)
+        endpoint = facts.match.endpoint
+        if endpoint is None:
+            for at, remember in self._after:
+                remember(facts, verdict, known[at])
+            return
+        asked = self._asked.get(endpoint.id) or self._ask(endpoint)
+        looks = asked.remembered if facts.call.response is None else asked.answered
+        for remember, told, when in looks[1] if out_of_place(facts, verdict) else looks[0]:
+            if when:
+                remember(facts, verdict, told)
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> tuple[tuple[str, Any], ...]:
         """What the call's record is to keep."""
         notes: tuple[tuple[str, Any], ...] = ()
-        for name, note in self._completed:
-            told = note(request, response, completion)
-            if told is not None:
-                notes += ((name, told),)
+        endpoint = request.match.endpoint
+        if endpoint is None or not self._known:
+            for at, note in self._completed:
+                told = note(request, response, completion)
+                if told is not None:
+                    notes += ((self._all[at].name, told),)
+            return notes
+        for name, note, when in (self._asked.get(endpoint.id) or self._ask(endpoint)).completed:
+            if when:
+                told = note(request, response, completion)
+                if told is not None:
+                    notes += ((name, told),)
         return notes
 
     def of(self, name: str) -> Any:

@@ -152,6 +152,9 @@ class Watch(behaviours.Watch):
             told += (AnswersTell("operation", f"{endpoint.method} {endpoint.template}"[:120], tells.by, tells.existing, tells.others, tells.shown),)  # fmt: skip
         return told
 
+    def notes(self, endpoint: Endpoint, known: _Known) -> dict[str, Any]:
+        return self._open
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         if not self._open:
             return None

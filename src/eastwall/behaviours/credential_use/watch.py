@@ -22,6 +22,7 @@ from eastwall.behaviours.sketch import hash64
 from eastwall.model.call import Completion
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import CredentialMoved, Deviation
+from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity, Strength
 
@@ -162,6 +163,9 @@ class Watch(behaviours.Watch):
         if len(self._open) >= MAX_OPEN:
             del self._open[next(iter(self._open))]
         self._open[facts.call.id] = None
+
+    def notes(self, endpoint: Endpoint, known: _Known) -> dict[str, Any]:
+        return self._open
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         if not self._open or request.call_id not in self._open:

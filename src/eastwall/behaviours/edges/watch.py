@@ -141,6 +141,9 @@ class Watch(behaviours.Watch):
             uses=uses or 1,
         )
 
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> str:
+        return behaviours.STRANGE
+
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         response = facts.call.response
         if response is None:

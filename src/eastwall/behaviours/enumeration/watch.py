@@ -176,6 +176,9 @@ class Watch(behaviours.Watch):
                 found[kind] = deviation
         return tuple(found.values())
 
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: _Known) -> str:
+        return behaviours.STRANGE
+
     def after(self, facts: Facts, verdict: Verdict, known: _Known) -> None:
         if facts.phase is Phase.REQUEST:
             if facts.strange:

@@ -211,6 +211,9 @@ class Watch(behaviours.Watch):
             del self._open[next(iter(self._open))]
         self._open[facts.call.id] = operation
 
+    def notes(self, endpoint: Endpoint, known: Known) -> dict[str, Any]:
+        return self._open
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         if not self._open or (operation := self._open.pop(request.call_id, None)) is None:
             return None

@@ -45,15 +45,13 @@ from eastwall.behaviours.ownership_claims.judging import (
     own_calls,
 )
 from eastwall.behaviours.ownership_claims.provenance import given_first
-from eastwall.behaviours.ownership_claims.reading import ANSWER, REQUEST
+from eastwall.behaviours.ownership_claims.reading import ANSWER, MAX_ROWS, REQUEST
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.record import CallRecord
 
 MAX_ENDPOINTS = 2_000
 MAX_PLACES = 24
 """Per operation and side; those with the lowest hashes of their names."""
-MAX_ROWS = 40
-"""Places that one call's note may tell."""
 _OF_OWNERS = frozenset(("object-not-granted", "owner-mismatch", "object-enumeration"))
 
 

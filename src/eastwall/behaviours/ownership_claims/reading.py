@@ -21,6 +21,12 @@ MAX_TEXT = 128
 MAX_LABELS = 8
 """Claims of one caller that are compared."""
 MAX_HEADERS = 8
+MAX_SEEN_PLACES = 24
+"""Places of an operation of which it is remembered that they ever held a caller's own."""
+MAX_ROWS = 40
+"""Places that one call's note may tell."""
+MAX_SPOTS = 16_384
+"""Members of bodies whose places are kept ready."""
 
 EVERY_SERVICE = ""
 """Keys of objects: see `decision.extract`."""
@@ -108,35 +114,100 @@ def request_values(
     operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
 ) -> list[tuple[str, str, str]]:
     """(place, space, text) of a request."""
-    found = [(f"{REQUEST}path.{name}", space_of("", name), text) for name, value in params if (text := text_of(value))]
-    for name, value in operation.query[:50]:
-        if text := text_of(value):
-            found.append((f"{REQUEST}query.{name[:64]}", space_of("", name), text))
-    left = MAX_HEADERS
-    for name, value in headers.items():
-        if left and name.startswith(_HEADERS) and (text := text_of(value)):
-            left -= 1
-            found.append((f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text))
-    if type(operation.body) is dict or type(operation.body) is list:
-        _leaves(operation.body, f"{REQUEST}body", "", MAX_DEPTH, MAX_NODES, found)
+    found = outside_body(operation, params, headers)
+    _leaves(operation.body, _REQUEST_BODY, MAX_DEPTH, MAX_NODES, found)
     return found
 
 
 def answer_values(operation: Operation) -> list[tuple[str, str, str]]:
     """(place, space, text) of an answer."""
     found: list[tuple[str, str, str]] = []
-    if type(operation.body) is dict or type(operation.body) is list:
-        _leaves(operation.body, f"{ANSWER}body", "", MAX_DEPTH, MAX_NODES, found)
+    _leaves(operation.body, _ANSWER_BODY, MAX_DEPTH, MAX_NODES, found)
     return found
 
 
-def _leaves(node: Any, place: str, holder: str, deeper: int, left: int, found: list[tuple[str, str, str]]) -> int:
+def outside_body(
+    operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
+) -> list[tuple[str, str, str]]:
+    """(place, space, text) of the path, the query and the headers of a request."""
+    found = [(*_leaf(f"{REQUEST}path", "", name), text) for name, value in params if (text := text_of(value))]
+    for name, value in operation.query[:50]:
+        if text := text_of(value):
+            found.append((*_leaf(f"{REQUEST}query", "", name[:64]), text))
+    left = MAX_HEADERS
+    for name in _telling(tuple(headers)):
+        if left and (text := text_of(headers[name])):
+            left -= 1
+            found.append((f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _telling(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the names of headers, those that may name whose something is."""
+    return tuple([name for name in names if name.startswith(_HEADERS)])
+
+
+class Spot:
+    """One place of bodies that holds objects, and what stands below it: made as it is met, so that a place's name is put together once."""
+
+    __slots__ = ("_holder", "below", "items", "leaves", "place")
+
+    count = 0
+    """Members of all that is kept: names come from callers."""
+
+    def __init__(self, place: str, holder: str) -> None:
+        self.place = place
+        self._holder = holder
+        self.leaves: dict[str, tuple[str, str]] = {}
+        """Member -> (place, space)."""
+        self.below: dict[str, Spot] = {}
+        self.items: Spot | None = None
+
+    def leaf(self, name: str) -> tuple[str, str]:
+        """(place, space) of a member that is not among `leaves`."""
+        found = _leaf(self.place, self._holder, name[:64])
+        if self._room(name):
+            self.leaves[name] = found
+        return found
+
+    def member(self, name: str) -> Spot:
+        """A member that holds objects and is not among `below`."""
+        found = Spot(f"{self.place}.{name[:64]}", name[:64])
+        if self._room(name):
+            self.below[name] = found
+        return found
+
+    def item(self) -> Spot:
+        """The items of an array."""
+        found = self.items
+        if found is None:
+            found = self.items = Spot(self.place + "[]", self._holder)
+        return found
+
+    @staticmethod
+    def _room(name: str) -> bool:
+        if Spot.count >= MAX_SPOTS:
+            Spot.count = 0
+            for root in (_REQUEST_BODY, _ANSWER_BODY):
+                root.leaves, root.below, root.items = {}, {}, None
+        Spot.count += 1
+        return len(name) <= 64
+
+
+_REQUEST_BODY, _ANSWER_BODY = Spot(f"{REQUEST}body", ""), Spot(f"{ANSWER}body", "")
+
+
+def _leaves(node: Any, spot: Spot, deeper: int, left: int, found: list[tuple[str, str, str]]) -> int:
     """Add the values of a node to `found`; how many of `left` values may still be read."""
     if type(node) is list:
         for item in node[:MAX_ITEMS]:
             if (type(item) is dict or type(item) is list) and deeper and left > 0:
-                left = _leaves(item, place + "[]", holder, deeper - 1, left, found)
+                left = _leaves(item, spot.item(), deeper - 1, left, found)
         return left
+    if type(node) is not dict:
+        return left
+    leaves = spot.leaves
     for key, value in node.items():
         left -= 1
         if left <= 0:
@@ -144,10 +215,89 @@ def _leaves(node: Any, place: str, holder: str, deeper: int, left: int, found: l
         kind = type(value)
         if kind is str or kind is int:
             if text := text_of(value):
-                found.append((*_leaf(place, holder, key[:64]), text))
+                found.append((*(leaves.get(key) or spot.leaf(key)), text))
         elif (kind is dict or kind is list) and deeper:
-            left = _leaves(value, f"{place}.{key[:64]}", key[:64], deeper - 1, left, found)
+            left = _leaves(value, spot.below.get(key) or spot.member(key), deeper - 1, left, found)
     return left
+
+
+class Comparison:
+    """What stood in one call where somebody is named, beside what names its caller."""
+
+    __slots__ = ("_masks", "_rows", "_seen")
+
+    def __init__(self, masks: dict[str, int], seen: set[str]) -> None:
+        """`masks`: what names the caller -> a bit for each of its labels. `seen`: places of the operation that ever held it; they are added to."""
+        self._masks = masks
+        self._seen = seen
+        self._rows: dict[str, list[Any]] = {}
+
+    def add(self, place: str, space: str, text: str) -> None:
+        """One value."""
+        mask = self._masks.get(text, 0)
+        if mask:
+            if len(self._seen) < MAX_SEEN_PLACES:
+                self._seen.add(place)
+        elif not space and place not in self._seen:
+            return
+        row = self._rows.get(place)
+        if row is None:
+            if len(self._rows) < MAX_ROWS:
+                self._rows[place] = [place, space, mask, text]
+        else:
+            row[2] &= mask
+            if row[3] != text:
+                row[3] = ""
+
+    def request(self, operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]) -> None:
+        """The values of a request."""
+        for place, space, text in outside_body(operation, params, headers):
+            self.add(place, space, text)
+        if operation.body is not None:
+            self._body(operation.body, _REQUEST_BODY, MAX_DEPTH, MAX_NODES)
+
+    def answer(self, operation: Operation) -> None:
+        """The values of an answer."""
+        self._body(operation.body, _ANSWER_BODY, MAX_DEPTH, MAX_NODES)
+
+    def rows(self, key: bytes) -> list[list[Any]]:
+        """(place, space, bits of the labels that all its values were equal to, hash of its one value or 0)."""
+        rows = list(self._rows.values())
+        for row in rows:
+            row[3] = alias_key(key, row[1], row[3]) if row[3] else 0
+        return rows
+
+    def _body(self, node: Any, spot: Spot, deeper: int, left: int) -> int:
+        """`_leaves`, and `add` for what counts."""
+        if type(node) is list:
+            for item in node[:MAX_ITEMS]:
+                if (type(item) is dict or type(item) is list) and deeper and left > 0:
+                    left = self._body(item, spot.item(), deeper - 1, left)
+            return left
+        if type(node) is not dict:
+            return left
+        leaves, masks, seen = spot.leaves, self._masks, self._seen
+        for key, value in node.items():
+            left -= 1
+            if left <= 0:
+                return left
+            kind = type(value)
+            if kind is str:
+                if not 0 < len(value) <= MAX_TEXT:
+                    continue
+                text = value.lower()
+            elif kind is int:
+                if not 0 <= value < 1 << 64:
+                    continue
+                text = str(value)
+            else:
+                if (kind is dict or kind is list) and deeper:
+                    left = self._body(value, spot.below.get(key) or spot.member(key), deeper - 1, left)
+                continue
+            place, space = leaves.get(key) or spot.leaf(key)
+            if space or text in masks or place in seen:
+                self.add(place, space, text)
+        return left
 
 
 @lru_cache(maxsize=16_384)

@@ -13,23 +13,24 @@ from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.ownership_claims.counts import CROWDED, FOREIGN, STRANGE
 from eastwall.behaviours.ownership_claims.known import IDS, OF_TENANTS, Known, LiveRule
-from eastwall.behaviours.ownership_claims.model import MAX_ROWS, Knowledge
+from eastwall.behaviours.ownership_claims.model import Knowledge
 from eastwall.behaviours.ownership_claims.reading import (
     EVERY_SERVICE,
+    MAX_ROWS,
+    Comparison,
     Found,
     actor_key,
     alias_key,
     also_own,
-    answer_values,
     at,
     own_claim,
     own_values,
-    request_values,
     text_at,
     text_of,
     texts_at,
 )
 from eastwall.behaviours.ownership_claims.sharing import Sharing
+from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, changes, identifier, object_key, shown, used
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
@@ -44,7 +45,8 @@ MAX_SEEN = 2_000
 """Operations of which it is remembered which places ever held the caller's own."""
 FIRST, EVERY = 100, 10
 """So many sampled calls of a class at an operation are noted, and then one in so many."""
-MAX_SEEN_PLACES = 24
+MAX_CALLERS = 10_000
+"""Callers of whom it is remembered what names them."""
 MAX_ITEMS = 2_000
 """Items of an answer that are compared."""
 MAX_SHOWN_ITEMS = 2_000
@@ -76,6 +78,7 @@ class Watch(behaviours.Watch):
         self._seen: dict[str, set[str]] = {}
         self._owned: dict[int, tuple[LiveRule, int]] = {}
         """Object -> (the rule by which an answer told whose it is, hash of the owner), of those that staff and services saw."""
+        self._callers: Recent[str, _Caller] = Recent(MAX_CALLERS)
         self._noted: dict[tuple[str, str], int] = {}
         """(operation, class) -> sampled calls."""
         self._assistants: dict[tuple[str, str], int] = {}
@@ -390,6 +393,14 @@ class Watch(behaviours.Watch):
 
     # -- remembering ----------------------------------------------------------------------------------------------
 
+    def learned(self, known: Known) -> None:
+        self._hash_key, self._known = known.hash_key, known
+
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return phase is Phase.RESPONSE and (
+            endpoint.method != "GET" or endpoint.id in known.responses or endpoint.id in known.selves
+        )
+
     def after(self, facts: Facts, verdict: Verdict, known: Any) -> None:
         """What nobody asked for by an id tells the caller's own ids: an answer to `GET /orders`, to a POST that makes one."""
         self._hash_key, self._known = known.hash_key, known
@@ -453,54 +464,29 @@ class Watch(behaviours.Watch):
             return None
         if not self._wanted(facts):
             return None
-        own = own_values(facts.identity)
-        labels, mine = list(own), list(own.values())
-        for label, text in own.items():
-            if label in _PERSONAL:
-                self.sharing.name(text, facts.identity.actor, self._hash_key)
+        caller = self._caller(facts.identity)
         endpoint = facts.match.endpoint
         seen = self._places(
             endpoint.id if endpoint is not None else f"{facts.call.service} {facts.operation.method} {facts.operation.name}"
         )
-        masks: dict[str, int] = {}
-        for bit, text in enumerate(mine):
-            masks[text] = masks.get(text, 0) | 1 << bit
-        rows: dict[str, list[Any]] = {}
-        read = request_values(facts.operation, facts.match.params, facts.call.request.headers)
+        compared = Comparison(caller.masks, seen)
+        compared.request(facts.operation, facts.match.params, facts.call.request.headers)
         if response is not None:
-            read += answer_values(response.facts.operation)
-        key = self._hash_key
-        for place, space, text in read:
-            mask = masks.get(text, 0)
-            if mask and len(seen) < MAX_SEEN_PLACES:
-                seen.add(place)
-            if not mask and not space and place not in seen:
-                continue
-            row = rows.get(place)
-            if row is None:
-                if len(rows) < MAX_ROWS:
-                    rows[place] = [place, space, mask, text]
-            else:
-                row[2] &= mask
-                row[3] = text if row[3] == text else ""
-        for row in rows.values():
-            row[3] = alias_key(key, row[1], row[3]) if row[3] else 0
-        strange = {index for index, _ in facts.strange}
-        foreign = {use.key: CROWDED if use.others < 0 else FOREIGN for use in facts.foreign}
-        named: dict[tuple[str, str], int] = {}
-        for index, (place, kind, object_, _) in enumerate(facts.used):
-            bits = (STRANGE if index in strange else 0) | foreign.get(object_, 0)
-            named[place, kind] = named.get((place, kind), 0) | bits
-        if not rows and not named:
-            return None
-        tenant = alias_key(key, "tenant", facts.identity.tenant) if facts.identity.tenant else 0
-        return [
-            self._actor(facts.identity, key),
-            tenant,
-            labels,
-            list(rows.values()),
-            [(*where, bits) for where, bits in named.items()][:MAX_ROWS],
-        ]
+            compared.answer(response.facts.operation)
+        rows, named = compared.rows(self._hash_key), _names(facts) if facts.used else []
+        return [caller.actor, caller.tenant, caller.labels, rows, named] if rows or named else None
+
+    def _caller(self, identity: Identity) -> _Caller:
+        """What names a caller: the same as long as it comes with the same credential."""
+        found = self._callers.get(identity.actor)
+        if found is None or found.identity is not identity:
+            key, own = self._hash_key, own_values(identity)
+            for label, text in own.items():
+                if label in _PERSONAL:
+                    self.sharing.name(text, identity.actor, key)
+            found = _Caller(identity, own, key)
+            self._callers.put(identity.actor, found)
+        return found
 
     def _wanted(self, facts: Facts) -> bool:
         """Whether the model wants the call: the first of each class at each operation, and then a few; those of callers who are not judged before
@@ -533,6 +519,37 @@ class Watch(behaviours.Watch):
     @staticmethod
     def _actor(identity: Identity, key: bytes) -> int:
         return actor_key(key, identity.actor)
+
+
+class _Caller:
+    """What names a caller."""
+
+    __slots__ = ("actor", "identity", "labels", "masks", "tenant")
+
+    def __init__(self, identity: Identity, own: dict[str, str], key: bytes) -> None:
+        self.identity = identity
+        self.actor = actor_key(key, identity.actor)
+        self.tenant = alias_key(key, "tenant", identity.tenant) if identity.tenant else 0
+        self.labels = list(own)
+        self.masks: dict[str, int] = {}
+        """Value -> a bit for each of `labels` that has it."""
+        for bit, text in enumerate(own.values()):
+            self.masks[text] = self.masks.get(text, 0) | 1 << bit
+
+
+def _names(facts: Facts) -> list[tuple[str, str, int]]:
+    """(place, kind, what of it the caller was not given) of the objects that a request names."""
+    named: dict[tuple[str, str], int]
+    if not facts.foreign:
+        named = dict.fromkeys([(place, kind) for place, kind, _, _ in facts.used], 0)
+    else:
+        named = {}
+        strange = {index for index, _ in facts.strange}
+        foreign = {use.key: CROWDED if use.others < 0 else FOREIGN for use in facts.foreign}
+        for index, (place, kind, object_, _) in enumerate(facts.used):
+            bits = (STRANGE if index in strange else 0) | foreign.get(object_, 0)
+            named[place, kind] = named.get((place, kind), 0) | bits
+    return [(*where, bits) for where, bits in named.items()][:MAX_ROWS]
 
 
 def _unknown(actor: str) -> bool:

@@ -227,6 +227,9 @@ class Watch(behaviours.Watch):
 
     # -- the call was judged --------------------------------------------------------------------------------------
 
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return phase is Phase.RESPONSE or known.info(endpoint) is not None
+
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         identity = facts.identity
         if not identity.strength:

@@ -110,6 +110,9 @@ class Watch(behaviours.Watch):
                 found += (ValueReused(place[:120], _masked(value), times, single.by, single.uses, single.actors),)
         return found
 
+    def notes(self, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.method not in SAFE_METHODS
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         facts = request.facts
         endpoint = facts.match.endpoint

@@ -86,6 +86,9 @@ class Watch(behaviours.Watch):
                 found += (UpstreamValue(place, text, hint),)
         return found
 
+    def notes(self, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.service in known.parties
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         """Whereto the answer redirected, and the marks that it bore."""
         if completion.service not in self._parties or response is None:

@@ -19,6 +19,7 @@ from typing import Any
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import ENVELOPES, identifier, kind_of, reference
 from eastwall.discovery.shares import Shares
+from eastwall.model.endpoint import Endpoint
 
 ANSWERED = "answered"
 """How a request's number relates to another value: answers gave it for the product that the value names."""
@@ -29,6 +30,8 @@ GRACE = 86_400.0
 FRESH = 21_600.0
 OVERTAKEN = 60.0
 """Seconds by which an answer may come before one that began later."""
+ENOUGH = 20
+"""Answers whose properties were learned, before it is said that answers of the operation have no price."""
 MAX_READ = 200
 """Products that are read of one answer."""
 MAX_NODES = 2_000
@@ -125,6 +128,14 @@ def product_key(service: str, kind: str, text: str) -> int:
 def named_price(name: str) -> bool:
     """Whether a property is a price by its name."""
     return len(name) <= MAX_NAME and _PRICE.fullmatch(name) is not None
+
+
+def may_tell(endpoint: Endpoint) -> bool:
+    """Whether answers of an operation may hold prices: not where none of `ENOUGH` did. What GraphQL answers is the caller's choice."""
+    learned = [schema for status, schema in endpoint.responses if 200 <= status < 300]
+    if endpoint.operation or sum(schema.samples for schema in learned) < ENOUGH:
+        return True
+    return any(named_price(field.place.rpartition(".")[2].replace("[]", "")) for schema in learned for field in schema.fields)
 
 
 def amount_of(value: Any) -> float | None:

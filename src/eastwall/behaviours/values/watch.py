@@ -23,6 +23,7 @@ from eastwall.behaviours.values.prices import (
     amount_of,
     claims,
     kind_named,
+    may_tell,
     priced,
     product_key,
 )
@@ -217,6 +218,12 @@ class Watch(behaviours.Watch):
 
     def __len__(self) -> int:
         return len(self.prices)
+
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return phase is Phase.RESPONSE and not changes(endpoint.method, endpoint.operation) and may_tell(endpoint)
+
+    def notes(self, endpoint: Endpoint, known: Known) -> bool:
+        return endpoint.method not in SAFE_METHODS
 
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         """Read the prices of an answer to a call that changes nothing."""

@@ -14,7 +14,7 @@ from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import BY_NAME, SENSITIVITY
 from eastwall.discovery.objects import shown
 from eastwall.discovery.shapes import records_of
-from eastwall.model.call import BodyState, Call, Completion
+from eastwall.model.call import BodyState, Call, Completion, Phase
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import DataNotSeen, Deviation, UnusualVolume
 from eastwall.model.endpoint import Endpoint
@@ -258,6 +258,9 @@ class Watch(behaviours.Watch):
                 if worst is None or ratio > worst[0]:
                     worst = (ratio, limit, index, name, before + added)
         return left, worst
+
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
+        return phase is Phase.RESPONSE
 
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         call = facts.call
