@@ -97,6 +97,8 @@ class Watch(behaviours.Watch):
 def keys_of(body: Any) -> Any:
     """The keys of a body, of its objects, and of the first and the last entry of its arrays, down to three levels."""
     if type(body) is dict:
+        if _HOLDING.isdisjoint(map(type, body.values())):
+            return (tuple(body),)
         parts: list[Any] = [tuple(body)]
         for value in body.values():
             if type(value) is dict:

@@ -130,10 +130,14 @@ def outside_body(
     operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
 ) -> list[tuple[str, str, str]]:
     """(place, space, text) of the path, the query and the headers of a request."""
-    found = [(*_leaf(f"{REQUEST}path", "", name), text) for name, value in params if (text := text_of(value))]
-    for name, value in operation.query[:50]:
+    found = []
+    for name, value in params:
         if text := text_of(value):
-            found.append((*_leaf(f"{REQUEST}query", "", name[:64]), text))
+            found.append((*_leaf(_PATH, "", name), text))
+    if operation.query:
+        for name, value in operation.query[:50]:
+            if text := text_of(value):
+                found.append((*_leaf(_QUERY, "", name[:64]), text))
     left = MAX_HEADERS
     for name in _telling(tuple(headers)):
         if left and (text := text_of(headers[name])):
@@ -195,6 +199,7 @@ class Spot:
         return len(name) <= 64
 
 
+_PATH, _QUERY = f"{REQUEST}path", f"{REQUEST}query"
 _REQUEST_BODY, _ANSWER_BODY = Spot(f"{REQUEST}body", ""), Spot(f"{ANSWER}body", "")
 
 

@@ -60,7 +60,6 @@ MAX_ASSISTANTS = 100_000
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
-_NO_TEXT = frozenset(("",))
 
 
 def compile(knowledge: Knowledge, world: World) -> Known:
@@ -268,9 +267,15 @@ class Watch(behaviours.Watch):
         for rule in known.responses[endpoint.id]:
             if identity.cls not in rule.classes:
                 continue
-            texts = texts_at(body, rule.steps, MAX_ITEMS) if rule.listed else {text_at(body, rule.steps)} - _NO_TEXT
-            if not texts or (len(texts) == 1 and self._is_own(next(iter(texts)), rule, identity, known)):
-                continue  # nearly all answers
+            if rule.listed:
+                texts = texts_at(body, rule.steps, MAX_ITEMS)
+                if not texts or (len(texts) == 1 and self._is_own(next(iter(texts)), rule, identity, known)):
+                    continue  # nearly all answers
+            else:
+                text = text_at(body, rule.steps)
+                if not text or self._is_own(text, rule, identity, known):
+                    continue
+                texts = {text}
             if not self._foreign([(text, ()) for text in texts], rule, facts.identity, known):
                 continue
             values = at(body, rule.steps, MAX_ITEMS)

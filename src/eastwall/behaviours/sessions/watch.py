@@ -66,7 +66,8 @@ class Watch(behaviours.Watch):
         self._certain = Actors()
         self._guessed = Actors(MAX_GUESSED)
         self._trails = Trails()
-        self._pending: dict[str, Begun] = {}
+        self._pending: dict[str, Begun | list[Any]] = {}
+        """Call on its way -> what it changes, or of one that changes nothing, what its record is to keep of its session."""
         self._known: Any = None
         self._since: dict[str, float] = {}
         """Operation -> since when it is known here: before that, nobody could tell that it was called."""
@@ -264,6 +265,8 @@ class Watch(behaviours.Watch):
             return
         done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
         begun = self._pending.get(call.id) if self._pending else None
+        if type(begun) is list:
+            return  # a further event of the same answer
         if begun is not None:
             if begun.answered:
                 return  # a further event of the same answer
@@ -322,7 +325,7 @@ class Watch(behaviours.Watch):
             begun.actor.mark(begun.operation, thing, now)
         self._keep(facts.call.id, begun)
 
-    def _keep(self, call: str, begun: Begun) -> None:
+    def _keep(self, call: str, begun: Begun | list[Any]) -> None:
         if len(self._pending) >= MAX_PENDING:
             self._pending.pop(next(iter(self._pending)))
         self._pending[call] = begun
@@ -411,12 +414,11 @@ class Watch(behaviours.Watch):
                     self._stranger(actor, bits, own, facts, known)
         prior = call.prior
         if prior is not None and prior.facts.sampled:
+            noted = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
             if begun is None:
-                begun = Begun(actor, own)
-                begun.note, begun.answered = {}, True
-                self._keep(call.id, begun)
-            if begun.note is not None:
-                begun.note["x"] = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
+                self._keep(call.id, noted)
+            elif begun.note is not None:
+                begun.note["x"] = noted
         actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
 
     def _stranger(self, actor: Actor, bits: float, own: str, facts: Facts, known: Known) -> None:
@@ -489,10 +491,10 @@ class Watch(behaviours.Watch):
         if begun is None:
             return None
         if not 200 <= completion.status < 300 or completion.grpc_status > 0:
-            if response is None or completion.grpc_status > 0:
+            if type(begun) is not list and (response is None or completion.grpc_status > 0):
                 self._take_back(begun)
             return None
-        return begun.note
+        return {"x": begun} if type(begun) is list else begun.note
 
     def __len__(self) -> int:
         return len(self._certain) + len(self._guessed) + len(self._trails)

@@ -99,6 +99,9 @@ class Watch(behaviours.Watch):
                 return (WeakerUse("status", label, one.label, "authentication", told + refused, old=True, exploited=True),)
         return ()
 
+    def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> str | bool:
+        return behaviours.STRANGE if phase is Phase.REQUEST else False
+
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         endpoint = facts.match.endpoint
         if not facts.deviations or facts.call.response is not None or endpoint is None:

@@ -170,16 +170,16 @@ class Watch(behaviours.Watch):
         response = call.response
         if response is None or not 200 <= response.status < 300:
             return ()
-        operation, endpoint = facts.operation, facts.match.endpoint
+        operation, endpoint, data = facts.operation, facts.match.endpoint, facts.data
         tally = self._tallies.get((call.service, facts.identity.actor))
         self._call, self._records, self._tally = call, -1, tally
         found: tuple[Deviation, ...] = ()
-        if facts.data and endpoint is not None:
+        if data and endpoint is not None:
             found = _data(facts, endpoint, known)
         if tally is not None and tally.until > call.time:
             calls, size, most_records, objects, values = tally.left
-            records, data = _at_most(operation), facts.data
-            if records and (records > most_records or (records >= values and data)):
+            records = _at_most(operation)
+            if records and (records > most_records or (data and records >= values)):
                 records = self._records = records_of(operation.body)
             if (
                 calls > 0
