@@ -265,7 +265,7 @@ class Watch(behaviours.Watch):
             return
         done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
         begun = self._pending.get(call.id) if self._pending else None
-        if type(begun) is list:
+        if isinstance(begun, list):
             return  # a further event of the same answer
         if begun is not None:
             if begun.answered:
@@ -491,10 +491,10 @@ class Watch(behaviours.Watch):
         if begun is None:
             return None
         if not 200 <= completion.status < 300 or completion.grpc_status > 0:
-            if type(begun) is not list and (response is None or completion.grpc_status > 0):
+            if not isinstance(begun, list) and (response is None or completion.grpc_status > 0):
                 self._take_back(begun)
             return None
-        return {"x": begun} if type(begun) is list else begun.note
+        return {"x": begun} if isinstance(begun, list) else begun.note
 
     def __len__(self) -> int:
         return len(self._certain) + len(self._guessed) + len(self._trails)
