@@ -26,6 +26,8 @@ _FEW, _FEW_NEED = 5, 4.0
 """So few values are a closed set until the odds are high: they are told as names."""
 _JUDGED, _JUDGED_CLEAR = 300, 64
 """So many words and clear values at one position say all that more of them would."""
+_SURE = -3.0
+"""Odds from which on a word is a name for sure, and tells the same word at other positions what it is."""
 _FORMATS = 3
 """So many formats or verbs behind the values, none shared by two: they belong to the value (`photo.png`), as one parameter."""
 
@@ -94,11 +96,18 @@ class Inference:
         self.judge = judge
         self.contexts: dict[str, set[str]] = {}
         self._gather_contexts(root, "")
+        self.named: frozenset[str] = frozenset()
+        """Words that are names for sure at one position and were taken for values at another."""
+        self._sure: set[str] = set()
+        self._values: set[str] = set()
         self.per_operation = _usual_calls(self._read([root], (), None, quick=True))
         self.place = self._read([root], (), None, quick=False)
         usual = _usual_calls(self.place)
-        if max(usual, self.per_operation) > _OFF * min(usual, self.per_operation):
-            self.per_operation = usual
+        off = max(usual, self.per_operation) > _OFF * min(usual, self.per_operation)
+        self.named = frozenset(self._sure & self._values)
+        if off or self.named:
+            if off:
+                self.per_operation = usual
             self.place = self._read([root], (), None, quick=False)
         number_places(self.place)
 
@@ -211,7 +220,7 @@ class Inference:
         if len(level.clear) == 1 and not rest and _stands_alone(level.clear[0]):
             names.append(level.clear.pop().step)
         weigh = not quick and bool(level.candidates) and len(level.candidates) + len(level.clear) > 1
-        judge_by_look(level, self.contexts, keep=weigh)
+        judge_by_look(level, self.contexts, self.named, keep=weigh)
         if weigh:
             everyone = [node for c in level.clear + level.candidates for node in c.nodes] + rest
             together = self._read(everyone, (*path, ("parameter", "")), Place(), quick=True)
@@ -224,6 +233,9 @@ class Inference:
                 judge_sets(level, self.per_operation)
         few = not rest and len(level.clear) + sum(c.odds > 0 for c in level.candidates) <= _FEW
         needed = _FEW_NEED if few else 0.0
+        if weigh and not self.named:
+            self._sure.update([c.step for c in level.candidates if c.odds <= _SURE])
+            self._values.update([c.step for c in level.candidates if c.odds > needed])
         names += [c.step for c in level.candidates if c.odds <= needed]
         return sorted(names), sorted([c.step for c in level.clear + level.candidates if c.odds > needed] + list(more))
 

@@ -33,6 +33,9 @@ _ALSO_OF_LOOKS = ("after_parameter", "parent_get", "root", "clear_share", "write
 """Features of looks and place that are also weighed with everything else."""
 _ECHO = 3.0
 """Odds that a segment is a value when its text stood in an earlier answer, and as much again when many at its position did."""
+_NAMED = 4.0
+"""Odds against a value where the same word is a name for sure elsewhere (`/orders/batch` beside `/invoices/batch`), and no answer gave it out. Not fitted:
+there are few collections of one shape in the documents."""
 REST = 4.0
 """How many values a pool of values that are not kept one by one counts for."""
 
@@ -162,12 +165,17 @@ class Level:
 Judge = Callable[[Level, Candidate, dict[str, float]], float]
 
 
-def judge_by_look(level: Level, contexts: dict[str, set[str]], *, keep: bool) -> None:
-    """Odds from looks and place alone. `keep`: keep the features, which `judge_by_traffic` weighs again."""
+def judge_by_look(level: Level, contexts: dict[str, set[str]], named: frozenset[str], *, keep: bool) -> None:
+    """Odds from looks and place alone. `named`: words that are names for sure elsewhere. `keep`: keep the features, which `judge_by_traffic`
+    weighs again."""
     known = len(level.clear) + REST * len(level.rest)
     place = _place(level, known / max(1.0, known + len(level.candidates)))
     odds_of_place = FIRST_BIAS + sum(FIRST_WEIGHTS.get(name, 0.0) * value for name, value in place.items())
     _count_echoes(level)
+    if named:
+        for c in level.candidates:
+            if c.step in named and not c.echoed:
+                c.echo -= _NAMED
     before = next((text for how, text in reversed(level.path) if how == "name"), "")
     weights = [FIRST_WEIGHTS.get(name, 0.0) for name in _OWN]
     for c in level.candidates:

@@ -29,6 +29,7 @@ MIN_CALLS = 30
 """Calls on the stronger side."""
 MIN_REFUSED = 5
 """Refusals on the stronger side; on the weaker one so many would have been to be expected, and there was none."""
+SELDOM = 4
 MAX_SIBLINGS = 32
 """Versions of one operation that are compared."""
 _READING = ("get", "read", "fetch", "find", "show")
@@ -113,20 +114,33 @@ def _keys(endpoint: Endpoint) -> Iterable[tuple[str, str, str]]:
             # Where the id stands elsewhere (`/orders/current?id=17`), what is learned of objects says so.
             if parts[-1] == "{}" or any(one.kind == kind and not one.place.startswith("path.") for one in endpoint.objects):
                 yield "", kind, "item"
+        elif (
+            endpoint.method == "POST" and (kind := _read_by_name(parts[-1])) and any(one.kind == kind for one in endpoint.objects)
+        ):
+            yield "", kind, "item"  # RPC: `/shop.v1.Orders/GetOrder`
     elif endpoint.operation and not endpoint.operation.startswith("mutation "):
-        name = endpoint.operation.rpartition("/")[2].rpartition(" ")[2]
-        parts = [part.lower() for part in words(name)]
-        if len(parts) == 2 and parts[0] in _READING:
-            parts = parts[1:]
-        if len(parts) == 1 and singular(parts[0]) == parts[0]:
-            yield "", parts[0], "item"
+        kind = _read_by_name(endpoint.operation.rpartition("/")[2].rpartition(" ")[2])
+        if kind:
+            yield "", kind, "item"
+
+
+def _read_by_name(name: str) -> str:
+    """What one of is read, by the name of an operation: `getOrder`, `order`; empty where the name says something else."""
+    parts = words(name) if "{" not in name else []
+    if len(parts) == 2 and parts[0] in _READING:
+        parts = parts[1:]
+    return parts[0] if len(parts) == 1 and singular(parts[0]) == parts[0] else ""
 
 
 def older(one: Endpoint, other: Endpoint) -> bool:
-    """Whether `one` is of an older version than `other`: by its number, or, of one without a number, because it is hardly called any more."""
+    """Whether `one` is of an older version than `other`: by its number, or, of one without a number, because it is hardly called any more.
+    The numbers of two protocols (`/v1/orders/{id}`, `/shop.v1.Orders/GetOrder`) do not count on from one another; there the one is old that is called
+    `SELDOM` times less."""
     mine, theirs = versioned(one.template)[0], versioned(other.template)[0]
-    if mine and theirs:
+    if mine and theirs and key_of("", one.template) == key_of("", other.template):
         return mine < theirs
+    if mine and theirs:
+        return one.calls * SELDOM < other.calls
     if bool(mine) == bool(theirs):
         return False
     return one.calls < other.calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from eastwall.behaviours import World
 from eastwall.behaviours.versions.model import Model
@@ -13,7 +14,7 @@ from eastwall.discovery.lifecycle import Exposure, lifecycle, survey
 from eastwall.discovery.versions import Answers, key_of, sentence, siblings, weaknesses
 from eastwall.model.call import BodyState, Call, Peer, Phase, Request, Response
 from eastwall.model.decision import ALLOWED
-from eastwall.model.endpoint import Endpoint, Match
+from eastwall.model.endpoint import Endpoint, Match, ObjectParameter
 from eastwall.model.facts import Facts, ObjectUse
 from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
@@ -70,6 +71,26 @@ def test_versions_of_one_operation_meet():
     other = Endpoint("ep_o", "shop", "GET", "/products/{id}", calls=9)
     groups = siblings((V1, graphql, tool, other))
     assert [{e.id for e in some} for some in groups.values()] == [{"ep_1", "ep_g", "ep_m"}]
+
+
+def rpc(calls: int) -> Endpoint:
+    order = (ObjectParameter("body.orderId", "order", False, 0.0),)
+    return Endpoint("ep_rpc", "shop", "POST", "/shop.v1.OrderService/GetOrder", calls=calls, objects=order)
+
+
+def test_a_version_of_another_protocol_is_old_where_it_is_hardly_called():
+    """The numbers of a path and of a package do not count on from one another."""
+    once = Endpoint("ep_1", "shop", "GET", "/v1/orders/{id}", calls=8)
+    told = known(Model(), (once, rpc(101))).old
+    assert (told["ep_1"].label, told["ep_1"].other_label) == ("GET /v1/orders/{id}", "POST /shop.v1.OrderService/GetOrder")
+    assert not known(Model(), (once, rpc(30))).old, "two protocols that are both in use"
+
+
+def test_an_rpc_method_is_a_version_of_what_reads_the_thing_that_it_is_asked_for():
+    v2 = replace(V2, template="/v2/orders/{id}")
+    assert [len(some) for some in siblings((v2, rpc(9))).values()] == [2]
+    assert not siblings((v2, replace(rpc(9), objects=()))), "it names no order"
+    assert not siblings((v2, replace(rpc(9), template="/shop.v1.OrderService/PayOrder")))
 
 
 def test_the_sentence_says_what_the_old_version_lacks_and_its_anonymous_use_is_high():

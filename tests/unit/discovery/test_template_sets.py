@@ -93,3 +93,37 @@ def test_tokens_that_are_called_often_are_what_the_ids_beside_them_are() -> None
     for token in drawn(rng, [*ids[:2], "tEnVaV-Si-H", *ids[2:]], 1600):
         tree.observe("GET", f"/shop/groups/{token}")
     assert [t for t in found(tree) if "/groups" in t] == ["GET /shop/groups/{group_id}"]
+
+
+def test_a_verb_that_is_a_name_below_one_collection_is_one_below_another_where_it_is_rare() -> None:
+    tree = TemplateTree()
+    rng = random.Random(7)
+    users = [f"u{number:03}-32" for number in range(26)]
+    for collection, times, makers in (("appointments", 6, 20), ("prescriptions", 1, 10)):
+        for at, user in enumerate(users):
+            for _ in range(times):
+                tree.observe("GET", f"/api/users/{user}/{collection}")
+            if at < makers:
+                tree.observe("POST", f"/api/users/{user}/{collection}")
+    for _ in range(130):
+        tree.observe("GET", "/api/doctors")
+        tree.observe("GET", "/api/me")
+        tree.observe("GET", f"/api/doctors/{rng.randrange(240)}")
+        tree.observe("GET", f"/api/people/{rng.randrange(5_000)}")
+    often = {"get": 376, "history": 77, "confirm": 16, "pay": 16, "update": 11, "batch": 8, "refund": 2, "delete": 1}
+    rarely = {"get": 30, "confirm": 3, "pay": 3, "history": 1, "update": 1, "batch": 1, "refund": 1}
+    for collection, verbs in (("appointments", often), ("prescriptions", rarely)):
+        for verb, times in verbs.items():
+            for _ in range(times):
+                tree.observe("POST", f"/api/users/{rng.choice(users)}/{collection}/{verb}")
+    templates = {t for t in found(tree) if "prescriptions/" in t}
+    assert templates == {f"POST /api/users/{{user_id}}/prescriptions/{verb}" for verb in rarely}
+
+
+def test_a_name_elsewhere_is_a_value_all_the_same_where_answers_gave_it_out() -> None:
+    tree = TemplateTree()
+    rng = random.Random(8)
+    for _ in range(300):
+        tree.observe("POST", f"/orders/{rng.randrange(10**6)}/history")
+        tree.observe("GET", f"/words/{rng.choice([*WORDS, 'history'])}", echoed=(1,))
+    assert {t for t in found(tree) if "/words" in t} == {"GET /words/{word_id}"}

@@ -20,8 +20,9 @@ from eastwall.behaviours.enumeration.series import readings, row
 from eastwall.behaviours.enumeration.values import value_of
 from eastwall.behaviours.harvesting.model import Knowledge
 from eastwall.behaviours.maxima import Usual
+from eastwall.behaviours.sessions.kinship import READS
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
-from eastwall.discovery.objects import SAFE_METHODS, words
+from eastwall.discovery.objects import SAFE_METHODS, singular, words
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
 from eastwall.model.deviations import Deviation, Harvest
@@ -49,7 +50,6 @@ _LAST = 16
 
 _PAGES = frozenset("page offset cursor after before start skip next from page_token pagetoken continuation marker seek".split())
 _QUERIES = frozenset("q query search term keyword keywords text name filter s prefix".split())
-_READING = frozenset("get list search find fetch query read lookup browse show view describe count export".split())
 
 
 class _Track:
@@ -272,13 +272,13 @@ def _target(facts: Facts) -> int:
 
 @lru_cache(maxsize=4096)
 def _reads(method: str, template: str, name: str) -> bool:
-    """Whether an operation reads: by its method, else by its name (`query orders`, `tools/call get_order`, `/shop.v1.Orders/ListOrders`)."""
+    """Whether an operation reads: by its method, else by its name (`query orders`, `tools/call get_order`, `/shop.v1.Orders/ListOrders`, `.../Profile`)."""
     if method in SAFE_METHODS:
         return True
     if name.startswith(("query", "persisted")):
         return True
     last = words(name.rpartition(" ")[2].rpartition("/")[2]) if name else words(template.rpartition("/")[2])
-    return bool(last) and last[0] in _READING
+    return bool(last) and (last[0] in READS or singular(last[-1]) in READS)
 
 
 def _what(facts: Facts, endpoint: Endpoint) -> str:
