@@ -19,6 +19,9 @@ MANY_CALLS = 30
 ENOUGH = 5
 """Callers that are more than a few. Of fewer none is left out: two workloads of one class have two ways of working."""
 LONGEST = 8.0
+NEW_TO_CLASS = frozenset(("function-not-used",))
+"""Detections that say of a call which was let through that the operation is new to the caller's class. How much the class does is learned of it all the
+same: what some were told for, all of them would else be blocked for, and never learned."""
 MOST = 1_000_000
 """Greatest count that a note may tell."""
 

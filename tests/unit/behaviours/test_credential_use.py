@@ -35,12 +35,20 @@ def test_a_stolen_token_is_stopped_at_its_first_use():
 def test_two_hands_at_the_same_time():
     e = engine()
     e.ask("GET", "/orders", user="alice", source="81.2.3.4", agent=APP)
+    e.ask("GET", "/orders", user="alice", source="81.2.3.4", agent=APP, gap=4_000.0)
     confidences = []
     for _ in range(4):
         stolen = e.ask("GET", "/orders", user="alice", source="185.220.101.7", agent=WEB)
         confidences.append(stolen.of("token-replay").confidence)
         e.ask("GET", "/orders", user="alice", source="81.2.3.4", agent=APP)
     assert confidences == ["low", "low", "high", "high"]
+
+
+def test_the_second_device_of_who_came_a_while_ago_is_no_thief_s():
+    e = engine()
+    for _ in range(4):
+        for source, agent in (("81.2.3.4", APP), ("99.1.1.1", WEB)):
+            assert not e.ask("GET", "/orders", user="new", source=source, agent=agent, gap=60.0).blocked
 
 
 def test_people_roam():

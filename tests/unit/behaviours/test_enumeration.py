@@ -8,12 +8,15 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
-from eastwall.behaviours.enumeration.model import Group, Knowledge
+from eastwall.behaviours.enumeration.model import Group, Knowledge, Model
 from eastwall.behaviours.enumeration.series import readings, row
 from eastwall.behaviours.enumeration.watch import MAX_IDS, MAX_KINDS, MAX_ROWS, ROW
 from eastwall.behaviours.maxima import SAMPLE, Maxima, Usual
+from eastwall.model.finding import Finding
+from eastwall.model.record import RECORD_VERSION, CallRecord
 
 QUIET = Usual(callers=20, calls=400, some=0, most=(0, 0, 0, 0, 0))
 STAFF = Usual(callers=2, calls=300, some=2, most=(10, 60, 300, 2, 2))
@@ -200,6 +203,23 @@ def test_one_caller_alone_moves_nothing():
     assert usual is not None
     assert usual.most == (0, 0, 0, 0, 0)
     assert usual.some == 1
+
+
+def test_what_is_told_as_new_to_a_class_teaches_how_much_the_class_does():
+    """Three of support use an operation that nobody of them used while it was learned: told, let through, and then what they are used to."""
+    new = Finding("function-not-used", "medium", "medium", ("API5:2023",), "operation", "never used by its class")
+    probe = replace(new, id="object-not-granted")
+    for found, most in ((new, 11), (probe, None)):
+        model = Model()
+        for number in range(60):
+            used = (("path.id", "order", number),)
+            record = CallRecord(
+                RECORD_VERSION, "1", 1e9 + 400 * number, "shop", "GET", "/", "shop", 200, 0, 0, 0, "192.0.2.1", actor=f"user:s{number % 3}",
+                actor_class="user+support", strength=3, action="allow", used=used, findings=(found,),
+            )  # fmt: skip
+            model.fold(record, "ep", [["order", [2, 11, 12, 0, 1]]], clean=False)
+        known = model.publish(())
+        assert (known.groups[0].usual.most[1] if known is not None else None) == most
 
 
 def test_callers_sampled_are_bounded_and_the_same_in_any_order():

@@ -15,6 +15,7 @@ from tests.unit.decision.world import NOW, answer, call, completion, live
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.contexts import MAX_CONTEXTS, Contexts, Predictor
 from eastwall.behaviours.sessions.flows import MAX_BEFORE, Flow
+from eastwall.behaviours.sessions.invariants import invariants
 from eastwall.behaviours.sessions.memory import MAX_DONE, MAX_MARKS, MAX_OWNED, Actor, Actors, Trails
 from eastwall.behaviours.sessions.model import Knowledge, Model
 from eastwall.decision.compile import LiveSnapshot
@@ -279,6 +280,10 @@ def test_what_an_object_lies_in_is_not_what_a_step_is_about() -> None:
     close = _endpoint("POST", "/tenants/{tenant_id}/close", parameters=ids[:1])
     assert [kinship.of_kind(one, "tenant") for one in (pay, make, close)] == [False, False, True]
     assert kinship.of_kind(pay, "order")
+    user = (Parameter("user_id", "string"),)
+    confirm = _endpoint("POST", "/users/{user_id}/orders/confirm", parameters=user)
+    assert not kinship.of_kind(confirm, "user"), "which order, the query says"
+    assert kinship.of_kind(_endpoint("POST", "/users/{user_id}/confirm", parameters=user), "user")
 
 
 def test_a_one_time_step_again_and_again(store: Store) -> None:
@@ -319,6 +324,22 @@ def test_codes_are_used_up_at_operations_that_nobody_called_before(store: Store)
     for path in ("/orders/7/coupon", "/vouchers/unknown"):
         found = [store.do("POST", path, {"code": "SUMMER"}, user="alice") for _ in range(4)]
         assert [_sure(one) for one in found] == [[], [], ["step-repeated"], ["step-repeated"]]
+
+
+def test_the_code_of_what_holds_a_value_is_asked_for_again_and_again() -> None:
+    check, redeem = _endpoint("POST", "/shop.v1.Shop/Giftcard"), _endpoint("POST", "/giftcards/redeem")
+    assert [kinship.holds_value(one) for one in (check, redeem)] == [True, False]
+    flows = {endpoint.id: Flow() for endpoint in (check, redeem)}
+    for flow in flows.values():
+        for actor in range(6):
+            flow.fold((), (), first=True, keyed=False, actor=actor)
+    for actor in range(2):
+        flows[check.id].tally("value", 0, actor)
+    for actor in range(20):
+        flows[redeem.id].tally("value", 0, actor)
+    once = {rules.endpoint: rules.once for rules in invariants(flows, (check, redeem))}
+    assert once[check.id] == (), "other codes are used up; of these two nothing is known"
+    assert [one.things for one in once[redeem.id]] == [20]
 
 
 def test_a_release_that_needs_a_step_no_longer(store: Store) -> None:

@@ -233,7 +233,9 @@ class Watch(behaviours.Watch):
         if moves is not None and callers >= CALLERS and not agent.startswith(_BROWSER) and hash64(make(agent)) not in moves.makes:
             how = "stranger"
         elif callers >= CALLERS and credentials >= USES and moves is not None and moves.usual.most[:1] == (0,):
-            how = "together" if token.elsewhere > 1 and since < TOGETHER else "moved"
+            # Of who came a while ago all places are new: its second device is no thief's.
+            known_for = facts.call.time - places.since
+            how = "together" if token.elsewhere > 1 and since < TOGETHER and known_for >= SETTLED else "moved"
         return (
             CredentialMoved(
                 "header.authorization",

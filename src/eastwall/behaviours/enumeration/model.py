@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.behaviours.holding import Backers, Key, beyond
-from eastwall.behaviours.maxima import MANY_CALLS, Maxima, Usual, told_counts
+from eastwall.behaviours.maxima import MANY_CALLS, NEW_TO_CLASS, Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
 from eastwall.model.endpoint import Endpoint
@@ -53,7 +53,7 @@ class Model:
         """Failures teach too: that an ordinary caller meets a deleted object now and then is what is to be known."""
         if not record.used or not record.actor or record.action == "block":
             return
-        if not clean and any(finding.suspicious for finding in record.findings):
+        if not clean and any(finding.suspicious and finding.id not in NEW_TO_CLASS for finding in record.findings):
             return
         caller, cls, time = hash64(record.actor), record.actor_class, record.time
         told = _told(note) if note is not None else None

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.behaviours.holding import Backers, Key, beyond
-from eastwall.behaviours.maxima import MOST, Maxima, Usual, told_counts
+from eastwall.behaviours.maxima import MOST, NEW_TO_CLASS, Maxima, Usual, told_counts
 from eastwall.behaviours.sketch import hash64
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
 from eastwall.model.endpoint import Endpoint
@@ -50,7 +50,7 @@ class Model:
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
         if note is None or not record.actor or record.action == "block":
             return
-        if not clean and any(finding.suspicious for finding in record.findings):
+        if not clean and any(finding.suspicious and finding.id not in NEW_TO_CLASS for finding in record.findings):
             return
         counts = told_counts(note, MEASURES)
         group = self._group((endpoint, record.actor_class)) if counts is not None else None

@@ -106,7 +106,10 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
     for endpoint in endpoints:
         by_service.setdefault(endpoint.service, []).append(endpoint)
     common = {service: kinship.common_words(found) for service, found in by_service.items()}
-    codes = {service: _codes(flows[e.id] for e in found if e.id in changing) for service, found in by_service.items()}
+    codes = {
+        service: _codes(flows[e.id] for e in found if e.id in changing and not kinship.holds_value(e))
+        for service, found in by_service.items()
+    }
     before = {key: _before(key, flows[key], changing, known) for key in changing}
     everywhere = _ubiquitous(before)
     classes: dict[str, list[str]] = {}
@@ -124,7 +127,7 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
         endpoint, flow = known[key], flows[key]
         callers = pool.callers(key)
         if callers < MIN_ACTORS_NAMED:
-            if _reused(flow):
+            if _reused(flow) or kinship.holds_value(endpoint):
                 found.append(Rules(key, kinship.label(endpoint)))  # those of its service do not hold for it
             continue
         others = changing - {key}
@@ -146,7 +149,7 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
                 after += [rule for rule in found_there if (rule.before, rule.kind) not in always]
         after = sorted(after, key=lambda rule: (not rule.causal, -rule.held, rule.before, rule.kind))[:MAX_AFTER]
         once = _once(endpoint, flow, codes[endpoint.service], pool.once(key), callers)
-        if after or once or _reused(flow):
+        if after or once or _reused(flow) or kinship.holds_value(endpoint):
             found.append(Rules(key, kinship.label(endpoint), tuple(after), once, flow.keyed * 2 > flow.calls))
     return tuple(found)
 
@@ -298,6 +301,10 @@ def _once(endpoint: Endpoint, flow: Flow, codes: Tally, sisters: int, callers: i
         more = sisters if own and named and tally.first else 0
         if tally.first + more >= (least if own else MIN_ONCE):
             found.append(Once(scope, tally.first, tally.again, named, more))
-    if codes.first >= MIN_ONCE and not _reused(flow):
+    mine = flow.tallies.get("value")
+    if kinship.holds_value(endpoint):  # what is usual with other codes says nothing of these
+        if mine is not None and mine.first >= MIN_ONCE and not mine.reused and callers >= MIN_ACTORS:
+            found.append(Once("value", mine.first, mine.again, False))
+    elif codes.first >= MIN_ONCE and not _reused(flow):
         found.append(Once("value", codes.first, codes.again, True))
     return tuple(found)

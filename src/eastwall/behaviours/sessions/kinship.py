@@ -22,9 +22,11 @@ GATES = frozenset(
 """What something else waits for, whatever that is called. Not `pay` or `confirm`: of another thing they say nothing."""
 ONE_TIME = frozenset(
     "refund redeem coupon voucher promo promotion payout withdraw withdrawal claim vote pay payment place checkout cancel capture settle "
-    "cashout reward bonus giftcard otp verify confirm transfer".split()
+    "cashout reward bonus otp verify confirm transfer".split()
 )
 """What is taken once on one thing by its very name."""
+BALANCES = frozenset("giftcard gift wallet balance".split())
+"""What holds a value until that is spent: its code is asked for, and used, again and again."""
 MAKES = frozenset("create add new make open place book register submit issue draft start".split())
 SETS = frozenset("update set edit patch modify put replace save upsert rename".split())
 """Sets what is there to what the request says: done again, it comes to the same."""
@@ -123,6 +125,11 @@ def presumes(endpoint: Endpoint, other: Endpoint) -> bool:
 
 def one_time(endpoint: Endpoint) -> bool:
     return not ONE_TIME.isdisjoint(names(endpoint))
+
+
+def holds_value(endpoint: Endpoint) -> bool:
+    """Whether the codes it takes are of what holds a value (`giftcards/check`), and not redeemed by its name."""
+    return not BALANCES.isdisjoint(names(endpoint)) and not one_time(endpoint)
 
 
 def code_place(place: str) -> bool:
