@@ -38,6 +38,8 @@ LEARNING = (500, 1_500, 5_000)
 """Calls learned from: of 24 members and 7 to 9 others, so from about 15 to 150 calls each."""
 LEGITIMATE = 1_000
 """Calls per world after learning, in enforce mode: with all worlds, the first 10,000 and more."""
+LONG = 10_000
+"""The same in one world in one run, after the least amount of learning: what is learned on the way, and a release in the middle, go wrong late."""
 AFTER = 400
 """Legitimate calls per world when all attacks are over."""
 ATTACKERS = 2
@@ -62,6 +64,27 @@ class Played(Struct):
     """Records folded per second."""
 
 
+class Guarded(Struct):
+    """What happened to legitimate calls alone in one world."""
+
+    seed: int
+    world: str
+    calls: int
+    disturbed: list[str]
+    cut: int
+    """Answers to them that lost entries."""
+
+
+def guard(seed: int, calls: int, guarded: int) -> Guarded:
+    """One world: learn, then legitimate calls alone in enforce mode, for long."""
+    world = World(seed)
+    rng = random.Random(seed * 7919 + calls)
+    rig = Rig(world)
+    legitimate(rig, calls, rng)
+    rig.publish(Mode.ENFORCE)
+    return Guarded(seed, world.told(), guarded, _disturbed(rig, guarded, rng), rig.cut)
+
+
 def play(seed: int, calls: int, only: str = "") -> Played:
     """One world: learn, then legitimate calls and attacks in enforce mode."""
     world = World(seed)
@@ -69,11 +92,7 @@ def play(seed: int, calls: int, only: str = "") -> Played:
     rig = Rig(world)
     legitimate(rig, calls, rng)
     rig.publish(Mode.ENFORCE)
-    disturbed = []
-    for step, outcome in legitimate(rig, LEGITIMATE, rng, churn=True):
-        what = "; ".join(f"{f.id} {f.where}: {f.message}" for f in outcome.findings if f.severity in ("high", "critical"))
-        by = " ".join(sorted({f.id for f in outcome.findings if f.severity in ("high", "critical")}))
-        disturbed.append(f"{by} | world {seed} ({world.told()}): {step.ask.op} {step.ask.method} {step.ask.path}: {what}")
+    disturbed = _disturbed(rig, LEGITIMATE, rng)
     rig.publish()
     flows: dict[str, list[tuple[bool, int, list[str]]]] = {}
     for flow in FLOWS:
@@ -82,6 +101,17 @@ def play(seed: int, calls: int, only: str = "") -> Played:
     rig.time += QUIET
     after = 0 if only else len(legitimate(rig, AFTER, rng))
     return Played(seed, world.told(), flows, LEGITIMATE, disturbed, after, rig.records / max(rig.fold_seconds, 1e-9))
+
+
+def _disturbed(rig: Rig, calls: int, rng: random.Random) -> list[str]:
+    """The legitimate calls of so many that were blocked: by what, where, why."""
+    found = []
+    for step, outcome in legitimate(rig, calls, rng, churn=True):
+        what = "; ".join(f"{f.id} {f.where}: {f.message}" for f in outcome.findings if f.severity in ("high", "critical"))
+        by = " ".join(sorted({f.id for f in outcome.findings if f.severity in ("high", "critical")}))
+        world = f"world {rig.world.seed} ({rig.world.told()})"
+        found.append(f"{by} | {world}: {step.ask.op} {step.ask.method} {step.ask.path}: {what}")
+    return found
 
 
 def _attempts(rig: Rig, flow: Flow, rng: random.Random) -> Iterable[tuple[bool, int, list[str]]]:
@@ -135,6 +165,24 @@ class Score:
 def measure(seeds: Iterable[int], calls: int, only: str = "") -> Score:
     with ProcessPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
         return Score(pool.map(play, seeds, *zip(*((calls, only) for _ in seeds), strict=True)))
+
+
+def measure_long(seeds: Iterable[int], calls: int, guarded: int) -> list[Guarded]:
+    with ProcessPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        return list(pool.map(guard, seeds, *zip(*((calls, guarded) for _ in seeds), strict=True)))
+
+
+def show_long(title: str, worlds: list[Guarded], *, each: bool = True, why: bool = False) -> None:
+    table = Table(title=title, box=None)
+    for name in ("seed", "world", "legitimate calls", "blocked", "answers cut"):
+        table.add_column(name)
+    for one in worlds if each else ():
+        table.add_row(str(one.seed), one.world, f"{one.calls:,}", str(len(one.disturbed)), str(one.cut))
+    sums = (sum(one.calls for one in worlds), sum(len(one.disturbed) for one in worlds), sum(one.cut for one in worlds))
+    table.add_row("all", "", f"{sums[0]:,}", f"{sums[1]:,}", f"{sums[2]:,}")
+    Console(width=130).print(table)
+    if why:
+        print("\n".join(line for one in worlds for line in one.disturbed))
 
 
 def show(title: str, score: Score, *, seeds: bool) -> None:
@@ -202,6 +250,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2_000, help="calls learned from, with --quick and --seeds")
     parser.add_argument("--only", default="", help="flows whose name holds this, e.g. `API6`")
     parser.add_argument(
+        "--long", type=int, metavar="N", help=f"N legitimate calls of each world in one run (e.g. {LONG}), no attacks"
+    )
+    parser.add_argument(
         "--disturbed", action="store_true", help="say which legitimate calls were blocked, and why (seen worlds only)"
     )
     options = parser.parse_args()
@@ -215,6 +266,10 @@ def main() -> None:
         seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else list(range(1, 7))
         if set(seeds) & set(UNSEEN):
             parser.error(f"worlds {UNSEEN[0]} to {UNSEEN[-1]} are not looked at")
+        if options.long:
+            told = f"seeds {', '.join(map(str, seeds))}; {options.calls:,} calls learned"
+            show_long(told, measure_long(seeds, options.calls, options.long), why=options.disturbed)
+            return
         score = measure(seeds, options.calls, options.only)
         show(f"seeds {', '.join(map(str, seeds))}; {options.calls:,} calls learned", score, seeds=True)
         if options.disturbed:
@@ -246,16 +301,37 @@ def whole(disturbed: bool) -> None:
             }
         if disturbed:
             print("\n".join(seen.disturbed))
+    for name, seeds in (("seen", SEEN), ("unseen", UNSEEN)):
+        worlds = measure_long(seeds, LEARNING[0], LONG)
+        show_long(
+            f"{name} worlds, {LEARNING[0]:,} calls learned, for long",
+            worlds,
+            each=name == "seen",
+            why=disturbed and name == "seen",
+        )
+        figures[f"long/{name}"] = {
+            "legitimate": sum(one.calls for one in worlds),
+            "disturbed": sum(len(one.disturbed) for one in worlds),
+            "worlds_disturbed": sum(bool(one.disturbed) for one in worlds),
+            "cut": sum(one.cut for one in worlds),
+        }
     cost = figures["cost"] = logic_cost.measure()
     for name, value in cost.items():
         print(f"{name:32} {value:,}")
     last = figures[f"unseen/{LEARNING[-1]}"]
     worst, name = unseen.worst()
     blocked = last["disturbed"] / last["legitimate"]
+    long = figures["long/unseen"]
     targets = [
         report.target("attack flows stopped, unseen worlds", ">= 95 %", last["stopped"], last["stopped"] >= 0.95),
         report.target(f"the worst class ({name})", ">= 90 %", round(worst, 3), worst >= 0.9),
         report.target("legitimate calls blocked", "<= 0.05 %, 0 in the first 10,000", blocked, last["disturbed"] == 0),
+        report.target(
+            "worlds in whose first 10,000 legitimate calls any was blocked",
+            "0",
+            long["worlds_disturbed"],
+            long["worlds_disturbed"] == 0,
+        ),
         report.target(
             "BOLA stopped within 3 abusive calls", ">= 95 %", bola := round(_timely(unseen, enumeration=False), 3), bola >= 0.95
         ),

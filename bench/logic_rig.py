@@ -55,6 +55,8 @@ class Rig:
         self.time = 1_772_409_600.0
         self.calls = 0
         self.records = 0
+        self.cut = 0
+        """Answers out of which Eastwall took objects that the service had given."""
         self.fold_seconds = 0.0
         self._kept = Kept()
         self.store = Published()
@@ -158,6 +160,7 @@ class Rig:
         if answer.body is not None and not result.changed:
             text = delivered.decode("utf-8", "replace")
             touched = tuple(one for one in touched if self._stands(one, text))
+            self.cut += touched != result.touched
         return Outcome(result, touched, delivered, findings, blocked=False)
 
     def _stands(self, touched: str, text: str) -> bool:

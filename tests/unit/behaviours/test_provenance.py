@@ -161,6 +161,16 @@ def test_what_is_a_name_in_a_path_and_held_by_nobody_is_not_judged(known: Knowle
     assert told.of("object-not-granted") is None
 
 
+def test_digits_elsewhere_in_the_path_make_no_id_of_a_name(known: Knowledge) -> None:
+    """A verb that is not known yet, taken for an order's id: whose path it is has a number, the verb has none."""
+    inside = (Parameter("user_id", "string"), *ID)
+    nested = Endpoint("ep_nested", "orders", "POST", "/users/{user_id}/orders/{order_id}", inside, status="learned")
+    engine = Engine(endpoints=(*ALL, nested), ownership_claims=known)
+    engine.ask("GET", "/orders", answer={"items": [{"id": 7_001}]}, user="p1")
+    assert engine.ask("POST", "/users/p1/orders/archive", {"a": 1}, answer={"ok": True}, user="p1").of("object-not-granted") is None
+    assert engine.ask("POST", "/users/p1/orders/8001", {"a": 1}, answer={"ok": True}, user="p1").of("object-not-granted")
+
+
 @pytest.mark.parametrize(
     ("roles", "settled", "blocked"), [((), True, True), (("night",), True, False), (("night",), False, True)]
 )

@@ -145,8 +145,8 @@ class Watch(behaviours.Watch):
         endpoint = facts.match.endpoint
         if not self.knows(facts.identity.actor) or use.kind in _PEOPLE:
             return False
-        params = facts.match.params
-        if params and use.place.startswith("path") and not any(has_digit(value) for _, value in params):
+        named = [value for name, value in facts.match.params if "path." + name == use.place]
+        if named and not has_digit(named[0]):
             return False
         if endpoint is None or facts.operation.method not in SAFE_METHODS:
             return True
