@@ -160,6 +160,19 @@ def test_foreign_items_of_a_list_are_named(claims: Knowledge) -> None:
     assert "2 of 5 items that are others', the first order 2;" in finding.message
 
 
+def test_one_other_s_objects_that_a_plain_list_shows_are_told_and_left(claims: Knowledge) -> None:
+    """Whom the service shows one other's objects unasked is that one's assistant. Not who says whose list it wants, nor where many are laid open."""
+    mine, boss, third = ({"id": at, "user_id": user} for at, user in enumerate(("p0", "p1", "p2"), 1))
+    for path, rows, confidence in (
+        ("/orders", [mine, boss], "low"),
+        ("/orders?page=2", [boss], "low"),
+        ("/orders", [mine, boss, third], "medium"),
+        ("/orders?owner=p1", [boss], "medium"),
+    ):
+        found = _engine(claims).ask("GET", path, answer={"items": rows}, user="p0").of("owner-mismatch")
+        assert (path, len(rows), found.confidence) == (path, len(rows), confidence)
+
+
 def test_an_id_that_no_token_tells(numbers: Knowledge) -> None:
     rules = {(rule.endpoint, rule.place): rule for rule in numbers.rules}
     assert rules["ep_order", "=body.user_id"].claim == "alias"

@@ -167,7 +167,9 @@ def test_digits_elsewhere_in_the_path_make_no_id_of_a_name(known: Knowledge) -> 
     nested = Endpoint("ep_nested", "orders", "POST", "/users/{user_id}/orders/{order_id}", inside, status="learned")
     engine = Engine(endpoints=(*ALL, nested), ownership_claims=known)
     engine.ask("GET", "/orders", answer={"items": [{"id": 7_001}]}, user="p1")
-    assert engine.ask("POST", "/users/p1/orders/archive", {"a": 1}, answer={"ok": True}, user="p1").of("object-not-granted") is None
+    assert (
+        engine.ask("POST", "/users/p1/orders/archive", {"a": 1}, answer={"ok": True}, user="p1").of("object-not-granted") is None
+    )
     assert engine.ask("POST", "/users/p1/orders/8001", {"a": 1}, answer={"ok": True}, user="p1").of("object-not-granted")
 
 

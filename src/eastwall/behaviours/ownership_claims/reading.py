@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from eastwall.discovery.objects import object_key, reference, words
+from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity
 from eastwall.model.operation import Operation
 
@@ -42,6 +43,10 @@ _PERSONS = frozenset(
 )
 """Nouns of fields that say whose something is."""
 _HEADERS = ("x-user", "x-account", "x-tenant", "x-org", "x-customer", "x-owner", "x-workspace", "x-company")
+_PAGING = frozenset(
+    "page size limit offset cursor per_page perpage pagesize page_size pagetoken page_token after before start count sort order".split()
+)
+"""Parameters of a list that say nothing of whose it is."""
 
 
 def text_of(value: Any) -> str:
@@ -117,6 +122,25 @@ def request_values(
     found = outside_body(operation, params, headers)
     _leaves(operation.body, _REQUEST_BODY, MAX_DEPTH, MAX_NODES, found)
     return found
+
+
+def asks_for_nobodys(facts: Facts) -> bool:
+    """Whether the request of this answer says in no way whose objects it asks for, nor which: a plain list, at most a page of it."""
+    asked = facts.call.prior.facts if facts.call.prior is not None else None
+    if asked is None or asked.used or asked.match.params:
+        return False
+    operation = asked.operation
+    if operation.arguments or (operation.body and not _bare(operation)):
+        return False
+    return all(name.lower() in _PAGING for name, _ in operation.query) and not any(
+        space for _, space, _ in request_values(operation, (), asked.call.request.headers)
+    )
+
+
+def _bare(operation: Operation) -> bool:
+    """Whether a body is that of a GraphQL query without arguments."""
+    body = operation.body
+    return operation.protocol == "graphql" and type(body) is dict and not body.get("variables")
 
 
 def answer_values(operation: Operation) -> list[tuple[str, str, str]]:

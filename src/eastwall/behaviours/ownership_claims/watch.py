@@ -22,6 +22,7 @@ from eastwall.behaviours.ownership_claims.reading import (
     actor_key,
     alias_key,
     also_own,
+    asks_for_nobodys,
     at,
     own_claim,
     own_values,
@@ -350,7 +351,9 @@ class Watch(behaviours.Watch):
         items = tuple(dict.fromkeys(_item(path) for _, path in strange))
         if not strange:
             return ()
-        return (self._mismatch(rule, facts, strange, known, held=False, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
+        # Who is shown one other's objects unasked is that one's assistant more often than the service's leak is.
+        shown = len({text for text, _ in strange}) == 1 and asks_for_nobodys(facts)
+        return (self._mismatch(rule, facts, strange, known, held=shown, path=strange[0][1], items=items[:MAX_SHOWN_ITEMS]),)
 
     def _held(self, path: tuple[str | int, ...], rule: LiveRule, facts: Facts, known: Known) -> bool:
         """Whether the object at the path is known as one that the caller was given or shown before."""
