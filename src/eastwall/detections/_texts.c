@@ -96,20 +96,43 @@ static const Byte *put_escape(const Byte *at, const Byte *end, Byte **out)
     return at;
 }
 
+/* Where the first of eight bytes that are zero stands; `zeros` is what HAS_ZERO gave, not 0. */
+static inline Py_ssize_t first_of(uint64_t zeros, const Byte *at, Byte one, Byte other)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    (void)at, (void)one, (void)other;
+    return __builtin_ctzll(zeros) >> 3; /* only behind the first zero is there a bit for what is none */
+#else
+    Py_ssize_t index = 0;
+    (void)zeros;
+    while (at[index] != one && at[index] != other)
+        index++;
+    return index;
+#endif
+}
+
+/* The next of one of two characters, or `end`. */
+static inline const Byte *next_of(const Byte *at, const Byte *end, Byte one, Byte other)
+{
+    while (end - at >= 8) {
+        uint64_t word, zeros;
+        memcpy(&word, at, 8);
+        zeros = HAS_ZERO(word ^ (ONES * one)) | HAS_ZERO(word ^ (ONES * other));
+        if (zeros)
+            return at + first_of(zeros, at, one, other);
+        at += 8;
+    }
+    while (at < end && *at != one && *at != other)
+        at++;
+    return at;
+}
+
 /* The string from behind its opening quote, undone, into `*out`; gives where it ended. */
 static const Byte *put_string(const Byte *at, const Byte *end, Byte **out)
 {
     for (;;) {
         const Byte *run = at;
-        while (end - at >= 8) {
-            uint64_t word;
-            memcpy(&word, at, 8);
-            if (HAS_ZERO(word ^ (ONES * '"')) | HAS_ZERO(word ^ (ONES * '\\')))
-                break;
-            at += 8;
-        }
-        while (at < end && *at != '"' && *at != '\\')
-            at++;
+        at = next_of(at, end, '"', '\\');
         memcpy(*out, run, (size_t)(at - run));
         *out += at - run;
         if (at >= end || *at == '"')
@@ -120,22 +143,43 @@ static const Byte *put_string(const Byte *at, const Byte *end, Byte **out)
     }
 }
 
-/* Whether this short string was met; it is remembered. */
-static int known(Seen *seen, const Byte *base, const Byte *first, size_t size)
+/* The first and the last eight bytes of a short string: of one of up to sixteen bytes, all of it. `first` has at least `size` bytes. */
+typedef struct {
+    uint64_t head, tail;
+} Ends;
+
+static inline Ends ends_of(const Byte *first, size_t size)
 {
-    uint64_t head = 0, tail = 0;
+    Ends ends = {0, 0};
     if (size >= 8) {
-        memcpy(&head, first, 8);
-        memcpy(&tail, first + size - 8, 8);
+        memcpy(&ends.head, first, 8);
+        memcpy(&ends.tail, first + size - 8, 8);
+    } else if (size >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, first, 4);
+        memcpy(&tail, first + size - 4, 4);
+        ends.head = (uint64_t)head << 32 | tail;
     } else {
-        for (size_t i = 0; i < size; i++)
-            head = head << 8 | first[i];
+        ends.head = first[0] | (uint64_t)first[size / 2] << 8 | (uint64_t)first[size - 1] << 16;
     }
-    uint64_t hash = (head ^ (tail << 21 | tail >> 43) ^ size) * UINT64_C(0x9E3779B97F4A7C15);
+    return ends;
+}
+
+/* Whether this short string, not an empty one, was met; else it is remembered as one that will stand at `at`. */
+static int known(Seen *seen, const Byte *base, const Byte *first, size_t size, size_t at)
+{
+    Ends ends = ends_of(first, size);
+    uint64_t hash = (ends.head ^ (ends.tail << 21 | ends.tail >> 43) ^ size) * UINT64_C(0x9E3779B97F4A7C15);
     Seen *slot = &seen[(hash >> 40) % SLOTS];
-    if (slot->size == size && memcmp(base + slot->at, first, size) == 0)
-        return 1;
-    slot->at = (uint32_t)(first - base);
+    if (slot->size == size) {
+        if (size <= 16) {
+            Ends others = ends_of(base + slot->at, size);
+            if (others.head == ends.head && others.tail == ends.tail)
+                return 1;
+        } else if (memcmp(base + slot->at, first, size) == 0)
+            return 1;
+    }
+    slot->at = (uint32_t)at;
     slot->size = (uint32_t)size;
     return 0;
 }
@@ -157,12 +201,13 @@ static int special(const Byte *at, const Byte *end)
 
 /* What stands between two texts: ends of lines for the patterns' anchors, and a character that is no space, so that no pattern matches over
  * the border. See texts.BETWEEN. */
+enum { BETWEEN = 3 };
 static Byte *put_between(Byte *out)
 {
     out[0] = '\n';
     out[1] = 0x1E;
     out[2] = '\n';
-    return out + 3;
+    return out + BETWEEN;
 }
 
 static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
@@ -189,19 +234,32 @@ static PyObject *gathered(PyObject *Py_UNUSED(module), PyObject *args)
     memcpy(base, head_bytes, (size_t)head_size);
     Byte *out = base + head_size, *const second = base + half, *marked = second;
     const Byte *at = (const Byte *)body_bytes, *end = at + size;
-    while (at < end && (at = memchr(at, '"', (size_t)(end - at)))) {
-        Byte *before = out, *first;
-        if (out > base)
-            out = put_between(out);
-        first = out;
-        at = put_string(at + 1, end, &out) + 1;
-        if (out == first || (out - first <= SHORT && known(seen, base, first, (size_t)(out - first))))
-            out = before;
-        else if (special(first, out)) {
+    while ((at = next_of(at, end, '"', '"')) < end) {
+        const Byte *text = ++at;
+        Byte *first = out > base ? out + BETWEEN : out, *last;
+        at = next_of(at, end, '"', '\\');
+        size_t length = (size_t)(at - text);
+        if (at >= end || *at == '"') { /* no escapes: one that was met need not be written */
+            at++;
+            if (!length || (length <= SHORT && known(seen, base, text, length, (size_t)(first - base))))
+                continue;
+            memcpy(first, text, length);
+            last = first + length;
+        } else {
+            last = first;
+            at = put_string(text, end, &last) + 1;
+            length = (size_t)(last - first);
+            if (!length || (length <= SHORT && known(seen, base, first, length, (size_t)(first - base))))
+                continue;
+        }
+        if (first > out)
+            put_between(out);
+        out = last;
+        if (special(first, last)) {
             if (marked > second)
                 marked = put_between(marked);
-            memcpy(marked, first, (size_t)(out - first));
-            marked += out - first;
+            memcpy(marked, first, length);
+            marked += length;
         }
     }
     PyObject *found = Py_BuildValue("(y#y#)", (const char *)base, (Py_ssize_t)(out - base), (const char *)second, (Py_ssize_t)(marked - second));

@@ -162,16 +162,17 @@ class Watch(behaviours.Watch):
         self._known = known
         found: dict[str, ObjectEnumeration] = {}
         fresh: dict[str, int] = {}
-        for one in _strange(facts):
-            kind = one[1]
-            if kind in found:
+        tracks = self._callers.get(facts.identity.actor)
+        now, used = facts.call.time, facts.used
+        for at, holders in facts.strange:  # as in `_strange`: many of a large body, and hardly one of them new
+            _, kind, key, _ = used[at]
+            if holders >= PUBLIC or kind in found:
                 continue
-            tracks = self._callers.get(facts.identity.actor)
             track = tracks.get(kind) if tracks is not None else None
-            if track is not None and one[2] in track.ids and facts.call.time - track.since < DAY:
+            if track is not None and key in track.ids and now - track.since < DAY:
                 continue
             fresh[kind] = fresh.get(kind, 0) + 1
-            deviation = self._judge(facts, one, track, fresh[kind], known)
+            deviation = self._judge(facts, (*used[at], holders), track, fresh[kind], known)
             if deviation is not None:
                 found[kind] = deviation
         return tuple(found.values())
@@ -182,8 +183,7 @@ class Watch(behaviours.Watch):
     def after(self, facts: Facts, verdict: Verdict, known: _Known) -> None:
         if facts.phase is Phase.REQUEST:
             if facts.strange:
-                for one in _strange(facts):
-                    self._count(facts, one, known)
+                self._count(facts, known)
         elif len(facts.given) >= GIVEN_LIMIT or (facts.uninspected and facts.match.endpoint is not None):
             self._excuse(facts)
 
@@ -297,30 +297,45 @@ class Watch(behaviours.Watch):
 
     # -- counting -------------------------------------------------------------------------------------------------
 
-    def _count(self, facts: Facts, one: Strange, known: _Known) -> None:
-        actor, now, kind, key = facts.identity.actor, facts.call.time, one[1], one[2]
+    def _count(self, facts: Facts, known: _Known) -> None:
+        """What the request names of what its caller was never given."""
+        now, used = facts.call.time, facts.used
+        tracks: dict[str, _Track] | None = None
+        for at, holders in facts.strange:  # as in `_strange`
+            if holders >= PUBLIC:
+                continue
+            if tracks is None:
+                tracks = self._tracks(facts.identity.actor)
+            _, kind, key, _ = used[at]
+            track = tracks.get(kind)
+            if track is None:
+                if len(tracks) >= MAX_KINDS:
+                    continue
+                track = tracks[kind] = _Track(now)
+            elif not -DAY < now - track.since < DAY:
+                track.since = now
+                track.ids.clear()
+                track.row.clear()
+                track.looked = None
+                track.longest = track.passed = 0
+            if key not in track.ids and len(track.ids) < MAX_IDS:
+                track.ids.add(key)
+                if known.known(kind):  # else what the service refuses is counted alone
+                    self._count_one(facts, (*used[at], holders), track)
+
+    def _tracks(self, actor: str) -> dict[str, _Track]:
+        """What is counted of a caller, who is now the last to go."""
         tracks = self._callers.pop(actor, None)
         if tracks is None:
             if len(self._callers) >= MAX_CALLERS:
                 del self._callers[next(iter(self._callers))]
             tracks = {}
         self._callers[actor] = tracks
-        track = tracks.get(kind)
-        if track is None:
-            if len(tracks) >= MAX_KINDS:
-                return
-            track = tracks[kind] = _Track(now)
-        elif not -DAY < now - track.since < DAY:
-            track.since = now
-            track.ids.clear()
-            track.row.clear()
-            track.looked = None
-            track.longest = track.passed = 0
-        if key in track.ids or len(track.ids) >= MAX_IDS:
-            return
-        track.ids.add(key)
-        if not known.known(kind):
-            return  # what the service refuses is counted alone
+        return tracks
+
+    def _count_one(self, facts: Facts, one: Strange, track: _Track) -> None:
+        """A further id of a kind."""
+        now = facts.call.time
         track.changed = True
         track.minute.add(now, MINUTE)
         track.hour.add(now, HOUR)
@@ -330,9 +345,9 @@ class Watch(behaviours.Watch):
         track.row.extend(numbers)
         track.looked = None
         if numbers:
-            caller = hash64(actor)
+            caller = hash64(facts.identity.actor)
             for name in ("a " + source_of(facts.identity, facts.call), _client(facts)):
-                self._enter(kind, name, numbers[0], caller)
+                self._enter(one[1], name, numbers[0], caller)
 
     def _enter(self, kind: str, name: str, number: Reading, caller: int) -> None:
         seen = self._rows.pop((kind, name), None)
