@@ -124,7 +124,7 @@ def split(size: str) -> dict[str, float]:
     """us per call of the steps of `decide`, record and spool, on calls whose shape is not sampled."""
     from msgspec.structs import replace
 
-    from eastwall.decision.decide import decide, detect, evaluate, extract, identify, remember, resolve
+    from eastwall.decision.decide import compare, decide, evaluate, examine, extract, identify, remember, resolve
     from eastwall.decision.extract import find, read_request, read_response
     from eastwall.protocols.decode import decode_request, decode_response
 
@@ -145,13 +145,17 @@ def split(size: str) -> dict[str, float]:
             "  walk of the request": lambda: read_request(op, match, live.hash_key, ""),
             "  prefilter": lambda: live.prefilter.scan(call.request, op),
             "  sensitive data (request)": lambda: find(op),
-            "detect": lambda: detect(first.facts, live.detectors),
+            "compare (request)": lambda: compare(first.facts, live, state),
+            "examine (request)": lambda: examine(first.facts, live),
             "evaluate": lambda: evaluate(live.plan, first.facts, (), (), state.limits),
             "decode_response": lambda: decode_response(rig.response, call.request, live.limits, op),
             "extract (response)": lambda: extract(answered, op2, match, who, live, state),
             "  walk of the response": lambda: read_response(op2, match, live.hash_key, ""),
             "  sensitive data (response)": lambda: find(op2),
-            "remember": lambda: remember(second.facts, second.verdict, live, state),
+            "compare (response)": lambda: compare(second.facts, live, state),
+            "examine (response)": lambda: examine(second.facts, live),
+            "remember (request)": lambda: remember(first.facts, first.verdict, live, state),
+            "remember (response)": lambda: remember(second.facts, second.verdict, live, state),
             "decide, both phases": lambda: decide(
                 replace(call, response=rig.response, prior=decide(call, live, state)), live, state
             ),

@@ -82,7 +82,7 @@ class Profile:
 
     def out_of_range(self, operation: Operation) -> tuple[ValueUse, ...]:
         """Numbers of the request outside what was learned."""
-        return outside(self._ranges, operation) if self._ranges else ()
+        return outside(self._ranges, operation) if self._ranges is not None else ()
 
     def unknown_properties(self, cls: str, places: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
         """Those of `places` the class never sent, and the clean calls that this rests on. Nothing while still learning."""

@@ -27,21 +27,36 @@ class Range(Struct, frozen=True):
     """The learned range of one number."""
 
     place: str
-    steps: tuple[str, ...]
-    """Keys from the body down; `[]` for every item of an array. Of a query parameter, its name."""
-    query: bool
+    name: str
+    """Its key in the object that holds it, `[]` for the items of an array; of a query parameter, its name."""
     minimum: float
     maximum: float
     samples: int
 
 
-def ranges_of(endpoint: Endpoint) -> tuple[Range, ...]:
-    """The learned ranges of an operation's numbers; declared fields that were never seen have none."""
+class Ranges(Struct, frozen=True):
+    """Of one operation, those of one object together: it is looked for once."""
+
+    query: tuple[Range, ...] = ()
+    body: tuple[tuple[tuple[str, ...], tuple[Range, ...]], ...] = ()
+    """(keys from the body down to what holds the numbers, `[]` for every item of an array; ranges)."""
+
+
+def ranges_of(endpoint: Endpoint) -> Ranges | None:
+    """The learned ranges of an operation's numbers, if there are any; declared fields that were never seen have none."""
     if endpoint.status != "learned":
-        return ()
-    found = [_range(field, query=False) for field in endpoint.request.fields if _numeric(field)]
-    found += [_range(field, query=True) for field in endpoint.query.fields if _numeric(field)]
-    return tuple(sorted(found, key=lambda one: (-one.samples, one.place))[:MAX_RANGES])
+        return None
+    found = [(True, field) for field in endpoint.query.fields if _numeric(field)]
+    found += [(False, field) for field in endpoint.request.fields if _numeric(field)]
+    if not found:
+        return None
+    query: list[Range] = []
+    body: dict[tuple[str, ...], list[Range]] = {}
+    for asked, field in sorted(found, key=lambda one: (-one[1].seen, one[1].place))[:MAX_RANGES]:
+        *above, name = (field.place.removeprefix("query."),) if asked else _steps(field.place)
+        one = Range(field.place if asked else f"body.{field.place}", name, field.minimum or 0.0, field.maximum or 0.0, field.seen)
+        (query if asked else body.setdefault(tuple(above), [])).append(one)
+    return Ranges(tuple(query), tuple((steps, tuple(of)) for steps, of in body.items()))
 
 
 def _numeric(field: FieldProfile) -> bool:
@@ -54,47 +69,46 @@ def _numeric(field: FieldProfile) -> bool:
     )
 
 
-def _range(field: FieldProfile, *, query: bool) -> Range:
-    assert field.minimum is not None
-    assert field.maximum is not None
-    place = field.place if query else f"body.{field.place}"
-    steps = (
-        (field.place.removeprefix("query."),)
-        if query
-        else tuple(
-            step
-            for part in field.place.split(".")
-            for step in ((part.removesuffix("[]"), "[]") if part.endswith("[]") else (part,))
-        )
-    )
-    return Range(place, tuple(step for step in steps if step), query, field.minimum, field.maximum, field.seen)
+def _steps(place: str) -> list[str]:
+    """`items[].price` -> `items`, `[]`, `price`."""
+    parts = [(part.removesuffix("[]"), "[]") if part.endswith("[]") else (part,) for part in place.split(".")]
+    return [step for part in parts for step in part if step]
 
 
-def outside(ranges: tuple[Range, ...], operation: Operation) -> tuple[ValueUse, ...]:
-    """Numbers of a request outside their ranges."""
-    found: tuple[ValueUse, ...] = ()
-    for one in ranges:
-        for value in _in_query(one.steps[0], operation) if one.query else _in_body(operation.body, one.steps):
-            if value < one.minimum or value > one.maximum:
-                found += (ValueUse(one.place, value, one.minimum, one.maximum, one.samples),)
-                break
-    return found
+def outside(ranges: Ranges, operation: Operation) -> tuple[ValueUse, ...]:
+    """Numbers of a request outside their ranges; of each the first."""
+    found: dict[str, ValueUse] = {}
+    for one in ranges.query:
+        for key, text in operation.query:
+            if key == one.name and _NUMBER.fullmatch(text):
+                _compare(float(text), one, found)
+    for steps, inside in ranges.body:
+        nodes = [operation.body]
+        for step in steps:
+            if step == "[]":
+                nodes = _items(nodes)
+            else:
+                nodes = [node[step] for node in nodes if type(node) is dict and step in node]
+        for node in nodes:
+            if type(node) is dict:
+                for one in inside:
+                    value = node.get(one.name)
+                    if (type(value) is int or type(value) is float) and (value < one.minimum or value > one.maximum):
+                        _compare(value, one, found)
+        if inside[0].name == "[]":
+            for value in _items(nodes):
+                if type(value) is int or type(value) is float:
+                    _compare(value, inside[0], found)
+    return tuple(found.values())
 
 
-def _in_query(name: str, operation: Operation) -> list[float]:
-    return [float(text) for key, text in operation.query if key == name and _NUMBER.fullmatch(text)]
+def _items(nodes: list[Any]) -> list[Any]:
+    return [item for node in nodes if type(node) is list for item in node[:MAX_ITEMS]][:MAX_ITEMS]
 
 
-def _in_body(node: Any, steps: tuple[str, ...]) -> list[float]:
-    nodes = [node]
-    for step in steps:
-        if step == "[]":
-            nodes = [item for node in nodes if type(node) is list for item in node[:MAX_ITEMS]][:MAX_ITEMS]
-        else:
-            nodes = [node[step] for node in nodes if type(node) is dict and step in node]
-        if not nodes:
-            return []
-    return [_finite(node) for node in nodes if type(node) is int or type(node) is float]
+def _compare(value: float, one: Range, found: dict[str, ValueUse]) -> None:
+    if (value < one.minimum or value > one.maximum) and one.place not in found:
+        found[one.place] = ValueUse(one.place, _finite(value), one.minimum, one.maximum, one.samples)
 
 
 def _finite(number: float) -> float:
