@@ -76,6 +76,7 @@ class Rig:
         self.mode = self.mode if mode is None else mode
         started = time.perf_counter()
         self.learner.fold(self._kept.records)
+        assert not self.learner.unlearned, self.learner.fault  # to ask makes it learn from those too that wait for a template
         self.fold_seconds += time.perf_counter() - started
         self.records += len(self._kept.records)
         self._kept.records.clear()

@@ -141,7 +141,18 @@ class Edges:
         told = _agent(record) if record.agent else ""
         caller = told or record.actor_class or "anonymous"
         agent = 1 if told or record.actor_kind == "agent" else 0
-        self._callers.add(endpoint_id, caller, 1, time, time, done, agent)
+        row = self._callers.rows.get(endpoint_id)
+        entry = row.get(caller) if row is not None else None
+        if entry is None:
+            self._callers.add(endpoint_id, caller, 1, time, time, done, agent)
+        else:  # nearly always
+            entry[0] += 1
+            if time < entry[1]:
+                entry[1] = time
+            if time > entry[2]:
+                entry[2] = time
+            entry[3] += done
+            entry[4] += agent
         if record.caller:
             self._services.add(endpoint_id, record.caller, 1, time, time, done, agent)
         if record.data and done:

@@ -374,8 +374,10 @@ class Learner:
         found = service.lookups.get((method, path, operation))
         if found is not None:
             return service.profiles[found]
-        template = path if named else self._template(service, record, protocol, operation)
-        if template is None:
+        if named:
+            return self._profile_at(service, record, path, protocol, operation)
+        match = self._match(service, record, protocol, operation)
+        if match is None:
             if not operation and (method, path) in service.awaited:
                 self._waiting += 1
                 return _AWAITED
@@ -385,18 +387,22 @@ class Learner:
             if service.loose > service.limit:
                 self._associate(record.service, service)
                 service.limit = max(REASSOCIATE, len(service.profiles))
-                template = self._template(service, record, protocol, operation)
+                match = self._match(service, record, protocol, operation)
             elif not operation and len(service.profiles) + len(service.awaited) < 2 * MAX_PROFILES:
                 service.awaited.add((method, path))
                 self._waiting += 1
                 return _AWAITED
-        return self._profile_at(service, record, template or path, protocol, operation)
+        return self._profile_at(service, record, match or path, protocol, operation)
 
     @staticmethod
-    def _profile_at(service: Service, record: CallRecord, template: str, protocol: str, operation: str) -> Profile | None:
-        """The profile of the operations of a template, made when it is the first."""
+    def _profile_at(service: Service, record: CallRecord, at: Endpoint | str, protocol: str, operation: str) -> Profile | None:
+        """The profile of an operation, made when this is its first call. `at`: the endpoint of its path, or the path where none is known."""
         method, asked, named = record.method, operation, protocol in NAMED_BY_PATH
-        key = endpoint_id(record.service, method, template, operation)
+        template = at if isinstance(at, str) else at.template
+        if isinstance(at, str) or operation or at.operation or at.method != method:
+            key = endpoint_id(record.service, method, template, operation)
+        else:
+            key = at.id
         profile = service.profiles.get(key)
         if profile is None and operation and not named:
             path_key = endpoint_id(record.service, method, template)
@@ -431,8 +437,8 @@ class Learner:
                     found.append((record, of, service.profiles[known]))
                     continue
                 protocol = "rest" if record.protocol in NAMED_BY_PATH else record.protocol
-                template = self._template(service, record, protocol, "") or record.path
-                made = self._profile_at(service, record, template, protocol, "")
+                at = self._match(service, record, protocol, "") or record.path
+                made = self._profile_at(service, record, at, protocol, "")
                 if made is not None:
                     found.append((record, of, made))
             else:
@@ -441,10 +447,9 @@ class Learner:
         service.awaited.clear()
 
     @staticmethod
-    def _template(service: Service, record: CallRecord, protocol: str, operation: str) -> str | None:
-        """The template of a record's path by what is known now: a declared one before an inferred one."""
-        match = service.match(record.service, record.method, record.path, protocol, operation)
-        return match.template if match is not None else None
+    def _match(service: Service, record: CallRecord, protocol: str, operation: str) -> Endpoint | None:
+        """The endpoint of a record's path by what is known now: a declared one before an inferred one."""
+        return service.match(record.service, record.method, record.path, protocol, operation)
 
     def _associate(self, name: str, service: Service) -> Mapping[str, tuple[Parameter, ...]]:
         """Ask for the templates anew and move every profile to the one its example paths belong to now.

@@ -150,13 +150,15 @@ class Ownership:
     def give_all(self, objects: Iterable[tuple[str, int]], actor: str, cls: str, time: float, *, asked: bool = False) -> None:
         """The same of several (kind, key): an answer gives many."""
         held, ceilings, day = self.held, self._ceilings, int(time // DAY)
+        weight = 1 if asked else ENOUGH_TOLD
+        ours = ((time, actor, cls, day),)
         for kind, key in objects:
             ceiling = ceilings.get(kind)
             if ceiling is None or key <= ceiling:  # as `_note` asks: nearly all objects are in no sample
-                self._note(kind, key, actor, cls, 1 if asked else ENOUGH_TOLD, day)
+                self._note(kind, key, actor, cls, weight, day)
             entry = held.pop(key, None)
             if entry is None:
-                held[key] = (time, kind, ((time, actor, cls, day),))
+                held[key] = (time, kind, ours)
                 if len(held) > MAX_HELD:
                     self._thin(MAX_HELD - MAX_HELD // 20)
                     held = self.held

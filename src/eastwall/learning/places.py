@@ -45,7 +45,10 @@ class Place:
         """Add what one Field of a sample says; `first`: it is the first one of its kind. By position: this is the learner's hot function."""
         if first:
             kinds = self.kinds
-            kinds[kind] = kinds.get(kind, 0) + 1
+            if kind in kinds:
+                kinds[kind] += 1
+            else:
+                kinds[kind] = 1
         number = field.number
         if number is not None:
             minimum = self.minimum
@@ -60,7 +63,10 @@ class Place:
         if kind == "string":
             if first:
                 formats, form = self.formats, field.format
-                formats[form] = formats.get(form, 0) + 1
+                if form in formats:
+                    formats[form] += 1
+                else:
+                    formats[form] = 1
             text = field.text
             if text:
                 words = self.words
@@ -72,15 +78,13 @@ class Place:
                 self.wordless += 1
             if number is not None:
                 return
-        elif kind != "array":
-            if field.length > self.longest:
-                self.longest = field.length
-            return
         length = field.length
         if length > self.longest:
             self.longest = length
-        if self.shortest is None or length < self.shortest:
-            self.shortest = length
+        if kind == "string" or kind == "array":
+            shortest = self.shortest
+            if shortest is None or length < shortest:
+                self.shortest = length
 
     def merge(self, other: Place) -> None:
         """Add the counts of another."""

@@ -74,7 +74,8 @@ class ClassProperties:
 
     def fold(self, places: tuple[str, ...], actor: int) -> None:
         self.calls += 1
-        self._actor(actor)
+        if actor not in self.actors:
+            self._actor(actor)
         for place in places:
             entry = self.places.get(place)
             if entry is None:
@@ -83,7 +84,8 @@ class ClassProperties:
                 self.places[place] = [1, actor, 0]
                 continue
             entry[0] += 1
-            if entry[1] != actor and entry[2] != actor:
+            second = entry[2]
+            if (actor < second or not second) and actor != entry[1]:
                 _second(entry, actor)
 
     def merge(self, other: ClassProperties) -> None:
@@ -265,11 +267,13 @@ class Profile:
             self.habits.fold(record)
         if record.traits:
             self._traits(record.traits)
-        for hit in record.data:
-            if hit.confidence < 1.0:
-                self._doubt(doubt(hit.direction, hit.place, hit.data_class), int(hit.confidence * 100))
-        for finding in findings:
-            self.findings[finding.severity] = self.findings.get(finding.severity, 0) + 1
+        if record.data:
+            for hit in record.data:
+                if hit.confidence < 1.0:
+                    self._doubt(doubt(hit.direction, hit.place, hit.data_class), int(hit.confidence * 100))
+        if findings:
+            for finding in findings:
+                self.findings[finding.severity] = self.findings.get(finding.severity, 0) + 1
         if record.deprecation:
             self.deprecations += 1
         actor = hash64(record.actor) if record.actor and unsuspicious else None
@@ -297,11 +301,13 @@ class Profile:
             self._properties(record)
         if record.body_kind not in self.kinds and record.body_kind not in ("", "none", "unread"):
             self._kinds((record.body_kind,))
-        for path in record.selection:
-            self._select(path, 1)
-        for place, kind, _ in record.used:
-            if not place.startswith("path."):
-                self._use(place, kind, 1)
+        if record.selection:
+            for path in record.selection:
+                self._select(path, 1)
+        if record.used:
+            for place, kind, _ in record.used:
+                if not place.startswith("path."):
+                    self._use(place, kind, 1)
         return True
 
     def example(self, path: str) -> None:
@@ -309,6 +315,8 @@ class Profile:
         if path not in self.examples:
             checksum = crc32(path.encode("utf-8", "surrogatepass"))
             if len(self.examples) >= MAX_EXAMPLES:
+                if checksum > max(self.examples.values()):
+                    return
                 highest, worst = max([(known, other) for other, known in self.examples.items()])
                 if (checksum, path) > (highest, worst):
                     return
@@ -437,8 +445,13 @@ class Profile:
         kinds[kind] = kinds.get(kind, 0) + count
 
     def _request(self, fields: tuple[Field, ...], time: float) -> None:
-        body = [f for f in fields if not f.place.startswith("query.")]
-        query = [f for f in fields if f.place.startswith("query.") and f.kind != ABSENT]
+        body: list[Field] = []
+        query: list[Field] = []
+        for field in fields:
+            if field.place[:6] != "query.":
+                body.append(field)
+            elif field.kind != ABSENT:
+                query.append(field)
         if body:
             self.request.fold(body, time)
         self.query.fold(query, time)

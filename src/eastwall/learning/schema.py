@@ -81,10 +81,12 @@ class SchemaState:
             if kind == ABSENT:
                 place.absent += 1
             elif place.sample != stamp:
-                place.sample, place.told = stamp, kind
+                place.sample = stamp
+                place.told = kind
                 place.seen += 1
-                if field.data_class:
-                    place.classes[field.data_class] = place.classes.get(field.data_class, 0) + 1
+                data_class = field.data_class
+                if data_class:
+                    place.classes[data_class] = place.classes.get(data_class, 0) + 1
                 place.value(field, kind, True)
             elif kind == place.told:
                 place.value(field, kind, False)

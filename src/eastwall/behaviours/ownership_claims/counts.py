@@ -129,8 +129,12 @@ class Naming:
         if counts is None:
             counts = actors[actor] = [*NO_ODDS]
             lowest(actors, MAX_STRANGERS, int)
-        for at, count in enumerate(odds):
-            counts[at] += count
+        calls, strange, told, foreign, both = odds
+        counts[0] += calls
+        counts[1] += strange
+        counts[2] += told
+        counts[3] += foreign
+        counts[4] += both
 
     def merge(self, other: Naming) -> None:
         self.kind = max(self.kind, other.kind)
@@ -159,10 +163,13 @@ class Naming:
         return any(len(actors) > MAX_STAFF and _is_broad(cls, actors) for cls, actors in self.classes.items())
 
 
-def odds_of(bits: int) -> Odds:
-    """The counts of one call."""
+def _odds(bits: int) -> tuple[int, ...]:
     foreign = bool(bits & FOREIGN)
-    return [1, bits & STRANGE, foreign or not bits & CROWDED, foreign, foreign and bool(bits & STRANGE)]
+    return 1, bits & STRANGE, foreign or not bits & CROWDED, foreign, foreign and bool(bits & STRANGE)
+
+
+ODDS = tuple(_odds(bits) for bits in range(8))
+"""The counts of one call, by its bits."""
 
 
 def _is_broad(cls: str, actors: Mapping[int, Sequence[int]]) -> bool:
@@ -179,7 +186,8 @@ def _marked(into: dict[str, list[int]], labels: Sequence[str], mask: int) -> Non
         if found is None:
             _count(into, label, mask & 1, 1)
         else:
-            found[0] += mask & 1
+            if mask & 1:
+                found[0] += 1
             found[1] += 1
         mask >>= 1
 

@@ -26,13 +26,13 @@ from eastwall.behaviours.ownership_claims.counts import (
     MAX_ACTORS,
     MAX_LABELS,
     NO_ODDS,
+    ODDS,
     STRANGE,
     Actor,
     Naming,
     Place,
     lowest,
     name_hash,
-    odds_of,
 )
 from eastwall.behaviours.ownership_claims.judging import (
     KEPT,
@@ -84,7 +84,8 @@ class Model:
             if found is None:
                 found = places[place] = Place(space)
                 _bounded(places)
-            found.space = max(found.space, space)
+            if space > found.space:
+                found.space = space
             found.note(actor, record.actor_class, tenant, labels, mask, value)
 
     def _name(self, endpoint: str, cls: str, actor: int, named: Iterable[tuple[str, str, int]]) -> None:
@@ -97,8 +98,9 @@ class Model:
             if one is None:
                 one = known[place] = Naming(kind)
                 lowest(known, MAX_PLACES, name_hash)
-            one.kind = max(one.kind, kind)
-            one.note(cls, actor, odds_of(bits))
+            if kind > one.kind:
+                one.kind = kind
+            one.note(cls, actor, ODDS[bits & (STRANGE | FOREIGN | CROWDED)])
 
     def merge(self, other: Self) -> None:
         for endpoint, places in other._places.items():
@@ -299,43 +301,44 @@ def _text(value: Any) -> str:
     return value
 
 
-_Told = tuple[int, int, list[str], list[tuple[str, str, int, int]], list[tuple[str, str, int]]]
+_Told = tuple[int, int, Sequence[str], Sequence[tuple[str, str, int, int]], Sequence[tuple[str, str, int]]]
 
 
 def _read(note: Any) -> _Told | None:
     """A note as the watch made it; None for anything else."""
-    match note:
-        case [
-            int(actor),
-            int(tenant),
-            list(labels) | tuple(labels),
-            list(rows) | tuple(rows),
-            list(named) | tuple(named),
-        ]:
-            if len(labels) > MAX_LABELS or len(rows) > MAX_ROWS or not all(isinstance(label, str) for label in labels):
-                return None
-            places = list(_named(named))
-            read = []
-            for row in rows:
-                # Patterns would take several times as long, and there are many rows.
-                if (type(row) is not list and type(row) is not tuple) or len(row) != 4:
-                    return None
-                place, space, mask, value = row
-                if type(place) is not str or type(space) is not str or type(mask) is not int or type(value) is not int:
-                    return None
-                if place[:1] not in (REQUEST, ANSWER) or len(place) > 300:
-                    return None
-                read.append((place, space, mask, value))
-            return actor, tenant, list(labels), read, places
-    return None
+    # Patterns would take several times as long, and there are many rows.
+    if (type(note) is not list and type(note) is not tuple) or len(note) != 5:
+        return None
+    actor, tenant, labels, rows, named = note
+    if not isinstance(actor, int) or not isinstance(tenant, int):
+        return None
+    for each in (labels, rows, named):
+        if type(each) is not list and type(each) is not tuple:
+            return None
+    if len(labels) > MAX_LABELS or len(rows) > MAX_ROWS:
+        return None
+    for label in labels:
+        if type(label) is not str:
+            return None
+    for row in rows:
+        if (type(row) is not list and type(row) is not tuple) or len(row) != 4:
+            return None
+        place, space, mask, value = row
+        if type(place) is not str or type(space) is not str or type(mask) is not int or type(value) is not int:
+            return None
+        if place[:1] not in (REQUEST, ANSWER) or len(place) > 300:
+            return None
+    return actor, tenant, labels, rows, _named(named) if named else ()
 
 
-def _named(told: Iterable[Any]) -> Iterable[tuple[str, str, int]]:
-    for one in list(told)[:MAX_ROWS]:
+def _named(told: Sequence[Any]) -> Sequence[tuple[str, str, int]]:
+    found = []
+    for one in told[:MAX_ROWS]:
         if (type(one) is list or type(one) is tuple) and len(one) == 3:
             place, kind, bits = one
             if type(place) is str and type(kind) is str and type(bits) is int and len(place) <= 300:
-                yield place, kind, bits & (STRANGE | FOREIGN | CROWDED)
+                found.append((place, kind, bits))
+    return found
 
 
 def _only_owners(record: CallRecord) -> bool:

@@ -56,7 +56,8 @@ class Contexts:
                     following[operation] = [weight, actor, 0]
                 continue
             entry[0] += weight
-            if actor != entry[1] and actor != entry[2]:
+            second = entry[2]
+            if (actor < second or not second) and actor != entry[1]:
                 _also(entry, actor)
 
     def merge(self, other: Contexts) -> None:
