@@ -255,33 +255,43 @@ failed:
     return NULL;
 }
 
-/* Decoders share the text of keys that come again and again, so that most are the same object. */
-static int same_keys(Plan *plan, PyObject *node)
+static int is_container(PyObject *value)
+{
+    return PyDict_CheckExact(value) || PyList_CheckExact(value);
+}
+
+/* Decoders share the text of keys that come again and again, so that most are the same object. `holds`: whether a value is a container. */
+static int same_keys(Plan *plan, PyObject *node, int *holds)
 {
     PyObject *key, *value;
     Py_ssize_t at = 0;
     Entry *entry = plan->entries;
     if (PyDict_Size(node) != plan->size)
         return 0; /* so the loop below ends with the entries */
-    while (PyDict_Next(node, &at, &key, &value))
+    while (PyDict_Next(node, &at, &key, &value)) {
         if ((entry++)->key != key)
             return 0;
+        *holds |= is_container(value);
+    }
     return 1;
 }
 
-/* The plan of an object. New reference. */
-static Plan *plan_of(Walk *walk, Context *context, PyObject *node)
+/* The plan of an object, and whether one of its values is a container. New reference. */
+static Plan *plan_of(Walk *walk, Context *context, PyObject *node, int *holds)
 {
     PyObject *key, *value;
     Py_ssize_t at = 0, index = 0;
     Plan *plan = context->last;
-    if (plan != NULL && same_keys(plan, node))
+    *holds = 0;
+    if (plan != NULL && same_keys(plan, node, holds))
         return (Plan *)Py_NewRef((PyObject *)plan);
     PyObject *keys = PyTuple_New(PyDict_Size(node));
     if (keys == NULL)
         return NULL;
-    while (PyDict_Next(node, &at, &key, &value))
+    while (PyDict_Next(node, &at, &key, &value)) {
         PyTuple_SetItem(keys, index++, Py_NewRef(key));
+        *holds |= is_container(value);
+    }
     plan = (Plan *)PyDict_GetItemWithError(context->plans, keys);
     if (plan != NULL)
         Py_INCREF((PyObject *)plan);
@@ -438,7 +448,7 @@ static int holds_containers(PyObject *list)
     Py_ssize_t size = PyList_Size(list);
     for (Py_ssize_t at = 0; at < size; at++) {
         PyObject *item = PyList_GetItem(list, at);
-        if (PyDict_CheckExact(item) || PyList_CheckExact(item))
+        if (is_container(item))
             return 1;
     }
     return 0;
@@ -494,19 +504,20 @@ static int meet(Walk *walk, Plan *plan)
 /* Deep recursion cannot happen: no call goes deeper than `max_depth` contexts. */
 static int walk_object(Walk *walk, PyObject *node, Context *context)
 {
-    Plan *plan = plan_of(walk, context, node);
+    int holds;
+    Plan *plan = plan_of(walk, context, node, &holds);
     if (plan == NULL)
         return -1;
     int failed = walk->request ? meet(walk, plan) : 0;
     PyObject *key, *value;
     Py_ssize_t at = 0;
     const Entry *end = plan->entries + plan->size;
-    if (plan->references)
+    if (plan->references && walk->room > 0)
         for (Entry *entry = plan->entries; !failed && entry < end && PyDict_Next(node, &at, &key, &value); entry++)
             if (entry->place != NULL && walk->room > 0)
                 failed = add(walk, entry->place, entry->kind, entry->values, value);
     at = 0;
-    for (Entry *entry = plan->entries; !failed && entry < end && PyDict_Next(node, &at, &key, &value); entry++) {
+    for (Entry *entry = plan->entries; holds && !failed && entry < end && PyDict_Next(node, &at, &key, &value); entry++) {
         if (PyList_CheckExact(value))
             failed = walk_list(walk, value, context, plan, entry);
         else if (PyDict_CheckExact(value) && context->depth < walk->walker->max_depth) {

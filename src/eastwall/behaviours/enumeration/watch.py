@@ -138,6 +138,7 @@ def compile(knowledge: Knowledge, world: World) -> _Known:
 
 
 _NOTHING = _Known(Knowledge())
+_NO_IDS: set[int] = set()
 
 
 class Watch(behaviours.Watch):
@@ -147,6 +148,8 @@ class Watch(behaviours.Watch):
         self._known = _NOTHING
         """As of the last request: for its completion."""
         self._callers: dict[str, dict[str, _Track]] = {}
+        self._counted: tuple[tuple[int, int], ...] = ()
+        """What the last request named of what its caller was never given, where all of it was counted already."""
         self._rows: dict[tuple[str, str], deque[list[Any]]] = {}
         """(kind, address or make of client) -> [reading, caller, failed], the newest last."""
 
@@ -164,17 +167,25 @@ class Watch(behaviours.Watch):
         fresh: dict[str, int] = {}
         tracks = self._callers.get(facts.identity.actor)
         now, used = facts.call.time, facts.used
+        last, track, ids, counted = "", None, _NO_IDS, True
         for at, holders in facts.strange:  # as in `_strange`: many of a large body, and hardly one of them new
-            _, kind, key, _ = used[at]
-            if holders >= PUBLIC or kind in found:
+            if holders >= PUBLIC:
                 continue
-            track = tracks.get(kind) if tracks is not None else None
-            if track is not None and key in track.ids and now - track.since < DAY:
+            _, kind, key, _ = used[at]
+            if kind != last or track is None:
+                last, track = kind, tracks.get(kind) if tracks is not None else None
+                ids = track.ids if track is not None and now - track.since < DAY else _NO_IDS
+                counted = counted and track is not None and now - track.since > -DAY
+            if key in ids:
+                continue
+            counted = False
+            if kind in found:
                 continue
             fresh[kind] = fresh.get(kind, 0) + 1
             deviation = self._judge(facts, (*used[at], holders), track, fresh[kind], known)
             if deviation is not None:
                 found[kind] = deviation
+        self._counted = facts.strange if counted and track is not None else ()  # `track`: there was one to count
         return tuple(found.values())
 
     def remembers(self, phase: Phase, endpoint: Endpoint, known: _Known) -> str:
@@ -182,7 +193,9 @@ class Watch(behaviours.Watch):
 
     def after(self, facts: Facts, verdict: Verdict, known: _Known) -> None:
         if facts.phase is Phase.REQUEST:
-            if facts.strange:
+            if facts.strange is self._counted and facts.strange:
+                self._tracks(facts.identity.actor)
+            elif facts.strange:
                 self._count(facts, known)
         elif len(facts.given) >= GIVEN_LIMIT or (facts.uninspected and facts.match.endpoint is not None):
             self._excuse(facts)
