@@ -27,7 +27,7 @@ static void make_kinds(void)
 }
 
 #define SHORTEST 7   /* characters of the shortest text that a trigger matches: 1.1.1.1 */
-#define LONG_WORD 26 /* characters that make a word long */
+#define LONG_WORD 26 /* characters of the shortest word that may be a wallet */
 
 typedef const unsigned char *At;
 
@@ -176,6 +176,13 @@ static int has_trigger(At data, Py_ssize_t size)
     return 0;
 }
 
+/* Whether a whole word may be a wallet: data_forms.LONG. */
+static int may_be_wallet(At word, At end)
+{
+    Py_ssize_t size = end - word;
+    return (size >= LONG_WORD && size <= 35 && (*word == '1' || *word == '3')) || (size == 42 && word[0] == '0' && word[1] == 'x');
+}
+
 static int has_long_word(At data, Py_ssize_t size)
 {
     At end = data + size, from = data;
@@ -188,9 +195,9 @@ static int has_long_word(At data, Py_ssize_t size)
         At first = at, last = at + 1;
         while (first > from && kinds[first[-1]] & WORD)
             first--;
-        while (last < end && last - first < LONG_WORD && kinds[*last] & WORD)
+        while (last < end && kinds[*last] & WORD)
             last++;
-        if (last - first >= LONG_WORD)
+        if (may_be_wallet(first, last))
             return 1;
         from = last;
         next = last - data + LONG_WORD;

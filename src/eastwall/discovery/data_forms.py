@@ -395,5 +395,5 @@ TRIGGERS: tuple[bytes, ...] = (
 FEW: tuple[bytes, ...] = (rb"[0-9A-Fa-f]::|:[0-9A-Fa-f]{3,4}:",)
 """Triggers that cost an automaton little. At least one of these and TRIGGERS hits whenever one of UNMARKED does and an expression agrees.
 TRIGGERS are once more in `_raw.c`."""
-LONG = rb"[0-9A-Za-z]{26}"
-"""The same for WALLETS."""
+LONG = rb"(?:^|[^0-9A-Za-z])(?:[13][0-9A-Za-z]{25,34}|0x[0-9A-Za-z]{40})(?:[^0-9A-Za-z]|$)"
+"""The same for WALLETS. Most long words are hashes and tokens, which begin otherwise."""

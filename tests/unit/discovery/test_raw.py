@@ -22,7 +22,7 @@ NEAR = st.sampled_from(
     [
         *"0 1 2 3 9 A B C D X Y Z < ( ) . / - \\ a z : _ \" ,".split(),
         *"2A 2B 12 123 1234 123456789 AB12 ABCD ABCDEFGHIJ 1. 255. .123.ABC/ .123.ABC\\/1234- A1A 1-A11-AB12 AB 12".split(),
-        " ", "  ", "\x1f", "\xff", "abcdefghijklmnopqrstuvwxy", "r" * 26,
+        " ", "  ", "\n", "x", "0x", "1" + "a" * 24, "0x" + "a" * 39, "\x1f", "\xff", "abcdefghijklmnopqrstuvwxy", "r" * 26,
     ]
 ).map(lambda text: text.encode("latin-1"))  # fmt: skip
 DATA = st.lists(NEAR, max_size=24).map(b"".join) | st.binary(max_size=60)
@@ -48,7 +48,14 @@ DATA = st.lists(NEAR, max_size=24).map(b"".join) | st.binary(max_size=60)
 @example(b"1  2  3  4  5  6  7  8   9")
 @example(b"1  2  3  4  5  6  7  8\\9")
 @example(b"ABCDE<<<<9")
-@example(b"0" * 25 + b"Z")
+@example(b"1" + b"a" * 25)
+@example(b"1" + b"a" * 24)
+@example(b"3" + b"a" * 34)
+@example(b"3" + b"a" * 35)
+@example(b'"0x' + b"a" * 40 + b'"')
+@example(b'"0x' + b"a" * 41 + b'"')
+@example(b"z1" + b"a" * 25)
+@example(b"1" + b"a" * 25 + b"\n")
 @example(b"aaaaaa1.1.1.1")
 @example(b"1.1.1.1aaaaaa")
 def test_what_asks_for_a_further_look_is_what_the_expressions_say(data: bytes) -> None:
@@ -108,7 +115,7 @@ def test_each_mark_is_found_wherever_it_stands(mark: bytes, before: int) -> None
     assert not _raw.links(b"x" * before + mark[:-1])
 
 
-@pytest.mark.parametrize("wanted", [b"1.1.1.1", b"123456789", b"2A12312312", b"AB 12 34 56 A", b"a" * 26])
+@pytest.mark.parametrize("wanted", [b"1.1.1.1", b"123456789", b"2A12312312", b"AB 12 34 56 A", b"1" + b"a" * 25])
 @pytest.mark.parametrize("before", range(30))
 def test_what_asks_is_found_wherever_it_stands(wanted: bytes, before: int) -> None:
     from eastwall.discovery import _raw

@@ -267,10 +267,16 @@ class Watch(behaviours.Watch):
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         call = facts.call
         response = call.response
+        looked, records, tally = self._call is call, self._records, self._tally
+        self._call = self._tally = (
+            None  # a call holds its bodies, and what they were decoded to: they are not kept until the next one
+        )
         if response is None or not 200 <= response.status < 300 or verdict.action == "block":
             return
-        records = self._counted(call, facts.operation)
-        tally = self._tally if self._call is call else self._tallies.get((call.service, facts.identity.actor))
+        if not looked:
+            tally = self._tallies.get((call.service, facts.identity.actor))
+        if not looked or records < 0:
+            records = records_of(facts.operation.body)
         if tally is None:
             tally = Tally(call.time)
             self._tallies.put((call.service, facts.identity.actor), tally)
