@@ -263,7 +263,7 @@ def test_a_refund_presumes_a_payment(store: Store) -> None:
 def test_an_object_from_before_is_held_against_nobody_on_little_evidence() -> None:
     """It may have been paid before anybody looked."""
     store = Store()
-    for n in range(6):
+    for n in range(11):
         store.order(f"u{n}", "confirm", "pay", "refund", gap=600.0)
     store.publish()
     store.do("GET", "/products", user="early")

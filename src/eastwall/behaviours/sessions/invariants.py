@@ -23,9 +23,9 @@ MIN_HABIT = 30
 """The same for what may be a mere habit, and is told."""
 MIN_NAMED = SURE - BY_NAME
 """The same, where the name of the later operation presumes the earlier one."""
-MIN_WATCHED = 7
+MIN_WATCHED = SURE
 """Calls before what was not seen being done to an object is held against it, though its making was not seen either: it may have been done before
-anybody looked. With fewer, objects whose making was seen are judged alone."""
+anybody looked, and what a name is worth says nothing of how long before. With fewer, objects whose making was seen are judged alone."""
 MIN_ONCE, MIN_ONCE_NAMED = 4, SURE - BY_NAME
 """Things on which something was done, those of sisters included, before it is said that it is done once; and where its name says so too."""
 MIN_ACTORS = 3
