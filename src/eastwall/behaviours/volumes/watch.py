@@ -28,8 +28,6 @@ FACTORS = ((60, 3.0), (16, 5.0), (6, 7.0), (3, 10.0))
 """(caller-hours that held the measure, times the greatest of them): the less is known, the farther from it is far. What one visit in twenty
 does (paging through all there is) was seen in 60 hours with 95 % certainty (0.95 ** 60 = 4.6 %), in 16 of them in half of the cases. Of a class
 with a single caller twice as many must be known."""
-SURE, DOUBT = FACTORS[0][0], 1.5
-"""With fewer caller-hours, what is up to so many times beyond the limit is told, and not held against anybody."""
 TAIL = 16
 """Caller-hours from which on their spread says something of the tail."""
 DEVIATIONS = 4.0
@@ -383,7 +381,6 @@ def _deviation(facts: Facts, index: int, name: str, amount: int, limit: Limit, k
     }.get(what, what)
     measure = limit.measure
     near = measure.top > measure.greatest and amount <= measure.top * 2
-    near |= measure.cells < SURE and amount <= limit.amount * DOUBT
     role, _, who = facts.identity.actor.partition(":")
     return UnusualVolume(
         place="operation",
