@@ -11,7 +11,7 @@ from eastwall.discovery.echo import identifying
 from eastwall.discovery.objects import changes, made_kind
 from eastwall.model.call import Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import OwnerMismatch
+from eastwall.model.deviations import OthersGiven, OwnerMismatch
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity
 
@@ -89,7 +89,7 @@ def not_done(request: Decision, state: LiveState, *, counted: bool) -> None:
 
 def _of_others(facts: Facts) -> bool:
     """Whether the answer says itself that it holds what is others': it was cut, or in monitor mode an attacker got it."""
-    return any(type(one) is OwnerMismatch and one.confidence != "low" for one in facts.deviations)
+    return any(type(one) is OthersGiven or (type(one) is OwnerMismatch and one.confidence != "low") for one in facts.deviations)
 
 
 def _chose(facts: Facts) -> bool:

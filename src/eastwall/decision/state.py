@@ -170,11 +170,8 @@ class LiveState:
         self.watches = Watches()
         self.claims = self.watches.of("ownership_claims")
         """The watch that objects given and shared are told to."""
-        self.claims.holders, self.claims.sharing.grant, self.claims.knows = (
-            self.grants.owners,
-            self.grants.grant,
-            self.grants.knows,
-        )
+        self.claims.holders, self.claims.sharing.grant = self.grants.owners, self.grants.grant
+        self.claims.knows, self.claims.is_staff = self.grants.knows, self.grants.is_staff
         self.untold = 0
         """News that other engines were not told: there was too much at once."""
         self._samples: dict[str, tuple[int, int]] = {}

@@ -50,6 +50,20 @@ class NeverGiven(Deviation, frozen=True):
     confidence: str = "high"
 
 
+class OthersGiven(Deviation, frozen=True):
+    """An answer to a call that names somebody by a parameter (`place`) that was never sent there gives objects that others alone hold
+    (`ownership_claims`)."""
+
+    kind: str
+    count: int
+    """Objects of others in the answer."""
+    listed: int
+    """Objects of the kind in the answer."""
+    alone: float
+    """Share of the kind's learned objects that one actor holds alone, in tenths, 0..1."""
+    confidence: str = "medium"
+
+
 class UnusualVolume(Deviation, frozen=True):
     """A caller was given, or did, far more in a window than its class of callers ever did there (`volumes`)."""
 

@@ -29,7 +29,9 @@ class Known:
         "given",
         "hash_key",
         "holders",
+        "lists",
         "owner_fields",
+        "private",
         "requests",
         "responses",
         "selves",
@@ -53,6 +55,13 @@ class Known:
             (one.service, named.kind) for one in world.endpoints for named in one.objects if named.alone >= ALONE
         )
         """(service, kind) of objects that mostly one actor holds, not all of a tenant."""
+        self.private = _private(world, self.choices)
+        self.lists = {
+            one.id: frozenset(field.place.removeprefix("query.") for field in one.query.fields)
+            for one in world.endpoints
+            if _lists(one) and (one.service, _about(one)) in self.private
+        }
+        """Operation that lists objects of a private kind -> names of its learned query parameters."""
         kept: dict[str, set[str]] = {}
         for one in knowledge.broad:
             if one.judged:
@@ -106,6 +115,27 @@ class Known:
                 if of == service and (cls in broad or (judged and cls not in judged))
             )
         return found
+
+
+def _private(world: World, choices: frozenset[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """(service, kind) -> share of the objects that one actor holds alone, of kinds that callers nowhere choose as they like: products that few
+    have bought look as if each were somebody's."""
+    named = [(one.service, one.id, object_) for one in world.endpoints for object_ in one.objects]
+    chosen = {(service, object_.kind) for service, operation, object_ in named if (operation, object_.place) in choices}
+    found: dict[tuple[str, str], float] = {}
+    for service, _, object_ in named:
+        key = service, object_.kind
+        if object_.alone >= ALONE and key not in chosen:
+            found[key] = max(found.get(key, 0.0), object_.alone)
+    return found
+
+
+def _lists(endpoint: Endpoint) -> bool:
+    return any("[]." in field.place for status, schema in endpoint.responses if 200 <= status < 300 for field in schema.fields)
+
+
+def _about(endpoint: Endpoint) -> str:
+    return kind_of("id", field_of(endpoint.operation) or collection_of(endpoint.template))
 
 
 class LiveRule:

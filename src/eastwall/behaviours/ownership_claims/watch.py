@@ -5,12 +5,14 @@ Over 500 lines: comparing and remembering share what is known of one caller.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from re import compile as regex
 from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
+from eastwall.behaviours.ownership_claims.choosing import LISTED, SURELY, TENANT, named_whose
 from eastwall.behaviours.ownership_claims.counts import CROWDED, FOREIGN, STRANGE
 from eastwall.behaviours.ownership_claims.known import IDS, OF_TENANTS, Known, LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge
@@ -35,7 +37,7 @@ from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, changes, identifier, object_key, shown, used
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
+from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OthersGiven, OwnerMismatch
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts, ForeignUse
 from eastwall.model.identity import Identity, Strength
@@ -58,6 +60,8 @@ _PEOPLE = frozenset("user person member people profile contact customer patient 
 has_digit = regex("[0-9]").search
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 MAX_ASSISTANTS = 100_000
+MAX_HOLDERS = 8
+"""Holders of an object from which on the caller may be one that no room was left for (`decision.grants`)."""
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
@@ -100,7 +104,7 @@ class Watch(behaviours.Watch):
 
     def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> Any:
         if phase is Phase.RESPONSE:
-            return endpoint.id in known.responses
+            return endpoint.id in known.responses or endpoint.id in known.lists
         return True if endpoint.id in known.requests else behaviours.STRANGE
 
     def request(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
@@ -230,7 +234,7 @@ class Watch(behaviours.Watch):
     def gave(self, service: str, kind: str, owner: str, actor: str) -> None:
         """An answer gave the actor an object that somebody else holds. Of a kind that many share (products), who was given it first is nobody's
         principal."""
-        if self._known is None or (service, kind) not in self._known.alone:
+        if self._known is None or (service, kind) not in self._known.private:
             return
         count = self._assistants.get((actor, owner), 0)
         if count < ASSISTS:
@@ -259,13 +263,13 @@ class Watch(behaviours.Watch):
 
     def response(self, facts: Facts, known: Any) -> tuple[Deviation, ...]:
         endpoint, identity = facts.match.endpoint, facts.identity
-        if endpoint is None or endpoint.id not in known.responses or not identity.strength:
+        if endpoint is None or not identity.strength:
             return ()
         response, body = facts.call.response, facts.operation.body
         if response is None or not 200 <= response.status < 300 or body is None:
             return ()
-        found: tuple[Deviation, ...] = ()
-        for rule in known.responses[endpoint.id]:
+        found: tuple[Deviation, ...] = self._listed(facts, known) if endpoint.id in known.lists else ()
+        for rule in known.responses.get(endpoint.id, ()):
             if identity.cls not in rule.classes:
                 continue
             if rule.listed:
@@ -283,6 +287,39 @@ class Watch(behaviours.Watch):
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 found += self._answered(rule, facts, others, known)
         return found
+
+    def _listed(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
+        """Objects of others in a list that the caller chose by naming somebody."""
+        endpoint, prior, service, identity = facts.match.endpoint, facts.call.prior, facts.call.service, facts.identity
+        if (
+            endpoint is None
+            or prior is None
+            or not facts.given
+            or not (prior.facts.operation.query or prior.facts.new_properties)
+        ):
+            return ()
+        place = named_whose(prior.facts, known.lists[endpoint.id])
+        if not place:
+            return ()
+        mine, others = Counter[str](), Counter[str]()
+        for kind, key in facts.given:
+            alone = known.private.get((service, kind), 0.0)
+            if not alone or identity.cls not in known.broad.get((service, kind), (_NONE, _NONE))[1]:
+                continue
+            holders = self.holders(key)
+            strangers = [one for one in holders if not one.startswith(TENANT) and not self.is_staff(one)]
+            colleagues = TENANT + identity.tenant in holders and alone < SURELY
+            if identity.actor in holders or colleagues or len(holders) >= MAX_HOLDERS or self._assists(identity.actor, key):
+                mine[kind] += 1
+            elif strangers:
+                others[kind] += 1
+        return tuple(
+            [
+                OthersGiven(place, kind, count, count + mine[kind], known.private[service, kind])
+                for kind, count in others.items()
+                if count >= LISTED or not mine[kind]
+            ]
+        )
 
     def _is_own(self, text: str, rule: LiveRule, identity: Identity, known: Known) -> bool:
         """Whether a value is the caller's by what the rule goes by."""

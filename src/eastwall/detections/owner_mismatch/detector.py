@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eastwall.model.call import Phase
-from eastwall.model.deviations import OwnerMismatch
+from eastwall.model.deviations import OthersGiven, OwnerMismatch
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 from eastwall.model.identity import Strength
@@ -31,7 +31,26 @@ def detect(facts: Facts) -> Sequence[Finding]:
     """One finding for each place that says so."""
     if facts.identity.strength == Strength.NONE:
         return ()
-    return [_finding(one, facts) for one in facts.deviations if type(one) is OwnerMismatch]
+    found = [_finding(one, facts) for one in facts.deviations if type(one) is OwnerMismatch]
+    return found + [_listed(one, facts) for one in facts.deviations if type(one) is OthersGiven]
+
+
+def _listed(one: OthersGiven, facts: Facts) -> Finding:
+    what = f"{one.count:,} of {one.listed:,} {one.kind} objects that others hold and it does not"
+    message = (
+        f"{facts.identity.actor} names somebody in `{one.place}`, which was never sent to this operation, and was to be given {what}; "
+        f"at least {one.alone:.0%} of those learned are used by one actor only"
+    )
+    return Finding(
+        id=META.id,
+        severity=META.severity,
+        confidence=one.confidence,
+        owasp=META.owasp,
+        where=one.place,
+        message=message,
+        evidence=one.kind[:120],
+        phase="response",
+    )
 
 
 def _finding(one: OwnerMismatch, facts: Facts) -> Finding:
