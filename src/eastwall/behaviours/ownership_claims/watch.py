@@ -5,14 +5,13 @@ Over 500 lines: comparing and remembering share what is known of one caller.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from re import compile as regex
 from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
-from eastwall.behaviours.ownership_claims.choosing import LISTED, SURELY, TENANT, named_whose
+from eastwall.behaviours.ownership_claims.choosing import others_listed
 from eastwall.behaviours.ownership_claims.counts import CROWDED, FOREIGN, STRANGE
 from eastwall.behaviours.ownership_claims.known import IDS, OF_TENANTS, Known, LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge
@@ -37,7 +36,7 @@ from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, changes, identifier, object_key, shown, used
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision, Verdict
-from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OthersGiven, OwnerMismatch
+from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts, ForeignUse
 from eastwall.model.identity import Identity, Strength
@@ -60,8 +59,6 @@ _PEOPLE = frozenset("user person member people profile contact customer patient 
 has_digit = regex("[0-9]").search
 _PERSONAL = frozenset(("sub", "name", "email", "preferred_username", "username"))
 MAX_ASSISTANTS = 100_000
-MAX_HOLDERS = 8
-"""Holders of an object from which on the caller may be one that no room was left for (`decision.grants`)."""
 ASSISTS = 4
 """Objects of one owner that an actor was given, after which further ones are not held against it: an assistant."""
 _NONE: frozenset[str] = frozenset()
@@ -132,7 +129,7 @@ class Watch(behaviours.Watch):
                 or (use.tenant and (told.by == "tenant" or (service, use.kind) not in known.alone))
                 or (not use.others and not self._can_tell(use, facts, known))
                 or self._mine(use.key, facts, known)
-                or (use.tenant and self._assists(identity.actor, use.key) and not self._left(use, facts))
+                or (use.tenant and self.assists(identity.actor, use.key) and not self._left(use, facts))
             ):
                 continue
             confidence = "high" if told.high and use.others else "medium"
@@ -177,7 +174,7 @@ class Watch(behaviours.Watch):
                 self._mine(use.key, facts, known)
                 or everybodys
                 or (operation, use.place) in known.choices
-                or self._assists(facts.identity.actor, use.key)
+                or self.assists(facts.identity.actor, use.key)
             ):
                 found += (ChosenFreely(place=use.place),)
         return found
@@ -242,7 +239,7 @@ class Watch(behaviours.Watch):
                 del self._assistants[next(iter(self._assistants))]
             self._assistants[actor, owner] = count + 1
 
-    def _assists(self, actor: str, key: int) -> bool:
+    def assists(self, actor: str, key: int) -> bool:
         """Whether the actor was given several objects of one of those who hold this one."""
         return any(self._assistants.get((actor, owner), 0) >= ASSISTS and not self.is_staff(owner) for owner in self.holders(key))
 
@@ -268,7 +265,7 @@ class Watch(behaviours.Watch):
         response, body = facts.call.response, facts.operation.body
         if response is None or not 200 <= response.status < 300 or body is None:
             return ()
-        found: tuple[Deviation, ...] = self._listed(facts, known) if endpoint.id in known.lists else ()
+        found: tuple[Deviation, ...] = others_listed(facts, known, self) if endpoint.id in known.lists else ()
         for rule in known.responses.get(endpoint.id, ()):
             if identity.cls not in rule.classes:
                 continue
@@ -287,39 +284,6 @@ class Watch(behaviours.Watch):
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 found += self._answered(rule, facts, others, known)
         return found
-
-    def _listed(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
-        """Objects of others in a list that the caller chose by naming somebody."""
-        endpoint, prior, service, identity = facts.match.endpoint, facts.call.prior, facts.call.service, facts.identity
-        if (
-            endpoint is None
-            or prior is None
-            or not facts.given
-            or not (prior.facts.operation.query or prior.facts.new_properties)
-        ):
-            return ()
-        place = named_whose(prior.facts, known.lists[endpoint.id])
-        if not place:
-            return ()
-        mine, others = Counter[str](), Counter[str]()
-        for kind, key in facts.given:
-            alone = known.private.get((service, kind), 0.0)
-            if not alone or identity.cls not in known.broad.get((service, kind), (_NONE, _NONE))[1]:
-                continue
-            holders = self.holders(key)
-            strangers = [one for one in holders if not one.startswith(TENANT) and not self.is_staff(one)]
-            colleagues = TENANT + identity.tenant in holders and alone < SURELY
-            if identity.actor in holders or colleagues or len(holders) >= MAX_HOLDERS or self._assists(identity.actor, key):
-                mine[kind] += 1
-            elif strangers:
-                others[kind] += 1
-        return tuple(
-            [
-                OthersGiven(place, kind, count, count + mine[kind], known.private[service, kind])
-                for kind, count in others.items()
-                if count >= LISTED or not mine[kind]
-            ]
-        )
 
     def _is_own(self, text: str, rule: LiveRule, identity: Identity, known: Known) -> bool:
         """Whether a value is the caller's by what the rule goes by."""
