@@ -34,6 +34,8 @@ EVERY_SERVICE = ""
 
 _LABELS = ("sub", "email", "preferred_username", "username", "user_name", "upn", "client_id", "azp")
 """Claims that name the caller (RFC 7519, OpenID Connect Core 1.0 section 5.1), beside those whose name refers to an object."""
+SUBJECT_ID = "sub_id"
+"""Label of a subject without the provider before it: of `auth0|507f1f77` services keep, and paths split off, what follows the bar."""
 _OF_THE_TOKEN = frozenset(("jti", "sid", "kid", "iss", "aud", "nonce", "session_id", "token_id", "key_id"))
 _PERSONS = frozenset(
     "user owner customer member patient person employee student author creator seller buyer holder subscriber profile applicant guest "
@@ -91,6 +93,8 @@ def own_values(identity: Identity) -> dict[str, str]:
         found["name"] = text
     if text := text_of(identity.tenant):
         found["tenant"] = text
+    if "|" in found.get("sub", "") and (text := own_claim(identity, SUBJECT_ID)):
+        found[SUBJECT_ID] = text
     if len(claims) > 4:
         for name, value in claims.items():
             if len(found) >= MAX_LABELS:
@@ -112,6 +116,8 @@ def own_claim(identity: Identity, label: str) -> str:
         return text_of(identity.tenant)
     if label == "name":
         return text_of(identity.actor.partition(":")[2])
+    if label == SUBJECT_ID:
+        return text_of(identity.claims.get("sub", "")).rpartition("|")[2]
     return text_of(identity.claims.get(label, ""))
 
 
