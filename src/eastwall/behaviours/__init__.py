@@ -320,7 +320,7 @@ class Watches:
                 found += look(facts, known[at])
             return found
         looks = (self._asked.get(endpoint.id) or self._ask(endpoint)).request
-        for look, told, when in looks[1] if out_of_the_ordinary(facts) else looks[0]:
+        for look, told, when in looks[1] if facts.foreign or out_of_the_ordinary(facts) else looks[0]:
             if when:
                 found += look(facts, told)
         return found

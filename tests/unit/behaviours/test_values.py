@@ -228,8 +228,9 @@ hostile = st.recursive(
 @given(hostile)
 def test_bodies_of_any_form_are_read(body: Any) -> None:
     for _, node in relations.frames(body):
-        relations.present(node)
-        for relation, _ in relations.held(node):
+        found = relations.operands(node)
+        relations.present(*found)
+        for relation, _ in relations.held(*found):
             values = relations.expected(relation, node)
             assert values is not None
             assert relations.sentence(relation)

@@ -152,7 +152,9 @@ class Watch(behaviours.Watch):
         if token is None:
             self._note(facts)
             return found + self._issued(facts, known)
-        if token.agent == headers.get("user-agent", "") and token.address == address_of(identity):
+        last = identity.chain[-1] if identity.chain else None
+        address = last.name if last is not None and last.kind == "address" else ""  # `address_of`, for nearly all calls
+        if token.agent == headers.get("user-agent", "") and token.address == address:
             token.last = facts.call.time
             return found if not token.doubted else found + _doubted(facts, token, known)
         self._note(facts)

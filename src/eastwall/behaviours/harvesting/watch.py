@@ -144,7 +144,8 @@ class Watch(behaviours.Watch):
         if endpoint is None:
             return None
         facts = request.facts
-        if not _reads(facts.operation.method, endpoint.template, facts.operation.name):
+        asked = facts.operation
+        if asked.method not in SAFE_METHODS and not _reads(asked.method, endpoint.template, asked.name):
             return None
         actor, now = facts.identity.actor, facts.call.time
         tracks = self._callers.get(actor)
@@ -166,7 +167,11 @@ class Watch(behaviours.Watch):
                 self._forget()
             targets.add(target)
             self._held += 1
-            track.day.add(now, DAY)
+            day = track.day
+            if 0.0 <= now - day.start < DAY:
+                day.current += 1  # what `add` does for nearly all
+            else:
+                day.add(now, DAY)
             if len(targets) > FREE_ROW // 2:
                 self._remember(track, facts)
         track.calls += 1

@@ -6,7 +6,7 @@ of an array's items. Property names come from callers; they are compared and kep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, permutations
 from math import isfinite
 from re import compile as regex
@@ -72,17 +72,18 @@ def _first(found: dict[str, Any], most: int) -> dict[str, Any]:
     return {key: found[key] for key in sorted(found)[:most]} if len(found) > most else found
 
 
-def present(node: dict[str, Any]) -> tuple[str, ...]:
-    """The values of an object that relations can be about, sorted."""
-    numbers, dates, lists = operands(node)
+def present(numbers: Mapping[str, float], dates: Mapping[str, str], lists: Mapping[str, list[dict[str, Any]]]) -> tuple[str, ...]:
+    """The values of an object that relations can be about, sorted; of its `operands`."""
     named = [*numbers, *dates, *(f"{name}[]" for name in lists)]
     named += [f"{name}[].{key}" for name, items in lists.items() for key in _columns(items)]
     return tuple(sorted(named))
 
 
-def held(node: dict[str, Any]) -> Iterator[tuple[Relation, str]]:
-    """Relations that hold, each with the values that it held of; empty where it holds by the way (a factor of 1, a summand of 0)."""
-    numbers, dates, lists = operands(node)
+def held(
+    numbers: dict[str, float], dates: Mapping[str, str], lists: Mapping[str, list[dict[str, Any]]]
+) -> Iterator[tuple[Relation, str]]:
+    """Relations that hold of an object's `operands`, each with the values that it held of; empty where it holds by the way (a factor of 1, a
+    summand of 0)."""
     for a, b in combinations(sorted(numbers), 2):
         x, y = numbers[a], numbers[b]
         if x == y:

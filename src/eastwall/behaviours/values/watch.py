@@ -287,12 +287,13 @@ class Watch(behaviours.Watch):
             return None
         note = []
         for steps, node in relations.frames(body):
-            names = relations.present(node)
+            found = relations.operands(node)
+            names = relations.present(*found)
             if len(names) < 2:
                 continue
             held = [
                 [how, target, list(sources), hash64(values) if values else 0]
-                for (how, target, sources), values in relations.held(node)
+                for (how, target, sources), values in relations.held(*found)
             ]
             if len(held) <= MAX_TOLD:
                 note.append([list(steps), list(names), held])

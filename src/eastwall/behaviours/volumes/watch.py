@@ -274,7 +274,7 @@ class Watch(behaviours.Watch):
         if not looked:
             tally = self._tallies.get((call.service, facts.identity.actor))
         if not looked or records < 0:
-            records = records_of(facts.operation.body)
+            records = records_of(facts.operation.body) if _at_most(facts.operation) else 0
         if tally is None:
             tally = Tally(call.time)
             self._tallies.put((call.service, facts.identity.actor), tally)
@@ -338,11 +338,13 @@ class Watch(behaviours.Watch):
 
 
 def _at_most(operation: Operation) -> int:
-    """How many records an answer may hold, without counting: each is two bytes of JSON at least."""
+    """How many records an answer may hold, without counting: each is two bytes of JSON at least, and stands in a list."""
     raw = operation.raw_body
     if operation.body is None:
         return 0
-    return len(raw) // 2 if raw and operation.body_kind == "json" else _MUCH
+    if not raw or operation.body_kind != "json":
+        return _MUCH
+    return len(raw) // 2 if b"[" in raw else 0
 
 
 def _counts(facts: Facts, records: int) -> dict[str, int]:
