@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from bench.in_memory import Kept
 from bench.logic_rig import Rig
 from bench.logic_traffic import legitimate
@@ -24,6 +26,8 @@ from eastwall.model.call import Call, Completion, Mode, Response
 from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import Deviation
 from eastwall.model.facts import Facts
+from eastwall.model.record import CallRecord
+from eastwall.ports.spool import RecordWriter
 from eastwall.runtime.engine import Engine
 
 Exchange = tuple[Call, Response | None, Completion]
@@ -46,7 +50,6 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
     legitimate(rig, calls, rng)
     with_: list[tuple[float, float]] = []
     without: list[tuple[float, float]] = []
-    records: list[Any] = []
     for _ in range(PASSES):
         for times, watches in ((with_, Watches), (without, _NoWatches)):
             engine = _engine(rig)
@@ -56,7 +59,6 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
             took = [_took(engine, one) for one in exchanges][200:]  # the first warm it up
             gc.enable()
             times[:] = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(times, took, strict=True)] if times else took
-            records = records or engine._spool.records  # type: ignore[attr-defined]
     figures = {}
     for at, what in enumerate(("inline", "all")):
         more = [a[at] - b[at] for a, b in zip(with_, without, strict=True)]
@@ -67,12 +69,32 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
             f"behaviours_{what}_us_mean": statistics.fmean(more) * 1e6,
         }
     figures |= _by_model(rig, exchanges)
-    figures |= _folds(records)
+    figures |= _folds(_records(rig, exchanges))
     return {name: round(value, 2) for name, value in figures.items()}
 
 
-def _engine(rig: Rig) -> Engine:
-    return Engine("bench", rig.store, Kept(), clock=lambda: rig.time)
+def _engine(rig: Rig, spool: RecordWriter | None = None) -> Engine:
+    return Engine("bench", rig.store, spool or _Encoded(), clock=lambda: rig.time)
+
+
+class _Encoded(Kept):
+    """Encodes each record and lets it go, as the engine's spool does: records that are kept are always fresh memory, which no engine pays for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffer = bytearray()
+        self._encode_into = msgspec.msgpack.Encoder().encode_into
+
+    def append(self, record: CallRecord) -> None:
+        self._encode_into(record, self._buffer)
+
+
+def _records(rig: Rig, exchanges: list[Exchange]) -> list[CallRecord]:
+    spool = Kept()
+    engine = _engine(rig, spool)
+    for one in exchanges:
+        _took(engine, one)
+    return spool.records
 
 
 def _took(engine: Engine, exchange: Exchange) -> tuple[float, float]:

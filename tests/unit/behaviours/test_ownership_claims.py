@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
@@ -12,8 +14,17 @@ from eastwall.behaviours.ownership_claims import watch
 from eastwall.behaviours.ownership_claims.judging import Rule
 from eastwall.behaviours.ownership_claims.known import LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
+from eastwall.behaviours.ownership_claims.reading import (
+    MAX_SEEN_PLACES,
+    Comparison,
+    alias_key,
+    answer_values,
+    request_values,
+    text_of,
+)
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, Parameter
+from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
 
 ORDER = Endpoint("ep_order", "orders", "GET", "/orders/{order_id}", (Parameter("order_id", "integer"),), status="learned")
@@ -267,3 +278,35 @@ def test_notes_that_are_none(note: Any) -> None:
     model = Model()
     model.fold(CallRecord(1, "x", 1.0, "s", "GET", "/", "", 200, 0, 0, 0, "", actor="user:a"), "ep", note, clean=True)
     assert model.dump() == [[], []]
+
+
+values = st.none() | st.booleans() | st.integers(-2, 30) | st.sampled_from(["alice", "ALICE", "İ", "bob", "7", "", "x" * 129])
+keys = st.sampled_from(["user_id", "id", "owner", "customer", "note", "kind", "k" * 70])
+bodies = st.recursive(values, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=5), max_leaves=25)
+
+
+@settings(max_examples=300, deadline=None)
+@given(bodies, bodies, st.lists(st.tuples(keys, st.sampled_from(["alice", "9", "Bob"])), max_size=3), st.sets(keys, max_size=2))
+def test_what_is_compared_at_once_is_what_all_values_say(asked: Any, answered: Any, named: Any, seen: set[str]) -> None:
+    """`Comparison` passes over what counts for nothing without making it; the slow twin reads every value."""
+    masks = {"alice": 1, "7": 6, text_of("İ"): 8}
+    request = Operation("rest", "POST", ("orders",), "/orders", body=asked, query=tuple(named))
+    answer = Operation("rest", "POST", ("orders",), "/orders", body=answered)
+    headers = {"x-user-id": "7", "x-owner": "carol", "accept": "alice"}
+    known = {f"=body.{name}" for name in seen}
+    compared = Comparison(masks, set(known))
+    compared.request(request, (("user_id", "7"),), headers)
+    compared.answer(answer)
+    expected: dict[str, list[Any]] = {}
+    for place, space, text in request_values(request, (("user_id", "7"),), headers) + answer_values(answer):
+        mask = masks.get(text, 0)
+        if mask and len(known) < MAX_SEEN_PLACES:
+            known.add(place)
+        if mask or space or place in known:
+            row = expected.setdefault(place, [place, space, mask, text])
+            row[2], row[3] = row[2] & mask, text if row[3] == text else ""
+    key = bytes(32)
+    assert compared.rows(key) == [
+        [place, space, mask, alias_key(key, space, text) if text else 0]
+        for place, space, mask, text in list(expected.values())[:40]
+    ]

@@ -125,7 +125,7 @@ def request_values(
     operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
 ) -> list[tuple[str, str, str]]:
     """(place, space, text) of a request."""
-    found = outside_body(operation, params, headers)
+    found = _outside_body(operation, params, headers)
     _leaves(operation.body, _REQUEST_BODY, MAX_DEPTH, MAX_NODES, found)
     return found
 
@@ -156,24 +156,20 @@ def answer_values(operation: Operation) -> list[tuple[str, str, str]]:
     return found
 
 
-def outside_body(
+def _outside_body(
     operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]
 ) -> list[tuple[str, str, str]]:
     """(place, space, text) of the path, the query and the headers of a request."""
-    found = []
-    for name, value in params:
+    found = [(*(_PATH.leaves.get(name) or _PATH.leaf(name)), text) for name, value in params if (text := text_of(value))]
+    for name, value in operation.query[:50]:
         if text := text_of(value):
-            found.append((*_leaf(_PATH, "", name), text))
-    if operation.query:
-        for name, value in operation.query[:50]:
-            if text := text_of(value):
-                found.append((*_leaf(_QUERY, "", name[:64]), text))
-    left = MAX_HEADERS
-    for name in _telling(tuple(headers)):
-        if left and (text := text_of(headers[name])):
-            left -= 1
-            found.append((f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text))
-    return found
+            found.append((*(_QUERY.leaves.get(name) or _QUERY.leaf(name)), text))
+    return found + _header_values(_telling(tuple(headers)), headers)
+
+
+def _header_values(telling: tuple[str, ...], headers: dict[str, str]) -> list[tuple[str, str, str]]:
+    values = [(name, text) for name in telling if (text := text_of(headers[name]))]
+    return [(f"{REQUEST}header.{name[:64]}", space_of("", name[2:]), text) for name, text in values[:MAX_HEADERS]]
 
 
 @lru_cache(maxsize=1024)
@@ -223,13 +219,13 @@ class Spot:
     def _room(name: str) -> bool:
         if Spot.count >= MAX_SPOTS:
             Spot.count = 0
-            for root in (_REQUEST_BODY, _ANSWER_BODY):
+            for root in (_PATH, _QUERY, _REQUEST_BODY, _ANSWER_BODY):
                 root.leaves, root.below, root.items = {}, {}, None
         Spot.count += 1
         return len(name) <= 64
 
 
-_PATH, _QUERY = f"{REQUEST}path", f"{REQUEST}query"
+_PATH, _QUERY = Spot(f"{REQUEST}path", ""), Spot(f"{REQUEST}query", "")
 _REQUEST_BODY, _ANSWER_BODY = Spot(f"{REQUEST}body", ""), Spot(f"{ANSWER}body", "")
 
 
@@ -259,13 +255,16 @@ def _leaves(node: Any, spot: Spot, deeper: int, left: int, found: list[tuple[str
 class Comparison:
     """What stood in one call where somebody is named, beside what names its caller."""
 
-    __slots__ = ("_masks", "_rows", "_seen")
+    __slots__ = ("_lengths", "_masks", "_numbers", "_rows", "_seen")
 
     def __init__(self, masks: dict[str, int], seen: set[str]) -> None:
         """`masks`: what names the caller -> a bit for each of its labels. `seen`: places of the operation that ever held it; they are added to."""
         self._masks = masks
         self._seen = seen
         self._rows: dict[str, list[Any]] = {}
+        self._lengths = {len(text) for text in masks}
+        """Of what names the caller."""
+        self._numbers = any(text.isdigit() for text in masks)
 
     def add(self, place: str, space: str, text: str) -> None:
         """One value."""
@@ -286,8 +285,16 @@ class Comparison:
 
     def request(self, operation: Operation, params: tuple[tuple[str, str], ...], headers: dict[str, str]) -> None:
         """The values of a request."""
-        for place, space, text in outside_body(operation, params, headers):
-            self.add(place, space, text)
+        for name, value in params:
+            if text := text_of(value):
+                self.add(*(_PATH.leaves.get(name) or _PATH.leaf(name)), text)
+        if operation.query:
+            for name, value in operation.query[:50]:
+                if text := text_of(value):
+                    self.add(*(_QUERY.leaves.get(name) or _QUERY.leaf(name)), text)
+        if telling := _telling(tuple(headers)):
+            for place, space, text in _header_values(telling, headers):
+                self.add(place, space, text)
         if operation.body is not None:
             self._body(operation.body, _REQUEST_BODY, MAX_DEPTH, MAX_NODES)
 
@@ -311,27 +318,23 @@ class Comparison:
             return left
         if type(node) is not dict:
             return left
-        leaves, masks, seen = spot.leaves, self._masks, self._seen
+        leaves, seen, lengths = spot.leaves, self._seen, self._lengths
         for key, value in node.items():
             left -= 1
             if left <= 0:
                 return left
             kind = type(value)
-            if kind is str:
-                if not 0 < len(value) <= MAX_TEXT:
-                    continue
-                text = value.lower()
-            elif kind is int:
-                if not 0 <= value < 1 << 64:
-                    continue
-                text = str(value)
-            else:
-                if (kind is dict or kind is list) and deeper:
-                    left = self._body(value, spot.below.get(key) or spot.member(key), deeper - 1, left)
-                continue
-            place, space = leaves.get(key) or spot.leaf(key)
-            if space or text in masks or place in seen:
-                self.add(place, space, text)
+            if kind is str or kind is int:
+                place, space = leaves.get(key) or spot.leaf(key)
+                if (
+                    space
+                    or place in seen
+                    # Only lower case that is not ASCII may be longer than what it is of.
+                    or (self._numbers if kind is int else len(value) in lengths or not value.isascii())
+                ) and (text := text_of(value)):
+                    self.add(place, space, text)
+            elif (kind is dict or kind is list) and deeper:
+                left = self._body(value, spot.below.get(key) or spot.member(key), deeper - 1, left)
         return left
 
 

@@ -548,8 +548,10 @@ class _Caller:
 
 def _names(facts: Facts) -> list[tuple[str, str, int]]:
     """(place, kind, what of it the caller was not given) of the objects that a request names."""
-    named: dict[tuple[str, str], int]
     if not facts.foreign:
+        if len(facts.used) == 1:
+            place, kind, _, _ = facts.used[0]
+            return [(place, kind, 0)]
         named = dict.fromkeys([(place, kind) for place, kind, _, _ in facts.used], 0)
     else:
         named = {}

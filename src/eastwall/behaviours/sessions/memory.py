@@ -194,16 +194,15 @@ class Actor:
 class Actors:
     """Actors, those seen longest ago leaving first (of eight sampled ones)."""
 
-    __slots__ = ("_limit", "_table", "floor")
+    __slots__ = ("_limit", "_table", "floor", "get")
 
     def __init__(self, limit: int = MAX_ACTORS) -> None:
         self._limit = limit
         self._table: dict[str, Actor] = {}
+        self.get = self._table.get
+        """The actor of a name, or None."""
         self.floor = 0.0
         """Who is not here did nothing since then."""
-
-    def get(self, name: str) -> Actor | None:
-        return self._table.get(name)
 
     def of(self, name: str, now: float) -> Actor:
         """The actor; one who is new enters."""

@@ -14,7 +14,7 @@ from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last,
 from eastwall.behaviours.sessions.contexts import ORDER
 from eastwall.behaviours.sessions.invariants import LATE, MIN_WATCHED, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
-from eastwall.behaviours.sessions.memory import MAX_GUESSED, Actor, Actors, Trails, Turns
+from eastwall.behaviours.sessions.memory import MAX_GUESSED, SESSION, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import Knowledge
 from eastwall.behaviours.sessions.told import again, age, missing
 from eastwall.behaviours.sketch import hash64
@@ -276,11 +276,14 @@ class Watch(behaviours.Watch):
         if not done:
             return
         actors = self._guessed if identity.strength == _GUESSED else self._certain
-        actor = actors.of(identity.actor, now)
+        actor = actors.get(identity.actor) or actors.of(identity.actor, now)
         if actor.call == call.id:
             return  # a further event of the same answer
         actor.call = call.id
-        actor.seen(now)
+        if 0.0 < now - actor.last <= SESSION:
+            actor.last = now  # what `seen` does for nearly all
+        else:
+            actor.seen(now)
         if endpoint is None:
             if facts.operation.method not in SAFE_METHODS:
                 actor.blurred = now

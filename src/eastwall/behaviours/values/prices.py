@@ -138,6 +138,12 @@ def may_tell(endpoint: Endpoint) -> bool:
     return any(named_price(field.place.rpartition(".")[2].replace("[]", "")) for schema in learned for field in schema.fields)
 
 
+@lru_cache(maxsize=8_192)
+def _says(name: str) -> tuple[str | None, bool]:
+    """(which object a property refers to, whether it is a price), by its name."""
+    return reference(name), named_price(name)
+
+
 def amount_of(value: Any) -> float | None:
     """The number that a price is; also of a plain decimal text, as many services write prices."""
     kind = type(value)
@@ -171,9 +177,10 @@ def _priced(node: Any, holder: str, depth: int, left: list[int]) -> Iterator[tup
         if type(value) is dict or type(value) is list:
             yield from _priced(value, holder if name.lower() in ENVELOPES else name, depth + 1, left)
             continue
-        if not own and len(name) <= MAX_NAME and ((of := reference(name)) == "" or of == kind):
+        of, prices = _says(name) if len(name) <= MAX_NAME else (None, False)
+        if not own and (of == "" or of == kind):
             own = identifier(value)
-        elif named_price(name) and (amount := amount_of(value)) is not None:
+        elif prices and (amount := amount_of(value)) is not None:
             several, price = price is not None, amount
     if own and price is not None and not several and left[1] > 0:
         left[1] -= 1
