@@ -76,7 +76,10 @@ class Prices:
             return True
         for at, (one, last) in enumerate(known):
             if one == price:
-                if now > last:
+                if at == len(known) - 1:  # nearly always
+                    if now > last:
+                        known[at] = (price, now)
+                elif now > last:
                     del known[at]
                     self._insert(known, price, now)
                 return now - last > 3_600.0

@@ -242,7 +242,7 @@ class Watch(behaviours.Watch):
         if 0.0 <= call.time - (self._read.get(again) or -REREAD) < REREAD:
             return
         self._read.put(again, call.time)
-        if raw and PRICES.search(raw) is None:
+        if raw and b"price" not in raw and PRICES.search(raw) is None:
             return
         caller, seen = facts.identity.actor or call.peer.address, False
         for kind, text, price in priced(body, holder(facts.operation, facts.match)):
