@@ -136,7 +136,8 @@ def test_knowledge_compiles_and_watches_take_it(learned: Any) -> None:
 
 
 def test_what_is_not_asked_would_have_said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Watch.asks` spares calls and changes nothing: the same traffic through an engine that asks every watch every time."""
+    """`Watch.asks`, `remembers` and `notes` spare calls and change nothing: the same traffic through an engine that asks every watch every
+    time."""
     rig, rng = Rig(Service(5)), random.Random(5)
     legitimate(rig, 900, rng)
     rig.publish(Mode.ENFORCE)
@@ -159,7 +160,8 @@ def test_what_is_not_asked_would_have_said_nothing(monkeypatch: pytest.MonkeyPat
 
     spared = told(rig.recording)
     for behaviour in BEHAVIOURS:
-        monkeypatch.setattr(behaviour.watch, "asks", lambda *_: True)
+        for when in ("asks", "remembers", "notes"):
+            monkeypatch.setattr(behaviour.watch, when, lambda *_: True)
     assert told(rig.recording) == spared
     by_asked = {"credential-stuffing", "excessive-exposure", "harvesting", "object-enumeration", "owner-mismatch", "token-replay"}
     assert len(by_asked & {finding.id for record in spared for finding in record.findings}) >= 4, "enough was said to compare"

@@ -202,19 +202,8 @@ class Watch(behaviours.Watch):
         mean = gaps / (run - 1)
         variation = sqrt(max(0.0, squares / (run - 1) - mean * mean)) / mean if mean > 0 else 0.0
         operations = len({*actor.run_operations, info.endpoint.id})
-        return (
-            AutomatedPace(
-                "session",
-                identity.cls,
-                int(level),
-                run,
-                operations,
-                round(variation, 3),
-                usual.most[0],
-                usual.most[1],
-                usual.callers,
-            ),
-        )
+        counts = (int(level), run, operations, round(variation, 3), usual.most[0], usual.most[1], usual.callers)
+        return (AutomatedPace("session", identity.cls, *counts),)
 
     def _unusual(self, actor: Actor, identity: Identity, service: str, known: Known) -> tuple[Deviation, ...]:
         usual, predictor = known.paces.get((service, identity.cls)), known.predictors.get(service)
