@@ -359,17 +359,14 @@ class Watches:
                 tuple([(look, told, True if when is STRANGE else when) for look, told, when in of]),
             )
 
+        names = {note: self._all[at].name for at, note in self._completed}
+        noting = looks(self._completed, lambda watch, known: watch.notes(endpoint, known))
         found = self._asked[endpoint.id] = _Asked(
             split(looks(self._request, lambda watch, known: watch.asks(Phase.REQUEST, endpoint, known))),
             looks(self._response, lambda watch, known: watch.asks(Phase.RESPONSE, endpoint, known)),
             split(looks(self._after, lambda watch, known: watch.remembers(Phase.REQUEST, endpoint, known))),
             split(looks(self._after, lambda watch, known: watch.remembers(Phase.RESPONSE, endpoint, known))),
-            tuple(
-                [
-                    (look.__self__.name, look, when)
-                    for look, _, when in looks(self._completed, lambda watch, known: watch.notes(endpoint, known))
-                ]
-            ),
+            tuple([(names[look], look, when) for look, _, when in noting]),
         )
         return found
 
