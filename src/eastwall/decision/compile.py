@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eastwall.behaviours import World, compile_known
-from eastwall.behaviours.functions.matrix import changed_by, function_use
+from eastwall.behaviours.functions.matrix import Novelty, changed_by, function_use, novelty
 from eastwall.decision.expected import outside, ranges_of
+from eastwall.decision.sent import sent_by
 from eastwall.decision.grants import HeldObjects
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
@@ -45,6 +46,7 @@ class Profile:
         "_known",
         "_lone",
         "_maps",
+        "_new",
         "_ranges",
         "accustomed",
         "endpoint",
@@ -53,8 +55,10 @@ class Profile:
         "response_only",
     )
 
-    def __init__(self, endpoint: Endpoint, lone: frozenset[str] = frozenset()) -> None:
-        """`lone`: identity classes of the service that have a single actor."""
+    def __init__(
+        self, endpoint: Endpoint, lone: frozenset[str] = frozenset(), new: tuple[Novelty | None, Novelty | None] = (None, None)
+    ) -> None:
+        """`lone`: identity classes of the service that have a single actor; `new`: see `function_use`."""
         calls = dict(endpoint.property_calls)
         self.endpoint = endpoint
         self.exclusive: dict[str, ObjectParameter] = {o.place: o for o in endpoint.objects if o.exclusive}
@@ -65,6 +69,7 @@ class Profile:
         self._classes = {cls: (frozenset(places), calls.get(cls, 0)) for cls, places in endpoint.properties}
         self._maps = tuple({f.place.partition("{}")[0] for f in endpoint.request.fields if "{}" in f.place})
         self._lone = lone
+        self._new = new
         self._functions: dict[str, FunctionUse | None] = {}
         self._ranges = ranges_of(endpoint)
         # Bodies of one operation come in few combinations of properties; each is compared once per class.
@@ -77,7 +82,9 @@ class Profile:
             return self._functions[cls]
         if len(self._functions) > 1_000:
             self._functions.clear()
-        use = self._functions[cls] = function_use(self.endpoint, cls, totals, lone=cls in self._lone, changed=changed)
+        use = self._functions[cls] = function_use(
+            self.endpoint, cls, totals, lone=cls in self._lone, changed=changed, new=self._new
+        )
         return use
 
     def out_of_range(self, operation: Operation) -> tuple[ValueUse, ...]:
@@ -128,6 +135,7 @@ class LiveSnapshot:
         "profiles",
         "rearmed",
         "scopes",
+        "sent",
         "stepped_back",
         "trust",
         "version",
@@ -166,7 +174,13 @@ class LiveSnapshot:
         # What only fields' names give away is common, and a walk each time: where no policy asks for it, the sampled calls say enough.
         self.data_skip = {way: BY_NAME - classes for way, classes in asked.items()}
         lone = _lone_classes(snapshot.endpoints)
-        self.profiles = {endpoint.id: Profile(endpoint, lone[endpoint.service]) for endpoint in snapshot.endpoints}
+        new = novelty(snapshot.endpoints)
+        self.profiles = {
+            e.id: Profile(e, lone[e.service], (new.get((e.service, False)), new.get((e.service, True))))
+            for e in snapshot.endpoints
+        }
+        self.sent = sent_by(snapshot.endpoints)
+        """(service, identity class) -> the properties that its callers send."""
         self.class_calls: dict[str, Counter[str]] = {endpoint.service: Counter() for endpoint in snapshot.endpoints}
         """Service -> identity class -> clean calls."""
         for endpoint in snapshot.endpoints:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
 from eastwall.decision.compile import LiveSnapshot
+from eastwall.decision.sent import Sent
 from eastwall.decision.remember import TENANT, tenant_holder
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
@@ -35,6 +36,7 @@ MANY = 4
 PASSWORD_NAMES = frozenset({"password", "passwd", "pwd", "passphrase", "pin", "otp"})
 ACCOUNT_NAMES = ("username", "user", "email", "login", "account", "user_name", "userName", "name", "phone")
 
+_UNSENT = Sent(frozenset(), 0)
 _UNINSPECTED: dict[tuple[Phase, BodyState], tuple[str, ...]] = {
     (Phase.REQUEST, BodyState.TRUNCATED): ("request-body-truncated",),
     (Phase.REQUEST, BodyState.STREAMED): ("request-streamed",),
@@ -326,6 +328,7 @@ def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: 
     declared = (
         frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
     )
+    sent = snapshot.sent.get((profile.endpoint.service, cls), _UNSENT)
     return tuple(
         Property(
             place=place,
@@ -335,6 +338,8 @@ def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: 
             learned_from=calls,
             # Operations by name share one path: of what is not privileged, one says nothing of another.
             resource_from=profile.endpoint.resource_calls if not profile.endpoint.operation or privileged(place) else 0,
+            bodies=sent.never(place)[0],
+            chance=sent.never(place)[1],
         )
         for place in unknown
     )

@@ -59,6 +59,10 @@ class Property(Struct, frozen=True):
     """Clean calls with a body that this knowledge rests on."""
     resource_from: int = 0
     """Clean calls with a body of all operations of the resource, none of which had it either; 0: says nothing."""
+    bodies: int = 0
+    """Clean calls with a body by the class, at all operations of the service, none of which had a property of this name; 0: some did, or says nothing."""
+    chance: float = 1.0
+    """How likely it is by chance that the class's next body is the first with a property of this name."""
 
 
 class FunctionUse(Struct, frozen=True):
@@ -84,6 +88,8 @@ class FunctionUse(Struct, frozen=True):
     the caller's class hardly ever does."""
     grants: bool = False
     """By its name too it is for those who run the service alone: it gives roles or permissions, or another's identity."""
+    settled: bool = False
+    """So much is known of what the caller's class does that its first use of one more operation is next to impossible by chance."""
 
 
 class StepUse(Struct, frozen=True):

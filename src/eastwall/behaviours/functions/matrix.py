@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from eastwall.behaviours.sessions import kinship
@@ -20,10 +21,59 @@ KEEN = 30
 """Times that administrators may call something more often than its share of others' calls would have it, without having it to themselves."""
 KEEN_CHANGES = 100
 """The same of what staff and programs change, in shares of what is changed: they do all day what others do now and then."""
+FIRST = 1e-4
+"""Share of all calls of a service that may be a class's first of one operation, ..."""
+FIRST_OF_CLASS = 1 / 196
+"""... and of the class's own calls (see `sessions.evidence`, whose bound this is)."""
 _RULERS = frozenset("admin admins administrator superadmin superuser root sudo owner operator ops".split())
 _AUTHORITY = _RULERS | frozenset("staff support moderator manager supervisor internal auditor".split())
 _GRANTS = frozenset("role permission privilege grant revoke impersonate impersonation sudo entitlement acl".split())
 _MACHINES = ("client", "workload", "agent", "key")
+
+
+class Novelty(Struct, frozen=True):
+    """How many different operations each class of one service uses, in how many clean calls: how often it does something for the first time."""
+
+    calls: Counter[str]
+    """Class -> clean calls."""
+    operations: Counter[str]
+    """Class -> operations that they were of."""
+    everything: Counter[str]
+    """Under the empty name: all clean calls of the service."""
+
+    def first(self, cls: str) -> tuple[float, float]:
+        """(how likely the next call of this class is its first of one given operation, the same as a share of all calls of the service).
+
+        By the rule of succession over the operations that the class uses and this one (a uniform Dirichlet prior over m of them), when in n calls
+        it used it never: it does not use it at all as likely as not, so that it does with a probability of m / (n + m), and then the next call is of
+        it with 1 / (n + m).
+        """
+        calls = self.calls[cls]
+        if not calls:
+            return 1.0, 1.0
+        chance = first_use(calls, self.operations[cls] + 1)
+        return chance, chance * calls / self.everything[""]
+
+
+def first_use(calls: int, kinds: int) -> float:
+    """See `Novelty.first`: `kinds` with the one in question."""
+    return min(1.0, kinds / (calls + kinds) ** 2)
+
+
+def novelty(endpoints: Iterable[Endpoint]) -> dict[tuple[str, bool], Novelty]:
+    """(service, whether of what changes something alone) -> how often its classes do something for the first time."""
+    found: dict[tuple[str, bool], Novelty] = {}
+    whole: dict[str, Counter[str]] = {}
+    for endpoint in endpoints:
+        everything = whole.setdefault(endpoint.service, Counter())
+        everything[""] += sum(calls for _, calls, _ in endpoint.users)
+        changing = bool(endpoint.users) and not kinship.reads(endpoint) and not kinship.bookkeeping(endpoint)
+        for narrow in (False, True) if changing else (False,):
+            one = found.setdefault((endpoint.service, narrow), Novelty(Counter(), Counter(), everything))
+            for cls, calls, _ in endpoint.users:
+                one.calls[cls] += calls
+                one.operations[cls] += 1
+    return found
 
 
 def changed_by(endpoints: Iterable[Endpoint]) -> dict[str, Counter[str]]:
@@ -36,12 +86,19 @@ def changed_by(endpoints: Iterable[Endpoint]) -> dict[str, Counter[str]]:
 
 
 def function_use(
-    endpoint: Endpoint, cls: str, totals: Counter[str], *, lone: bool, changed: Counter[str] | None = None
+    endpoint: Endpoint,
+    cls: str,
+    totals: Counter[str],
+    *,
+    lone: bool,
+    changed: Counter[str] | None = None,
+    new: tuple[Novelty | None, Novelty | None] = (None, None),
 ) -> FunctionUse | None:
     """What is strange about a class calling this operation; None when it uses it, or nothing can be said.
 
     A class uses an operation when two of its actors did, or, of a class with one actor (`lone`), this one repeatedly. `totals`: clean calls of
-    each class in the whole service; `changed`: those of them that changed something. Expected is what the class would have called if it used this operation as it uses the service.
+    each class in the whole service; `changed`: those of them that changed something; `new`: what classes of the service do for the first
+    time in all calls, and in those that change something. Expected is what the class would have called if it used this operation as it uses the service.
     """
     own = next((entry for entry in endpoint.users if entry[0] == cls), None)
     if own is not None and (own[2] >= 2 or (lone and own[1] >= LONE_CALLS)):
@@ -52,9 +109,19 @@ def function_use(
     use = use_of(others, cls, totals, admin=is_admin(endpoint), changed=changed)
     if use is not None and use.privileged and use.ruled and not _GRANTS.isdisjoint(kinship.names(endpoint)):
         use = replace(use, grants=True)
+    if use is not None and own is None and (use.privileged or use.apart):
+        use = replace(use, settled=_settled(cls, new[0] if new[1] is None or kinship.reads(endpoint) else new[1]))
     if use is None or (endpoint.status != "learned" and not (use.privileged or use.apart)):
         return None  # what administrators and programs alone do has too few callers to wait for
     return use
+
+
+def _settled(cls: str, new: Novelty | None) -> bool:
+    """Whether a class is known so well that its first call of an operation is no chance."""
+    if new is None:
+        return False
+    of_class, of_all = new.first(cls)
+    return of_class <= FIRST_OF_CLASS and of_all <= FIRST
 
 
 def use_of(

@@ -19,6 +19,10 @@ MANY = 10.0
 """The same where only staff or programs use it: what people do rarely (a refund) may be what staff do all day. Or `RARE`, as a chance that is reckoned
 for that."""
 
+SEVERAL, SEVERAL_OF_STAFF = 2, 3
+"""Calls of others from which on it is known whose it is, where the caller's class is so well known that its first use is no chance: staff do more of
+what others come to do as well."""
+
 META = Detection(
     id="function-not-used",
     title="Operation that this class of caller does not use",
@@ -55,7 +59,11 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _strange(use: FunctionUse) -> bool:
-    return use.expected >= LIKELY or min(use.chance, use.change_chance) <= (GRANTS if use.grants else RARE)
+    return use.expected >= LIKELY or min(use.chance, use.change_chance) <= (GRANTS if use.grants else RARE) or _settled(use)
+
+
+def _settled(use: FunctionUse) -> bool:
+    return use.settled and use.calls >= (SEVERAL if use.ruled or use.apart else SEVERAL_OF_STAFF)
 
 
 def told(one: FunctionDeviation, cls: str) -> str:
@@ -84,7 +92,7 @@ def _weight(use: FunctionUse) -> tuple[str, str]:
     if use.privileged and use.ruled:
         return "high", "high" if use.expected >= SURE else "medium"
     if use.privileged or use.apart:
-        return "high", "medium" if use.expected >= MANY or use.change_chance <= RARE else "low"
+        return "high", "medium" if use.expected >= MANY or use.change_chance <= RARE or _settled(use) else "low"
     return "medium", "medium"
 
 

@@ -9,6 +9,9 @@ from eastwall.model.finding import Detection, Finding
 
 LEARNED_FROM = 20
 """Clean calls with a body that must stand behind "never": below it a new property is only a property not seen yet."""
+CHANCE = 3e-4
+"""How likely it may be, by the rule of succession over the names that the class sends, that a body is the first with one: as a third of all calls at
+most have bodies, one call in ten thousand. Asked of names that mean privilege, of what answers carry and nobody sets."""
 RESOURCE_FROM = 50
 """Clean calls of the resource's operations together, where the operation itself has fewer: nobody sends it there either."""
 FEW = 3
@@ -40,7 +43,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 def _judge(entry: Property, facts: Facts) -> Finding | None:
     if entry.learned_from < LEARNED_FROM:
-        return _by_resource(entry)
+        return _by_resource(entry, facts)
     who = facts.identity.cls or "anonymous"
     never = f"in {entry.learned_from} clean calls no `{who}` caller ever sent it"
     # A declared property is legal to send: the schema's owner meant it. It stays of interest when it grants privilege.
@@ -58,11 +61,17 @@ def _judge(entry: Property, facts: Facts) -> Finding | None:
     return _finding(entry, "low", "low", f"the request sets `{entry.place}`, which is not declared; {never}")
 
 
-def _by_resource(entry: Property) -> Finding | None:
-    """Of an operation that is called little: what answers carry and no operation of the resource was ever sent."""
-    if not entry.response_only or entry.declared or entry.resource_from < RESOURCE_FROM or entry.learned_from < FEW:
+def _by_resource(entry: Property, facts: Facts) -> Finding | None:
+    """Of an operation that is called little: what answers carry and no operation of the resource was ever sent, or the class never sends anywhere."""
+    if not entry.response_only or entry.declared or entry.learned_from < FEW:
         return None
-    sent = f"in {entry.resource_from:,} clean calls of this resource's operations nobody ever sent it"
+    if entry.resource_from >= RESOURCE_FROM:
+        sent = f"in {entry.resource_from:,} clean calls of this resource's operations nobody ever sent it"
+    elif entry.privileged and entry.bodies and entry.chance <= CHANCE:
+        who = facts.identity.cls or "anonymous"
+        sent = f"in {entry.bodies:,} clean calls of any operation no `{who}` caller ever sent a property of this name"
+    else:
+        return None
     return _finding(entry, "high", "medium", f"the request sets `{entry.place}`, which this service returns; {sent}")
 
 
