@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from joserfc import jwt
 from msgspec import structs
 from tests.unit.behaviours.driven import Engine
@@ -306,3 +307,22 @@ def test_what_somebody_with_authority_never_did_itself():
     (own,) = ask(others, 4_001.0)
     assert (own.own, own.authority, own.what) == (True, True, "POST /admin/x")
     assert ask(others, 4_002.0) == []
+
+
+def test_a_class_whose_habits_are_known_does_nothing_new_by_chance():
+    """Of 2,400 calls of two operations the next is of a third with 3 / 2,403^2; of ten calls with 3 / 13^2."""
+    export = endpoint("GET", "/outgoing", (("user+admin", 2, 1),), "learning")
+    for members, settled in ((1_200, True), (5, False)):
+        world = (
+            export,
+            endpoint("GET", "/orders", (("user+member", members, 4), ("user+admin", 30, 2))),
+            endpoint("GET", "/products", (("user+member", members, 4),)),
+        )
+        new = matrix.novelty(world)[("shop", False)]
+        assert new.first("user+member")[0] == pytest.approx(3 / (2 * members + 3) ** 2)
+        totals = Counter({"user+member": 2 * members, "user+admin": 32})
+        use = matrix.function_use(export, "user+member", totals, lone=False, new=(new, None))
+        assert use.settled is settled
+        assert bool(detect(structs.replace(facts("GET", "/outgoing", "user+member", export), function=use))) is settled
+    tried = structs.replace(export, users=(("user+admin", 2, 1), ("user+member", 1, 1)))
+    assert not matrix.function_use(tried, "user+member", totals, lone=False, new=(new, None)).settled, "one of them did it before"

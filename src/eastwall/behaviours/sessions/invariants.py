@@ -110,6 +110,10 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
         service: _codes(flows[e.id] for e in found if e.id in changing and not kinship.holds_value(e))
         for service, found in by_service.items()
     }
+    vouchers = {
+        service: _codes((flows[e.id] for e in found if e.id in changing and kinship.one_time(e)), MIN_ACTORS_NAMED)
+        for service, found in by_service.items()
+    }
     before = {key: _before(key, flows[key], changing, known) for key in changing}
     everywhere = _ubiquitous(before)
     classes: dict[str, list[str]] = {}
@@ -148,7 +152,10 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
                     found_there += judge.rules(cls, those)
                 after += [rule for rule in found_there if (rule.before, rule.kind) not in always]
         after = sorted(after, key=lambda rule: (not rule.causal, -rule.held, rule.before, rule.kind))[:MAX_AFTER]
-        once = _once(endpoint, flow, codes[endpoint.service], pool.once(key), callers)
+        used = codes[endpoint.service]
+        if used.first < MIN_ONCE and kinship.one_time(endpoint):
+            used = vouchers[endpoint.service]
+        once = _once(endpoint, flow, used, pool.once(key), callers)
         if after or once or _reused(flow) or kinship.holds_value(endpoint):
             found.append(Rules(key, kinship.label(endpoint), tuple(after), once, flow.keyed * 2 > flow.calls))
     return tuple(found)
@@ -267,8 +274,8 @@ def _own(endpoint: Endpoint, scope: str) -> bool:
     return scope.startswith("object ") and kinship.of_kind(endpoint, scope.removeprefix("object "))
 
 
-def _codes(flows: Iterable[Flow]) -> Tally:
-    """Codes of one service: how they are used up is seldom a matter of the operation that takes them."""
+def _codes(flows: Iterable[Flow], least: int = MIN_ACTORS) -> Tally:
+    """Codes of one service: how they are used up is seldom a matter of the operation that takes them. `least`: callers."""
     whole, callers = Tally(), set[int]()
     for flow in flows:
         one = flow.tallies.get("value")
@@ -276,7 +283,7 @@ def _codes(flows: Iterable[Flow]) -> Tally:
             whole.first += one.first
             whole.again += one.again
             callers |= flow.actors
-    return whole if len(callers) >= MIN_ACTORS else Tally()
+    return whole if len(callers) >= least else Tally()
 
 
 def _reused(flow: Flow) -> bool:
@@ -305,6 +312,6 @@ def _once(endpoint: Endpoint, flow: Flow, codes: Tally, sisters: int, callers: i
     if kinship.holds_value(endpoint):  # what is usual with other codes says nothing of these
         if mine is not None and mine.first >= MIN_ONCE and not mine.reused and callers >= MIN_ACTORS:
             found.append(Once("value", mine.first, mine.again, False))
-    elif codes.first >= MIN_ONCE and not _reused(flow):
+    elif codes.first >= least and not _reused(flow):
         found.append(Once("value", codes.first, codes.again, True))
     return tuple(found)

@@ -9,6 +9,8 @@ from eastwall.model.finding import Detection, Finding
 
 LEARNED_FROM = 20
 """Clean calls with a body that must stand behind "never": below it a new property is only a property not seen yet."""
+SURE = 12
+"""The same of names that mean privilege, of what answers carry and nobody sets: see `behaviours.sessions.evidence`, whose bound this is."""
 CHANCE = 3e-4
 """How likely it may be, by the rule of succession over the names that the class sends, that a body is the first with one: as a third of all calls at
 most have bodies, one call in ten thousand. Asked of names that mean privilege, of what answers carry and nobody sets."""
@@ -42,7 +44,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 
 def _judge(entry: Property, facts: Facts) -> Finding | None:
-    if entry.learned_from < LEARNED_FROM:
+    if entry.learned_from < (SURE if entry.privileged and entry.response_only else LEARNED_FROM):
         return _by_resource(entry, facts)
     who = facts.identity.cls or "anonymous"
     never = f"in {entry.learned_from} clean calls no `{who}` caller ever sent it"
