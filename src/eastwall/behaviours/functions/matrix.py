@@ -25,6 +25,8 @@ FIRST = 1e-4
 """Share of all calls of a service that may be a class's first of one operation, ..."""
 FIRST_OF_CLASS = 1 / 196
 """... and of the class's own calls (see `sessions.evidence`, whose bound this is)."""
+FEW = 5
+"""Calls of a program, before others of its kind speak for it."""
 _RULERS = frozenset("admin admins administrator superadmin superuser root sudo owner operator ops".split())
 _AUTHORITY = _RULERS | frozenset("staff support moderator manager supervisor internal auditor".split())
 _GRANTS = frozenset("role permission privilege grant revoke impersonate impersonation sudo entitlement acl".split())
@@ -46,12 +48,16 @@ class Novelty(Struct, frozen=True):
 
         By the rule of succession over the operations that the class uses and this one (a uniform Dirichlet prior over m of them), when in n calls
         it used it never: it does not use it at all as likely as not, so that it does with a probability of m / (n + m), and then the next call is of
-        it with 1 / (n + m).
+        it with 1 / (n + m). Programs are pooled: of one that made `FEW` calls speaks what all programs of the service together never did.
         """
         calls = self.calls[cls]
         if not calls:
             return 1.0, 1.0
         chance = first_use(calls, self.operations[cls] + 1)
+        if calls >= FEW and machine(cls):
+            alike = [one for one in self.calls if machine(one)]
+            pooled = sum(self.calls[one] for one in alike), sum(self.operations[one] for one in alike) + 1
+            chance = min(chance, first_use(*pooled))
         return chance, chance * calls / self.everything[""]
 
 
@@ -110,7 +116,8 @@ def function_use(
     if use is not None and use.privileged and use.ruled and not _GRANTS.isdisjoint(kinship.names(endpoint)):
         use = replace(use, grants=True)
     if use is not None and own is None and (use.privileged or use.apart):
-        use = replace(use, settled=_settled(cls, new[0] if new[1] is None or kinship.reads(endpoint) else new[1]))
+        few = new[1] is None or new[1].calls[cls] < SETTLED  # what hardly changes anything is asked about all that it does
+        use = replace(use, settled=_settled(cls, new[0] if few or kinship.reads(endpoint) else new[1]))
     if use is None or (endpoint.status != "learned" and not (use.privileged or use.apart)):
         return None  # what administrators and programs alone do has too few callers to wait for
     return use
