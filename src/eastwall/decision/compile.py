@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from eastwall.behaviours import World, compile_known
 from eastwall.behaviours.functions.matrix import Novelty, changed_by, function_use, novelty
 from eastwall.decision.expected import outside, ranges_of
-from eastwall.decision.sent import sent_by
 from eastwall.decision.grants import HeldObjects
+from eastwall.decision.sent import sent_by
 from eastwall.detections import Detector, Detectors
 from eastwall.detections.packs import Packs
 from eastwall.detections.prefilter import Prefilter

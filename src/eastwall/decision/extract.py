@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.sent import Sent
 from eastwall.decision.remember import TENANT, tenant_holder
+from eastwall.decision.sent import Sent
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find
 from eastwall.discovery.identity import source_of
