@@ -9,7 +9,7 @@ from eastwall.model.deviations import NewEdge
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
-SURE_CALLS = 12
+SURE_CALLS = 20
 """Learned calls of the caller before a lone sign is enough to act upon."""
 OBJECTS = 4
 """Objects over new edges within an hour that a look round does not explain."""
