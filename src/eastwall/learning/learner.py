@@ -376,11 +376,11 @@ class Learner:
             return service.profiles[found]
         if named:
             return self._profile_at(service, record, path, protocol, operation)
+        if not operation and (method, path) in service.awaited:
+            self._waiting += 1
+            return _AWAITED
         match = self._match(service, record, protocol, operation)
         if match is None:
-            if not operation and (method, path) in service.awaited:
-                self._waiting += 1
-                return _AWAITED
             if status in _UNKNOWN_TO_SERVICE:
                 return None
             service.loose += 1

@@ -1,11 +1,12 @@
 """What is counted for one endpoint, and the `Endpoint` that follows from it.
 
-Over 500 lines, and `Profile.fold` over 60: each count is folded, merged, dumped, loaded and published, in that order, so that none is forgotten.
+`Profile.fold` is over 60 lines: each count is folded, merged, dumped, loaded and published, in that order, so that none is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from eastwall.behaviours.sketch import Distinct, hash64
 from eastwall.discovery.shapes import ABSENT
+from eastwall.learning.class_properties import ClassProperties
 from eastwall.learning.functions import Users
 from eastwall.learning.habits import Habits
 from eastwall.learning.schema import SchemaState
@@ -24,8 +26,6 @@ MAX_SCHEMAS = 12
 """Response schemas, one per status."""
 MAX_CLASSES = 32
 """Identity classes kept apart; the one with the fewest calls leaves for a new one, so that made-up roles do not keep out real ones."""
-MAX_PROPERTIES = 500
-"""Property places per identity class. When there are more, the quarter sent least leaves."""
 MAX_USES = 64
 """Places in query and body that name objects. When there are more, the quarter used least leaves."""
 MAX_TRAITS = 16
@@ -39,8 +39,8 @@ MAX_KINDS = 8
 """Kinds of request bodies."""
 MAX_EXAMPLES = 8
 """Paths kept to find the endpoint again when templates change: those with the lowest checksums."""
-CLASS_ACTORS = 8
-"""Actors of a class that are told apart here."""
+LONG_PLACE = 256
+"""Characters of a place that tell whether it is one of a password: the last ones."""
 
 _WITHOUT_HEADERS = frozenset({"access-log", "otlp", "envoy-als", "lines", "import"})
 """Origins of records that cannot tell an identity that there was."""
@@ -60,69 +60,6 @@ class LearningWindow(Struct, frozen=True):
     """From the first to the last call at least."""
 
 
-class ClassProperties:
-    """Properties that one identity class sends in clean calls."""
-
-    __slots__ = ("actors", "calls", "places")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.actors: set[int] = set()
-        """Hashes of up to `CLASS_ACTORS` actors: the lowest."""
-        self.places: dict[str, list[int]] = {}
-        """place -> [clean calls, lowest actor hash, another actor's hash or 0]."""
-
-    def fold(self, places: tuple[str, ...], actor: int) -> None:
-        self.calls += 1
-        if actor not in self.actors:
-            self._actor(actor)
-        for place in places:
-            entry = self.places.get(place)
-            if entry is None:
-                if len(self.places) >= MAX_PROPERTIES:
-                    self._prune()
-                self.places[place] = [1, actor, 0]
-                continue
-            entry[0] += 1
-            second = entry[2]
-            if (actor < second or not second) and actor != entry[1]:
-                _second(entry, actor)
-
-    def merge(self, other: ClassProperties) -> None:
-        self.calls += other.calls
-        for actor in other.actors:
-            self._actor(actor)
-        for place, (count, first, second) in other.places.items():
-            entry = self.places.get(place)
-            if entry is None:
-                if len(self.places) >= MAX_PROPERTIES:
-                    self._prune()
-                self.places[place] = [count, first, second]
-                continue
-            entry[0] += count
-            _second(entry, first)
-            if second:
-                _second(entry, second)
-
-    def known(self) -> tuple[str, ...]:
-        """The places this class is known to send, sorted.
-
-        One actor alone teaches a class nothing: a place counts when two actors sent it, or when the class has no two actors here.
-        """
-        alone = len(self.actors) < 2
-        return tuple(sorted(place for place, entry in self.places.items() if alone or entry[2]))
-
-    def _prune(self) -> None:
-        kept = sorted(self.places, key=lambda place: (-self.places[place][0], place))[: MAX_PROPERTIES * 3 // 4]
-        self.places = {place: self.places[place] for place in kept}
-
-    def _actor(self, actor: int) -> None:
-        if actor not in self.actors:
-            self.actors.add(actor)
-            if len(self.actors) > CLASS_ACTORS:
-                self.actors.remove(max(self.actors))
-
-
 def _unauthenticated(record: CallRecord) -> bool:
     """Whether the call was found to lack authentication: enough of such calls would else make it look unneeded. An analyst's "this was fine"
     lowers the finding, and the call counts."""
@@ -133,13 +70,6 @@ def _objected(record: CallRecord) -> bool:
     """Whether a SchemaPolicy found the call other than its schema says, enforced or on trial: what it objects to once must not be known by
     the second time, or `monitor` would show less than `enforce` does."""
     return any(match.kind == "SchemaPolicy" and match.action != "allow" for match in record.matches)
-
-
-def _second(entry: list[int], actor: int) -> None:
-    """Keep the two lowest distinct actor hashes, 0 standing for none: the same whatever the order."""
-    hashes = sorted({entry[1], entry[2], actor} - {0})
-    entry[1] = hashes[0]
-    entry[2] = hashes[1] if len(hashes) > 1 else 0
 
 
 def doubt(direction: str, place: str, data_class: str) -> str:
@@ -533,11 +463,20 @@ class Profile:
 def _takes_password(places: tuple[str, ...]) -> bool:
     found = False
     for place in places:
-        leaf = place.rpartition(".")[2].lower()
-        if leaf in _PASSWORDS:
-            found = True
-        elif "passw" in leaf or "pwd" in leaf:
-            if leaf.startswith(_NEW_PASSWORDS) or leaf.endswith(_NEW_PASSWORDS):
+        told = _password(place if len(place) <= LONG_PLACE else place[-LONG_PLACE:])
+        if told:
+            if told < 0:
                 return False
             found = True
     return found
+
+
+@lru_cache(maxsize=4_096)
+def _password(place: str) -> int:
+    """1 for a place of a password, -1 for one of another than that to sign in with, else 0."""
+    leaf = place.rpartition(".")[2].lower()
+    if leaf in _PASSWORDS:
+        return 1
+    if "passw" in leaf or "pwd" in leaf:
+        return -1 if leaf.startswith(_NEW_PASSWORDS) or leaf.endswith(_NEW_PASSWORDS) else 1
+    return 0

@@ -12,8 +12,9 @@ from tests.unit.learning.shop_traffic import FINDING, KEY, record, shop
 
 from eastwall.discovery import templates
 from eastwall.discovery.objects import object_key
+from eastwall.learning.class_properties import MAX_PROPERTIES
 from eastwall.learning.learner import MAX_SERVICES, MAX_WAITING, Learner
-from eastwall.learning.profile import MAX_PROPERTIES, LearningWindow
+from eastwall.learning.profile import LearningWindow
 from eastwall.learning.services import REASSOCIATE
 from eastwall.model.endpoint import Endpoint, FieldProfile, Parameter, Schema
 from eastwall.model.facts import DataHit, Field
