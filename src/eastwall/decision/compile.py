@@ -127,6 +127,7 @@ class LiveSnapshot:
         "hash_key",
         "inventory",
         "limits",
+        "own_kinds",
         "ownership",
         "packs",
         "plan",
@@ -191,6 +192,8 @@ class LiveSnapshot:
         """What each model of `behaviours` knows."""
         self.exclusive_kinds = _exclusive_kinds(snapshot.endpoints)
         """Service -> kind -> what is known of its objects: for operations that nobody used before."""
+        self.own_kinds = frozenset(one.kind for endpoint in snapshot.endpoints for one in endpoint.objects if one.own_names)
+        """Kinds of objects that are the callers themselves: a caller's own name is its own, also when no answer gave it yet."""
         self.flow_kinds = _flow_kinds(snapshot.endpoints)
         """Service -> kinds of objects whose flows have a learned order."""
         self.ownership = HeldObjects(snapshot.holdings) if snapshot.holdings.count else dict(snapshot.ownership)

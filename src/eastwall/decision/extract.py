@@ -262,11 +262,14 @@ def _foreign(
     actor = identity.actor
     tenant = TENANT + identity.tenant if identity.tenant else ""
     role, name, distinctive = _own_name(actor)
+    own = snapshot.own_kinds
     foreign: list[ForeignUse] = []
     strange: list[tuple[int, int]] = []
     grants = state.grants
     for at, ((place, kind, key, shown), owners) in enumerate(zip(named, holders, strict=True)):
-        if actor in owners or ((kind == role or distinctive) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key):
+        if actor in owners or (
+            (distinctive or kind == role or kind in own) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
+        ):
             continue
         if not owners:
             foreign.append(ForeignUse(place, kind, key, shown, 0, tenant=False))
@@ -284,7 +287,8 @@ def _foreign(
 def _is_self(actor: str, kind: str, key: int, snapshot: LiveSnapshot) -> bool:
     """Whether the object is the caller: `user:7` asks for user 7, before any answer gave it to them."""
     role, name, distinctive = _own_name(actor)
-    return (kind == role or distinctive) and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
+    mine = distinctive or kind == role or kind in snapshot.own_kinds
+    return mine and object_key(snapshot.hash_key, EVERY_SERVICE, kind, name) == key
 
 
 @lru_cache(maxsize=4096)

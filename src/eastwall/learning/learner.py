@@ -516,7 +516,7 @@ class Learner:
 
     def _judgements(self, service: Service) -> dict[str, Judgement]:
         if service.judged_at != self.folded:
-            service.judged = {kind: service.objects.judge(kind, self.evidence) for kind in service.objects.kinds}
+            service.judged = {kind: service.objects.judge(kind, self.evidence, self.hash_key) for kind in service.objects.kinds}
             service.judged_at = self.folded
         return service.judged
 

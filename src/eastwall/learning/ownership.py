@@ -39,6 +39,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eastwall.behaviours.intervals import wilson
+from eastwall.discovery.objects import hash_object
 
 SAMPLE = 512
 """Objects per kind that are looked at."""
@@ -56,6 +57,8 @@ MAX_TENANTS = 100_000
 """Actors whose tenant is known, per service; further ones have none."""
 ENOUGH_TOLD = 2
 """Calls that name an object before it counts."""
+OWN_NAMES = 0.9
+"""Share of objects that are called as the only caller that holds them, from which on the kind is one of callers."""
 ANONYMOUS = ""
 """Holder of what was read without any identity."""
 
@@ -105,6 +108,8 @@ class Judgement(Struct, frozen=True):
     """Share of the objects that one actor holds, in tenths; 0: not known."""
     settled: tuple[str, ...] = ()
     """Classes whose members are known to keep to their own, sorted: they alone are judged. Never empty where `exclusive`."""
+    own_names: bool = False
+    """Nearly every object is called as the only caller that holds it: they are the callers themselves."""
 
 
 UNKNOWN = Judgement(
@@ -281,15 +286,17 @@ class Ownership:
         if len(ordered) > MAX_HELD:
             self._thin(MAX_HELD)
 
-    def judge(self, kind: str, needed: Evidence) -> Judgement:
-        """Whether objects of a kind belong to one actor each, or else to one tenant each."""
+    def judge(self, kind: str, needed: Evidence, hash_key: bytes = b"") -> Judgement:
+        """Whether objects of a kind belong to one actor each, or else to one tenant each. `hash_key`: what objects are hashed with."""
         sample = self.kinds.get(kind)
         if not sample:
             return UNKNOWN
-        objects = [sample[key] for key in self._counting(kind)]
+        keys = self._counting(kind)
+        objects = [sample[key] for key in keys]
         found = _judge(kind, objects, needed, "actor")
         if found.exclusive:
-            return _settle(found, kind, objects, needed, lambda actor: actor)
+            settled = _settle(found, kind, objects, needed, lambda actor: actor)
+            return replace(settled, own_names=_called_as_holders(kind, zip(keys, objects, strict=True), found, needed, hash_key))
         if not self.tenants or not any(actor in self.tenants for actors in objects for actor in actors):
             return found
         grouped = [self._grouped(actors) for actors in objects]
@@ -330,6 +337,19 @@ class Ownership:
             for key, (last, kind, holders) in data[1].items()
         }
         return state
+
+
+def _called_as_holders(
+    kind: str, objects: Iterable[tuple[int, dict[str, str]]], found: Judgement, needed: Evidence, hash_key: bytes
+) -> bool:
+    """Whether objects that one caller holds, leaving out those who see all, are called as that caller."""
+    alone = same = 0
+    for key, actors in objects:
+        holders = [actor for actor, cls in actors.items() if cls not in found.broad]
+        if len(holders) == 1 and ":" in holders[0]:
+            alone += 1
+            same += hash_object(hash_key, "", kind, holders[0].partition(":")[2]) == key
+    return alone >= needed.objects and same >= OWN_NAMES * alone
 
 
 def _judge(kind: str, objects: list[dict[str, str]], needed: Evidence, by: str) -> Judgement:

@@ -182,6 +182,7 @@ def _objects(
                 by=judged.by,
                 alone=judged.alone,
                 settled=judged.settled,
+                own_names=judged.own_names,
             )
         )
     return tuple(found)

@@ -35,6 +35,8 @@ class ObjectParameter(Struct, frozen=True):
     """Share of the sampled objects that one actor holds, in tenths, 0..1; 0: not known."""
     settled: tuple[str, ...] = ()
     """Identity classes whose members are known to keep to their own objects of this kind: they alone are judged; empty: all are."""
+    own_names: bool = False
+    """Learned: such objects are the callers themselves, each called as the caller that holds it (`user:7` is customer 7)."""
 
 
 class FieldProfile(Struct, frozen=True):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.unit.decision.world import HASH_KEY, LOGIN, NOW, answer, call, live
+from tests.unit.decision.world import ENDPOINTS, HASH_KEY, LOGIN, NOW, ORDER, answer, call, live
 
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.decide import decide
@@ -81,6 +81,17 @@ def test_everybody_is_their_own() -> None:
     assert decide(call("GET", f"/orders/{me}", user=me), world, LiveState()).findings == ()
     assert ids(decide(call("GET", f"/orders/{you}", user=me), world, LiveState())) == [("object-not-granted", "path.order_id")]
     assert ids(decide(call("GET", "/orders/7", user="7"), world, LiveState())), "user 7 is not order 7"
+
+
+def test_where_objects_are_callers_a_short_name_is_ones_own_too() -> None:
+    """`/orders/u010` by user u010, whom staff looked up before anything was given to u010."""
+    parameter = replace(ORDER.objects[0], own_names=True)
+    held = tuple(sorted((object_key(HASH_KEY, "", "order", name), ("user:clerk",)) for name in ("u010", "u011")))
+    world = live(
+        ownership=held, endpoints=[replace(ORDER, objects=(parameter,)), *(one for one in ENDPOINTS if one is not ORDER)]
+    )
+    assert decide(call("GET", "/orders/u010", user="u010"), world, LiveState()).findings == ()
+    assert ids(decide(call("GET", "/orders/u011", user="u010"), world, LiveState())) == [("object-not-granted", "path.order_id")]
 
 
 def test_what_nobody_holds_is_not_judged() -> None:

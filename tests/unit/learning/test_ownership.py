@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from eastwall.discovery.objects import hash_object
 from eastwall.learning import ownership
 from eastwall.learning.ownership import ANONYMOUS, DAY, FORGOTTEN_DAYS, GRANT_DAYS, MAX_HOLDERS, SAMPLE, Evidence, Ownership, live
 
@@ -35,6 +36,21 @@ def test_objects_of_one_actor_each_are_exclusive() -> None:
     assert not judged.public
     assert 0.6 < judged.confidence < 1
     assert judged.evidence == "20 of 20 objects of kind order are used by one actor only (5 actors seen)"
+
+
+@pytest.mark.parametrize(("named", "own"), [(20, True), (18, True), (17, False), (0, False)])
+def test_objects_that_are_called_as_their_holders_are_the_callers(named: int, own: bool) -> None:
+    state = Ownership()
+    for a in range(20):
+        key = hash_object(b"k", "", "customer", f"u{a}" if a < named else f"other-{a}")
+        state.give("customer", key, f"user:u{a}", "user", 0.0)
+        for at in range(2):
+            state.use("customer", key, "client:billing", "client:billing", float(at))
+    judged = state.judge("customer", NEEDED, b"k")
+    assert judged.exclusive
+    assert judged.broad == ("client:billing",)
+    assert judged.own_names is own
+    assert not state.judge("customer", NEEDED, b"another").own_names
 
 
 @pytest.mark.parametrize(("actors", "each"), [(1, 50), (2, 30), (3, 2), (7, 1)])
