@@ -19,7 +19,7 @@ MANY = 10.0
 """The same where only staff or programs use it: what people do rarely (a refund) may be what staff do all day. Or `RARE`, as a chance that is reckoned
 for that."""
 
-SEVERAL, SEVERAL_OF_STAFF = 2, 3
+SEVERAL, SEVERAL_OF_STAFF = 2, 8
 """Calls of others from which on it is known whose it is, where the caller's class is so well known that its first use is no chance: staff do more of
 what others come to do as well."""
 

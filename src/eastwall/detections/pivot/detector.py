@@ -9,8 +9,9 @@ from eastwall.model.deviations import NewEdge
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
 
-SURE_CALLS = 20
-"""Learned calls of the caller before a lone sign is enough to act upon."""
+SURE_CALLS, SURE_DAYS = 20, 4 / 24
+"""Learned calls of the caller before a lone sign is enough to act upon; days that they span before many objects are such a sign: the calls
+of one job come together, and a program whose second job has not come yet looks like one that has no other."""
 OBJECTS = 4
 """Objects over new edges within an hour that a look round does not explain."""
 REFUSALS = 3
@@ -45,13 +46,17 @@ def detect(facts: Facts) -> Sequence[Finding]:
         Finding(
             id=META.id,
             severity=META.severity,
-            confidence="medium" if edge.calls >= SURE_CALLS or len(said) > 1 else "low",
+            confidence="medium" if len(said) > 1 or _sure(edge) else "low",
             owasp=META.owasp,
             where=edge.place,
             message=f"{sentence(edge)}; {', and '.join(said)}",
             evidence=f"{edge.caller[:50]} to {edge.target[:60]}"[:120],
         )
     ]
+
+
+def _sure(edge: NewEdge) -> bool:
+    return edge.calls >= SURE_CALLS and (edge.days >= SURE_DAYS or not {"admin", "public network"}.isdisjoint(edge.reach))
 
 
 def _signs(edge: NewEdge) -> list[str]:
