@@ -23,21 +23,24 @@ def test_the_rest_of_the_list_is_delivered_as_it_was(rig: Rig) -> None:  # noqa:
     engine, asked = _engine(rig), call("GET", "/orders", user="alice")
     assert not engine.request(asked).deny
     given = engine.response(
-        asked.id, answer(b'{"items": [{"id":1,"user_id":"alice","n":1.10}, {"id":2,"user_id":"bob"}], "total":2}')
+        asked.id,
+        answer(
+            b'{"items": [{"id":1,"user_id":"alice","n":1.10}, {"id":2,"user_id":"bob"}, {"id":3,"user_id":"carol"}], "total":3}'
+        ),
     )
     assert not given.deny
-    assert given.body == b'{"items": [{"id":1,"user_id":"alice","n":1.10}], "total":2}'
+    assert given.body == b'{"items": [{"id":1,"user_id":"alice","n":1.10}], "total":3}'
     engine.completed(completion(asked))
     record: CallRecord = rig.records.got[0]
     assert (record.action, record.would) == ("redact", "redact")
-    assert any("1 item is withheld" in match.reason for match in record.matches)
+    assert any("2 items are withheld" in match.reason for match in record.matches)
     assert engine.state.grants.held("user:alice") == 0, "what an answer gives along with others' items is no grant"
 
 
 def test_what_cannot_be_cut_is_withheld(rig: Rig) -> None:  # noqa: F811
     engine, asked = _engine(rig), call("GET", "/orders", user="alice")
     engine.request(asked)
-    given = engine.response(asked.id, answer(b'{"items": [], "items": [{"id":2,"user_id":"bob"}]}'))
+    given = engine.response(asked.id, answer(b'{"items": [], "items": [{"id":2,"user_id":"bob"}, {"id":3,"user_id":"carol"}]}'))
     assert given.deny
     assert given.status == 403
     assert b"bob" not in (given.body or b"")
