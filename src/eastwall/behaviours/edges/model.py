@@ -21,8 +21,8 @@ MAX_CALLERS = 2_000
 MAX_OPERATIONS, MAX_SERVICES, MAX_NETWORKS = 512, 64, 32
 """Of one caller. Who has so many networks is at home everywhere: its networks are not judged."""
 MIN_CALLS, MIN_SECONDS = 15, 7_200.0
-"""Clean calls of a caller, and time from the first to the last, before its edges are judged. Calls of one job are no independent cases: in worlds of
-`bench.logic` half the time had a program that was seen twice stopped at its other job."""
+"""Clean calls of a caller, and time from the first to the last, before its edges are judged. Calls of one job are no independent cases: with
+12 calls over an hour, a program of one world of `bench.logic` was stopped at its other job."""
 UNSEEN = 0.02
 """Share of calls over edges that were used once: what is to be expected of edges yet unseen (Good and Turing, 1953). A caller with more is
 not settled."""
