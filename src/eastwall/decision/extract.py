@@ -7,8 +7,9 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
+from eastwall.behaviours.ownership_claims.choosing import TENANT
 from eastwall.decision.compile import LiveSnapshot
-from eastwall.decision.remember import TENANT, tenant_holder
+from eastwall.decision.remember import tenant_holder
 from eastwall.decision.sent import Sent
 from eastwall.decision.state import LiveState
 from eastwall.discovery.data_classes import find

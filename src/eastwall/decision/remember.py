@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from eastwall.behaviours.ownership_claims.choosing import TENANT
 from eastwall.behaviours.ownership_claims.reading import request_values
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.state import LiveState
@@ -14,9 +15,6 @@ from eastwall.model.decision import Decision, Verdict
 from eastwall.model.deviations import OthersGiven, OwnerMismatch
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Identity
-
-TENANT = "tenant:"
-"""Begins the name of a tenant among the holders of an object; actors' names begin with their kind."""
 
 
 def tenant_holder(identity: Identity) -> str:

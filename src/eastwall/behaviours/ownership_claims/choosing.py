@@ -16,7 +16,7 @@ from eastwall.model.deviations import OthersGiven
 from eastwall.model.facts import Facts
 
 TENANT = "tenant:"
-"""Begins the name of a tenant among the holders of an object (`decision.remember`)."""
+"""Begins the name of a tenant among the holders of an object; actors' names begin with their kind."""
 SURELY = 0.9
 """Share of a kind's objects that one actor holds alone, from which on it says whose an object is that colleagues hold, too."""
 LISTED = 2
