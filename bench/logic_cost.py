@@ -2,7 +2,8 @@
 
 Only what stands in `eastwall.behaviours` is told apart; the ownership, steps and functions of the core are in both. Inline is what a caller
 waits for: judging its request and judging its answer. What an engine remembers once the answer has left, and the call's record, come on top
-in the figures of all the work.
+in the figures of all the work. A caller waits longer than the models take (`own`): what they and their remembering used meanwhile has pushed
+the rest of the engine out of the processor's caches. `python -m bench.logic_cost SEED` takes another world than that of seed 5.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import gc
 import random
 import statistics
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +36,8 @@ Exchange = tuple[Call, Response | None, Completion]
 PASSES = 4
 """Times that all calls go through an engine with the models and through one without, in turn and each time afresh; the least time of each call
 counts. Engines that took turns call by call would push each other out of the caches."""
+WARM_UP = 200
+"""Calls that do not count."""
 COLLECT = (50_000, 20, 50)
 """Thresholds of the garbage collector, as `runtime.control_main` sets them: with Python's own, a tenth goes there."""
 _PHASES = ("_request", "_response", "_after", "_completed")
@@ -54,12 +58,8 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
         for times, watches in ((with_, Watches), (without, _NoWatches)):
             engine = _engine(rig)
             engine.state.watches = watches() if watches is _NoWatches else engine.state.watches
-            gc.collect()
-            gc.disable()
-            took = [_took(engine, one) for one in exchanges][200:]  # the first warm it up
-            gc.enable()
-            times[:] = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(times, took, strict=True)] if times else took
-    figures = {}
+            _least(times, [_took(engine, one) for one in _quietly(exchanges)])
+    figures: dict[str, float] = {}
     for at, what in enumerate(("inline", "all")):
         more = [a[at] - b[at] for a, b in zip(with_, without, strict=True)]
         figures |= {
@@ -68,9 +68,76 @@ def measure(seed: int = 5, learned: int = 2_000, calls: int = 1_500) -> dict[str
             f"behaviours_{what}_us_p50": statistics.median(more) * 1e6,
             f"behaviours_{what}_us_mean": statistics.fmean(more) * 1e6,
         }
-    figures |= _by_model(rig, exchanges)
+    figures |= _own(rig, exchanges) | _by_model(rig, exchanges)
     figures |= _folds(_records(rig, exchanges))
     return {name: round(value, 2) for name, value in figures.items()}
+
+
+def _quietly(exchanges: list[Exchange]) -> Iterator[Exchange]:
+    """All of them, without the garbage collector."""
+    gc.collect()
+    gc.disable()
+    yield from exchanges
+    gc.enable()
+
+
+def _least(times: list[tuple[float, float]], took: list[tuple[float, float]]) -> None:
+    """Keeps the least of each call; the first calls warm an engine up and do not count."""
+    took = took[WARM_UP:]
+    times[:] = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(times, took, strict=True)] if times else took
+
+
+def _own(rig: Rig, exchanges: list[Exchange]) -> dict[str, float]:
+    """What the models themselves take of a call: while its caller waits, and of all its work."""
+    times: list[tuple[float, float]] = []
+    for _ in range(PASSES):
+        engine = _engine(rig)
+        watches: Any = _Stopwatch(engine.state.watches)
+        engine.state.watches = watches
+        took = []
+        for one in _quietly(exchanges):
+            watches.inline = watches.later = 0.0
+            _took(engine, one)
+            took.append((watches.inline, watches.inline + watches.later))
+        _least(times, took)
+    return {
+        "own_inline_us_p50": statistics.median(inline for inline, _ in times) * 1e6,
+        "own_all_us_p50": statistics.median(all_ for _, all_ in times) * 1e6,
+    }
+
+
+class _Stopwatch:
+    """The watches of an engine, and the seconds that they took."""
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self.inline = self.later = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watches, name)
+
+    def request(self, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        told = self._watches.request(*arguments)
+        self.inline += time.perf_counter() - started
+        return told
+
+    def response(self, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        told = self._watches.response(*arguments)
+        self.inline += time.perf_counter() - started
+        return told
+
+    def after(self, *arguments: Any) -> None:
+        started = time.perf_counter()
+        self._watches.after(*arguments)
+        self.later += time.perf_counter() - started
+
+    def completed(self, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        told = self._watches.completed(*arguments)
+        self.later += time.perf_counter() - started
+        return told
 
 
 def _engine(rig: Rig, spool: RecordWriter | None = None) -> Engine:
@@ -181,5 +248,5 @@ def _folds(records: list[Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
+    for name, value in measure(*map(int, sys.argv[1:2])).items():
         print(f"{name:32} {value:,}")
