@@ -53,7 +53,8 @@ CART = ("items", "checkout", "payment", "place")
 class Store:
     """One engine that watches, and a model that learns from its notes."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoints: tuple[Endpoint, ...] = ENDPOINTS) -> None:
+        self.endpoints = endpoints
         self.model = Model()
         self.state = LiveState()
         self.time = NOW
@@ -64,9 +65,9 @@ class Store:
         self.publish()
 
     def publish(self) -> None:
-        known = self.model.publish(ENDPOINTS)
+        known = self.model.publish(self.endpoints)
         told = (("sessions", msgspec.msgpack.encode(known)),) if known is not None else ()
-        self.live = live(endpoints=ENDPOINTS, behaviours=told)
+        self.live = live(endpoints=self.endpoints, behaviours=told)
 
     def restart(self) -> None:
         self.state = LiveState()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.contexts import Predictor
 from eastwall.behaviours.sessions.invariants import Once, Precedence, Rules
 from eastwall.behaviours.sessions.model import Knowledge
+from eastwall.behaviours.sketch import hash64
 from eastwall.model.endpoint import Endpoint
 
 MIN_LEARNED = 500
 """Calls of a service whose order was learned, before anything is strange."""
+
+
+MAX_OBJECTS = 3
+"""Objects of one call."""
+_ORDINAL = 3
+"""Digits of what may be a place in a list (line 2 of an order) as well as an id."""
+
+Used = tuple[str, str, int, str]
+"""An object that a request names: see `Facts.used`."""
 
 
 class Info:
@@ -39,6 +51,19 @@ class Info:
                 else:
                     self.once_objects[one.scope.removeprefix("object ")] = one
         self.once = self.once_value is not None or self.once_actor is not None or bool(self.once_objects)
+
+    def things(self, used: Sequence[Used]) -> Sequence[Used]:
+        """The objects of a request that the operation is about, as `Facts.used` has them. A number of at most `_ORDINAL` digits says which one only
+        together with what else the path, or the operation's own name, is about: line 1 of one order is not line 1 of another."""
+        own = [one for one in used[:MAX_OBJECTS] if self.about(one[1])]
+        if len(used) == 1:
+            return own
+        for at, (place, kind, key, value) in enumerate(own):
+            if len(value) <= _ORDINAL and value.isdecimal():
+                within = [one[2] for one in used[:MAX_OBJECTS] if one[2] != key and (one[0][:5] == "path." or self.about(one[1]))]
+                if within:
+                    own[at] = (place, kind, hash64(f"{key}/{within}"), value)
+        return own
 
     def about(self, kind: str) -> bool:
         own = self.kinds.get(kind)

@@ -30,8 +30,6 @@ MAX_PENDING = 20_000
 """Calls on their way."""
 CREATED = ""
 """Stands for the making of an object among what was done to it."""
-MAX_OBJECTS = 3
-"""Objects of one call."""
 NOTED_OF_ONE = 5
 """Calls of one operation by one actor within a day that are noted: nobody teaches alone."""
 MIN_RUN = 12
@@ -130,7 +128,7 @@ class Watch(behaviours.Watch):
             if rule.kind:
                 long = rule.calls >= MIN_WATCHED and now - max(begun, self._trails.floor) >= rule.horizon
                 watched = long and (actor is None or not actor.lossy)
-                for place, kind, key, value in facts.used[:MAX_OBJECTS]:
+                for place, kind, key, value in info.things(facts.used):
                     if kind == rule.kind:
                         trail = self._trails.of(key)
                         whole = watched or trail.get(CREATED, -1.0) >= begun
@@ -161,7 +159,7 @@ class Watch(behaviours.Watch):
         if info.once_value is not None:
             found = self._used_up(actor, own, info.once_value, facts)
         if info.once_objects:
-            for place, kind, key, value in facts.used[:MAX_OBJECTS]:
+            for place, kind, key, value in info.things(facts.used):
                 once, times = info.once_objects.get(kind), actor.marks.get((own, key))
                 if once is not None and times is not None:
                     found += (again(once, place, value, times, now),)
@@ -340,8 +338,8 @@ class Watch(behaviours.Watch):
             note["f"] = [int(known_done is None), int(key is not None), since, late, int(max(0.0, now - self._started) // 60)]
         marks: list[list[Any]] = [["actor", times]] if noted else []
         trails: list[list[Any]] = []
-        for _, kind, thing, _ in facts.used[:MAX_OBJECTS]:
-            if info.about(kind) and thing not in begun.things:
+        for _, kind, thing, _ in info.things(facts.used):
+            if thing not in begun.things:
                 self._on_object(begun, kind, thing, now, trails, marks)
         for _, thing, _ in self._codes(facts):
             marks.append(["value", (actor.marks.get((own, thing)) or (0,))[0]])

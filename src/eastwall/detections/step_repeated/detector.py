@@ -12,6 +12,9 @@ from eastwall.model.finding import Detection, Finding
 BY_NAME = 10
 """Things on which a step was done once that a name like `refund` or `redeem` is worth, or that what is repeated is a code."""
 
+MAX_AGAIN = 0.02
+"""Share of the things on which a step was done again, up to which it is taken once though no name says so: who reads by POST comes back."""
+
 META = Detection(
     id="step-repeated",
     title="One-time step repeated",
@@ -39,7 +42,7 @@ def detect(facts: Facts) -> Sequence[Finding]:
 
 def _sure(one: RepeatedStep) -> bool:
     # That a caller does something once in a day is a habit more often than a rule.
-    if one.scope == "actor":
+    if one.scope == "actor" or (not one.named and one.again > MAX_AGAIN * one.things):
         return False
     return abusive(one.things // (1 + one.again) + one.pooled + (BY_NAME if one.named else 0), one.times)
 

@@ -1,0 +1,65 @@
+"""What honest callers do that looks like a repeated or a skipped step."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.behaviours.test_sessions import Store, _endpoint, _sure
+
+from eastwall.model.endpoint import Parameter
+
+_LINE = (Parameter("line_id", "integer"),)
+_NESTED = (Parameter("order_id", "integer"), Parameter("line_id", "integer"))
+LINES = (
+    _endpoint("GET", "/products"),
+    _endpoint("POST", "/orders/lines/{line_id}", parameters=_LINE),
+    _endpoint("POST", "/orders/{order_id}/lines/{line_id}/cancel", parameters=_NESTED),
+)
+
+
+def _line(store: Store, order: int, line: int, user: str, *, nested: bool) -> list[str]:
+    if nested:
+        return _sure(store.do("POST", f"/orders/{order}/lines/{line}/cancel", {"n": 1}, user=user))
+    return _sure(store.do("POST", f"/orders/lines/{line}", {"order_id": order}, user=user))
+
+
+def _lines(*, nested: bool) -> Store:
+    """Twenty callers, each with one line of one order."""
+    store = Store(LINES)
+    for n in range(20):
+        _line(store, 4_000 + n, 1, f"u{n}", nested=nested)
+    store.publish()
+    store.learning = False
+    store.do("GET", "/products", user="early")
+    store.time += 4 * 86_400.0
+    return store
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_first_line_of_another_order_is_another_line(nested: bool) -> None:
+    store = _lines(nested=nested)
+    assert [_line(store, 7_000 + n, 1, "alice", nested=nested) for n in range(6)] == [[]] * 6
+    again = [_line(store, 7_000, 1, "alice", nested=nested) for _ in range(3)]
+    assert again[-1] == ["step-repeated"], "the same line of the same order"
+
+
+def test_a_long_id_is_one_thing_whatever_else_is_named() -> None:
+    """Else a step is repeated by naming another container each time."""
+    store = _lines(nested=False)
+    again = [_line(store, 7_000 + n, 88_412, "alice", nested=False) for n in range(5)]
+    assert again[-1] == ["step-repeated"]
+
+
+def test_who_reads_by_post_comes_back() -> None:
+    """Where no name says that a step is taken once, one who came back is enough for it to be none, until many did not."""
+    store = Store(LINES)
+    for n in range(24):
+        _line(store, 4_000 + n, 88_000 + n, f"u{n}", nested=False)
+    _line(store, 4_000, 88_000, "u0", nested=False)
+    store.publish()
+    store.do("GET", "/products", user="early")
+    store.time += 4 * 86_400.0
+    assert [_line(store, 4_100, 88_100, "alice", nested=False) for _ in range(5)] == [[]] * 5
+    for n in range(100):
+        _line(store, 5_000 + n, 89_000 + n, f"v{n}", nested=False)
+    store.publish()
+    assert [_line(store, 4_101, 88_101, "bob", nested=False) for _ in range(5)][-1] == ["step-repeated"]
