@@ -22,3 +22,8 @@ def odds(things: int, times: int) -> int:
 def abusive(things: int, times: int) -> bool:
     """Whether a step that was carried out `times` times before is repeated beyond what retries explain."""
     return times > RETRIES and odds(things, times) >= ODDS
+
+
+def often(times: int) -> str:
+    """`once`, `3 times`: for a finding's sentence."""
+    return "once" if times == 1 else f"{times:,} times"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eastwall.detections.repetition import abusive
+from eastwall.detections.repetition import abusive, often
 from eastwall.model.facts import Facts, StepUse
 from eastwall.model.finding import Detection, Finding
 
@@ -51,9 +51,7 @@ def _finding(use: StepUse) -> Finding:
             f"{use.kind} {use.shown} was never given `{use.missing}`, which came before this on {use.objects:,} other objects"
         )
     else:
-        message = (
-            f"this was carried out on {use.kind} {use.shown} {use.done} times already, and at most once on {use.objects:,} others"
-        )
+        message = f"this was carried out on {use.kind} {use.shown} {often(use.done)} already, and at most once on {use.objects:,} others"
     return Finding(
         id=META.id,
         severity=META.severity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eastwall.detections.repetition import abusive
+from eastwall.detections.repetition import abusive, often
 from eastwall.model.deviations import RepeatedStep
 from eastwall.model.facts import Facts
 from eastwall.model.finding import Detection, Finding
@@ -53,7 +53,7 @@ def _finding(one: RepeatedStep, facts: Facts) -> Finding:
     )
     others = {"value": "codes", "actor": "callers"}.get(one.scope, "others")
     message = (
-        f"{facts.identity.actor} did this{on} {one.times} times already, the last time {one.seconds:,.3f} s ago, and it was done a second "
+        f"{facts.identity.actor} did this{on} {often(one.times)} already, the last time {one.seconds:,.3f} s ago, and it was done a second "
         f"time on {one.again:,} of {one.things:,} learned {others}"
     )
     return Finding(
