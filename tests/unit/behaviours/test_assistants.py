@@ -57,6 +57,19 @@ def test_products_of_a_catalogue_do_not() -> None:
     assert engine.ask("GET", "/orders/8", answer={"id": 8}, user="bob").of("object-not-granted") is not None
 
 
+def test_nor_those_that_looked_private_while_few_were_seen() -> None:
+    few = tuple(replace(one, objects=tuple(replace(each, alone=0.9) for each in one.objects)) for one in (ORDER, PUBLIC))
+    engine = Engine(endpoints=(*few, ORDERS, PRODUCTS))
+    engine.ask("GET", "/orders", answer=[{"id": n} for n in range(1, 9)], user="alice")
+    for user in ("alice", "bob"):
+        engine.ask("GET", "/products", answer=_given(20), user=user)
+    assert not engine.ask("GET", "/orders/8", answer={"id": 8}, user="bob").blocked, "nothing else is known"
+    engine.snapshot = _engine().snapshot
+    assert engine.ask("GET", "/orders/7", answer={"id": 7}, user="bob").of("object-not-granted") is not None
+    engine.ask("GET", "/orders", answer=_given(watch.ASSISTS), user="bob")
+    assert not engine.ask("GET", "/orders/7", answer={"id": 7}, user="bob").blocked, "an assistant all the same"
+
+
 def test_what_went_to_another_tenant_is_no_longer_the_former_one_s() -> None:
     bob = Identity("user:bob", "user", Strength.VERIFIED, cls="user", tenant="t1")
     within, elsewhere = ("user:bob", "tenant:t1", "user:eve"), ("user:bob", "tenant:t1", "user:dan", "tenant:t2")

@@ -209,6 +209,15 @@ def test_who_hands_an_object_over_is_refused_a_while_later(path: str) -> None:
     assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p1").findings, "it was given back"
 
 
+@pytest.mark.parametrize(("path", "blocked"), [("/orders/7001/ownership", True), ("/orders/7001/owner-17", False)])
+def test_who_handed_an_object_over_before_the_operation_was_known_is_refused_too(path: str, blocked: bool) -> None:
+    engine = _engine(Learned(owners=True).visits(10).known())
+    engine.ask("GET", "/me", answer={"id": 3, "email": "p2@mail.example"}, user="p2")
+    engine.ask("POST", path, {"to": "p2@mail.example"}, answer={"done": True}, user="p1")
+    assert engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p1", gap=3_600.0).blocked is blocked
+    assert not engine.ask("POST", "/orders/7001/pay", answer={"ok": True}, user="p2").findings
+
+
 def test_who_shares_an_object_keeps_it() -> None:
     engine = _engine(Learned(owners=True).visits(10).known())
     engine.ask("GET", "/me", answer={"id": 3, "email": "p2@mail.example"}, user="p2")

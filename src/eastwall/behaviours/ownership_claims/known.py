@@ -7,6 +7,7 @@ from eastwall.behaviours.ownership_claims.judging import GivenFirst, Knowledge, 
 from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
 from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, words
 from eastwall.model.endpoint import Endpoint
+from eastwall.model.operation import Operation
 
 OF_TENANTS = ("tenant", "tenant-alias")
 """Claims of rules that tell whose tenant's something is."""
@@ -190,12 +191,20 @@ def _is_self(endpoint: Endpoint) -> bool:
     return about.lower() in _SELVES and "{" not in endpoint.template
 
 
-def names_handing_over(endpoint: Endpoint | None) -> bool:
-    """Whether an operation by its name makes somebody else the owner: `PUT /orders/{id}/owner`, `reassignOrder`."""
-    if endpoint is None:
-        return False
-    name = endpoint.operation or endpoint.template.rpartition("}")[2].rpartition("/")[2]
+def names_handing_over(endpoint: Endpoint | None, operation: Operation) -> bool:
+    """Whether an operation by its name makes somebody else the owner: `PUT /orders/{id}/owner`, `reassignOrder`. Also one that is not known yet:
+    who gave away what before we knew how is its former owner for ever."""
+    if endpoint is not None:
+        name = endpoint.operation or endpoint.template.rpartition("}")[2].rpartition("/")[2]
+    else:
+        name = operation.name or _last_word(operation.path)
     return not _GIVES_AWAY.isdisjoint(words(name))
+
+
+def _last_word(path: str) -> str:
+    """The last segment of a path; empty for one that may be an id (`/owner-17`)."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return "" if any(character.isdigit() for character in last) else last
 
 
 def owner_field(steps: tuple[str, ...]) -> str:

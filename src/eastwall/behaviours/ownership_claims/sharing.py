@@ -78,7 +78,7 @@ class Sharing:
         response, me = facts.call.response, facts.identity.actor
         if response is None or not 200 <= response.status < 300:
             return
-        given_away = names_handing_over(asked.match.endpoint)
+        given_away = names_handing_over(asked.match.endpoint, asked.operation)
         for text in _short_texts(asked.operation.body):
             called = called_key(known.hash_key, text)
             other = self._names.get(called)

@@ -82,8 +82,8 @@ class Watch(behaviours.Watch):
         self._callers: Recent[str, _Caller] = Recent(MAX_CALLERS)
         self._noted: dict[tuple[str, str], int] = {}
         """(operation, class) -> sampled calls."""
-        self._assistants: dict[tuple[str, str], int] = {}
-        """(actor, owner) -> objects of the owner that answers gave the actor, up to `ASSISTS`."""
+        self._assistants: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
+        """(actor, owner) -> (service, kind) of objects of the owner that answers gave the actor, up to `ASSISTS` of them."""
         self._hash_key = b""
         self._known: Known | None = None
         self.holders: Callable[[int], tuple[str, ...]] = _nobody
@@ -233,15 +233,27 @@ class Watch(behaviours.Watch):
         principal."""
         if self._known is None or (service, kind) not in self._known.private:
             return
-        count = self._assistants.get((actor, owner), 0)
-        if count < ASSISTS:
-            if len(self._assistants) >= MAX_ASSISTANTS:
-                del self._assistants[next(iter(self._assistants))]
-            self._assistants[actor, owner] = count + 1
+        kinds = self._assistants.get((actor, owner), ())
+        if len(kinds) >= ASSISTS:
+            kinds = self._still_private(kinds)
+            if len(kinds) >= ASSISTS:
+                return
+        elif not kinds and len(self._assistants) >= MAX_ASSISTANTS:
+            del self._assistants[next(iter(self._assistants))]
+        self._assistants[actor, owner] = (*kinds, (service, kind))
 
     def assists(self, actor: str, key: int) -> bool:
         """Whether the actor was given several objects of one of those who hold this one."""
-        return any(self._assistants.get((actor, owner), 0) >= ASSISTS and not self.is_staff(owner) for owner in self.holders(key))
+        for owner in self.holders(key):
+            kinds = self._assistants.get((actor, owner), ())
+            if len(kinds) >= ASSISTS and len(self._still_private(kinds)) >= ASSISTS and not self.is_staff(owner):
+                return True
+        return False
+
+    def _still_private(self, kinds: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Of a catalogue the first entries look as if each were somebody's, until more is known."""
+        private = self._known.private if self._known is not None else {}
+        return tuple([one for one in kinds if one in private])
 
     def _named_others(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
