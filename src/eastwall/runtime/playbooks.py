@@ -85,6 +85,9 @@ class PlaybookRunner:
         """Engines have not been told of the latest yet."""
         self.runs: list[Run] = []
         self._load()
+        self._acted_on = {(run.playbook, run.key): run.began for run in sorted(self.runs, key=lambda run: run.began)}
+        """(playbook, key) -> when an earlier process carried it out. What it had counted by then may come once more: a process that was
+        killed has stored less than it has seen, and calls that were acted on are not to be acted on again once that is undone."""
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -134,7 +137,7 @@ class PlaybookRunner:
                     if (record.findings or record.action != "allow") and self._first_time(record.id):
                         for watcher in self._watchers.values():
                             firing = watcher.see(record, now)
-                            if firing is not None and not self._in_force(firing):
+                            if firing is not None and not self._in_force(firing) and not self._was_acted_on(firing, now):
                                 self._pending.append(firing)
                                 watcher.forget(firing.key)
         except Exception as error:
@@ -156,6 +159,10 @@ class PlaybookRunner:
         return any(mine == (run.playbook, run.key) and not run.ended for run in self.runs) or any(
             mine == (one.playbook, one.key) for one in self._pending
         )
+
+    def _was_acted_on(self, firing: Firing, now: float) -> bool:
+        """Whether a call that counts had happened when an earlier process acted; not by a clock that has jumped back since."""
+        return firing.since <= self._acted_on.get((firing.playbook, firing.key), -1.0) <= now
 
     def _loop(self) -> None:
         while not self._stop.is_set():

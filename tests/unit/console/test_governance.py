@@ -45,8 +45,12 @@ def test_the_whole_way(data: Path, tmp_path: Path) -> None:
     on = ("--data", str(data))
     status = control.until("/api/v1/status", lambda s: s["policy"]["repository"]["in_step"])
     assert (status["policy"]["commit"], status["policy"]["author"]) == (first, "Ada <ada@example.com>")
+    # Published right after it is applied, and so a moment after `in_step` is told.
+    control.until(
+        "/api/v1/status", lambda s: FileSnapshotStore(data / "snapshot").load().policy_status.digest == s["policy"]["digest"]
+    )
     snapshot = FileSnapshotStore(data / "snapshot").load()
-    assert (snapshot.policy_status.digest, snapshot.policy_status.commit) == (status["policy"]["digest"], first)
+    assert snapshot.policy_status.commit == first
     assert [p.name for p in decode(snapshot.policy).policies if p.location != "builtin"] == ["a"]
 
     code, told = run(policy, "show", *on)

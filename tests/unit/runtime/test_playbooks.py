@@ -140,6 +140,25 @@ def test_a_restart_keeps_what_is_in_force_and_takes_back_what_has_had_its_time(d
     assert [e.about["why"] for e in late.audit.entries() if e.act == "playbook-end"] == ["undone by hand", "its time is over"]
 
 
+def test_calls_that_were_acted_on_before_a_kill_are_not_acted_on_again(desk: Desk) -> None:
+    calls = [record(number, at=desk.now) for number in range(1, 13)]
+    desk.use({"quarantine": "identity"}, on={"count": 12})
+    desk.runner.see(calls)
+    desk.runner.work()
+    assert desk.in_force() == ["Quarantine"]
+    again = Desk(desk.folder)
+    again.use({"quarantine": "identity"}, on={"count": 12})
+    again.runner.undo(again.runner.acts()[0]["id"], ALICE)
+    again.runner.see(calls)  # they were not stored when it was killed
+    again.runner.work()
+    assert again.in_force() == []
+    again.now += 1
+    again.come(*range(13, 24))
+    assert again.in_force() == [], "eleven since"
+    again.come(24)
+    assert again.in_force() == ["Quarantine"]
+
+
 def test_runs_that_cannot_be_read_close_nothing_and_are_told(desk: Desk) -> None:
     desk.use({"quarantine": "identity"})
     desk.come(1)
