@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,6 @@ from eastwall.model.audit import Origin, Who
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.event_id import named as named_event
-from eastwall.model.native import NativeRule
 from eastwall.model.record import CallRecord
 from eastwall.model.snapshot import SNAPSHOT_FORMAT, PolicyStatus, ServiceScope, Snapshot, TrustConfig
 from eastwall.policy.data_classes import custom_classes
@@ -39,14 +37,15 @@ from eastwall.runtime.approvals import Approvals
 from eastwall.runtime.audit import AuditLog
 from eastwall.runtime.baselines import BaselineApi
 from eastwall.runtime.control_health import Cached, envoy_counters, heartbeats, sharing_fault, uninspected
-from eastwall.runtime.control_views import essence, explained, for_engines, named
+from eastwall.runtime.control_views import applied_set, essence, explained, for_engines, services
 from eastwall.runtime.declared import DeclaredApis
 from eastwall.runtime.discovered import Discovered, UnknownError, World
 from eastwall.runtime.feedback import FeedbackApi
+from eastwall.runtime.firing_evidence import evidence
 from eastwall.runtime.layout import DataDir
 from eastwall.runtime.message_schemas import known_schemas, schemas_essence
 from eastwall.runtime.notifying import Notifier, Secrets
-from eastwall.runtime.offload import NativeOffload
+from eastwall.runtime.plane import DataPlane
 from eastwall.runtime.playbooks import PlaybookRunner, notification_lost
 from eastwall.runtime.policy_acts import PolicyActs
 from eastwall.runtime.policy_guards import PolicyGuards
@@ -71,9 +70,6 @@ REFRESH_SECONDS = 30.0
 """Counters and ownership alone are published this often: every snapshot costs each engine a compile."""
 OWNERSHIP_LIMIT = 1_000_000
 """Objects whose owners engines get; the most recently used ones."""
-EVIDENCE_SECONDS = 900.0
-"""Seconds before the first call that counted which a snapshot of evidence holds."""
-EVIDENCE_CALLS = 1_000
 
 
 class Control:
@@ -92,8 +88,6 @@ class Control:
         self._snapshots = FileSnapshotStore(data.snapshots)
         self._version = self._snapshots.latest_version()
         self._publish_lock = threading.Lock()
-        self._plane_lock = threading.Lock()
-        """Held while the data plane's configuration is worked out and written, so that the newest comes last."""
         self._stop = threading.Event()
         self._changed = threading.Event()
         """Set when batches were folded."""
@@ -121,7 +115,7 @@ class Control:
         self._exact_at = 0.0
         """When templates were last read whole, monotonic seconds; in between large services may keep theirs for a while."""
         self._detections = {d.meta.id: d.meta for d in detections.load()}
-        self._offload = NativeOffload(tuple(self._detections.values()))
+        self._plane = DataPlane(data, tuple(self._detections.values()), self._faults)
         self.discovered = Discovered(self._world, self.learner_alone)
         self.baselines = BaselineApi(self.learner_alone, self._recorder.acts, self.publish, time.time)
         self.policy_acts = PolicyActs(self._policies, self.audit, self.apply_policy, time.time)
@@ -169,7 +163,7 @@ class Control:
         self.playbooks.start()
         self.policy_guards.start()
         self.approvals.start()
-        if (proxy := self._proxy()) is not None and proxy.native_offload:
+        if (proxy := self._plane.offloading()) is not None:
             self._refusals = Refusals(proxy, self.data.spool, self._faults, lambda event: self.call(event) is not None)
             self._refusals.start()
         for name, target in (("recorder", self._recorder.loop), ("publisher", self._publish_loop)):
@@ -332,7 +326,7 @@ class Control:
             self._essence = seen
             self._published_at = time.time()
         # Policies come and go by commands and playbooks too: what Envoy refuses goes with what engines are given.
-        if (proxy := self._proxy()) is not None and proxy.native_offload:
+        if self._plane.offloading() is not None:
             self._apply_to_data_plane()
         return self._version
 
@@ -346,49 +340,20 @@ class Control:
             raise OSError(error.errno, why) from error
 
     def _apply_to_data_plane(self) -> None:
-        try:
-            from eastwall.runtime.dataplane import apply_scopes
-
-            with self._plane_lock:
-                apply_scopes(self.data.root, self.scopes(), self._native())
-            self._faults.pop("data plane", None)
-        except (ImportError, OSError, ValueError) as error:
-            log.error("the data plane's configuration cannot be changed: %s", error)
-            self._faults["data plane"] = f"its configuration cannot be changed: {error}"
+        self._plane.apply(self.scopes, self._in_force, lambda: self._trust().workloads)
 
     def _in_force(self) -> bytes:
         """The applied policies with what was put into quarantine and what playbooks did, encoded."""
         return self.playbooks.merged(self.quarantines.merged(self._policies.state.encoded))
 
-    def _native(self) -> tuple[NativeRule, ...]:
-        """What Envoy is to refuse by itself: nothing without `--native-offload`."""
-        proxy = self._proxy()
-        if proxy is None or not proxy.native_offload:
-            return ()
-        policies = self._in_force()
-        names = frozenset(upstream.name for upstream in proxy.upstreams)
-        return self._offload.rules(policies, self.scopes(), self._trust().workloads, names)
-
     # -- services, modes, policies --------------------------------------------------------------------------------
 
     def scopes(self) -> tuple[ServiceScope, ...]:
         """Every known service: of the command line, of policies, and seen in traffic."""
-        defaults = {scope.name: scope for scope in self._command_line_scopes()}
+        defaults = {scope.name: scope for scope in self._plane.scopes()}
         for endpoint in self._endpoints:
             defaults.setdefault(endpoint.service, ServiceScope(endpoint.service))
         return self._policies.scopes(defaults.values())
-
-    def _command_line_scopes(self) -> list[ServiceScope]:
-        proxy = self._proxy()
-        return [] if proxy is None else [upstream.scope for upstream in proxy.upstreams]
-
-    def _proxy(self) -> Any:
-        """The data plane's description as `eastwall up` wrote it; None when nothing runs."""
-        with contextlib.suppress(ImportError, OSError, msgspec.DecodeError):
-            from eastwall.runtime.dataplane import load_proxy
-
-            return load_proxy(self.data)
-        return None
 
     def set_mode(self, service: str, mode: str, *, who: Who) -> list[dict[str, Any]]:
         """Set the mode of one service, or of `all`. Raises UnknownError, ValueError, OSError; returns the services afterwards."""
@@ -467,24 +432,7 @@ class Control:
         self.playbooks.use(policies, stages, PolicyWorld({}, policies, self.scopes(), self._trust().workloads))
 
     def _evidence(self, firing: Firing) -> dict[str, Any]:
-        """Calls, findings and policies of the moment, for a snapshot of evidence. Raises LakeError."""
-        kind, _, name = firing.key.partition(" ")
-        where: dict[str, Any] = {"identity": {"actor": name}}.get(kind, {"service": firing.record.service})
-        if kind == "endpoint" and firing.record.endpoint:
-            where["endpoint"] = firing.record.endpoint
-        records = self._lake.calls(**where, since=firing.since - EVIDENCE_SECONDS, limit=EVIDENCE_CALLS)
-        # What it is about may still be on its way into the lake.
-        stored = {record.id for record in records}
-        late = [record for event in firing.events if event not in stored and (record := self.call(event)) is not None]
-        records = sorted([*records, *late], key=lambda record: record.time, reverse=True)
-        applied = self._policies.state.applied
-        return {
-            "policy": {"digest": applied.digest, "commit": applied.origin.commit, "snapshot": self._version},
-            "timeline": [
-                [r.time, r.id, f"{r.method} {r.path}", r.status, r.action, [f.id for f in r.findings]] for r in reversed(records)
-            ],
-            "calls": [named(r) for r in records],
-        }
+        return evidence(firing, self._lake, self.call, self._policies.state.applied, self._version)
 
     def _policy_status(self) -> PolicyStatus:
         applied = self._policies.state.applied
@@ -497,42 +445,13 @@ class Control:
 
     def policy(self) -> dict[str, Any]:
         """What is applied."""
-        state = self._policies.state
-        listed = [
-            {"name": p.name, "kind": p.kind, "location": p.location, "mode": getattr(p.spec, "mode", None)}
-            for p in state.policies.policies
-        ]
-        applied = state.applied
-        return {
-            "digest": applied.digest,
-            "applied": applied.time,
-            "act": applied.act,
-            "who": msgspec.to_builtins(applied.who),
-            "origin": msgspec.to_builtins(applied.origin),
-            "files": applied.files,
-            "attachments": sorted(applied.attachments),
-            "policies": listed,
-            "snapshot": self._version,
-        }
+        return applied_set(self._policies.state) | {"snapshot": self._version}
 
     # -- questions ------------------------------------------------------------------------------------------------
 
     def services(self) -> list[dict[str, Any]]:
         """Scopes with their counts."""
-        counts: Counter[str] = Counter()
-        calls: Counter[str] = Counter()
-        for endpoint in self._endpoints:
-            counts[endpoint.service] += 1
-            calls[endpoint.service] += endpoint.calls
-        return [
-            {
-                **msgspec.to_builtins(scope),
-                "mode": scope.mode.name.lower(),
-                "endpoints": counts[scope.name],
-                "calls": calls[scope.name],
-            }
-            for scope in self.scopes()
-        ]
+        return services(self.scopes(), self._endpoints)
 
     def metrics(self) -> tuple[str, str]:
         """Content type and text."""

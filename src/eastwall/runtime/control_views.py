@@ -15,6 +15,8 @@ from eastwall.model.decision import Verdict
 from eastwall.model.endpoint import Endpoint, Schema
 from eastwall.model.finding import Detection
 from eastwall.model.record import CallRecord
+from eastwall.model.snapshot import ServiceScope
+from eastwall.runtime.policy_store import PolicyState
 
 
 def text_keys(value: Any) -> Any:
@@ -45,6 +47,42 @@ def by_reason(counts: Any) -> Counter[str]:
 def graphql_at(endpoints: Sequence[Endpoint]) -> frozenset[tuple[str, str]]:
     """(service, path) where GraphQL was seen."""
     return frozenset((e.service, e.template) for e in endpoints if e.protocol == "graphql" and e.operation and e.calls)
+
+
+def services(scopes: Sequence[ServiceScope], endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
+    """Scopes with how many operations are known of each, and how many calls of these."""
+    counts: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    for endpoint in endpoints:
+        counts[endpoint.service] += 1
+        calls[endpoint.service] += endpoint.calls
+    return [
+        {
+            **msgspec.to_builtins(scope),
+            "mode": scope.mode.name.lower(),
+            "endpoints": counts[scope.name],
+            "calls": calls[scope.name],
+        }
+        for scope in scopes
+    ]
+
+
+def applied_set(state: PolicyState) -> dict[str, Any]:
+    """The policies that are applied, and who applied them."""
+    applied = state.applied
+    return {
+        "digest": applied.digest,
+        "applied": applied.time,
+        "act": applied.act,
+        "who": msgspec.to_builtins(applied.who),
+        "origin": msgspec.to_builtins(applied.origin),
+        "files": applied.files,
+        "attachments": sorted(applied.attachments),
+        "policies": [
+            {"name": p.name, "kind": p.kind, "location": p.location, "mode": getattr(p.spec, "mode", None)}
+            for p in state.policies.policies
+        ],
+    }
 
 
 def for_engines(e: Endpoint) -> Endpoint:
