@@ -132,8 +132,11 @@ class Predictor:
 
     def surprise(self, before: tuple[str, ...], operation: str) -> float:
         """Bits: -log2 of its probability after these operations (at most `ORDER`, the last one last)."""
-        bits = 0.0
         tables = self._tables
+        table = tables.get(before)
+        if table is not None and (known := table[1].get(operation)) is not None:
+            return known  # nearly always
+        bits = 0.0
         while True:
             table = tables.get(before)
             if table is not None:

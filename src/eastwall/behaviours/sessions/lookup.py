@@ -77,7 +77,7 @@ class Info:
 class Known:
     """Knowledge, ready for look-up."""
 
-    __slots__ = ("_aliases", "_rules", "codes", "endpoints", "labels", "ops", "paces", "predictors")
+    __slots__ = ("_aliases", "_rules", "codes", "endpoints", "ops", "paces", "predictors")
 
     def __init__(self, knowledge: Knowledge, endpoints: tuple[Endpoint, ...]) -> None:
         self._rules = {rules.endpoint: rules for rules in knowledge.rules if rules.endpoint}

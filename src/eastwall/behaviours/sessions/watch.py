@@ -15,7 +15,7 @@ from eastwall.behaviours.sessions.contexts import ORDER
 from eastwall.behaviours.sessions.invariants import LATE, MIN_WATCHED, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, SESSION, Actor, Actors, Trails, Turns
-from eastwall.behaviours.sessions.model import Knowledge
+from eastwall.behaviours.sessions.model import MAX_WEIGHT, Knowledge
 from eastwall.behaviours.sessions.told import again, age, missing
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
@@ -219,43 +219,22 @@ class Watch(behaviours.Watch):
         return phase is Phase.RESPONSE or known.info(endpoint) is not None
 
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
-        identity = facts.identity
+        identity, call = facts.identity, facts.call
         if not identity.strength:
             return
-        now = facts.call.time
+        now = call.time
         if known is not self._known:
             self._learned(known, now)
-        endpoint = facts.match.endpoint
-        if facts.phase is _REQUEST:
-            if endpoint is not None and known.ops.get(endpoint.id, _NEW) is None:
-                return  # most calls
-            if facts.call.id in self._pending:
-                return
-            if endpoint is None:
-                if verdict.action != "block" and facts.operation.method not in SAFE_METHODS:
-                    self._unknown(facts)
-                return
-            info = known.info(endpoint)
-            if info is None:
-                return
-            if info.after and identity.strength > _GUESSED:
-                missed = bool(facts.deviations) and any(type(one) is SkippedStep for one in facts.deviations)
-                self._turns.note(endpoint.id, identity.actor, now, missed=missed)
-            if verdict.action == "block":
-                self._attempted(facts, info)
-            else:
-                self._begin(facts, info)
+        response, prior = call.response, call.prior
+        if response is None:
+            self._asked(facts, verdict, known)
             return
-        call = facts.call
-        prior, response = call.prior, call.response
-        if prior is None or response is None or prior.verdict.action == "block":
+        if prior is None or prior.verdict.action == "block":
             return
         done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
         begun = self._pending.get(call.id) if self._pending else None
-        if isinstance(begun, list):
-            return  # a further event of the same answer
         if begun is not None:
-            if begun.answered:
+            if isinstance(begun, list) or begun.answered:
                 return  # a further event of the same answer
             begun.answered = True
             if not done:
@@ -271,17 +250,66 @@ class Watch(behaviours.Watch):
             actor.last = now  # what `seen` does for nearly all
         else:
             actor.seen(now)
+        endpoint = facts.match.endpoint
+        if begun is not None:
+            self._changed(actor, endpoint, begun, facts)
+        elif endpoint is None and facts.operation.method not in SAFE_METHODS:
+            actor.blurred = now
+        if endpoint is None:
+            return
+        if actor.strange:  # it was told
+            self._strange.discard(identity.actor)
+            actor.bits, actor.steps, actor.worst, actor.strange = 0.0, 0, (0.0, "", ""), False
+        own = endpoint.id
+        history = actor.history
+        if history and (predictor := known.predictors.get(call.service)) is not None:
+            bits = predictor.surprise(history, own)
+            actor.bits += bits
+            actor.steps += 1
+            if bits > STRANGE:
+                self._stranger(actor, bits, own, facts, known)
+        if facts.sampled and prior.facts.sampled:
+            noted = [min(endpoint.sample_every, MAX_WEIGHT), *history]
+            if begun is None:
+                self._keep(call.id, noted)
+            elif begun.note is not None:
+                begun.note["x"] = noted
+        actor.history = (history[1], history[2], own) if len(history) == ORDER else (*history, own)
+
+    def _asked(self, facts: Facts, verdict: Verdict, known: Known) -> None:
+        """A request was judged."""
+        endpoint, identity = facts.match.endpoint, facts.identity
+        if endpoint is not None and known.ops.get(endpoint.id, _NEW) is None:
+            return  # most calls
+        if facts.call.id in self._pending:
+            return
+        if endpoint is None:
+            if verdict.action != "block" and facts.operation.method not in SAFE_METHODS:
+                self._unknown(facts)
+            return
+        info = known.info(endpoint)
+        if info is None:
+            return
+        if info.after and identity.strength > _GUESSED:
+            missed = bool(facts.deviations) and any(type(one) is SkippedStep for one in facts.deviations)
+            self._turns.note(endpoint.id, identity.actor, facts.call.time, missed=missed)
+        if verdict.action == "block":
+            self._attempted(facts, info)
+        else:
+            self._begin(facts, info)
+
+    def _changed(self, actor: Actor, endpoint: Endpoint | None, begun: Begun, facts: Facts) -> None:
+        """What changes something was answered well."""
+        now = facts.call.time
         if endpoint is None:
             if facts.operation.method not in SAFE_METHODS:
                 actor.blurred = now
-            if begun is not None and self.told is not None:
-                self.told.append(news_of(identity, begun, now, None))
+            if self.told is not None:
+                self.told.append(news_of(facts.identity, begun, now, None))
             return
-        if begun is not None:
-            made = self._made(actor, endpoint, begun, facts) if facts.given else None
-            if self.told is not None and not begun.settled:
-                self.told.append(news_of(identity, begun, now, made))
-        self._step(actor, endpoint, begun, facts, known)
+        made = self._made(actor, endpoint, begun, facts) if facts.given else None
+        if self.told is not None and not begun.settled:
+            self.told.append(news_of(facts.identity, begun, now, made))
 
     def _learned(self, known: Known, now: float) -> None:
         """New knowledge: remember since when which operation is known."""
@@ -387,30 +415,6 @@ class Watch(behaviours.Watch):
                 found.append((place, hash64(value), value))
         return found
 
-    def _step(self, actor: Actor, endpoint: Endpoint, begun: Begun | None, facts: Facts, known: Known) -> None:
-        """A call was answered well: the next of its session."""
-        own, history = endpoint.id, actor.history
-        call = facts.call
-        if actor.strange:  # it was told
-            self._strange.discard(facts.identity.actor)
-            actor.bits, actor.steps, actor.worst, actor.strange = 0.0, 0, (0.0, "", ""), False
-        if history:
-            predictor = known.predictors.get(call.service)
-            if predictor is not None:
-                bits = predictor.surprise(history, own)
-                actor.bits += bits
-                actor.steps += 1
-                if bits > STRANGE:
-                    self._stranger(actor, bits, own, facts, known)
-        prior = call.prior
-        if prior is not None and prior.facts.sampled:
-            noted = [endpoint.sample_every if endpoint.sample_every <= 32 else 32, *history]
-            if begun is None:
-                self._keep(call.id, noted)
-            elif begun.note is not None:
-                begun.note["x"] = noted
-        actor.history = (*history[1 - ORDER :], own) if len(history) >= ORDER else (*history, own)
-
     def _stranger(self, actor: Actor, bits: float, own: str, facts: Facts, known: Known) -> None:
         """A step that few would have taken: told with the next call, when the session as a whole is strange."""
         if bits > actor.worst[0]:
@@ -481,10 +485,10 @@ class Watch(behaviours.Watch):
         if begun is None:
             return None
         if not 200 <= completion.status < 300 or completion.grpc_status > 0:
-            if not isinstance(begun, list) and (response is None or completion.grpc_status > 0):
+            if isinstance(begun, Begun) and (response is None or completion.grpc_status > 0):
                 self._take_back(begun)
             return None
-        return {"x": begun} if isinstance(begun, list) else begun.note
+        return begun.note if isinstance(begun, Begun) else {"x": begun}
 
     def __len__(self) -> int:
         return len(self._certain) + len(self._guessed) + len(self._trails)
