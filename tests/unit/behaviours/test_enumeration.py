@@ -13,7 +13,9 @@ from tests.unit.behaviours.driven import Engine
 
 from eastwall.behaviours.enumeration.model import Group, Knowledge, Model
 from eastwall.behaviours.enumeration.series import readings, row
-from eastwall.behaviours.enumeration.watch import MAX_IDS, MAX_KINDS, MAX_ROWS, ROW
+from eastwall.behaviours.enumeration.shared_rows import MAX_ROWS
+from eastwall.behaviours.enumeration.track import MAX_IDS, ROW
+from eastwall.behaviours.enumeration.watch import MAX_KINDS
 from eastwall.behaviours.maxima import SAMPLE, Maxima, Usual
 from eastwall.model.finding import Finding
 from eastwall.model.record import RECORD_VERSION, CallRecord

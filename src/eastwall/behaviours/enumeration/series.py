@@ -8,7 +8,7 @@ ULIDs and Snowflakes follow one another too, but the next one cannot be guessed 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 from re import compile as regex
@@ -19,6 +19,8 @@ DENSE = 2
 Reading = tuple[str, int]
 """(what stands around the number, the number)."""
 
+_PLAIN = "n "
+"""What stands around a plain number: nothing."""
 _TAIL = regex(r"(.{0,40}?)([0-9]{1,18})")
 _BASE36 = regex(r"(?=.*[0-9])(?=.*[a-zA-Z])[0-9a-zA-Z]{2,11}")
 _OBJECT_ID = regex(r"[0-9a-fA-F]{24}")
@@ -26,9 +28,15 @@ _UUID1 = regex(r"([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?1([0-9a-fA-F]{3})-?([0-9a-f
 _DATE = regex(r"([0-9]{4})-?([01][0-9])-?([0-3][0-9])")
 
 
-@lru_cache(maxsize=8192)
 def readings(value: str) -> tuple[Reading, ...]:
     """What numbers an id may hold; empty: none that could be guessed."""
+    if len(value) < 8 and value.isascii() and value.isdigit():
+        return ((_PLAIN, int(value)),)  # as all below say it: too short for a date, and not of base 36
+    return _readings(value)
+
+
+@lru_cache(maxsize=8192)
+def _readings(value: str) -> tuple[Reading, ...]:
     if len(value) > 40:
         return ()
     if len(value) >= 32:
@@ -48,7 +56,7 @@ def readings(value: str) -> tuple[Reading, ...]:
             found = ()
     tail = _TAIL.fullmatch(value)
     if tail is not None:
-        found += ((f"n {tail[1]}", int(tail[2])),)
+        found += ((_PLAIN + tail[1], int(tail[2])),)
     if _BASE36.fullmatch(value):
         found += (("36", int(value, 36)),)
     return found
@@ -57,10 +65,34 @@ def readings(value: str) -> tuple[Reading, ...]:
 def row(seen: Iterable[Reading], new: Reading) -> int:
     """Length of the row that `new` stands in, itself included: neighbours at most `DENSE` apart, or all at one step."""
     around, number = new
-    numbers = sorted({number, *[value for prefix, value in seen if prefix == around]})
+    return in_line(sorted({value for prefix, value in seen if prefix == around}), number)
+
+
+def in_line(others: Sequence[int], number: int) -> int:
+    """As `row`, of one prefix: `others` are sorted, each once, and may hold `number`."""
+    at, size = bisect_left(others, number), len(others)
+    if at < size and others[at] == number:
+        return _longest(others, at)
+    if size < 2:
+        return size + 1
+    left = number - others[at - 1] if at else 0  # 0: nothing stands on that side
+    right = others[at] - number if at < size else 0
+    if (
+        (not left or left > DENSE)
+        and (not right or right > DENSE)
+        and left != right
+        and (at < 2 or others[at - 1] - others[at - 2] != left)
+        and (at + 1 >= size or others[at + 1] - others[at] != right)
+    ):
+        return 2  # nearly all: of any two the step is one step
+    return _longest((*others[:at], number, *others[at:]), at)
+
+
+def _longest(numbers: Sequence[int], at: int) -> int:
+    """The length of the longest row that the number at `at` stands in."""
     if len(numbers) < 3:
         return len(numbers)
-    at, last = bisect_left(numbers, number), len(numbers) - 1
+    last = len(numbers) - 1
     left = right = at
     while left and numbers[left] - numbers[left - 1] <= DENSE:
         left -= 1
@@ -73,7 +105,7 @@ def row(seen: Iterable[Reading], new: Reading) -> int:
     return longest
 
 
-def _even(numbers: list[int], side: int) -> int:
+def _even(numbers: Sequence[int], side: int) -> int:
     """The longest run of numbers at equal steps that holds the one at `side` and the next."""
     step = numbers[side + 1] - numbers[side]
     left, right, last = side, side + 1, len(numbers) - 1

@@ -21,7 +21,7 @@ from eastwall.behaviours.enumeration.values import value_of
 from eastwall.behaviours.harvesting.model import Knowledge
 from eastwall.behaviours.maxima import Usual
 from eastwall.behaviours.sessions.kinship import READS
-from eastwall.behaviours.windows import DAY, HOUR, MINUTE, Window
+from eastwall.behaviours.windows import DAY, HOUR, MINUTE, rolled, within
 from eastwall.discovery.objects import SAFE_METHODS, singular, words
 from eastwall.model.call import Completion, Phase
 from eastwall.model.decision import Decision
@@ -55,14 +55,18 @@ _QUERIES = frozenset("q query search term keyword keywords text name filter s pr
 class _Track:
     """One caller at one operation."""
 
-    __slots__ = ("began", "calls", "day", "last", "minute", "next_day", "next_hour", "next_minute", "targets")
+    __slots__ = (
+        "began", "calls", "day", "day_before", "day_start", "last", "minute", "minute_before", "minute_start", "next_day", "next_hour",
+        "next_minute", "targets",
+    )  # fmt: skip
 
     def __init__(self, now: float) -> None:
-        self.began = now
+        self.began = self.day_start = self.minute_start = now
         self.targets: set[int] = set()
         """Of the hour that began then."""
-        self.day = Window()
-        self.minute = Window()
+        self.day = self.day_before = 0
+        """Targets; counted, as the calls of a minute are, as `windows` says it."""
+        self.minute = self.minute_before = 0
         self.calls = 0
         """Since the last note."""
         self.next_minute = 1
@@ -71,6 +75,12 @@ class _Track:
         self.next_day = FREE_DAY
         self.last: deque[str] | None = None
         """The ids asked for last, kept once there are several."""
+
+    def in_minute(self, now: float) -> int:
+        return within(self.minute_start, self.minute_before, self.minute, now, MINUTE)
+
+    def in_day(self, now: float) -> int:
+        return within(self.day_start, self.day_before, self.day, now, DAY)
 
 
 class _Known:
@@ -139,6 +149,10 @@ class Watch(behaviours.Watch):
             return ()
         return (found,)
 
+    def notes(self, endpoint: Endpoint, known: _Known) -> bool:
+        # Where the operation is one of several of its path, its name is the call's; else calls of any name may come to it.
+        return not endpoint.operation or _reads(endpoint.method, endpoint.template, endpoint.operation)
+
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         endpoint = request.match.endpoint
         if endpoint is None:
@@ -147,7 +161,7 @@ class Watch(behaviours.Watch):
         asked = facts.operation
         if asked.method not in SAFE_METHODS and not _reads(asked.method, endpoint.template, asked.name):
             return None
-        actor, now = facts.identity.actor, facts.call.time
+        actor, now = request.identity.actor, facts.call.time
         tracks = self._callers.get(actor)
         track = tracks.get(endpoint.id) if tracks is not None else None
         if track is None:
@@ -161,46 +175,52 @@ class Watch(behaviours.Watch):
                 self._remember(track, facts)  # what was stopped belongs to the row all the same
             return None
         target = _target(facts)
-        targets = track.targets
+        targets, more = track.targets, False
         if target not in targets and len(targets) < MAX_TARGETS:
             if self._held >= MAX_HELD:
                 self._forget()
             targets.add(target)
             self._held += 1
-            day = track.day
-            if 0.0 <= now - day.start < DAY:
-                day.current += 1  # what `add` does for nearly all
+            if -DAY <= now - track.day_start < DAY:
+                track.day += 1
             else:
-                day.add(now, DAY)
+                track.day_start, track.day_before, track.day = rolled(track.day_start, track.day, now, DAY)
             if len(targets) > FREE_ROW // 2:
                 self._remember(track, facts)
+            more = len(targets) >= track.next_hour or track.day >= track.next_day
         track.calls += 1
-        minute = track.minute
-        if 0.0 <= now - minute.start < MINUTE:
-            minute.current += 1  # what `add` does for nearly all
+        if -MINUTE <= now - track.minute_start < MINUTE:
+            track.minute += 1
         else:
-            minute.add(now, MINUTE)
-        if minute.current < track.next_minute and len(targets) < track.next_hour and track.day.current < track.next_day:
-            return None
-        return self._noteworthy(track, facts, endpoint, now)
+            track.minute_start, track.minute_before, track.minute = rolled(track.minute_start, track.minute, now, MINUTE)
+        if more or track.minute >= track.next_minute:
+            return self._noteworthy(track, facts, endpoint, now)
+        return None
 
     def _noteworthy(self, track: _Track, facts: Facts, endpoint: Endpoint, now: float) -> list[int]:
         """The caller never asked for so much: note it, and see whether it is too much."""
-        calls, pace, hour = track.calls, track.minute.count(now, MINUTE), len(track.targets)
+        calls, hour = track.calls, len(track.targets)
+        pace, day = track.minute, track.day
+        if track.minute_before:
+            pace = track.in_minute(now)
+        if track.day_before or now - track.day_start >= DAY:
+            day = track.in_day(now)
         track.calls = 0
-        track.next_minute = max(track.next_minute, track.minute.current + 1 + track.minute.current // 4)
-        track.next_hour = max(track.next_hour, hour + 1 + hour // 4)
-        day = track.day.count(now, DAY)
-        if day > FREE_DAY:
-            track.next_day = track.day.current + 1
-        if (hour > FREE_ROW or pace > FREE_PACE or day > FREE_DAY) and self._judge(
-            facts, endpoint, track, self._known
-        ) is not None:
-            self._over.setdefault(facts.identity.actor, {})[endpoint.id] = None
-        if hour > FREE_ROW:
-            track.next_hour = hour + 1  # from here on each is looked at
-        if pace > FREE_PACE:
-            track.next_minute = track.minute.current + 1
+        further = track.minute + 1 + (track.minute >> 2)
+        if further > track.next_minute:
+            track.next_minute = further
+        further = hour + 1 + (hour >> 2)
+        if further > track.next_hour:
+            track.next_hour = further
+        if hour > FREE_ROW or pace > FREE_PACE or day > FREE_DAY:
+            if day > FREE_DAY:
+                track.next_day = track.day + 1
+            if self._judge(facts, endpoint, track, self._known) is not None:
+                self._over.setdefault(facts.identity.actor, {})[endpoint.id] = None
+            if hour > FREE_ROW:
+                track.next_hour = hour + 1  # from here on each is looked at
+            if pace > FREE_PACE:
+                track.next_minute = track.minute + 1
         return [calls, pace, hour, day]
 
     def _judge(self, facts: Facts, endpoint: Endpoint, track: _Track, known: _Known) -> Harvest | None:
@@ -210,10 +230,10 @@ class Watch(behaviours.Watch):
         now = facts.call.time
         pace, hour, day = usual.most[:3]
         counts = (
-            ("pace", track.minute.count(now, MINUTE), MINUTE, FREE_PACE + FACTOR_PACE * pace, pace),
+            ("pace", track.in_minute(now), MINUTE, FREE_PACE + FACTOR_PACE * pace, pace),
             ("row", self._in_row(track, now, hour), HOUR, FREE_ROW, hour),
             ("hour", len(track.targets) if 0 <= now - track.began < HOUR else 0, HOUR, FREE_HOUR + FACTOR * hour, hour),
-            ("day", track.day.count(now, DAY), DAY, FREE_DAY + FACTOR * day, day),
+            ("day", track.in_day(now), DAY, FREE_DAY + FACTOR * day, day),
         )
         for how, count, window, limit, most in counts:
             if count > limit:
