@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from msgspec.structs import replace
 
 from eastwall.behaviours.authentication.roles import signs_in
 from eastwall.behaviours.ownership_claims.choosing import TENANT
+from eastwall.decision.authority import giving_authority
 from eastwall.decision.compile import LiveSnapshot
 from eastwall.decision.remember import tenant_holder
 from eastwall.decision.sent import Sent
@@ -109,7 +111,7 @@ def _request_facts(
         values=snapshot.profiles[endpoint.id].out_of_range(operation) if endpoint else (),
         steps=_out_of_order(endpoint, named, state) if endpoint and named and (endpoint.after or endpoint.once) else (),
         objects=_objects(named, holders, match, identity, snapshot, call.service) if named else (),
-        new_properties=_new_properties(endpoint.id, identity.cls, places, snapshot) if endpoint and places else (),
+        new_properties=_new_properties(endpoint, identity.cls, places, operation.body, call.service, snapshot) if places else (),
         login=state.logins.window(login_endpoint(match, operation), source_of(identity, call), login, call.time)
         if login is not None
         else None,
@@ -325,28 +327,46 @@ def of_message(facts: Facts, headers: Facts) -> Facts:
     return replace(facts, steps=tuple([step for step in facts.steps if step.place not in judged])) if facts.steps else facts
 
 
-def _new_properties(endpoint: str, cls: str, places: tuple[str, ...], snapshot: LiveSnapshot) -> tuple[Property, ...]:
-    profile = snapshot.profiles[endpoint]
-    unknown, calls = profile.unknown_properties(cls, places)
-    if not unknown:
+def _new_properties(
+    endpoint: Endpoint | None, cls: str, places: tuple[str, ...], body: Any, service: str, snapshot: LiveSnapshot
+) -> tuple[Property, ...]:
+    profile = snapshot.profiles[endpoint.id] if endpoint is not None else None
+    unknown, calls = profile.unknown_properties(cls, places) if profile is not None else ((), 0)
+    if calls and not unknown:
         return ()
+    sent = snapshot.sent.get((service, cls), _UNSENT)
+    # Who has authority may give it.
+    gives = giving_authority(body, unknown if calls else places) if sent.bodies and not privileged(cls) else ()
+    if profile is None or not calls:
+        return tuple([_new_property(place, 0, sent, authority=True) for place in gives])
     declared = (
         frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
     )
-    sent = snapshot.sent.get((profile.endpoint.service, cls), _UNSENT)
     return tuple(
-        Property(
-            place=place,
-            privileged=privileged(place),
-            response_only=place in profile.response_only,
-            declared=place in declared,
-            learned_from=calls,
-            # Operations by name share one path: of what is not privileged, one says nothing of another.
-            resource_from=profile.endpoint.resource_calls if not profile.endpoint.operation or privileged(place) else 0,
-            bodies=sent.never(place)[0],
-            chance=sent.never(place)[1],
-        )
-        for place in unknown
+        [
+            replace(
+                _new_property(place, calls, sent, authority=place in gives),
+                response_only=place in profile.response_only,
+                declared=place in declared,
+                # Operations by name share one path: of what is not privileged, one says nothing of another.
+                resource_from=profile.endpoint.resource_calls if not profile.endpoint.operation or privileged(place) else 0,
+            )
+            for place in unknown
+        ]
+    )
+
+
+def _new_property(place: str, calls: int, sent: Sent, *, authority: bool) -> Property:
+    bodies, chance = sent.never(place)
+    return Property(
+        place,
+        privileged=privileged(place),
+        response_only=False,
+        declared=False,
+        learned_from=calls,
+        bodies=bodies,
+        chance=chance,
+        authority=authority,
     )
 
 

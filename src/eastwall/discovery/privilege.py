@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -55,6 +56,13 @@ _AUTHORITY = _listed(
 )
 
 
+_RUNS_THE_SERVICE = _listed("admin admins administrator administrators superadmin superuser sysadmin sudo root")
+"""Values that make of somebody one of those who run the service."""
+_HOLDS_AUTHORITY = _listed(
+    "role roles group groups permission permissions privilege privileges authority authorities scope scopes"
+)
+"""Last words of names whose value says which authority."""
+
 _LONGEST = 200
 """Characters of a name that are looked at, from its end: names come from the caller, and the cache keeps them."""
 
@@ -83,3 +91,21 @@ def _privileged(name: str) -> bool:
 
 def _words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(name))
+
+
+def gives_authority(name: str, value: Any) -> bool:
+    """Whether a property makes of somebody one of those who run the service: a role, group or permission of theirs (or several), or a mark that
+    is set (`is_admin`)."""
+    words = _words(name[-_LONGEST:].removesuffix("[]").rpartition(".")[2])
+    if not words:
+        return False
+    if value is True or value == 1 or value == "true":
+        return _runs_the_service(words)
+    if words[-1] not in _HOLDS_AUTHORITY:
+        return False
+    named = value[:8] if type(value) is list else (value,)
+    return any(type(one) is str and _runs_the_service(_words(one[:_LONGEST])) for one in named)
+
+
+def _runs_the_service(words: tuple[str, ...]) -> bool:
+    return not _RUNS_THE_SERVICE.isdisjoint((*words, *map("".join, pairwise(words))))

@@ -46,7 +46,8 @@ class ForeignUse(Struct, frozen=True):
 
 
 class Property(Struct, frozen=True):
-    """A property of a request body that its identity class never sent to this learned operation."""
+    """A property of a request body that its identity class never sent to this learned operation. Of an operation that is not known, or never had a
+    body, only what gives `authority`."""
 
     place: str
     privileged: bool
@@ -63,6 +64,8 @@ class Property(Struct, frozen=True):
     """Clean calls with a body by the class, at all operations of the service, none of which had a property of this name; 0: some did, or says nothing."""
     chance: float = 1.0
     """How likely it is by chance that the class's next body is the first with a property of this name."""
+    authority: bool = False
+    """Its value makes of somebody one of those who run the service: `role: admin`. Told of callers who are none of them."""
 
 
 class FunctionUse(Struct, frozen=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
-from eastwall.discovery.privilege import privileged
+from eastwall.discovery.privilege import gives_authority, privileged
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,21 @@ def test_any_name_is_judged_quickly(name: str) -> None:
     start = time.thread_time()
     assert not privileged(name)
     assert time.thread_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("role", "admin"), ("user.userRole", "SuperUser"), ("roles[]", "org_admin"), ("roles", ["member", "root"]), ("is_admin", True),
+     ("isAdmin", 1), ("permissions", ["admin:write"]), ("superuser", "true")],
+)  # fmt: skip
+def test_values_that_give_authority(name: str, value: Any) -> None:
+    assert gives_authority(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("role", "member"), ("role", "owner"), ("roles", ["viewer"]), ("is_admin", False), ("note", "ask the admin"), ("administration", "admin"),
+     ("role", None), ("role", {"admin": 1}), ("role", 1), ("", "admin"), ("admin_note", "true story")],
+)  # fmt: skip
+def test_values_that_do_not(name: str, value: Any) -> None:
+    assert not gives_authority(name, value)
