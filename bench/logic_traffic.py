@@ -48,6 +48,8 @@ class Visit:
         self.address = self._place()
         self.agent = rng.choice(user.agents)
         self.pace = rng.choice((2.0, 5.0, 9.0))
+        self.refused = False
+        """Whether the last call was: nobody pays for a cart that another window has emptied, having been told so."""
 
     def _place(self) -> str:
         """Where from: a place that the user is often at, the telephone's network, which gives another address each time, or a journey."""
@@ -176,9 +178,11 @@ class Visit:
         if self._chance(0.25) and "SPRING" not in self.user.coupons:
             yield self.do("cart_coupon", given={"code": "SPRING"})
         yield self.do("cart_checkout", given={"delivery": rng.choice(("post", "courier"))})
-        if self._chance(0.1):
+        if self.refused or self._chance(0.1):
             return
         yield self.do("cart_pay", given={"method": rng.choice(("card", "invoice"))})
+        if self.refused:
+            return
         yield self.do("cart_place", 0.4, given={"terms": True})
 
     def _transfer(self) -> Steps:
@@ -188,6 +192,8 @@ class Visit:
         if self._chance(0.06):
             yield self.do("otp_verify", given={"code": f"{(int(code) + 1) % 10_000:04d}"})
         yield self.do("otp_verify", given={"code": code})
+        if self.refused:
+            return
         given = {"to": rng.choice(world.members()).phone, "amount": rng.randrange(100, 90_000) / 100, "currency": "EUR"}
         yield self.do("transfer", given=given)
 
@@ -334,6 +340,7 @@ def legitimate(rig: Rig, calls: int, rng: random.Random, churn: bool = False) ->
         at, key, visit, steps, step = heapq.heappop(due)
         rig.time = max(rig.time, at)
         outcome = _made(rig, visit, step)
+        visit.refused = not outcome.done
         made += 1
         if outcome.blocked:
             disturbed.append((step, outcome))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.behaviours.test_sessions import Store, _endpoint, _sure
+from tests.unit.behaviours.test_sessions import CART, Store, _endpoint, _sure
+from tests.unit.behaviours.test_sessions import knowledge as knowledge
+from tests.unit.behaviours.test_sessions import store as store
 
 from eastwall.model.endpoint import Parameter
 
@@ -63,3 +65,17 @@ def test_who_reads_by_post_comes_back() -> None:
         _line(store, 5_000 + n, 89_000 + n, f"v{n}", nested=False)
     store.publish()
     assert [_line(store, 4_101, 88_101, "bob", nested=False) for _ in range(5)][-1] == ["step-repeated"]
+
+
+def test_two_windows_are_two_carts_in_the_making(store: Store) -> None:
+    """Both are paid before either is placed: the second one is due too. A third one is not."""
+    assert _sure(store.cart("alice", *CART[:3], *CART[:3], "place")) == []
+    assert _sure(store.cart("alice", "items", "place")) == [], "the second cart's"
+    assert _sure(store.cart("alice", "items", "place")) == ["sequence-broken"]
+
+
+def test_what_was_left_undone_long_ago_is_no_second_window(store: Store) -> None:
+    assert _sure(store.cart("alice", *CART[:3])) == []
+    store.time += 3_600.0
+    assert _sure(store.cart("alice", *CART)) == []
+    assert _sure(store.cart("alice", "items", "place")) == ["sequence-broken"]

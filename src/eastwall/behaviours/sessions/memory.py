@@ -36,8 +36,8 @@ TURNED_MOST = 256
 MAX_TURNS = 1_000
 _SAMPLED = 8
 
-Done = tuple[int, int, float, int, float]
-"""(times within a day, number among the actor's changes, time, how often in a row, beginning of that day)."""
+Done = tuple[int, int, float, int, float, float]
+"""(times within a day, number among the actor's changes, time, how often in a row, beginning of that day, time of the one before)."""
 
 
 class Actor:
@@ -143,12 +143,12 @@ class Actor:
         """It does an operation; what was remembered of it before."""
         before = self.done.pop(operation, None)
         if before is None:
-            now_done = (1, self.sequence + 1, now, 1, now)
+            now_done = (1, self.sequence + 1, now, 1, now, 0.0)
         else:
-            times, number, _, row, since = before
+            times, number, last, row, since, _ = before
             if now - since > DAY:
                 times, since = 0, now
-            now_done = (times + 1, self.sequence + 1, now, row + 1 if number == self.sequence else 1, since)
+            now_done = (times + 1, self.sequence + 1, now, row + 1 if number == self.sequence else 1, since, last)
         self.sequence += 1
         self.done[operation] = now_done
         if len(self.done) > MAX_DONE:

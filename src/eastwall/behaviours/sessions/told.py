@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eastwall.behaviours.sessions.invariants import Once, Precedence
-from eastwall.behaviours.sessions.memory import Done
+from eastwall.behaviours.sessions.memory import SESSION, Done
 from eastwall.model.deviations import RepeatedStep, SkippedStep
 
 
@@ -29,3 +29,10 @@ def age(within: float, names: Iterable[str], done: Mapping[str, Done], now: floa
         return 0.0
     old = now - max((done[name][2] for name in names if name in done), default=now)
     return old if old > within else 0.0
+
+
+def twice(names: Iterable[str], done: Mapping[str, Done], own: Done | None, now: float) -> bool:
+    """Whether the actor did one of these twice, in this session, since it did its own step the time before last: it goes the same way in two windows
+    at once, and each step of the one is still due in the other."""
+    since = max(own[5] if own is not None else 0.0, now - SESSION)
+    return any(done[name][5] > since for name in names if name in done)

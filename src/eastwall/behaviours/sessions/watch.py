@@ -16,7 +16,7 @@ from eastwall.behaviours.sessions.invariants import LATE, MIN_WATCHED, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
 from eastwall.behaviours.sessions.memory import MAX_GUESSED, SESSION, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import MAX_WEIGHT, Knowledge
-from eastwall.behaviours.sessions.told import again, age, missing
+from eastwall.behaviours.sessions.told import again, age, missing, twice
 from eastwall.behaviours.sketch import hash64
 from eastwall.discovery.objects import SAFE_METHODS, made_kind, shown
 from eastwall.model.call import Completion, Phase
@@ -141,7 +141,7 @@ class Watch(behaviours.Watch):
             done = actor.done if actor is not None else {}
             last = max((done[name][1] for name in ids if name in done), default=-1)
             self_done = done.get(own)
-            if last < 0 or (rule.each and self_done is not None and self_done[1] > last):
+            if last < 0 or (rule.each and self_done is not None and self_done[1] > last and not twice(ids, done, self_done, now)):
                 retries = actor.retries(own, now) if actor is not None and last >= 0 else 0
                 if retries and self._same_key(actor, facts, info):
                     continue
