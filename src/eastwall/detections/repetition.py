@@ -10,6 +10,10 @@ ODDS = 100
 """To one against a caller who does as others do: see `odds`."""
 
 
+ODDS_UNNAMED = 1_000
+"""The same where nothing but counts says that it is done once: what callers do at leisure (a link to share, a file to print) some do often."""
+
+
 def odds(things: int, times: int) -> int:
     """To one against `times` repetitions on a further thing, when none was repeated on `things`.
 
@@ -19,9 +23,9 @@ def odds(things: int, times: int) -> int:
     return comb(things + 1 + times, times)
 
 
-def abusive(things: int, times: int) -> bool:
-    """Whether a step that was carried out `times` times before is repeated beyond what retries explain."""
-    return times > RETRIES and odds(things, times) >= ODDS
+def abusive(things: int, times: int, *, named: bool = True) -> bool:
+    """Whether a step that was carried out `times` times before is repeated beyond what retries explain. `named`: by its name too it is done once."""
+    return times > RETRIES and odds(things, times) >= (ODDS if named else ODDS_UNNAMED)
 
 
 def often(times: int) -> str:

@@ -236,7 +236,7 @@ class Learner:
                 judgements=self._judgements(service),
                 parameters=service.parameters,
                 declared=service.declared,
-                invariants=service.steps.invariants(),
+                invariants=service.step_rules(name),
             )
             found += publish(service.profiles, context)
         return self._baselines.adopt(found)

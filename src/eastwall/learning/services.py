@@ -9,7 +9,7 @@ from eastwall.discovery.templates import TemplateTree, split_path
 from eastwall.learning.ownership import Judgement, Ownership
 from eastwall.learning.profile import Profile
 from eastwall.learning.steps import Steps
-from eastwall.model.endpoint import Endpoint, Parameter
+from eastwall.model.endpoint import Endpoint, Parameter, Precedent
 from eastwall.model.operation import Operation
 
 MAX_ROUTES = 5_000
@@ -96,6 +96,15 @@ class Service:
         parameters = tuple(Parameter(name=name, kind="string") for name in parameters_of(template))
         self.routes[key] = Endpoint(id=key, service=service, method=method, template=template, parameters=parameters)
         self.compile_known()
+
+    def step_rules(self, name: str) -> tuple[dict[str, tuple[Precedent, ...]], dict[str, tuple[str, int]]]:
+        """See `Steps.invariants`. `name`: the service's."""
+        operations = {
+            key: Endpoint(key, name, profile.method, profile.template, protocol=profile.protocol, operation=profile.operation)
+            for key in self.steps.actors
+            if (profile := self.profiles.get(key)) is not None
+        }
+        return self.steps.invariants(operations)
 
     def count_operations(self, name: str) -> None:
         """Count the profiles of each path anew."""

@@ -132,6 +132,14 @@ def test_support_staff_look_at_many_objects():
     assert stopped_at(tried) == 0
 
 
+@pytest.mark.parametrize(("callers", "stop"), [(3, 36), (8, 22)])
+def test_what_three_of_a_class_did_in_some_hours_is_not_the_most_that_one_does(callers: int, stop: int):
+    usual = Usual(callers=callers, calls=300, some=callers, most=(7, 7, 7, 2, 2))
+    e = Engine(enumeration=Knowledge((Group("user", "order", QUIET), Group("user+support", "order", usual)), ("order",)))
+    tried = [e.ask("GET", f"/orders/{uuid.uuid4()}", user="sue", roles=("support",), gap=20.0) for _ in range(40)]
+    assert stopped_at(tried) == stop
+
+
 def test_a_class_of_which_nothing_is_learned_is_not_stopped_for_its_number():
     e, rng = engine(), random.Random(5)
     tried = [e.ask("GET", f"/orders/{rng.randrange(10**9)}", user="job", roles=("migration",)) for _ in range(40)]

@@ -7,6 +7,10 @@ from tests.unit.behaviours.test_sessions import CART, Store, _endpoint, _sure
 from tests.unit.behaviours.test_sessions import knowledge as knowledge
 from tests.unit.behaviours.test_sessions import store as store
 
+from eastwall.behaviours.sessions import kinship
+from eastwall.behaviours.single_use.model import Single
+from eastwall.behaviours.single_use.watch import Watch as SingleUse
+from eastwall.model.call import Phase
 from eastwall.model.endpoint import Parameter
 
 _LINE = (Parameter("line_id", "integer"),)
@@ -79,3 +83,30 @@ def test_what_was_left_undone_long_ago_is_no_second_window(store: Store) -> None
     store.time += 3_600.0
     assert _sure(store.cart("alice", *CART)) == []
     assert _sure(store.cart("alice", "items", "place")) == ["sequence-broken"]
+
+
+def test_what_an_object_is_says_not_what_is_done_to_it() -> None:
+    """Who wants the link of a claim once more claims nothing."""
+    ids = (Parameter("claim_id", "integer"),)
+    link, approve = (_endpoint("POST", f"/claims/{{claim_id}}/{step}", parameters=ids) for step in ("link", "vote"))
+    assert [kinship.one_time(one) for one in (link, approve)] == [False, True]
+    linked = _endpoint("POST", "/graphql", protocol="graphql", operation="mutation linkClaim")
+    assert kinship.one_time(linked)
+    assert not kinship.one_time(linked, ("claim",))
+
+
+@pytest.mark.parametrize(
+    ("template", "operation", "noted"),
+    [
+        ("/graphql", "query giftcard", False),
+        ("/shop.v1.Shop/GetGiftcard", "", False),
+        ("/giftcards/check", "", False),
+        ("/giftcards/redeem", "", True),
+        ("/graphql", "mutation applyCoupon", True),
+    ],
+)
+def test_who_asks_what_a_gift_card_holds_uses_nothing_up(template: str, operation: str, noted: bool) -> None:
+    endpoint = _endpoint("POST", template, operation=operation, protocol="graphql" if operation else "rest")
+    assert SingleUse().notes(endpoint, {}) is noted
+    known = {(endpoint.id, "body.code"): Single(endpoint.id, "body.code", "caller", 40, 12)}
+    assert SingleUse().asks(Phase.REQUEST, endpoint, known) is noted

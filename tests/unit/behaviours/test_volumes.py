@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from eastwall.behaviours import World
 from eastwall.behaviours.volumes.model import Model
@@ -20,6 +21,7 @@ from eastwall.model.call import BodyState, Call, Completion, Peer, Phase, Reques
 from eastwall.model.decision import ALLOWED, Decision, Verdict
 from eastwall.model.endpoint import Endpoint, Match
 from eastwall.model.facts import DataHit, Facts
+from eastwall.model.finding import Finding
 from eastwall.model.identity import Identity, Strength
 from eastwall.model.operation import Operation
 from eastwall.model.record import CallRecord
@@ -89,7 +91,7 @@ def first_told(watch, table, count, gap, actor="user:alice", start=START + 100 *
     return None
 
 
-@pytest.mark.parametrize(("hours", "limit"), [(2, 150), (6, 90)])
+@pytest.mark.parametrize(("hours", "limit"), [(2, 210), (6, 90)])
 def test_of_few_hours_the_greatest_says_little(hours, limit):
     """12 callers with 30 orders in each of them: 24 caller-hours, and 72."""
     table = known(model_of(learned(hours=hours, calls=30)))
@@ -276,3 +278,24 @@ def test_the_previous_window_counts_by_what_is_left_of_it():
     assert tally.amount(0, "records", "", START + 5 * HOUR) == 0
     tally.turn(START)  # goes back: stands still
     assert tally.amount(1, "records", "", START + 5 * HOUR) == 100
+
+
+@pytest.mark.parametrize(("users", "hours", "confidence"), [(2, 2, "low"), (1, 10, "low"), (2, 3, "medium"), (1, 12, "medium")])
+def test_a_day_of_which_few_hours_are_known_stops_nobody(users, hours, confidence):
+    """What is done at night, or in a busy afternoon, was not seen. Of a single caller twice as many hours must be known."""
+    table = known(model_of(learned(users=users, hours=hours, calls=6)))
+    _, found = first_told(Watch(), table, 400, 300.0)
+    assert (found.cells, found.window, found.derived, found.confidence) == (users * hours, "day", True, confidence)
+
+
+def test_how_much_there_is_of_what_is_new_to_a_class_is_learned_all_the_same():
+    """Else what some were told for, all would be stopped for later."""
+    new = Finding("function-not-used", "medium", "medium", (), "operation", "new", "")
+    other = Finding("sql-injection", "high", "high", (), "query.q", "bad", "")
+    for findings, action, cells in (((new,), "allow", 4), ((new,), "block", 0), ((new, other), "allow", 0)):
+        model = Model()
+        for one in learned(users=2, hours=2):
+            model.fold(replace(one, findings=findings, action=action), "ep_order", None, clean=False)
+        told = model.publish((ORDER,))
+        groups = told.groups if told is not None else ()
+        assert [m.cells for g in groups for m in g.spans[0][2] if m.name == "calls"] == ([cells] if cells else [])

@@ -16,6 +16,9 @@ FREE_DAY = 20
 """The same of a day."""
 FREE_FAILING = 5
 """The same of ids that the service did not give: bookmarks of deleted objects, typing errors."""
+TIMES, TIMES_FEW = 2, 4
+"""So many times what callers of the class had at most is let be on top of that; more where it has fewer than `maxima.ENOUGH` callers, none of
+whom is left out: what each of three did in some hours is not the most that one of them does."""
 FREE_ROW = 4
 """Ids that follow one another and were never given: the fifth is judged."""
 
@@ -23,9 +26,11 @@ FREE_ROW = 4
 class Most:
     """What callers of a class do at most with a kind of object, and how much is let be."""
 
-    __slots__ = ("callers", "failing", "ids", "most", "rare", "row")
+    __slots__ = ("callers", "failing", "ids", "most", "rare", "row", "times")
 
-    def __init__(self, callers: int = 0, most: tuple[int, ...] = (0, 0, 0, 0, 0), *, rare: bool = False) -> None:
+    def __init__(
+        self, callers: int = 0, most: tuple[int, ...] = (0, 0, 0, 0, 0), *, rare: bool = False, times: int = TIMES
+    ) -> None:
         minute, hour, day, failing, longest = most
         self.callers = callers
         """Learned ones."""
@@ -33,9 +38,11 @@ class Most:
         """As the model measures."""
         self.rare = rare
         """A row that several callers share is one only where the service refuses most of it."""
+        self.times = times
+        """See `TIMES`."""
         self.row = FREE_ROW + longest + longest // 2
         self.failing = FREE_FAILING + 2 * failing
-        self.ids = min(FREE + 2 * min(minute, hour), FREE_DAY + 2 * day)
+        self.ids = min(FREE + times * min(minute, hour), FREE_DAY + times * day)
         """In whatever window."""
 
 

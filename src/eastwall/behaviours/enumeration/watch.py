@@ -16,8 +16,9 @@ from eastwall.behaviours import World
 from eastwall.behaviours.enumeration.model import MEASURES, Knowledge
 from eastwall.behaviours.enumeration.series import readings
 from eastwall.behaviours.enumeration.shared_rows import SHARED_ROW, SharedRows
-from eastwall.behaviours.enumeration.track import FREE, FREE_DAY, MAX_IDS, NOTHING, Most, Track
+from eastwall.behaviours.enumeration.track import FREE, FREE_DAY, MAX_IDS, NOTHING, TIMES, TIMES_FEW, Most, Track
 from eastwall.behaviours.enumeration.values import value_of
+from eastwall.behaviours.maxima import ENOUGH
 from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.windows import DAY, HOUR, MINUTE
 from eastwall.discovery.objects import GIVEN_LIMIT
@@ -63,10 +64,12 @@ class _Known:
             usual, kind = group.usual, group.kind
             if kind not in self.kinds or len(usual.most) != MEASURES:
                 continue
-            most = self._groups[(group.cls, kind)] = Most(usual.callers, usual.most, rare=usual.some > RARE * usual.callers)
+            rare = usual.some > RARE * usual.callers
+            times = TIMES_FEW if usual.callers < ENOUGH else TIMES
+            self._groups[(group.cls, kind)] = Most(usual.callers, usual.most, rare=rare, times=times)
             known = self._widest.get(kind)
-            if known is None or most.most > known.most:
-                self._widest[kind] = most
+            if known is None or usual.most > known.most:
+                self._widest[kind] = Most(usual.callers, usual.most, rare=rare)
 
     def most(self, identity: Identity, kind: str) -> Most | None:
         """What the caller's class does; None: not learned. People of a class of which little is known, and classes that nobody vouches for, do
@@ -254,7 +257,7 @@ class Watch(behaviours.Watch):
             (HOUR, track.in_hour(now), FREE, hour),
             (DAY, track.in_day(now), FREE_DAY, day),
         ):
-            if ids + fresh > free + 2 * most:
+            if ids + fresh > free + usual.times * most:
                 counted = callers if known.counts(facts.identity, kind) else 0
                 return ObjectEnumeration(place, kind, shown, "many", ids + fresh, width, failed, most, counted)
         return None

@@ -296,7 +296,7 @@ def _once(endpoint: Endpoint, flow: Flow, codes: Tally, sisters: int, callers: i
     """`sisters`: things of its sisters; `callers`: theirs and its own."""
     if kinship.repeatable(endpoint):
         return ()
-    named = kinship.one_time(endpoint)
+    named = kinship.one_time(endpoint, flow.objects if "{" not in endpoint.template else ())
     least = MIN_ONCE_NAMED if named else MIN_ONCE
     found = []
     for scope, tally in sorted(flow.tallies.items()):

@@ -123,8 +123,11 @@ def presumes(endpoint: Endpoint, other: Endpoint) -> bool:
     return any(word in PRESUMES and not PRESUMES[word].isdisjoint(found) for word in names(endpoint))
 
 
-def one_time(endpoint: Endpoint) -> bool:
-    return not ONE_TIME.isdisjoint(names(endpoint))
+def one_time(endpoint: Endpoint, kinds: Collection[str] = ()) -> bool:
+    """Whether it is taken once by its name. `kinds`: of the objects that it is carried out on, which say what they are and not what is done to them:
+    `POST /claims/{claim_id}/link` claims nothing."""
+    own = parameter_kinds(endpoint.template)
+    return any(word in ONE_TIME and word not in own and word not in kinds for word in names(endpoint))
 
 
 def holds_value(endpoint: Endpoint) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
+from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.single_use.model import MAX_NOTED, MAX_PLACE, Knowledge, Single
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.objects import SAFE_METHODS, words
@@ -93,7 +94,7 @@ class Watch(behaviours.Watch):
         return len(self._used) + len(self._callers)
 
     def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
-        return any(operation == endpoint.id for operation, _ in known)
+        return self.notes(endpoint, known) and any(operation == endpoint.id for operation, _ in known)
 
     def request(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         endpoint = facts.match.endpoint
@@ -111,7 +112,8 @@ class Watch(behaviours.Watch):
         return found
 
     def notes(self, endpoint: Endpoint, known: Known) -> bool:
-        return endpoint.method not in SAFE_METHODS
+        # Who asks what a gift card holds uses nothing up.
+        return endpoint.method not in SAFE_METHODS and not kinship.reads(endpoint) and not kinship.holds_value(endpoint)
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         facts = request.facts

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall.behaviours.holding import Backers, Key, drift
+from eastwall.behaviours.maxima import NEW_TO_CLASS
 from eastwall.behaviours.sketch import Distinct, hash64, keep_lowest
 from eastwall.discovery.data_classes import BY_NAME
 from eastwall.model.endpoint import Endpoint
@@ -216,7 +217,7 @@ class Model:
         """Operation -> `data class NUL class` -> hashes of its two lowest callers."""
 
     def fold(self, record: CallRecord, endpoint: str, note: Any, *, clean: bool) -> None:
-        if not clean or not record.actor:
+        if not record.actor or not (clean or _merely_new(record)):
             return
         key = (record.actor, record.service, record.actor_class, record.time // 3_600)
         entry = self._open.get(key)
@@ -377,6 +378,12 @@ class Model:
             data=tuple((e, _who(pairs, lone.get(e, frozenset()))) for e, pairs in sorted(self._data.items())),
             labels=tuple((e.id, e.operation or f"{e.method} {e.template}") for e in endpoints if e.id in named),
         )
+
+
+def _merely_new(record: CallRecord) -> bool:
+    """Whether a call that was let through is not clean for no other reason than that its operation is new to the caller's class."""
+    told = [finding for finding in record.findings if finding.suspicious]
+    return bool(told) and record.action != "block" and record.status // 100 == 2 and all(one.id in NEW_TO_CLASS for one in told)
 
 
 def _who(pairs: Mapping[str, set[int]], lone: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -24,10 +24,13 @@ from eastwall.model.operation import Operation
 
 MAX_CALLERS = 50_000
 """(service, caller) that are counted; those longest silent leave."""
-FACTORS = ((60, 3.0), (16, 5.0), (6, 7.0), (3, 10.0), (2, 14.0))
+FACTORS = ((60, 3.0), (32, 5.0), (6, 7.0), (3, 10.0), (2, 14.0))
 """(caller-hours that held the measure, times the greatest of them): the less is known, the farther from it is far. What one visit in twenty
-does (paging through all there is) was seen in 60 hours with 95 % certainty (0.95 ** 60 = 4.6 %), in 16 of them in half of the cases. Of a class
+does (paging through all there is) was seen in 60 hours with 95 % certainty (0.95 ** 60 = 4.6 %), in 32 of them with 80 %. Of a class
 with a single caller twice as many must be known."""
+SURE = 6
+"""The same before anybody is stopped where shorter windows stand for a longer one: what is done in the night, or in a busy afternoon, was not seen in
+an hour or two."""
 TAIL = 16
 """Caller-hours from which on their spread says something of the tail."""
 DEVIATIONS = 4.0
@@ -119,11 +122,15 @@ def _limits(spans: dict[str, dict[str, tuple[Measure, int]]]) -> tuple[dict[str,
 
 
 def _hour(measure: Measure, seen: int) -> Limit | None:
-    cells = measure.cells if measure.actors > 1 else measure.cells // 2
-    factor = next((times for least, times in FACTORS if cells >= least), 0.0)
+    factor = next((times for least, times in FACTORS if _cells(measure) >= least), 0.0)
     if not factor or seen < CALENDAR["hour"]:
         return None
     return Limit(_far(measure, factor, 1), measure)
+
+
+def _cells(measure: Measure) -> int:
+    """Caller-windows by which a measure is judged: of a single caller half of them."""
+    return measure.cells if measure.actors > 1 else measure.cells // 2
 
 
 def _longer(
@@ -383,6 +390,7 @@ def _deviation(facts: Facts, index: int, name: str, amount: int, limit: Limit, k
     }.get(what, what)
     measure = limit.measure
     near = measure.top > measure.greatest and amount <= measure.top * 2
+    unsure = limit.derived and _cells(measure) < SURE
     role, _, who = facts.identity.actor.partition(":")
     return UnusualVolume(
         place="operation",
@@ -395,7 +403,7 @@ def _deviation(facts: Facts, index: int, name: str, amount: int, limit: Limit, k
         actors=measure.actors,
         cls=facts.identity.cls,
         shown=f"{role} {shown(who)}",
-        confidence="low" if near else "medium",
+        confidence="low" if near or unsure else "medium",
         derived=limit.derived,
     )
 

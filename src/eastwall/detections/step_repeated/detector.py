@@ -44,7 +44,8 @@ def _sure(one: RepeatedStep) -> bool:
     # That a caller does something once in a day is a habit more often than a rule.
     if one.scope == "actor" or (not one.named and one.again > MAX_AGAIN * one.things):
         return False
-    return abusive(one.things // (1 + one.again) + one.pooled + (BY_NAME if one.named else 0), one.times)
+    things = one.things // (1 + one.again) + one.pooled + (BY_NAME if one.named else 0)
+    return abusive(things, one.times, named=one.named)
 
 
 def _finding(one: RepeatedStep, facts: Facts) -> Finding:
