@@ -280,7 +280,7 @@ def test_the_previous_window_counts_by_what_is_left_of_it():
     assert tally.amount(1, "records", "", START + 5 * HOUR) == 100
 
 
-@pytest.mark.parametrize(("users", "hours", "confidence"), [(2, 2, "low"), (1, 10, "low"), (2, 3, "medium"), (1, 12, "medium")])
+@pytest.mark.parametrize(("users", "hours", "confidence"), [(2, 2, "low"), (1, 9, "low"), (2, 3, "medium"), (1, 10, "medium")])
 def test_a_day_of_which_few_hours_are_known_stops_nobody(users, hours, confidence):
     """What is done at night, or in a busy afternoon, was not seen. Of a single caller twice as many hours must be known."""
     table = known(model_of(learned(users=users, hours=hours, calls=6)))

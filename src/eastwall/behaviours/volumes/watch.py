@@ -28,7 +28,7 @@ FACTORS = ((60, 3.0), (32, 5.0), (6, 7.0), (3, 10.0), (2, 14.0))
 """(caller-hours that held the measure, times the greatest of them): the less is known, the farther from it is far. What one visit in twenty
 does (paging through all there is) was seen in 60 hours with 95 % certainty (0.95 ** 60 = 4.6 %), in 32 of them with 80 %. Of a class
 with a single caller twice as many must be known."""
-SURE = 6
+SURE = 5
 """The same before anybody is stopped where shorter windows stand for a longer one: what is done in the night, or in a busy afternoon, was not seen in
 an hour or two."""
 TAIL = 16
