@@ -190,3 +190,12 @@ def test_networks():
         "private", "8.8.4.0/24", "2001:4860:4860::/48", "private", "",
     ]  # fmt: skip
     assert NewEdge("operation", "operation", "a", "b", 1, 1, 0.1).uses == 0
+
+
+def test_an_edge_that_was_begun_grows_old_though_its_caller_is_silent():
+    """The second job of a program began an hour ago, and the program was not seen since: that is what it does, too."""
+    table = known(learned(more=[record(n, "ep_private", at=START + 59 * 300 + n) for n in range(1, 6)]))
+    watch = Watch()
+    assert ask(watch, table, facts(PRIVATE, 1)).deviations != (), "begun within the hour: whoever took it over may have begun it"
+    assert ask(watch, table, facts(PRIVATE, 3_600)).deviations == ()
+    assert ask(watch, table, facts(ADMIN, 3_601)).deviations != ()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.behaviours.test_sessions import CART, Store, _endpoint, _sure
+from tests.unit.behaviours.test_sessions import CART, OURS, Store, _endpoint, _sure
 from tests.unit.behaviours.test_sessions import knowledge as knowledge
 from tests.unit.behaviours.test_sessions import store as store
 
 from eastwall.behaviours.sessions import kinship
+from eastwall.behaviours.sessions.model import Model
 from eastwall.behaviours.single_use.model import Single
 from eastwall.behaviours.single_use.watch import Watch as SingleUse
 from eastwall.model.call import Phase
-from eastwall.model.endpoint import Parameter
+from eastwall.model.endpoint import Endpoint, Parameter
 
 _LINE = (Parameter("line_id", "integer"),)
 _NESTED = (Parameter("order_id", "integer"), Parameter("line_id", "integer"))
@@ -110,3 +111,47 @@ def test_who_asks_what_a_gift_card_holds_uses_nothing_up(template: str, operatio
     assert SingleUse().notes(endpoint, {}) is noted
     known = {(endpoint.id, "body.code"): Single(endpoint.id, "body.code", "caller", 40, 12)}
     assert SingleUse().asks(Phase.REQUEST, endpoint, known) is noted
+
+
+def test_of_an_object_from_before_a_day_must_have_been_watched(store: Store) -> None:
+    """Support gives back today what was paid this morning, before the engine began."""
+    fresh = Store()
+    fresh.model, fresh.time, fresh.learning = Model.load(store.model.dump()), store.time, False
+    fresh.publish()
+    fresh.do("GET", "/products", user="early")
+    fresh.time += 20 * 3_600.0
+    assert _sure(fresh.do("POST", "/orders/7/refund", {"n": 1}, user="staff")) == []
+    fresh.time += 5 * 3_600.0
+    assert _sure(fresh.do("POST", "/orders/8/refund", {"n": 1}, user="staff")) == ["sequence-broken"]
+
+
+_GRAPHQL = tuple(
+    Endpoint(
+        f"ep_{name}", "orders", "POST", "/graphql", operation=f"mutation {name}", protocol="graphql", status="learned", calls=500
+    )
+    for name in ("otpVerify", "transfer")
+)
+
+
+def _mutate(store: Store, name: str, user: str, *, fails: bool = False) -> list[str]:
+    begun = store.begin("POST", "/graphql", {"query": f"mutation M {{ {name}(n: 1) {{ ok }} }}"}, user=user)
+    store.end(begun, 200, {"data": {name: None}, "errors": [{"message": "no"}]} if fails else {"data": {name: {"ok": True}}})
+    return _sure([found for found in begun[1].findings if found.id in OURS])
+
+
+def test_a_mutation_that_failed_was_not_done() -> None:
+    """GraphQL answers 200 with errors beside a null: the code was wrong."""
+    store = Store(_GRAPHQL)
+    for n in range(40):
+        store.time += 600.0
+        _mutate(store, "otpVerify", f"u{n % 20}")
+        _mutate(store, "transfer", f"u{n % 20}")
+    store.publish()
+    store.learning = False
+    _mutate(store, "otpVerify", "early")
+    store.time += 4 * 86_400.0
+    _mutate(store, "otpVerify", "alice", fails=True)
+    assert _mutate(store, "transfer", "alice") == ["sequence-broken"]
+    _mutate(store, "otpVerify", "bob")
+    assert _mutate(store, "transfer", "bob", fails=True) == []
+    assert _mutate(store, "transfer", "bob") == [], "nothing was sent: the code is still good"

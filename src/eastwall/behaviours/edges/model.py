@@ -28,6 +28,8 @@ UNSEEN = 0.02
 not settled."""
 YOUNG_CALLS, YOUNG_SECONDS = 20, 3_600.0
 """An edge that a settled caller began to use is known after so many calls over so long."""
+MAX_YOUNG = 64
+"""Edges just begun that are published of one caller."""
 PRIVATE = "private"
 """Network of all addresses that are not of the public internet: pods move among them."""
 
@@ -44,6 +46,9 @@ class Caller(Struct, frozen=True, array_like=True):
     """Endpoint ids; empty for users."""
     networks: tuple[str, ...] = ()
     """Empty: not judged."""
+    young: tuple[tuple[str, float], ...] = ()
+    """(service, operation or network, first use) of edges that are just begun: known from `YOUNG_SECONDS` after that on, whether or not the caller
+    called since."""
 
 
 class Knowledge(Struct, frozen=True):
@@ -98,11 +103,15 @@ class _Edges:
 
     def known(self, table: Mapping[str, list[Any]]) -> tuple[str, ...]:
         """Edges that are not just begun."""
-        begun = self.first + YOUNG_SECONDS
-        late = self.last - YOUNG_SECONDS
-        return tuple(
-            sorted(key for key, (calls, first, _) in table.items() if first <= begun or first <= late or calls >= YOUNG_CALLS)
-        )
+        return tuple(sorted(key for key, (calls, first, _) in table.items() if not self._just_begun(calls, first)))
+
+    def young(self) -> tuple[tuple[str, float], ...]:
+        """The others, with their first use: some hours later they are as old as the rest, though this caller may not have called since."""
+        every = [item for table in (self.services, self.operations, self.networks) for item in table.items()]
+        return tuple(sorted((key, first) for key, (calls, first, _) in every if self._just_begun(calls, first)))[:MAX_YOUNG]
+
+    def _just_begun(self, calls: int, first: float) -> bool:
+        return first > self.first + YOUNG_SECONDS and first > self.last - YOUNG_SECONDS and calls < YOUNG_CALLS
 
 
 def _add(table: dict[str, list[Any]], key: str, calls: int, first: float, last: float, most: int) -> None:
@@ -194,6 +203,7 @@ class Model:
                 edges.known(edges.services),
                 edges.known(edges.operations) if len(edges.operations) < MAX_OPERATIONS else (),
                 edges.known(edges.networks) if len(edges.networks) < MAX_NETWORKS else (),
+                edges.young(),
             )
             for name, edges in sorted(self._callers.items())
             if edges.settled() and len(edges.services) < MAX_SERVICES

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from eastwall import behaviours
-from eastwall.behaviours.edges.model import PRIVATE, Caller, Knowledge, caller_of, network_of
+from eastwall.behaviours.edges.model import PRIVATE, YOUNG_SECONDS, Caller, Knowledge, caller_of, network_of
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import SENSITIVITY
 from eastwall.discovery.identity import source_of
@@ -99,6 +99,12 @@ class Watch(behaviours.Watch):
         caller, services, operations, networks = settled
         found: tuple[Deviation, ...] = ()
         service, endpoint = facts.call.service, facts.match.endpoint
+        if caller.young:  # seldom
+            late = facts.call.time - YOUNG_SECONDS
+            old = {key for key, first in caller.young if first <= late}
+            services |= old
+            operations = operations | old if operations else operations
+            networks = networks | old if networks else networks
         if service not in services:
             found = (self._deviation("service", service, caller, len(services), facts, known),)
         elif endpoint is not None and operations and endpoint.id not in operations:

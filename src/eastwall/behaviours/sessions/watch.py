@@ -9,12 +9,13 @@ from math import sqrt
 from typing import Any
 
 from eastwall import behaviours
+from eastwall.behaviours.outcomes import says_no
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.sessions.begun import Begun, News, news_of, since_last, value_at
 from eastwall.behaviours.sessions.contexts import ORDER
 from eastwall.behaviours.sessions.invariants import LATE, MIN_WATCHED, Once
 from eastwall.behaviours.sessions.lookup import Info, Known
-from eastwall.behaviours.sessions.memory import MAX_GUESSED, SESSION, Actor, Actors, Trails, Turns
+from eastwall.behaviours.sessions.memory import DAY, MAX_GUESSED, SESSION, Actor, Actors, Trails, Turns
 from eastwall.behaviours.sessions.model import MAX_WEIGHT, Knowledge
 from eastwall.behaviours.sessions.told import again, age, missing, twice
 from eastwall.behaviours.sketch import hash64
@@ -126,7 +127,7 @@ class Watch(behaviours.Watch):
                 continue
             begun = max(self._started, max(self._since.get(name, now) for name in ids[:1]))
             if rule.kind:
-                long = rule.calls >= MIN_WATCHED and now - max(begun, self._trails.floor) >= rule.horizon
+                long = rule.calls >= MIN_WATCHED and now - max(begun, self._trails.floor) >= max(rule.horizon, DAY)
                 watched = long and (actor is None or not actor.lossy)
                 for place, kind, key, value in info.things(facts.used):
                     if kind == rule.kind:
@@ -231,7 +232,7 @@ class Watch(behaviours.Watch):
             return
         if prior is None or prior.verdict.action == "block":
             return
-        done = 200 <= response.status < 300 and "fault" not in facts.operation.traits
+        done = 200 <= response.status < 300 and not says_no(facts.operation)
         begun = self._pending.get(call.id) if self._pending else None
         if begun is not None:
             if isinstance(begun, list) or begun.answered:

@@ -11,6 +11,7 @@ from typing import Any
 
 from eastwall import behaviours
 from eastwall.behaviours import World
+from eastwall.behaviours.outcomes import refused
 from eastwall.behaviours.sessions import kinship
 from eastwall.behaviours.single_use.model import MAX_NOTED, MAX_PLACE, Knowledge, Single
 from eastwall.discovery.bounded import Recent
@@ -122,7 +123,7 @@ class Watch(behaviours.Watch):
             return None
         if response is None or request.verdict.action == "block" or response.verdict.action == "block":
             return None
-        if not 200 <= completion.status < 300 or "fault" in response.facts.operation.traits:
+        if not 200 <= completion.status < 300 or refused(response):
             return None
         if facts.operation.method in SAFE_METHODS:
             return None
