@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
-from eastwall.behaviours.ownership_claims import watch
+from eastwall.behaviours.ownership_claims import noting
 from eastwall.behaviours.ownership_claims.judging import Rule
 from eastwall.behaviours.ownership_claims.known import LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
 from eastwall.behaviours.ownership_claims.reading import (
     MAX_SEEN_PLACES,
     Comparison,
+    OwnNames,
     alias_key,
     answer_values,
     request_values,
@@ -138,7 +139,7 @@ def test_of_few_callers_those_are_judged_who_were_seen_to_keep_to_their_own(
 def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(
     people: int, each: int, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "FIRST", 1_000)
+    monkeypatch.setattr(noting, "TAUGHT", 1_000)
     learned = Learned()
     for at in range(people):
         for _ in range(each if at else 5):
@@ -152,7 +153,7 @@ def test_of_a_crowd_who_all_keep_to_their_own_everybody_is_judged(
 @pytest.mark.parametrize(("people", "strays", "few"), [(23, 1, True), (24, 1, False), (30, 2, True)])
 def test_exceptions_are_weighed_against_the_crowd(people: int, strays: int, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One assistant among thousands does not open everybody's data to whoever signs up next."""
-    monkeypatch.setattr(watch, "FIRST", 1_000)
+    monkeypatch.setattr(noting, "TAUGHT", 1_000)
     learned = Learned()
     for at in range(people):
         for _ in range(5):
@@ -203,7 +204,7 @@ def test_a_newcomer_s_id_is_learned_from_what_nobody_asked_for(numbers: Knowledg
 
 def test_of_callers_who_are_not_judged_yet_every_call_is_learned_from(claims: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one call in ten is noted, who is new would have to make fifty."""
-    monkeypatch.setattr(watch, "FIRST", 0)
+    monkeypatch.setattr(noting, "TAUGHT", 0)
     engine = _engine(claims)
     noted = [
         [
@@ -289,12 +290,13 @@ bodies = st.recursive(values, lambda inner: st.lists(inner, max_size=4) | st.dic
 @given(bodies, bodies, st.lists(st.tuples(keys, st.sampled_from(["alice", "9", "Bob"])), max_size=3), st.sets(keys, max_size=2))
 def test_what_is_compared_at_once_is_what_all_values_say(asked: Any, answered: Any, named: Any, seen: set[str]) -> None:
     """`Comparison` passes over what counts for nothing without making it; the slow twin reads every value."""
-    masks = {"alice": 1, "7": 6, text_of("İ"): 8}
+    own = OwnNames({"a": "alice", "b": "7", "c": "7", "d": text_of("İ")})
+    masks = own.masks
     request = Operation("rest", "POST", ("orders",), "/orders", body=asked, query=tuple(named))
     answer = Operation("rest", "POST", ("orders",), "/orders", body=answered)
     headers = {"x-user-id": "7", "x-owner": "carol", "accept": "alice"}
     known = {f"=body.{name}" for name in seen}
-    compared = Comparison(masks, set(known))
+    compared = Comparison(own, set(known))
     compared.request(request, (("user_id", "7"),), headers)
     compared.answer(answer)
     expected: dict[str, list[Any]] = {}

@@ -22,6 +22,15 @@ _AUTHORITY = frozenset(
 MAX_CHOSEN = 0.1
 """Share of the calls that name what their callers were never given, above which a place is one where callers choose."""
 MIN_ACTORS = 3
+TAUGHT = 100
+"""Calls of a class at an operation that are noted before most further ones are not."""
+CLEAR = 40
+"""The same where they all say one thing."""
+
+
+def _one_thing(odd: int, calls: int) -> bool:
+    """Whether calls say one thing: none is odd, or so many are that it is no exception."""
+    return not odd or 4 * odd > calls
 
 
 class Actor:
@@ -90,6 +99,14 @@ class Place:
         if value:
             one.value(value, 1)
 
+    def counted(self) -> list[tuple[str, int, bool]]:
+        """(class, calls, whether they say one thing)."""
+        return [
+            (cls, max(of for _, of in pairs.values()), all(_one_thing(of - equal, of) for equal, of in pairs.values()))
+            for cls, pairs in self.classes.items()
+            if pairs
+        ]
+
     def merge(self, other: Place) -> None:
         self.space = max(self.space, other.space)
         for cls, labels in other.classes.items():
@@ -141,6 +158,14 @@ class Naming:
         for cls, actors in other.classes.items():
             for actor, odds in actors.items():
                 self.note(cls, actor, odds)
+
+    def counted(self) -> list[tuple[str, int, bool]]:
+        """(class, calls of the sample, whether they say one thing)."""
+        found = []
+        for cls, actors in self.classes.items():
+            calls, strange, _, foreign, _ = map(sum, zip(*actors.values(), strict=True))
+            found.append((cls, calls, _one_thing(strange, calls) and _one_thing(foreign, calls)))
+        return found
 
     def broad(self) -> tuple[str, ...]:
         """Classes most of whose members name, mostly, what they were never given."""

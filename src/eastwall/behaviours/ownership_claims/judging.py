@@ -92,6 +92,8 @@ class Knowledge(Struct, frozen=True):
     aliases: tuple[tuple[str, str, int, int], ...] = ()
     """(service, space, hash of the actor or tenant, hash of its id at the service), of sampled actors."""
     given: tuple[GivenFirst, ...] = ()
+    taught: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(operation, classes of callers of which so many calls were noted that engines need not note each one more)."""
 
 
 def judge_claims(endpoint: str, place: str, counts: Place) -> Rule | None:

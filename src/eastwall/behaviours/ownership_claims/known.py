@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from eastwall.behaviours import World
 from eastwall.behaviours.ownership_claims.judging import GivenFirst, Knowledge, Rule
-from eastwall.behaviours.ownership_claims.reading import ANSWER, steps_of
-from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, words
+from eastwall.behaviours.ownership_claims.reading import ANSWER, EVERY_SERVICE, MADE_UP, alias_space, steps_of
+from eastwall.discovery.objects import ENVELOPES, collection_of, field_of, kind_of, object_key, words
 from eastwall.model.endpoint import Endpoint
+from eastwall.model.identity import Identity
 from eastwall.model.operation import Operation
 
 OF_TENANTS = ("tenant", "tenant-alias")
 """Claims of rules that tell whose tenant's something is."""
 IDS = ("id", "_id", "uuid", "guid", "number", "slug", "key", "code")
 ALONE = 0.6
+MAX_PLANS = 10_000
+"""Operations whose plans are kept."""
+MAX_PLACES = 500
+"""Of one operation, places and classes for which it is kept what is known of them."""
+MAX_ACCUSTOMED = 2_000
+"""Callers for whom one rule keeps what was their own."""
+_TELLING = ("sub", "alias", "email", "name")
 _GIVES_AWAY = frozenset(("owner", "ownership", "reassign", "handover", "handoff"))
 _SELVES = frozenset(("me", "whoami", "userinfo", "self", "profile", "my_profile", "current_user", "viewer"))
 
@@ -23,6 +31,7 @@ class Known:
     __slots__ = (
         "_everybodys",
         "_kept",
+        "_plans",
         "aliases",
         "alone",
         "broad",
@@ -37,6 +46,7 @@ class Known:
         "responses",
         "selves",
         "settled",
+        "taught",
     )
 
     def __init__(self, knowledge: Knowledge, world: World) -> None:
@@ -48,6 +58,7 @@ class Known:
         self.selves = frozenset(one.id for one in world.endpoints if _is_self(one))
         """Operations that tell callers of themselves."""
         self._everybodys: dict[tuple[str, str], frozenset[str]] = {}
+        self._plans: dict[str, Plan] = {}
         self.choices = frozenset(knowledge.choices)
         self.broad = {(one.service, one.kind): (frozenset(one.classes), frozenset(one.judged)) for one in knowledge.broad}
         self.owner_fields: set[tuple[str, str]] = set()
@@ -86,6 +97,8 @@ class Known:
             if rule.few and rule.endpoint in endpoints:
                 for key in [(endpoints[rule.endpoint].service, cls) for cls in rule.classes]:
                     self.settled[key] = self.settled.get(key, frozenset()).union(rule.keepers, rule.exceptions)
+        self.taught = {operation: frozenset(classes) for operation, classes in knowledge.taught}
+        """Operation -> classes of which enough was noted: see `Knowledge.taught`."""
         self.given = {
             (one.service, one.endpoint, one.place if one.endpoint else one.kind, one.cls): one for one in knowledge.given
         }
@@ -94,6 +107,15 @@ class Known:
             self.aliases[service, space, holder] = value
         self.holders = {(service, space, value): holder for service, space, holder, value in knowledge.aliases}
         """(service, space, hash of the id there) -> hash of its actor or tenant."""
+
+    def plan(self, operation: str) -> Plan:
+        """What is known of one operation; empty: of those that nobody knows."""
+        found = self._plans.get(operation)
+        if found is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            found = self._plans[operation] = Plan(operation, self)
+        return found
 
     def given_first(self, service: str, operation: str, place: str, kind: str, cls: str) -> GivenFirst | None:
         """What is known of callers of a class at a place: of the place itself, or else of the kind. None: they may have ids from anywhere."""
@@ -139,18 +161,54 @@ def _about(endpoint: Endpoint) -> str:
     return kind_of("id", field_of(endpoint.operation) or collection_of(endpoint.template))
 
 
+class Plan:
+    """What is known of one operation, together: one look-up for each message."""
+
+    __slots__ = ("_given", "_known", "_operation", "choices", "lists", "numbering", "requests", "responses", "telling")
+
+    def __init__(self, operation: str, known: Known) -> None:
+        self._operation = operation
+        self._known = known
+        self._given: dict[tuple[str, str, str], GivenFirst | None] = {}
+        self.requests = known.requests.get(operation, ())
+        self.responses = known.responses.get(operation, ())
+        self.lists = operation in known.lists
+        self.telling = tuple([rule for rule in self.responses if rule.claim in _TELLING])
+        """Rules of answers that tell of an object whose it is, to those who see everybody's."""
+        self.numbering = tuple([rule for rule in self.responses if rule.alias])
+        """Rules of answers that tell callers' own ids."""
+        self.choices = frozenset(place for one, place in known.choices if one == operation)
+
+    def given_first(self, service: str, place: str, kind: str, cls: str) -> GivenFirst | None:
+        """See `Known.given_first`."""
+        if not self._operation:
+            return self._known.given_first(service, "", place, kind, cls)
+        key = place, kind, cls
+        if key not in self._given:
+            if len(self._given) >= MAX_PLACES:  # names of places come from callers
+                self._given.clear()
+            self._given[key] = self._known.given_first(service, self._operation, place, kind, cls)
+        return self._given[key]
+
+
 class LiveRule:
     """A rule, ready to be asked."""
 
     __slots__ = (
+        "accustomed",
         "alias",
         "claim",
         "classes",
         "exceptions",
+        "inside",
         "keepers",
         "kinds",
         "listed",
+        "numbered",
+        "of_tenants",
+        "outside",
         "place",
+        "plain",
         "rule",
         "service",
         "source",
@@ -162,6 +220,11 @@ class LiveRule:
         self.rule = rule
         self.claim = rule.claim
         self.alias = rule.claim in ("alias", "tenant-alias")
+        self.of_tenants = rule.claim == "tenant-alias"
+        self.plain = not self.alias and rule.claim not in MADE_UP
+        """The claim stands in tokens under its name."""
+        self.accustomed: dict[str, str | int] = {}
+        """Actor, or tenant -> the value of an answer that proved to be its alias: mostly it comes again."""
         self.classes = frozenset(rule.classes)
         self.exceptions = frozenset(rule.exceptions)
         self.keepers = frozenset(rule.keepers)
@@ -173,7 +236,22 @@ class LiveRule:
         body = self.source.startswith("body")
         self.steps = steps_of(rule.place) if body else (name,)
         self.listed = body and "[]" in self.steps
+        at = self.steps.index("[]") if self.listed else 0
+        self.outside, self.inside = self.steps[:at], self.steps[at + 1 :]
+        """Steps to the list that the place is in, and from an item of it."""
+        self.numbered = alias_space(rule.space)
         self.kinds = _kinds(self.steps, field_of(endpoint.operation) or collection_of(endpoint.template)) if body else ()
+
+    def accustom(self, identity: Identity, value: str | int) -> None:
+        """An answer held the caller's alias."""
+        whose = identity.tenant if self.of_tenants else identity.actor
+        if len(self.accustomed) >= MAX_ACCUSTOMED:
+            self.accustomed.clear()
+        self.accustomed[whose] = value
+
+    def hashed(self, key: bytes, text: str) -> int:
+        """See `reading.alias_key`."""
+        return object_key(key, EVERY_SERVICE, self.numbered, text)
 
 
 def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:

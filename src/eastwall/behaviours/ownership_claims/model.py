@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eastwall.behaviours.ownership_claims.counts import (
+    CLEAR,
     CROWDED,
     FOREIGN,
     MAX_ACTORS,
@@ -28,6 +29,7 @@ from eastwall.behaviours.ownership_claims.counts import (
     NO_ODDS,
     ODDS,
     STRANGE,
+    TAUGHT,
     Actor,
     Naming,
     Place,
@@ -239,8 +241,24 @@ class Model:
         )
         choices, broad = self._provenance(services)
         given = given_first(self._named, services)
-        told = found or choices or broad or given
-        return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases))), given) if told else None
+        if not (found or choices or broad or given):
+            return None
+        return Knowledge(found, choices, broad, tuple(sorted(_one_to_one(aliases))), given, self._taught(services))
+
+    def _taught(self, services: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Of which classes enough calls of an operation were noted."""
+        enough: dict[str, set[str]] = defaultdict(set)
+        unclear: dict[str, set[str]] = defaultdict(set)
+        counted = [(endpoint, one.counted()) for endpoint, named in self._named.items() for one in named.values()]
+        counted += [(endpoint, one.counted()) for endpoint, places in self._places.items() for one in places.values()]
+        for endpoint, classes in counted:
+            for cls, calls, clear in classes:
+                if calls >= (CLEAR if clear else TAUGHT):
+                    enough[endpoint].add(cls)
+                if calls < TAUGHT and not clear:
+                    unclear[endpoint].add(cls)
+        told = [(endpoint, tuple(sorted(classes - unclear[endpoint]))) for endpoint, classes in sorted(enough.items())]
+        return tuple((endpoint, classes) for endpoint, classes in told if classes and endpoint in services)
 
     def _keepers(self, rules: Iterable[Rule], services: Mapping[str, str]) -> dict[tuple[str, str], tuple[int, ...]]:
         """(service, claim) -> actors seen to keep to their own `KEPT` times, sorted: at most as many as one place samples."""

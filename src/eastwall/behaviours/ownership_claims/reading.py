@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +37,8 @@ _LABELS = ("sub", "email", "preferred_username", "username", "user_name", "upn",
 """Claims that name the caller (RFC 7519, OpenID Connect Core 1.0 section 5.1), beside those whose name refers to an object."""
 SUBJECT_ID = "sub_id"
 """Label of a subject without the provider before it: of `auth0|507f1f77` services keep, and paths split off, what follows the bar."""
+MADE_UP = frozenset(("tenant", "name", SUBJECT_ID))
+"""Labels that are not those of claims: see `own_claim`."""
 _OF_THE_TOKEN = frozenset(("jti", "sid", "kid", "iss", "aud", "nonce", "session_id", "token_id", "key_id"))
 _PERSONS = frozenset(
     "user owner customer member patient person employee student author creator seller buyer holder subscriber profile applicant guest "
@@ -60,7 +63,12 @@ def text_of(value: Any) -> str:
 
 def alias_key(key: bytes, space: str, text: str) -> int:
     """Hash of what stands where ids of a space do."""
-    return object_key(key, EVERY_SERVICE, f"alias {space}", text)
+    return object_key(key, EVERY_SERVICE, alias_space(space), text)
+
+
+def alias_space(space: str) -> str:
+    """The kind under which ids of a space are hashed."""
+    return f"alias {space}"
 
 
 def actor_key(key: bytes, actor: str) -> int:
@@ -252,19 +260,33 @@ def _leaves(node: Any, spot: Spot, deeper: int, left: int, found: list[tuple[str
     return left
 
 
+class OwnNames:
+    """What names a caller, ready to be compared."""
+
+    __slots__ = ("labels", "lengths", "masks", "numbers")
+
+    def __init__(self, own: Mapping[str, str]) -> None:
+        """`own`: see `own_values`."""
+        self.labels = list(own)
+        self.masks: dict[str, int] = {}
+        """Value -> a bit for each of `labels` that has it."""
+        for bit, text in enumerate(own.values()):
+            self.masks[text] = self.masks.get(text, 0) | 1 << bit
+        self.lengths = frozenset(map(len, self.masks))
+        self.numbers = any(text.isdigit() for text in self.masks)
+        """Whether one is a number."""
+
+
 class Comparison:
     """What stood in one call where somebody is named, beside what names its caller."""
 
     __slots__ = ("_lengths", "_masks", "_numbers", "_rows", "_seen")
 
-    def __init__(self, masks: dict[str, int], seen: set[str]) -> None:
-        """`masks`: what names the caller -> a bit for each of its labels. `seen`: places of the operation that ever held it; they are added to."""
-        self._masks = masks
+    def __init__(self, own: OwnNames, seen: set[str]) -> None:
+        """`own`: what names the caller. `seen`: places of the operation that ever held it; they are added to."""
+        self._masks, self._lengths, self._numbers = own.masks, own.lengths, own.numbers
         self._seen = seen
         self._rows: dict[str, list[Any]] = {}
-        self._lengths = {len(text) for text in masks}
-        """Of what names the caller."""
-        self._numbers = any(text.isdigit() for text in masks)
 
     def add(self, place: str, space: str, text: str) -> None:
         """One value."""
@@ -368,13 +390,34 @@ def at(node: Any, steps: tuple[str, ...], most: int) -> list[Found]:
     return [(text, path) for node, path in nodes if (text := text_of(node))]
 
 
-def text_at(node: Any, steps: tuple[str, ...]) -> str:
-    """The value at a place that is in no list; empty: there is none."""
+def value_at(node: Any, steps: tuple[str, ...]) -> Any:
+    """What stands at a place, in a list the first; None: nothing."""
     for step in steps:
+        if type(node) is dict:
+            node = node.get(step)
+        else:
+            node = node[0] if step == "[]" and type(node) is list and node else None
+    return node
+
+
+def all_are(value: Any, node: Any, outside: tuple[str, ...], inside: tuple[str, ...]) -> bool:
+    """Whether each item of a list has this value at a place, a text or a number, as nearly all answers have their caller's own; False also for what
+    must be looked at closely. `outside`: steps to the list; `inside`: from an item to the value."""
+    for step in outside:
         if type(node) is not dict:
-            return ""
+            return False
         node = node.get(step)
-    return text_of(node)
+    if type(node) is not list:
+        return False
+    kind = type(value)
+    for item in node:
+        for step in inside:
+            if type(item) is not dict:
+                return False
+            item = item.get(step)
+        if item != value or type(item) is not kind:
+            return False
+    return True
 
 
 def texts_at(node: Any, steps: tuple[str, ...], most: int) -> set[str]:
