@@ -107,6 +107,15 @@ def test_what_several_instances_begin_to_do_is_a_release():
     assert pivots(one) == ()
 
 
+@pytest.mark.parametrize(("users", "uses"), [(("client:billing",), 1), (("client:billing", "user"), 6), ((), 6)])
+def test_what_nobody_else_ever_called_is_a_release(users, uses):
+    own = Endpoint("ep_private", "shop", "GET", "/x", objects=PRIVATE.objects, users=tuple((cls, 5, 1) for cls in users))
+    watch, table = Watch(), known(learned())
+    told_of = [ask(watch, table, facts(own, number)) for number in range(1, 7)]
+    assert told_of[-1].deviations[0].uses == uses
+    assert bool(pivots(told_of[-1])) is (uses > 1)
+
+
 def test_refusals_around_a_new_edge_count_and_are_forgotten():
     watch, table = Watch(), known(learned())
     for number in range(3):

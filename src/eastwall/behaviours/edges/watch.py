@@ -130,8 +130,9 @@ class Watch(behaviours.Watch):
             edges = [edge for edge in session.edges.values() if 0 <= time - edge.time <= RECENT]
             held: set[Any] = set().union(*(edge.objects for edge in edges)) if edges else set()
             edge = session.edges.get(f"{kind} {target}")
-            # What several instances do is a release, and not one of them that was taken over.
-            if edge is None or len(edge.sources | {source_of(facts.identity, facts.call)}) < 2:
+            # What several instances do is a release, and not one of them that was taken over; so is what nobody else has ever called.
+            alone = endpoint is not None and {cls for cls, _, _ in endpoint.users} == {facts.identity.cls}
+            if not alone and (edge is None or len(edge.sources | {source_of(facts.identity, facts.call)}) < 2):
                 uses = len(held | _objects(facts))
         return NewEdge(
             place="operation" if kind != "source" else "source",
