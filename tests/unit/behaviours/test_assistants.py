@@ -76,3 +76,15 @@ def test_what_went_to_another_tenant_is_no_longer_the_former_one_s() -> None:
     assert _without(bob, within) == ("tenant:t1", "user:eve")
     assert _without(bob, elsewhere) == ("user:dan", "tenant:t2")
     assert _without(replace(bob, tenant=""), ("user:bob", "tenant:t2")) == ("tenant:t2",)
+
+
+def test_what_was_given_before_anything_was_known_of_its_kind_counts() -> None:
+    """An object is given for the first time once."""
+    engine = Engine(endpoints=(replace(ORDER, objects=()), ORDERS, PRODUCTS, replace(PUBLIC, objects=())))
+    engine.ask("GET", "/orders", answer=[{"id": n} for n in range(1, 9)], user="alice")
+    engine.ask("GET", "/orders", answer=_given(watch.ASSISTS), user="bob")
+    for user in ("alice", "carol"):
+        engine.ask("GET", "/products", answer=_given(20), user=user)
+    engine.snapshot = _engine().snapshot
+    assert not engine.ask("GET", "/orders/8", answer={"id": 8}, user="bob").blocked
+    assert engine.ask("GET", "/orders/8", answer={"id": 8}, user="carol").of("object-not-granted") is not None

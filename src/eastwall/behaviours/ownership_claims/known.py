@@ -38,6 +38,7 @@ class Known:
         "choices",
         "given",
         "hash_key",
+        "judged",
         "holders",
         "lists",
         "owner_fields",
@@ -68,6 +69,8 @@ class Known:
         )
         """(service, kind) of objects that mostly one actor holds, not all of a tenant."""
         self.private = _private(world, self.choices)
+        self.judged = frozenset((one.service, named.kind) for one in world.endpoints for named in one.objects)
+        """(service, kind) of which it is known whose they are, or that they are nobody's."""
         self.lists = {
             one.id: frozenset(field.place.removeprefix("query.") for field in one.query.fields)
             for one in world.endpoints

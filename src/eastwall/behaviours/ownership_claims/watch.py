@@ -201,11 +201,12 @@ class Watch(Noting):
 
     def gave(self, service: str, kind: str, owner: str, actor: str) -> None:
         """An answer gave the actor an object that somebody else holds. Of a kind that many share (products), who was given it first is nobody's
-        principal."""
-        if self._known is None or (service, kind) not in self._known.private:
+        principal. Of what kind it is may be known later: an object is given for the first time once."""
+        known = self._known
+        if known is not None and (service, kind) in known.judged and (service, kind) not in known.private:
             return
         kinds = self._assistants.get((actor, owner), ())
-        if len(kinds) >= ASSISTS:
+        if len(kinds) >= 2 * ASSISTS:
             kinds = self._still_private(kinds)
             if len(kinds) >= ASSISTS:
                 return
