@@ -270,7 +270,7 @@ def test_many_objects_are_counted_within_five_percent():
 
 def test_the_previous_window_counts_by_what_is_left_of_it():
     tally = Tally(START)
-    tally.present.records = 100
+    tally.records_left -= 100
     tally.turn(START + HOUR)
     assert [tally.amount(0, "records", "", START + HOUR + part * HOUR) for part in (0, 0.5, 0.99)] == [100, 50, 1]
     assert tally.amount(1, "records", "", START + HOUR) == 100

@@ -95,11 +95,14 @@ class Sums:
 
     __slots__ = ("calls", "data", "objects", "operations", "records", "size")
 
-    def __init__(self) -> None:
-        self.calls = self.size = self.records = 0
-        self.operations: dict[str, int] = {}
-        self.data: dict[str, int] = {}
-        self.objects = Objects()
+    def __init__(
+        self, calls: int = 0, size: int = 0, records: int = 0, operations: dict[str, int] | None = None,
+        data: dict[str, int] | None = None, objects: Objects | None = None,
+    ) -> None:  # fmt: skip
+        self.calls, self.size, self.records = calls, size, records
+        self.operations: dict[str, int] = {} if operations is None else operations
+        self.data: dict[str, int] = {} if data is None else data
+        self.objects = Objects() if objects is None else objects
 
     def get(self, name: str, which: str) -> int:
         """Of a measure that is no object (see `model.Measure`), `which` being what follows the space."""
@@ -118,19 +121,30 @@ class Sums:
         self.objects.join(other.objects)
 
 
-class Tally:
-    """One caller at one service."""
+MUCH = 1 << 62
+"""Stands for no limit."""
+_LEFT = ("calls_left", "bytes_left", "records_left", "objects_left", "values_left")
 
-    __slots__ = ("at", "ends", "last", "left", "left_calls", "now", "past", "present", "until")
+
+class Tally:
+    """One caller at one service.
+
+    What a call of a caller far from all limits touches stands here and in two containers. Of the present hour only what is left is counted
+    down; what was used is what was left when the hour began, without it.
+    """
+
+    __slots__ = (
+        "at", "begun", "bytes_left", "calls_left", "caps", "closed", "data", "ends", "kinds_left", "last", "longer", "objects",
+        "objects_left", "operations", "past", "records_left", "until", "values_left",
+    )  # fmt: skip
 
     SPANS = (3_600, 86_400, 604_800)
 
     def __init__(self, time: float) -> None:
         self.at = [int(time // seconds) for seconds in self.SPANS]
         """Number of the present hour, day and week."""
-        self.now = [Sums(), Sums(), Sums()]
-        """The present hour; what of the present day came before it; what of the present week came before that day."""
-        self.present = self.now[0]
+        self.longer: list[Sums | None] = [None, None]
+        """What of the present day came before this hour; what of the present week came before that day."""
         self.past: list[Sums | None] = [None, None, None]
         """The whole hour, day and week before."""
         self.ends = (self.at[0] + 1) * 3_600.0
@@ -139,41 +153,89 @@ class Tally:
         """Id of the call counted last: the events of a stream are one call."""
         self.until = 0.0
         """So long the following hold; 0: no limits were known."""
-        self.left = [1 << 62] * 5
-        """Calls, bytes, records, distinct objects and values that may follow before any limit can be passed."""
-        self.left_calls: dict[str, int] = {}
-        """Calls of single operations that may follow."""
+        self.calls_left = self.bytes_left = self.records_left = self.objects_left = self.values_left = MUCH
+        """How many may follow before any limit can be passed."""
+        self.begun = [MUCH] * 5
+        """The same when the hour began."""
+        self.caps: dict[str, int] = {}
+        """Calls of single operations in this hour that no limit can be passed with. Maybe that of others too: never changed in place."""
+        self.kinds_left: dict[str, int] | None = None
+        """Kind -> objects that may follow at least before a limit of that kind can be passed, whatever `objects_left` says; None: never asked."""
+        self.closed = True
+        """Whether the next call may pass a limit of calls, or of one operation's, or limits are to be looked up: for a caller of whom this is
+        not so the containers below need not be touched to know it."""
+        self.operations: dict[str, int] = {}
+        self.data: dict[str, int] = {}
+        self.objects = Objects()
+
+    def left(self, what: int) -> int:
+        """`what`: 0 calls, 1 bytes, 2 records, 3 objects, 4 values."""
+        return int(getattr(self, _LEFT[what]))
+
+    def leave(self, what: int, left: int) -> None:
+        """So many may follow from now on."""
+        self.begun[what] += left - self.left(what)
+        setattr(self, _LEFT[what], left)
+
+    def spares(self, given: Iterable[Given]) -> bool:
+        """Whether these objects can pass no limit of their kinds."""
+        left = self.kinds_left
+        return left is not None and all(count <= left.get(kind, MUCH) for kind, count in Counter([k for k, _ in given]).items())
+
+    def near(self) -> bool:
+        """Whether a limit of calls can be passed with the next one."""
+        if self.calls_left <= 0:
+            return True
+        caps = self.caps
+        return any(count >= caps.get(name, MUCH) for name, count in self.operations.items())
 
     def turn(self, time: float) -> None:
         """Go on to the hour of `time`. A clock that goes back stands still."""
         if time < self.ends:
             return
-        carried: Sums | None = None
-        for index, seconds in enumerate(self.SPANS):
-            number = int(time // seconds)
-            here = self.now[index]
-            if carried is not None:
-                here.join(carried)
-                carried = None
+        carried = self.present
+        self.begun = [self.left(what) for what in range(5)]
+        if self.caps:
+            self.caps = {name: cap - carried.operations.get(name, 0) for name, cap in self.caps.items()}
+        self.operations, self.data, self.objects = {}, {}, Objects()
+        self.closed = self.closed or time >= self.until
+        number = int(time // 3_600)
+        self.past[0] = carried if number == self.at[0] + 1 else None
+        self.at[0] = number
+        self.ends = (number + 1) * 3_600.0
+        for index in (1, 2):
+            here = self.longer[index - 1]
+            if here is None:
+                here = self.longer[index - 1] = Sums()
+            here.join(carried)
+            number = int(time // self.SPANS[index])
             if number <= self.at[index]:
                 break
             self.past[index] = here if number == self.at[index] + 1 else None
-            carried, self.now[index], self.at[index] = here, Sums(), number
-        self.present = self.now[0]
-        self.ends = (self.at[0] + 1) * 3_600.0
+            carried, self.longer[index - 1], self.at[index] = here, None, number
+
+    @property
+    def present(self) -> Sums:
+        """The present hour."""
+        calls, size, records = (self.begun[what] - self.left(what) for what in range(3))
+        return Sums(calls, size, records, self.operations, self.data, self.objects)
+
+    def _now(self, index: int) -> list[Sums]:
+        """Of the window of a length what there was, from the present hour on."""
+        return [self.present, *[sums for sums in self.longer[:index] if sums is not None]]
 
     def amount(self, index: int, name: str, which: str, time: float) -> int:
         """Of a measure that is no object (see `model.Measure`), in the window of a length that ends now."""
         past = self.past[index]
         before = int(past.get(name, which) * self.share(index, time)) if past is not None else 0
-        return before + sum([sums.get(name, which) for sums in self.now[: index + 1]])
+        return before + sum([sums.get(name, which) for sums in self._now(index)])
 
-    def objects(self, index: int, time: float) -> dict[str, int]:
+    def distinct(self, index: int, time: float) -> dict[str, int]:
         """Distinct objects of each kind in the window of a length that ends now."""
-        whole = self.present.objects
-        if index and any(sums.objects for sums in self.now[1 : index + 1]):
+        whole = self.objects
+        if index and any(sums is not None and sums.objects for sums in self.longer[:index]):
             whole = Objects()
-            for sums in self.now[: index + 1]:
+            for sums in self._now(index):
                 whole.join(sums.objects)
         found = whole.counts()
         past = self.past[index]

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from eastwall import behaviours
 from eastwall.behaviours.volumes.model import Knowledge, Measure
-from eastwall.behaviours.volumes.tally import EXACT, MAX_NAMES, Tally, by_kind
+from eastwall.behaviours.volumes.tally import EXACT, MAX_NAMES, MUCH, Tally, by_kind
 from eastwall.discovery.bounded import Recent
 from eastwall.discovery.data_classes import BY_NAME, SENSITIVITY
 from eastwall.discovery.objects import shown
@@ -50,10 +50,10 @@ CALENDAR = {"hour": 2, "day": 4, "week": 3}
 MIN_ANSWERS = 30
 """Clean calls by a class before a data class that it never had is told."""
 _WINDOWS = ("hour", "day", "week")
-_MUCH = 1 << 62
 _CALLS, _BYTES, _RECORDS, _OBJECTS, _DATA, _CALL = range(6)
 _LEFT = {"calls": _CALLS, "bytes": _BYTES, "records": _RECORDS, "object": _OBJECTS, "data": _DATA, "call": _CALL}
 _TOLD = ("medium", "high", "critical")
+_COMPLETE = int(BodyState.COMPLETE)  # looking up members of enumerations takes longer than most of what is done here
 
 
 class Limit(Struct, frozen=True):
@@ -73,7 +73,7 @@ _Limits = tuple[tuple[int, str, str, Limit], ...]
 class Bounds:
     """The limits of one class of callers at one service."""
 
-    __slots__ = ("calls", "least", "limits")
+    __slots__ = ("calls", "caps", "least", "limits")
 
     def __init__(self, limits: tuple[dict[str, Limit], ...]) -> None:
         every = [(index, name, name.partition(" ")[2], one) for index, of in enumerate(limits) for name, one in of.items()]
@@ -82,13 +82,15 @@ class Bounds:
             tuple(one for one, of in zip(every, by, strict=True) if of == what) for what in range(5)
         )
         """Of calls, bytes, records, objects and values."""
-        self.least = [min((limit.amount for _, _, _, limit in of), default=_MUCH) for of in self.limits]
+        self.least = [min((limit.amount for _, _, _, limit in of), default=MUCH) for of in self.limits]
         """How much of each a caller may have before any limit can be passed."""
         self.calls: dict[str, _Limits] = {}
         """Of calls of single operations."""
         for one, of in zip(every, by, strict=True):
             if of == _CALL:
                 self.calls[one[2]] = (*self.calls.get(one[2], ()), one)
+        self.caps = {key: min(one[3].amount for one in of) for key, of in self.calls.items()}
+        """The least limit of calls of each."""
 
 
 class Known(Struct, frozen=True):
@@ -97,10 +99,8 @@ class Known(Struct, frozen=True):
     bounds: dict[tuple[str, str], Bounds]
     data: dict[str, dict[str, tuple[str, ...]]]
     labels: dict[str, str]
-
-
-_UNCERTAIN = 1 << 40
-"""Stands for a number of objects that takes counting."""
+    places: dict[str, frozenset[str]]
+    """Operation -> places of its answers that are known; filled as they are asked for."""
 
 
 def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
@@ -111,7 +111,7 @@ def compile(knowledge: Knowledge, world: behaviours.World) -> Known:
         limits = _limits(spans)
         if any(limits):
             bounds[group.service, group.cls] = Bounds(limits)
-    return Known(bounds, {e: dict(pairs) for e, pairs in knowledge.data}, dict(knowledge.labels))
+    return Known(bounds, {e: dict(pairs) for e, pairs in knowledge.data}, dict(knowledge.labels), {})
 
 
 def _limits(spans: dict[str, dict[str, tuple[Measure, int]]]) -> tuple[dict[str, Limit], ...]:
@@ -166,59 +166,73 @@ class Watch(behaviours.Watch):
 
     def __init__(self) -> None:
         self._tallies: Recent[tuple[str, str], Tally] = Recent(MAX_CALLERS)
-        self._call: Call | None = None
-        """Whose answer was looked at last, and what of it:"""
-        self._records = -1
-        """-1: not counted yet."""
-        self._tally: Tally | None = None
+        self._counted = ""
+        """Id of the call of whose answer the records were counted when it was judged, and how many:"""
+        self._records = 0
+        self._over = ""
+        """The same of the call that was remembered last and whose answer was read to its end."""
+        self._over_records = 0
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
         call = facts.call
         response = call.response
         if response is None or not 200 <= response.status < 300:
             return ()
-        operation, endpoint, data = facts.operation, facts.match.endpoint, facts.data
+        self._counted = ""
+        operation = facts.operation
         tally = self._tallies.get((call.service, facts.identity.actor))
-        self._call, self._records, self._tally = call, -1, tally
-        found: tuple[Deviation, ...] = ()
-        if data and endpoint is not None:
-            found = _data(facts, endpoint, known)
-        if tally is not None and tally.until > call.time:
-            calls, size, most_records, objects, values = tally.left
-            records = _at_most(operation)
-            if records and (records > most_records or (data and records >= values)):
-                records = self._records = records_of(operation.body)
-            if (
-                calls > 0
-                and (records <= most_records or not records)
-                and (not facts.given or len(facts.given) <= objects)
-                and len(response.body) <= size
-                and (not data or records < values)
-                and (endpoint is None or tally.left_calls.get(endpoint.id, 1) > 0)
-            ):
-                return found
+        if (
+            tally is not None
+            and not tally.closed
+            and not facts.data
+            and len(facts.given) <= tally.objects_left
+            and len(response.body) <= tally.bytes_left
+            and (
+                (operation.body_kind == "json" and 1 < len(operation.raw_body) <= 2 * tally.records_left)
+                or _at_most(operation) <= tally.records_left
+                or self._count(call, operation) <= tally.records_left
+            )
+        ):
+            return ()
+        return self._closer(facts, tally, known, len(response.body))
+
+    def _count(self, call: Call, operation: Operation) -> int:
+        """Records of the answer."""
+        if self._counted != call.id:
+            self._counted, self._records = call.id, records_of(operation.body) if _at_most(operation) else 0
+        return self._records
+
+    def _closer(self, facts: Facts, tally: Tally | None, known: Known, size: int) -> tuple[Deviation, ...]:
+        """What the answer of a caller who may be near a limit, or of whom nothing is known, deviates in."""
+        call, endpoint, data = facts.call, facts.match.endpoint, facts.data
+        found = _data(facts, endpoint, known) if data and endpoint is not None else ()
         bounds = known.bounds.get((call.service, facts.identity.cls))
         if bounds is None:
             return found
-        records = self._counted(call, operation)
+        given, records = len(facts.given), self._count(call, facts.operation)
+        key = endpoint.id if endpoint is not None else ""
         if tally is None:
-            _, size, most_records, objects, values = bounds.least
-            if records <= most_records and len(facts.given) <= objects and len(response.body) <= size and records < values:
+            _, most_size, most_records, objects, values = bounds.least
+            if records <= most_records and given <= objects and size <= most_size and (not data or records < values):
                 return found
             tally = Tally(call.time)
         if tally.until <= call.time:
             tally.until = call.time + REFRESH
-            tally.left, tally.left_calls = [-1] * 5, dict.fromkeys(bounds.calls, 0)
-        key = endpoint.id if endpoint is not None else ""
-        return found + self._look(facts, tally, bounds, known, key)
-
-    def _counted(self, call: Call, operation: Operation) -> int:
-        """Records of the answer."""
-        if self._call is not call:
-            return records_of(operation.body)
-        if self._records < 0:
-            self._records = records_of(operation.body)
-        return self._records
+            for what in range(5):
+                tally.leave(what, -1)
+            tally.caps, tally.kinds_left = dict.fromkeys(bounds.calls, 0), None
+        elif (
+            tally.calls_left > 0
+            and records <= tally.records_left
+            and (given <= tally.objects_left or tally.spares(facts.given))
+            and size <= tally.bytes_left
+            and (not data or records < tally.values_left)
+            and tally.operations.get(key, 0) < tally.caps.get(key, MUCH)
+        ):
+            return found
+        found += self._look(facts, tally, bounds, known, key)
+        tally.closed = tally.near()
+        return found
 
     def _look(self, facts: Facts, tally: Tally, bounds: Bounds, known: Known, key: str) -> tuple[Deviation, ...]:
         """Measures of this answer that are beyond their limit: the one farthest beyond. And how much may follow before any can be."""
@@ -228,15 +242,18 @@ class Watch(behaviours.Watch):
         needed = (1, counts["bytes"], records, len(facts.given), records + 1 if facts.data else 0)
         worst: tuple[float, Limit, int, str, int] | None = None
         for what in range(5):
-            if not needed[what] or tally.left[what] >= needed[what]:
+            if not needed[what] or tally.left(what) >= needed[what]:
                 continue
-            limits = bounds.limits[what]
-            left, found = self._measured(tally, limits, _more(facts, tally) if what == _OBJECTS else counts, time)
-            tally.left[what] = left
+            limits, more = bounds.limits[what], counts
+            if what == _OBJECTS:
+                more, tally.kinds_left = _more(facts, tally), {which: MUCH for _, _, which, _ in limits}
+            left, found = self._measured(tally, limits, more, time)
+            tally.leave(what, left)
             worst = found if worst is None or (found is not None and found[0] > worst[0]) else worst
-        if tally.left_calls.get(key, 1) <= 0:
+        called = tally.operations.get(key, 0)
+        if called >= tally.caps.get(key, MUCH):
             left, found = self._measured(tally, bounds.calls.get(key, ()), counts, time)
-            tally.left_calls[key] = left
+            tally.caps = tally.caps | {key: called + left}
             worst = found if worst is None or (found is not None and found[0] > worst[0]) else worst
         if worst is None:
             return ()
@@ -247,14 +264,16 @@ class Watch(behaviours.Watch):
         self, tally: Tally, limits: _Limits, more: dict[str, int], time: float
     ) -> tuple[int, tuple[float, Limit, int, str, int] | None]:
         """(how much may follow of these measures, the one of them that is farthest beyond its limit)."""
-        left = _MUCH
+        left = MUCH
         worst: tuple[float, Limit, int, str, int] | None = None
         objects: dict[int, dict[str, int]] = {}
         for index, name, which, limit in limits:
             if name[:7] == "object ":
                 if index not in objects:
-                    objects[index] = tally.objects(index, time)
+                    objects[index] = tally.distinct(index, time)
                 before = objects[index].get(which, 0)
+                if tally.kinds_left is not None:
+                    tally.kinds_left[which] = min(tally.kinds_left[which], limit.amount - before)
             else:
                 before = tally.amount(index, name, which, time)
             left = min(left, limit.amount - before)
@@ -272,73 +291,78 @@ class Watch(behaviours.Watch):
     def after(self, facts: Facts, verdict: Verdict, known: Known) -> None:
         call = facts.call
         response = call.response
-        looked, records, tally = self._call is call, self._records, self._tally
-        self._call = self._tally = (
-            None  # a call holds its bodies, and what they were decoded to: they are not kept until the next one
-        )
         if response is None or not 200 <= response.status < 300 or verdict.action == "block":
+            self._over = ""
             return
-        if not looked:
-            tally = self._tallies.get((call.service, facts.identity.actor))
-        if not looked or records < 0:
-            records = records_of(facts.operation.body) if _at_most(facts.operation) else 0
+        records = self._count(call, facts.operation)
+        self._over, self._over_records = call.id if response.body_state <= _COMPLETE else "", records
+        who = (call.service, facts.identity.actor)
+        tally = self._tallies.get(who)
         if tally is None:
-            tally = Tally(call.time)
-            self._tallies.put((call.service, facts.identity.actor), tally)
-            bounds = known.bounds.get((call.service, facts.identity.cls))
-            if bounds is not None:
-                tally.until = call.time + REFRESH
-                tally.left = list(bounds.least)
-                tally.left_calls = {key: min(one[3].amount for one in limits) for key, limits in bounds.calls.items()}
+            tally = self._enter(who, facts, known)
         elif call.time >= tally.ends:
             tally.turn(call.time)
-        sums, left = tally.present, tally.left
         if tally.last != call.id:
             tally.last = call.id
-            sums.calls += 1
-            left[_CALLS] -= 1
+            tally.calls_left -= 1
             endpoint = facts.match.endpoint
             if endpoint is not None:
-                key = endpoint.id
-                operations = sums.operations
-                if key in operations:
-                    operations[key] += 1
-                elif len(operations) < MAX_NAMES:
-                    operations[key] = 1
-                if key in tally.left_calls:
-                    tally.left_calls[key] -= 1
-        size = len(response.body)
-        sums.size += size
-        left[_BYTES] -= size
+                key, operations = endpoint.id, tally.operations
+                count = operations.get(key, 0) + 1
+                if count > 1 or len(operations) < MAX_NAMES:
+                    operations[key] = count
+                    if count >= tally.caps.get(key, MUCH):
+                        tally.closed = True
+            if tally.calls_left <= 0:
+                tally.closed = True
+        tally.bytes_left -= len(response.body)
         if records:
-            sums.records += records
-            left[_RECORDS] -= records
-        if facts.given:
-            seen = sums.objects.seen
+            tally.records_left -= records
+        given = facts.given
+        if given:
+            seen = tally.objects.seen
             before = len(seen)
-            seen.update(facts.given)
-            left[_OBJECTS] -= len(seen) - before
+            seen.update(given)
+            tally.objects_left -= len(seen) - before
             if len(seen) > EXACT:
-                sums.objects.spill()
+                tally.objects.spill()
+            if (kinds := tally.kinds_left) is not None:
+                for kind, _ in given:
+                    if kind in kinds:
+                        kinds[kind] -= 1
         if facts.data:
+            data = tally.data
             for name, count in _values(facts, records).items():
-                left[_DATA] -= count
-                if name in sums.data or len(sums.data) < MAX_NAMES:
-                    sums.data[name] = sums.data.get(name, 0) + count
+                tally.values_left -= count
+                if name in data or len(data) < MAX_NAMES:
+                    data[name] = data.get(name, 0) + count
+
+    def _enter(self, who: tuple[str, str], facts: Facts, known: Known) -> Tally:
+        """A caller who is new, with its limits."""
+        tally = Tally(facts.call.time)
+        self._tallies.put(who, tally)
+        bounds = known.bounds.get((who[0], facts.identity.cls))
+        if bounds is not None:
+            tally.until = facts.call.time + REFRESH
+            for what, left in enumerate(bounds.least):
+                tally.leave(what, left)
+            tally.caps, tally.closed = bounds.caps, False
+        return tally
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
         """Records of the answer, and into the tally the bytes that passed unread."""
         if response is None or not 200 <= completion.status < 300:
             return None
+        if self._over == completion.id:
+            return self._over_records or None
         facts = response.facts
         answered = facts.call.response
         if answered is not None and answered.body_state > BodyState.COMPLETE:
             unread = completion.response_bytes - len(answered.body)
             tally = self._tallies.get((completion.service, request.identity.actor))
             if unread > 0 and tally is not None:
-                tally.present.size += unread
-                tally.left[_BYTES] -= unread
-        return self._counted(facts.call, facts.operation) or None
+                tally.bytes_left -= unread
+        return records_of(facts.operation.body) or None
 
     def __len__(self) -> int:
         return len(self._tallies)
@@ -350,7 +374,7 @@ def _at_most(operation: Operation) -> int:
     if operation.body is None:
         return 0
     if not raw or operation.body_kind != "json":
-        return _MUCH
+        return MUCH
     return len(raw) // 2 if b"[" in raw else 0
 
 
@@ -365,7 +389,7 @@ def _counts(facts: Facts, records: int) -> dict[str, int]:
 
 def _more(facts: Facts, tally: Tally) -> dict[str, int]:
     """Objects that the answer adds to what the caller had in the present hour."""
-    seen = tally.present.objects.seen
+    seen = tally.objects.seen
     new = by_kind([one for one in set(facts.given) if one not in seen])
     return {f"object {kind}": len(keys) for kind, keys in new.items()}
 
@@ -420,10 +444,12 @@ def _data(facts: Facts, endpoint: Endpoint, known: Known) -> tuple[Deviation, ..
             new.setdefault(hit.data_class, []).append(hit)
     if not new or endpoint.status != "learned":
         return ()
-    answers = sum(calls for name, calls, _ in endpoint.users if name == cls)
+    answers = sum([calls for name, calls, _ in endpoint.users if name == cls])
     if answers < MIN_ANSWERS:
         return ()
-    places = {field.place for _, schema in endpoint.responses for field in schema.fields}
+    places = known.places.get(endpoint.id)
+    if places is None:
+        places = known.places[endpoint.id] = frozenset(field.place for _, schema in endpoint.responses for field in schema.fields)
     found: tuple[Deviation, ...] = ()
     for name, hits in new.items():
         sensitivity = SENSITIVITY.get(name, "medium")
