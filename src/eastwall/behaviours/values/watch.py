@@ -53,6 +53,7 @@ FEW = 5
 MISSED = 20
 """Answers without a price, after which one in so many is read."""
 MAX_LOOKED = 20_000
+MAX_KINDS = 1_000
 REREAD = 600.0
 """Seconds in which the same answer of an operation is not read again."""
 MAX_READ_BODIES = 8_192
@@ -212,12 +213,25 @@ class Watch(behaviours.Watch):
     def __init__(self) -> None:
         self.prices = Prices()
         self._priceless: dict[str, int] = {}
-        """Operation -> answers in a row that held no price."""
+        """Operation -> answers in a row that held no price of a product that requests claim prices of."""
+        self._claimed_kinds: set[str] = set()
+        """Kinds of products of which a request claimed a price: what others cost, an order and the like, nobody will ask about."""
         self._read: Recent[int, float] = Recent(MAX_READ_BODIES)
         """Hash of an answer (that of this process) -> when it was read: a catalogue is asked for again and again."""
 
     def __len__(self) -> int:
         return len(self.prices)
+
+    def learned(self, known: Known) -> None:
+        for one in known.values():
+            for held in one.claimed:
+                self._claims_of(kind_named(held.sources[0]))
+
+    def _claims_of(self, kind: str) -> None:
+        """A request claims what such a product costs: from now on answers that tell it are read."""
+        if kind not in self._claimed_kinds and len(self._claimed_kinds) < MAX_KINDS:
+            self._claimed_kinds.add(kind)
+            self._priceless.clear()
 
     def remembers(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
         return phase is Phase.RESPONSE and not changes(endpoint.method, endpoint.operation) and may_tell(endpoint)
@@ -246,7 +260,7 @@ class Watch(behaviours.Watch):
             return
         caller, seen = facts.identity.actor or call.peer.address, False
         for kind, text, price in priced(body, holder(facts.operation, facts.match)):
-            seen = True
+            seen = seen or kind in self._claimed_kinds
             self.prices.read(product_key(call.service, kind, text), price, call.time, caller)
         if seen:
             self._priceless.pop(endpoint.id, None)
@@ -311,7 +325,9 @@ class Watch(behaviours.Watch):
                     places += [((*steps, key, "[]"), item) for item in items[:MAX_CLAIMED] if type(item) is dict]
             for at, one in places:
                 for name, key, text, amount in claims(one):
-                    product = product_key(service, kind_named(key), text)
+                    kind = kind_named(key)
+                    self._claims_of(kind)
+                    product = product_key(service, kind, text)
                     told = self.prices.of(product, now)
                     if told:
                         entry = found.setdefault((at, name, key), [True, product])
