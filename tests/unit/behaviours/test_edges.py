@@ -116,6 +116,20 @@ def test_what_nobody_else_ever_called_is_a_release(users, uses):
     assert bool(pivots(told_of[-1])) is (uses > 1)
 
 
+@pytest.mark.parametrize(("alone", "found"), [(0.9, True), (0.8, False)])
+def test_objects_of_which_colleagues_were_shown_some_are_still_those_of_single_callers(alone, found):
+    shared = Endpoint(
+        "ep_private", "shop", "GET", "/x", objects=(ObjectParameter("path.invoice_id", "invoice", False, 0.0, alone=alone),)
+    )
+    model = learned()
+    knowledge = model.publish((shared, USUAL))
+    assert knowledge is not None
+    table = compile(knowledge, World((shared, USUAL), bytes(32), compile_inventory((shared, USUAL))))
+    watch = Watch()
+    told_of = [ask(watch, table, facts(shared, number)) for number in range(1, 5)]
+    assert bool(pivots(told_of[-1])) is found
+
+
 def test_refusals_around_a_new_edge_count_and_are_forgotten():
     watch, table = Watch(), known(learned())
     for number in range(3):

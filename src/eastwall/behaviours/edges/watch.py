@@ -26,6 +26,9 @@ MAX_EDGES, MAX_OBJECTS, MAX_SOURCES = 32, 256, 4
 """Of one caller: new edges; of one edge: objects and sources."""
 TROUBLE = 600.0
 """Seconds for which refusals and findings stand around a call."""
+ALONE = 0.9
+"""Share of a kind's objects, in tenths, that one caller holds alone, from which on they are told as those of single callers, too: colleagues were
+shown some."""
 RECENT = 3_600.0
 """Seconds for which uses of a new edge add up."""
 _REFUSED = frozenset((401, 403, 404))
@@ -55,7 +58,7 @@ def _reach(endpoint: Endpoint) -> tuple[str, ...]:
         found.append("admin")
     if any(way == "response" and SENSITIVITY.get(name) in _GRAVE for way, _, name in endpoint.data_classes):
         found.append("sensitive data")
-    if any(one.exclusive for one in endpoint.objects):
+    if any(one.exclusive or one.alone >= ALONE for one in endpoint.objects):
         found.append("objects of single callers")
     return tuple(found)
 
