@@ -28,6 +28,9 @@ _ACCOUNTS = frozenset(
 _CODES = frozenset(
     "code otp pin totp token mfacode otpcode verificationcode passcode onetimecode resettoken resetcode smscode securitycode tan key".split()
 )
+_SAY = _PASSWORDS | _ACCOUNTS | _CODES
+_SAYS = {name: name for name in _SAY}
+"""What nearly all fields are called whose values are asked for: as `_plain` says it."""
 _SIGN_IN_WORDS = frozenset("login signin logon authenticate auth session sessions token".split())
 _RESET_WORDS = frozenset("forgot forgotten reset recover recovery lost".split())
 _ABOUT_ACCOUNTS = frozenset("password passwords account accounts credential credentials user users pin auth".split())
@@ -113,11 +116,11 @@ def said(operation: Operation) -> tuple[str, str]:
     """(account, code) that a request names; empty where it does not."""
     found: dict[str, str] = {}
     for name, value in operation.query[:20]:
-        found.setdefault(_plain(name), value[:_TEXT])
+        plain = _plain(name)
+        if plain in _SAY:
+            found.setdefault(plain, value[:_TEXT])
     _gather(operation.body, 0, found, [_NODES])
-    account = _account(found)
-    code = next((found[name] for name in sorted(found) if name in _CODES), "")
-    return account, code
+    return _account(found), found[min(codes)] if (codes := _CODES.intersection(found)) else ""
 
 
 def _gather(node: Any, depth: int, found: dict[str, str], left: list[int]) -> None:
@@ -134,8 +137,9 @@ def _gather(node: Any, depth: int, found: dict[str, str], left: list[int]) -> No
         if left[0] < 0:
             return
         if type(value) is str or type(value) is int:
-            if key != "query":  # the text of GraphQL
-                found.setdefault(_plain(key), str(value)[:_TEXT])
+            plain = _SAYS.get(key) or _plain(key)
+            if plain in _SAY and key != "query":  # the text of GraphQL
+                found.setdefault(plain, str(value)[:_TEXT])
         else:
             _gather(value, depth + 1, found, left)
 
@@ -154,5 +158,8 @@ def signs_in(operation: Operation) -> str:
 
 
 def _account(found: dict[str, str]) -> str:
-    accounts = sorted((name for name in found if name in _ACCOUNTS), key=lambda name: (_ORDER.get(name, 9), name))
-    return found[accounts[0]].strip().lower() if accounts else ""
+    accounts = _ACCOUNTS.intersection(found)
+    if not accounts:
+        return ""
+    name = min(accounts, key=lambda name: (_ORDER.get(name, 9), name)) if len(accounts) > 1 else next(iter(accounts))
+    return found[name].strip().lower()

@@ -10,6 +10,7 @@ leaves first. Accounts and codes are kept as hashes of this process alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from re import compile as regex
 from typing import Any
 from zlib import crc32
@@ -38,6 +39,7 @@ from eastwall.model.deviations import AnswersTell, AuthenticationAbuse, Deviatio
 from eastwall.model.endpoint import Endpoint
 from eastwall.model.facts import Facts
 from eastwall.model.identity import Strength
+from eastwall.model.operation import Operation
 
 MAX_TALLIES = 100_000
 MAX_MEMBERS = 128
@@ -89,18 +91,63 @@ class _Tally:
         self.passed[member] = now
 
     def count(self, now: float, window: float) -> int:
-        return sum(-window < now - at < window for at in self.members.values())
+        return sum([-window < now - at < window for at in self.members.values()])
+
+    def counts(self, now: float) -> tuple[int, int]:
+        """In an hour, in a day."""
+        hour = day = 0
+        for at in self.members.values():
+            if -DAY < now - at < DAY:
+                day += 1
+                hour += -HOUR < now - at < HOUR
+        return hour, day
+
+
+class _Attempt:
+    """What a call under way tries."""
+
+    __slots__ = ("account", "client", "code", "id", "operation", "role", "source")
+
+    def __init__(self, role: str, facts: Facts) -> None:
+        self.role = role
+        self.operation = facts.operation
+        self.id = _id(facts)
+        self.source = source_of(facts.identity, facts.call)
+        self.account, self.code = _hashes(facts)
+        """0 where the request names none."""
+        self.client: tuple[str, int] | None = None
+        """See `with_client`."""
+
+    def with_client(self, facts: Facts) -> tuple[str, int]:
+        """(operation, make of client)."""
+        client = self.client
+        if client is None:
+            client = self.client = (self.id, _client(facts))
+        return client
 
 
 class _Known:
     """Knowledge by operation."""
 
-    __slots__ = ("groups", "others")
+    __slots__ = ("_roles", "groups", "others")
 
     def __init__(self, knowledge: Knowledge, others: frozenset[str] = frozenset()) -> None:
         self.others = others
         """Operations that have nothing to do with accounts: nearly all."""
         self.groups: dict[str, Group] = {group.endpoint: group for group in knowledge.groups}
+        self._roles: dict[str, tuple[tuple[str, ...], str, str]] = {}
+        """Operation -> (properties and name of its last call, role)."""
+
+    def role(self, endpoint: Endpoint, operation: Operation, properties: tuple[str, ...]) -> str:
+        """As `roles.role`, which is the same for nearly all calls of an operation."""
+        if operation.query:
+            return roles.role(endpoint, operation, properties)
+        last = self._roles.get(endpoint.id)
+        if last is not None and last[0] == properties and last[1] == operation.name:
+            return last[2]
+        role = roles.role(endpoint, operation, properties)
+        self._roles[endpoint.id] = properties, operation.name, role
+        return role
 
     def most(self, endpoint: Endpoint | None, measure: int) -> tuple[int, int]:
         """(the learned most, addresses it rests on)."""
@@ -122,8 +169,10 @@ class Watch(behaviours.Watch):
     def __init__(self) -> None:
         self._tallies: dict[tuple[str, Any], _Tally] = {}
         self._existing: dict[int, None] = {}
-        self._open: dict[str, str] = {}
-        """Call -> role of its operation, until it is over."""
+        self._crowded = False
+        """So many attempts with one make of client failed that there may be a surge."""
+        self._open: dict[str, _Attempt] = {}
+        """By call, until it is over."""
 
     def __len__(self) -> int:
         return len(self._tallies)
@@ -136,15 +185,15 @@ class Watch(behaviours.Watch):
         if endpoint is None:
             if not roles.interesting(operation.path, operation.name):
                 return ()
-        elif endpoint.id in known.others:
-            return ()
-        role = roles.role(endpoint, operation, facts.properties)
+            role = roles.role(None, operation, facts.properties)
+        else:
+            role = known.role(endpoint, operation, facts.properties) if endpoint.id not in known.others else ""
         if not role:
             return ()
         if len(self._open) >= MAX_OPEN:
             del self._open[next(iter(self._open))]
-        self._open[facts.call.id] = role
-        found = self._judge(role, facts, known)
+        attempt = self._open[facts.call.id] = _Attempt(role, facts)
+        found = self._judge(attempt, facts, known)
         told: tuple[Deviation, ...] = (found,) if found is not None else ()
         group = known.groups.get(endpoint.id) if endpoint is not None else None
         if endpoint is not None and group is not None and group.tells is not None:
@@ -156,53 +205,51 @@ class Watch(behaviours.Watch):
         return self._open
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
-        if not self._open:
-            return None
-        role = self._open.pop(request.call_id, "")
-        if not role or completion.status == 0:
+        attempt = self._open.pop(request.call_id, None)
+        if attempt is None or completion.status == 0:
             return None
         facts = request.facts
         blocked = request.verdict.action in ("block", "limit")
-        failed = blocked or refused(response) or completion.status in _FAILED
+        failed = blocked or completion.status in _FAILED or refused(response)
         if completion.status >= 500 and not blocked:
             return None  # says nothing of the attempt
-        account, code = _hashes(facts)
+        if attempt.operation is not facts.operation:
+            attempt = _Attempt(attempt.role, facts)  # its body came later
+        account = attempt.account
         existing = account in self._existing if account else False
-        self._count(role, facts, account, code, failed=failed, blocked=blocked)
+        self._count(attempt, facts, failed=failed, blocked=blocked)
         if blocked:
             return None
         answer = _form(response) if failed and account and response is not None else -1
-        return [self._measures(facts, account, role), answer, existing]
+        return [self._measures(facts, attempt), answer, existing]
 
     # -- judging --------------------------------------------------------------------------------------------------
 
-    def _judge(self, role: str, facts: Facts, known: _Known) -> AuthenticationAbuse | None:
+    def _judge(self, attempt: _Attempt, facts: Facts, known: _Known) -> AuthenticationAbuse | None:
         now, endpoint = facts.call.time, facts.match.endpoint
-        source = source_of(facts.identity, facts.call)
+        role, source, account = attempt.role, attempt.source, attempt.account
         if role == roles.SIGN_IN:
-            account, _ = _hashes(facts)
             return (
                 self._spraying(facts, known, source, now)
                 or self._guessing(facts, known, source, account, now)
-                or self._surge("failed with", facts, source, now, known)
+                or self._surge("failed with", facts, attempt, now, known)
             )
         if role in (roles.CODE, roles.CONFIRM):
-            account, _ = _hashes(facts)
             names: list[Any] = [facts.identity.actor] if facts.identity.strength > Strength.NONE else [source]
             names += [account] if account else []
             for name in names:
-                most, callers = known.most(endpoint, CODES_HOUR)
-                count = self._size("codes of", (_id(facts), name), now, HOUR)
-                if count > FREE["codes"] + 2 * most:
-                    return AuthenticationAbuse("body", "codes", count, HOUR, most, callers)
-            return self._surge("codes with", facts, source, now, known)
+                count = self._size("codes of", (attempt.id, name), now, HOUR)
+                if count > FREE["codes"]:
+                    most, callers = known.most(endpoint, CODES_HOUR)
+                    if count > FREE["codes"] + 2 * most:
+                        return AuthenticationAbuse("body", "codes", count, HOUR, most, callers)
+            return self._surge("codes with", facts, attempt, now, known)
         if role == roles.RESET:
             for measure, window, free in ((RESETS_HOUR, HOUR, FREE["resets"]), (RESETS_DAY, DAY, FREE["resets a day"])):
                 most, callers = known.most(endpoint, measure)
                 count = self._size("resets by", source, now, window)
                 if count > free + 2 * most:
                     return AuthenticationAbuse("body", "resets", count, window, most, callers)
-            account, _ = _hashes(facts)
             most, callers = known.most(endpoint, FLOOD_DAY)
             count = self._size("resets of", account, now, DAY) if account else 0
             return AuthenticationAbuse("body", "flood", count, DAY, most, callers) if count > FREE["flood"] + 2 * most else None
@@ -224,19 +271,21 @@ class Watch(behaviours.Watch):
 
     def _guessing(self, facts: Facts, known: _Known, source: str, account: int, now: float) -> AuthenticationAbuse | None:
         tally = self._tallies.get(("failures of", account)) if account else None
-        if tally is None or hash(source) in tally.own:
+        if tally is None or len(tally.members) <= FREE["guessing"] or hash(source) in tally.own:
             return None
         most, callers = known.most(facts.match.endpoint, ACCOUNT_DAY)
         count = tally.count(now, DAY)
         return AuthenticationAbuse("body", "guessing", count, DAY, most, callers) if count > FREE["guessing"] + 2 * most else None
 
-    def _surge(self, what: str, facts: Facts, source: str, now: float, known: _Known) -> AuthenticationAbuse | None:
+    def _surge(self, what: str, facts: Facts, attempt: _Attempt, now: float, known: _Known) -> AuthenticationAbuse | None:
         """Many addresses, one make of client, and nearly all of it fails."""
-        client = (_id(facts), _client(facts))
+        if not self._crowded:
+            return None
+        client = attempt.with_client(facts)
         tally = self._tallies.get((what, client))
         if tally is None or len(tally.members) <= FREE["surge"]:
             return None
-        mine = self._tallies.get(("failed at", source))
+        mine = self._tallies.get(("failed at", attempt.source))
         if mine is not None and mine.passed:
             return None  # somebody gets in from here
         most, callers = known.most(facts.match.endpoint, FAILED_DAY if what == "failed with" else CODES_HOUR)
@@ -249,18 +298,18 @@ class Watch(behaviours.Watch):
 
     # -- counting -------------------------------------------------------------------------------------------------
 
-    def _count(self, role: str, facts: Facts, account: int, code: int, *, failed: bool, blocked: bool) -> None:
-        now, source = facts.call.time, source_of(facts.identity, facts.call)
-        client = (_id(facts), _client(facts))
+    def _count(self, attempt: _Attempt, facts: Facts, *, failed: bool, blocked: bool) -> None:
+        now, role, source = facts.call.time, attempt.role, attempt.source
+        account, code = attempt.account, attempt.code
         if role == roles.SIGN_IN and account:
-            self._signed_in(source, client, account, now, failed=failed, blocked=blocked)
+            self._signed_in(source, attempt.with_client(facts), account, now, failed=failed, blocked=blocked)
         elif role in (roles.CODE, roles.CONFIRM):
             names: list[Any] = [facts.identity.actor] if facts.identity.strength > Strength.NONE else [source]
-            first = self._tallies.get(("codes of", (_id(facts), names[0])))
+            first = self._tallies.get(("codes of", (attempt.id, names[0])))
             full = first is not None and len(first.members) >= MAX_MEMBERS
             names += [account] if account and not blocked and not full else []
             for name in names:
-                tally = self._tally("codes of", (_id(facts), name))
+                tally = self._tally("codes of", (attempt.id, name))
                 if failed:
                     tally.add(code or hash(now), now)
                 elif code not in tally.passed:
@@ -269,7 +318,8 @@ class Watch(behaviours.Watch):
                         del tally.members[slip]
                     tally.pass_(code, now)
             if failed and not blocked:
-                self._tally("codes with", client).add(hash((source, code)), now)
+                client = attempt.with_client(facts)
+                self._fail("codes with", client, hash((source, code)), now)
                 self._tally("sources of codes with", client).add(hash(source), now)
         elif role == roles.RESET:
             mine = self._tally("resets by", source)
@@ -298,23 +348,27 @@ class Watch(behaviours.Watch):
         mine.add(account, now)
         if not blocked and not full:
             self._tally("failures of", account).add(hash((source, now)), now)
-            self._tally("failed with", client).add(account, now)
+            self._fail("failed with", client, account, now)
             self._tally("sources of failed with", client).add(hash(source), now)
 
-    def _measures(self, facts: Facts, account: int, role: str) -> list[int]:
+    def _fail(self, what: str, client: tuple[str, int], member: int, now: float) -> None:
+        tally = self._tally(what, client)
+        tally.add(member, now)
+        self._crowded = self._crowded or len(tally.members) > FREE["surge"]
+
+    def _measures(self, facts: Facts, attempt: _Attempt) -> list[int]:
         """As the model measures."""
-        now, source = facts.call.time, source_of(facts.identity, facts.call)
+        now, source, role, account = facts.call.time, attempt.source, attempt.role, attempt.account
+        tallies, none = self._tallies, (0, 0)
+        failed, failures = tallies.get(("failed at", source)), tallies.get(("failures of", account))
+        asked = tallies.get(("resets by" if role == roles.RESET else "lookups by", source))
         actor = facts.identity.actor if facts.identity.strength > Strength.NONE else source
-        asked = "resets by" if role == roles.RESET else "lookups by"
         return [
-            self._size("failed at", source, now, HOUR),
-            self._size("failed at", source, now, DAY),
-            self._size("failures of", account, now, HOUR),
-            self._size("failures of", account, now, DAY),
-            self._size(asked, source, now, HOUR),
-            self._size(asked, source, now, DAY),
+            *(failed.counts(now) if failed is not None else none),
+            *(failures.counts(now) if failures is not None else none),
+            *(asked.counts(now) if asked is not None else none),
             self._size("resets of", account, now, DAY),
-            self._size("codes of", (_id(facts), actor), now, HOUR),
+            self._size("codes of", (attempt.id, actor), now, HOUR),
         ]
 
     def _size(self, what: str, name: Any, now: float, window: float) -> int:
@@ -322,13 +376,14 @@ class Watch(behaviours.Watch):
         return tally.count(now, window) if tally is not None else 0
 
     def _tally(self, what: str, name: Any) -> _Tally:
-        key = (what, name)
-        tally = self._tallies.pop(key, None)
+        key, tallies = (what, name), self._tallies
+        tally = tallies.get(key)
         if tally is None:
-            if len(self._tallies) >= MAX_TALLIES:
-                del self._tallies[next(iter(self._tallies))]
-            tally = _Tally()
-        self._tallies[key] = tally
+            if len(tallies) >= MAX_TALLIES:
+                del tallies[next(iter(tallies))]
+            tally = tallies[key] = _Tally()
+        elif len(tallies) * 2 > MAX_TALLIES:  # before, none is to go soon
+            tallies[key] = tallies.pop(key)
         return tally
 
 
@@ -350,7 +405,12 @@ def _id(facts: Facts) -> str:
 def _client(facts: Facts) -> int:
     """The make of client, one of `MAKES`: a caller may make up any number of user agents."""
     headers = facts.call.request.headers
-    return MAKES & hash(f"{make(headers.get('user-agent', ''))}|{headers.get('accept-language', '')[:40]}|{len(headers)}")
+    return _make(headers.get("user-agent", ""), headers.get("accept-language", ""), len(headers))
+
+
+@lru_cache(maxsize=1024)
+def _make(agent: str, accepts: str, names: int) -> int:
+    return MAKES & hash(f"{make(agent)}|{accepts[:40]}|{names}")
 
 
 def _form(response: Decision) -> int:

@@ -11,7 +11,6 @@ leaves first; what is forgotten is new, and the next place it is seen at is its 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from eastwall import behaviours
@@ -32,6 +31,7 @@ MAX_PLACES = 16
 ACTOR_TOKENS = 32
 """Tokens of one actor."""
 MAX_OPEN = 10_000
+MAX_SEEN = 16_384
 TOGETHER = 600.0
 """Seconds within which two uses are at the same time: nobody changes both place and client so fast and back."""
 CALLERS = 8
@@ -51,10 +51,11 @@ SHORTEST = 20
 class _Token:
     """One token, where it was last used by its owner."""
 
-    __slots__ = ("address", "agent", "doubted", "elsewhere", "last", "networks")
+    __slots__ = ("address", "agent", "doubted", "elsewhere", "here", "last", "network", "networks")
 
-    def __init__(self, address: str, agent: str, now: float, *, doubted: float = 0.0) -> None:
+    def __init__(self, address: str, agent: str, where: str, now: float, *, doubted: float = 0.0) -> None:
         self.address = address
+        self.network = where
         self.agent = agent
         self.last = now
         self.networks = 1
@@ -62,6 +63,23 @@ class _Token:
         """When it was first seen, if both its network and its make of client were new to its actor then; else 0."""
         self.elsewhere = 0
         """Uses at places that are none of its actor's."""
+        self.here = 0
+        """`id` of the identity that uses it at its own place, as `Watch._seen` knows it; 0: not known, -1: the token is forgotten."""
+
+
+class _Seen:
+    """An identity that is at no place where it should not be."""
+
+    __slots__ = ("address", "agent", "client", "identity", "network", "token")
+
+    def __init__(self, identity: Identity, token: _Token | None, address: str, agent: str, where: str, client: str) -> None:
+        self.identity = identity
+        self.address = address
+        self.agent = agent
+        self.token = token
+        """None: there is none to look at, nor anything else."""
+        self.network = where
+        self.client = client
 
 
 class _Places:
@@ -74,25 +92,27 @@ class _Places:
         self.networks: dict[str, float] = {}
         """Network -> when it was first seen."""
         self.makes: dict[str, float] = {}
-        self.tokens: deque[int] = deque()
+        self.tokens: list[int] = []
 
-    def add(self, address: str, agent: str, now: float) -> None:
-        for known, name in ((self.networks, network(address)), (self.makes, make(agent))):
+    def add(self, where: str, client: str, now: float) -> None:
+        """A network and a make of client."""
+        for known, name in ((self.networks, where), (self.makes, client)):
             if name not in known:
                 if len(known) >= MAX_PLACES:
                     del known[next(iter(known))]
                 known[name] = now
 
-    def strange(self, address: str, agent: str) -> bool:
+    def strange(self, where: str, client: str) -> bool:
         """Both are new."""
-        return network(address) not in self.networks and make(agent) not in self.makes
+        return where not in self.networks and client not in self.makes
 
-    def doubtful(self, address: str, agent: str, now: float) -> bool:
+    def doubtful(self, where: str, client: str, now: float) -> bool:
         """Both are new, or have been for less than a day, to an actor who was known before."""
-        if now - self.since < SETTLED:
+        since = self.since
+        if now - since < SETTLED:
             return False
-        seen = (self.networks.get(network(address), now), self.makes.get(make(agent), now))
-        return all(at - self.since >= SETTLED and now - at < NEW for at in seen)
+        at, other = self.networks.get(where, now), self.makes.get(client, now)
+        return at - since >= SETTLED and other - since >= SETTLED and now - at < NEW and now - other < NEW
 
 
 class _Known:
@@ -133,12 +153,29 @@ class Watch(behaviours.Watch):
         self._actors: dict[str, _Places] = {}
         self._open: dict[str, None] = {}
         """Calls under way whose token is new, or elsewhere."""
+        self._seen: dict[int, _Seen] = {}
+        """By `id` of an identity, of which `resolve` gives the same one for the same credentials, address and client. What nearly all calls are
+        answered from."""
 
     def __len__(self) -> int:
         return len(self._tokens) + len(self._actors)
 
+    def learned(self, known: _Known) -> None:
+        self._seen.clear()
+
     def request(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         identity = facts.identity
+        seen = self._seen.get(id(identity))
+        if seen is not None and seen.identity is identity:
+            token = seen.token
+            if token is None:
+                return ()
+            if token.here == id(identity):
+                token.last = facts.call.time
+                return () if not token.doubted else _doubted(facts, token, known)
+            if token.here >= 0 and (token.agent != seen.agent or token.address != seen.address):
+                self._note(facts)
+                return self._moved(facts, token, seen.network, seen.client, known)
         if not identity.strength:
             return ()
         headers = facts.call.request.headers
@@ -147,18 +184,31 @@ class Watch(behaviours.Watch):
             found = _abroad(facts, known)
         authorization = headers.get("authorization")
         if authorization is None or len(authorization) < SHORTEST:
+            if not found:
+                self._see(_Seen(identity, None, "", "", "", ""))
             return found
+        agent, address = headers.get("user-agent", ""), address_of(identity)
         token = self._tokens.get(hash(authorization))
         if token is None:
             self._note(facts)
             return found + self._issued(facts, known)
-        last = identity.chain[-1] if identity.chain else None
-        address = last.name if last is not None and last.kind == "address" else ""  # `address_of`, for nearly all calls
-        if token.agent == headers.get("user-agent", "") and token.address == address:
+        where, client = network(address), make(agent)
+        if not found:
+            self._see(_Seen(identity, token, address, agent, where, client))
+        if token.agent == agent and token.address == address:
             token.last = facts.call.time
+            token.here = id(identity) if not found else 0
             return found if not token.doubted else found + _doubted(facts, token, known)
+        if token.here == id(identity):  # of another one, which is gone
+            token.here = 0
         self._note(facts)
-        return found + self._moved(facts, token, known)
+        return found + self._moved(facts, token, where, client, known)
+
+    def _see(self, seen: _Seen) -> None:
+        known = self._seen
+        if len(known) >= MAX_SEEN:
+            del known[next(iter(known))]
+        known[id(seen.identity)] = seen
 
     def _note(self, facts: Facts) -> None:
         """Something may be learned of the token when the call is over."""
@@ -170,69 +220,90 @@ class Watch(behaviours.Watch):
         return self._open
 
     def completed(self, request: Decision, response: Decision | None, completion: Completion) -> Any:
-        if not self._open or request.call_id not in self._open:
+        if request.call_id not in self._open:
             return None
         del self._open[request.call_id]
         facts = request.facts
-        identity = facts.identity
-        headers = facts.call.request.headers
-        authorization = headers.get("authorization", "")
+        identity, now = facts.identity, facts.call.time
         if completion.status == 401:
             return None
-        key, agent, address = hash(authorization), headers.get("user-agent", ""), address_of(identity)
+        headers = facts.call.request.headers
+        agent, address = headers.get("user-agent", ""), address_of(identity)
+        where, client = network(address), make(agent)
+        authorization = headers.get("authorization", "")
+        key = hash(authorization)
         token = self._tokens.get(key)
         if token is None:
             if request.verdict.action == "block" or authorization[:6].lower() == "basic ":
                 return None  # a password is used wherever its owner is
-            now = facts.call.time
             places = self._places(identity.actor, now)
             if len(places.tokens) >= ACTOR_TOKENS:  # its own oldest leaves, and nobody else's
-                self._tokens.pop(places.tokens.popleft(), None)
+                self._forget(places.tokens.pop(0))
             elif len(self._tokens) >= MAX_TOKENS:
-                del self._tokens[next(iter(self._tokens))]
-            self._tokens[key] = _Token(address, agent, now, doubted=now if places.doubtful(address, agent, now) else 0.0)
+                self._forget(next(iter(self._tokens)))
+            doubted = now if places.doubtful(where, client, now) else 0.0
+            token = self._tokens[key] = _Token(address, agent, where, now, doubted=doubted)
             places.tokens.append(key)
-            places.add(address, agent, now)
+            places.add(where, client, now)
+            self._settle(identity, token, where, client)
             return [0, 1]
         if token.agent == agent and token.address == address:
-            token.last = facts.call.time
+            token.last = now
             return None
-        places = self._places(identity.actor, facts.call.time)
-        if places.strange(address, agent):
+        places = self._places(identity.actor, now)
+        if places.strange(where, client):
             token.elsewhere += 1
             return [min(token.elsewhere, 100), token.networks + 1] if request.verdict.action != "block" else None
-        if network(address) != network(token.address):
+        if where != token.network:
             token.networks = min(token.networks + 1, 100)
-        token.address, token.agent, token.last = address, agent, facts.call.time
-        places.add(address, agent, facts.call.time)
+        token.address, token.agent, token.network, token.last = address, agent, where, now
+        places.add(where, client, now)
+        self._settle(identity, token, where, client)
         return [0, token.networks]
 
+    def _settle(self, identity: Identity, token: _Token, where: str, client: str) -> None:
+        """The token is at its own place. Whether a workload is at its own, each request says until it is seen there."""
+        token.here = 0
+        if identity.kind == "user":
+            token.here = id(identity)
+            self._see(_Seen(identity, token, token.address, token.agent, where, client))
+
+    def _forget(self, key: int) -> None:
+        gone = self._tokens.pop(key, None)
+        if gone is not None:
+            gone.here = -1
+
     def _places(self, actor: str, now: float) -> _Places:
-        places = self._actors.pop(actor, None)
+        actors = self._actors
+        places = actors.get(actor)
         if places is None:
-            if len(self._actors) >= MAX_ACTORS:
-                del self._actors[next(iter(self._actors))]
-            places = _Places(now)
-        self._actors[actor] = places
+            if len(actors) >= MAX_ACTORS:
+                del actors[next(iter(actors))]
+            places = actors[actor] = _Places(now)
+        elif len(actors) * 2 > MAX_ACTORS:  # before, nobody is to go soon
+            actors[actor] = actors.pop(actor)
         return places
 
     def _issued(self, facts: Facts, known: _Known) -> tuple[Deviation, ...]:
         """A token that was never seen, where its actor never was."""
         places, agent = self._actors.get(facts.identity.actor), facts.call.request.headers.get("user-agent", "")
-        if places is None or not places.doubtful(address_of(facts.identity), agent, facts.call.time):
+        if places is None or facts.call.time - places.since < SETTLED:
+            return ()
+        if not places.doubtful(network(address_of(facts.identity)), make(agent), facts.call.time):
             return ()
         return (_doubt(agent, 0.0, known),)
 
-    def _moved(self, facts: Facts, token: _Token, known: _Known) -> tuple[Deviation, ...]:
-        identity, agent = facts.identity, facts.call.request.headers.get("user-agent", "")
+    def _moved(self, facts: Facts, token: _Token, where: str, client: str, known: _Known) -> tuple[Deviation, ...]:
+        identity = facts.identity
         places = self._actors.get(identity.actor)
-        if places is None or not places.strange(address_of(identity), agent):
+        if places is None or not places.strange(where, client):
             return ()
+        agent = facts.call.request.headers.get("user-agent", "")
         moves = known.moves_of(identity)
         since = max(0.0, facts.call.time - token.last)
         how = "moved"
         callers, credentials = (moves.usual.callers, moves.usual.calls) if moves is not None else (0, 0)
-        if moves is not None and callers >= CALLERS and not agent.startswith(_BROWSER) and hash64(make(agent)) not in moves.makes:
+        if moves is not None and callers >= CALLERS and not agent.startswith(_BROWSER) and hash64(client) not in moves.makes:
             how = "stranger"
         elif callers >= CALLERS and credentials >= USES and moves is not None and moves.usual.most[:1] == (0,):
             # Of who came a while ago all places are new: its second device is no thief's.

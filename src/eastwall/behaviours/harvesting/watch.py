@@ -14,6 +14,8 @@ from collections import deque
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.enumeration.series import readings, row
@@ -291,8 +293,20 @@ def _target(facts: Facts) -> int:
     if operation.method in SAFE_METHODS:
         return hash(facts.call.request.path)
     if operation.protocol in ("mcp", "jsonrpc") and type(operation.body) is dict:
-        return hash(repr(operation.body.get("params"))[:2_000])  # without the message's number
+        return _params(operation.body.get("params"))  # without the message's number
     return hash(operation.raw_body)
+
+
+def _params(params: Any) -> int:
+    try:
+        return hash(msgspec.json.encode(params)[:2_000])
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # numbers and texts that JSON can bear, and this encoder cannot
+        return hash(repr(params)[:2_000])
 
 
 @lru_cache(maxsize=4096)
