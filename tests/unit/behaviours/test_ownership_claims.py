@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.behaviours.driven import Engine
 
-from eastwall.behaviours.ownership_claims import noting
+from eastwall.behaviours.ownership_claims import noting, reading
 from eastwall.behaviours.ownership_claims.judging import Rule
 from eastwall.behaviours.ownership_claims.known import LiveRule
 from eastwall.behaviours.ownership_claims.model import Knowledge, Model
@@ -19,10 +19,13 @@ from eastwall.behaviours.ownership_claims.reading import (
     Comparison,
     OwnNames,
     alias_key,
+    all_are,
     answer_values,
     request_values,
     text_of,
+    texts_at,
 )
+from eastwall.behaviours.ownership_claims.standing import id_of, objects_on, told_owners
 from eastwall.model.call import Mode
 from eastwall.model.endpoint import Endpoint, Parameter
 from eastwall.model.operation import Operation
@@ -312,3 +315,50 @@ def test_what_is_compared_at_once_is_what_all_values_say(asked: Any, answered: A
         [place, space, mask, alias_key(key, space, text) if text else 0]
         for place, space, mask, text in list(expected.values())[:40]
     ]
+
+
+PLACES = (
+    "=body.user_id",
+    "=body.items[].user_id",
+    "=body.items[].owner.id",
+    "=body.owner.id",
+    "=body.items[].rows[].note",
+    "=body[].owner.id",
+)
+small = st.recursive(values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+    st.sampled_from(["items", "rows", "owner", "id", "user_id", "note"]), inner, max_size=5), max_leaves=25)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(small, st.sampled_from(PLACES), st.sampled_from(["bob", "ALICE", 7, 1]))
+def test_places_are_read_at_once_as_step_by_step(body: Any, place: str, value: str | int) -> None:
+    """`told_owners` and `all_are` agree with their slow twins, `at` and `objects_on`."""
+    rule = LiveRule(Rule("ep_orders", place, "sub", "user", 9, 9, high=True), ORDERS)
+    told = [
+        (kind, id_, text)
+        for text, path in reading.at(body, rule.steps, 50)
+        for kind, node in objects_on(body, path, rule)[:1]
+        if (id_ := id_of(node))
+    ]
+    assert list(told_owners(body, rule, 50)) == told
+    if rule.listed and all_are(value, body, rule.outside, rule.inside):
+        assert texts_at(body, rule.steps, 50) <= {text_of(value)}
+
+
+def test_what_enough_was_noted_of_engines_are_told() -> None:
+    """An engine that starts notes one call in ten of what the learner has enough of, and each of what it has not."""
+    learned = Learned()
+    for turn in range(8):
+        for user in PEOPLE:
+            learned.ask(OF_USER, f"/users/{user}/carts", {"lines": []}, user)
+        learned.ask(ORDER, f"/orders/{turn}", {"id": turn, "user_id": "p0"}, "p0")
+    known = learned.known()
+    assert known.taught == (("ep_of", ("user",)),)
+    engine = _engine(replace(known, rules=tuple(replace(rule, few=False) for rule in known.rules)))
+    noted = ["ownership_claims" in engine.ask("GET", "/users/p1/carts", answer={"lines": []}, user="p1").notes for _ in range(20)]
+    assert sum(noted) == 2
+    noted = [
+        "ownership_claims" in engine.ask("GET", f"/orders/{n}", answer={"id": n, "user_id": "p1"}, user="p1").notes
+        for n in range(9)
+    ]
+    assert all(noted)

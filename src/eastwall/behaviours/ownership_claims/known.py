@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from eastwall.behaviours import World
 from eastwall.behaviours.ownership_claims.judging import GivenFirst, Knowledge, Rule
 from eastwall.behaviours.ownership_claims.reading import ANSWER, EVERY_SERVICE, MADE_UP, alias_space, steps_of
@@ -217,6 +219,7 @@ class LiveRule:
         "source",
         "space",
         "steps",
+        "within",
     )
 
     def __init__(self, rule: Rule, endpoint: Endpoint) -> None:
@@ -244,6 +247,8 @@ class LiveRule:
         """Steps to the list that the place is in, and from an item of it."""
         self.numbered = alias_space(rule.space)
         self.kinds = _kinds(self.steps, field_of(endpoint.operation) or collection_of(endpoint.template)) if body else ()
+        self.within = _within(self.steps, self.kinds) if body else None
+        """The object that the value speaks of: (steps to it, its kind, steps from it to the value); None: there is none."""
 
     def accustom(self, identity: Identity, value: str | int) -> None:
         """An answer held the caller's alias."""
@@ -255,6 +260,15 @@ class LiveRule:
     def hashed(self, key: bytes, text: str) -> int:
         """See `reading.alias_key`."""
         return object_key(key, EVERY_SERVICE, self.numbered, text)
+
+
+def _within(steps: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[tuple[str, ...], str, tuple[str, ...]] | None:
+    """The innermost object around a value, without the one that is the owner itself (`customer.id`)."""
+    outermost = len(steps) - (2 if steps[-1].lower() in IDS else 1) if steps else -1
+    for depth in range(outermost, -1, -1):
+        if steps[depth] != "[]":
+            return steps[:depth], kinds[depth], steps[depth:]
+    return None
 
 
 def _kinds(steps: tuple[str, ...], collection: str) -> tuple[str, ...]:
@@ -279,6 +293,11 @@ def names_handing_over(endpoint: Endpoint | None, operation: Operation) -> bool:
         name = endpoint.operation or endpoint.template.rpartition("}")[2].rpartition("/")[2]
     else:
         name = operation.name or _last_word(operation.path)
+    return _gives_away(name)
+
+
+@lru_cache(maxsize=4096)
+def _gives_away(name: str) -> bool:
     return not _GIVES_AWAY.isdisjoint(words(name))
 
 

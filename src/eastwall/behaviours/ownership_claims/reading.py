@@ -410,6 +410,12 @@ def all_are(value: Any, node: Any, outside: tuple[str, ...], inside: tuple[str, 
     if type(node) is not list:
         return False
     kind = type(value)
+    if len(inside) == 1 and kind is str:
+        name = inside[0]
+        for item in node:  # noqa: SIM110 - a generator takes twice as long
+            if type(item) is not dict or item.get(name) != value:
+                return False
+        return True
     for item in node:
         for step in inside:
             if type(item) is not dict:

@@ -12,7 +12,7 @@ from typing import Any
 from eastwall.behaviours import STRANGE, World
 from eastwall.behaviours.ownership_claims.choosing import others_listed
 from eastwall.behaviours.ownership_claims.judging import GivenFirst
-from eastwall.behaviours.ownership_claims.known import IDS, OF_TENANTS, Known, LiveRule, Plan
+from eastwall.behaviours.ownership_claims.known import OF_TENANTS, Known, LiveRule, Plan
 from eastwall.behaviours.ownership_claims.model import Knowledge
 from eastwall.behaviours.ownership_claims.noting import Noting
 from eastwall.behaviours.ownership_claims.reading import (
@@ -30,7 +30,8 @@ from eastwall.behaviours.ownership_claims.reading import (
     texts_at,
     value_at,
 )
-from eastwall.discovery.objects import SAFE_METHODS, changes, identifier, object_key, shown, used
+from eastwall.behaviours.ownership_claims.standing import fit_to_show, id_of, item_of, objects_on, told_owners, values_named
+from eastwall.discovery.objects import SAFE_METHODS, changes, object_key, shown, used
 from eastwall.model.call import Phase
 from eastwall.model.decision import Verdict
 from eastwall.model.deviations import ChosenFreely, Deviation, NeverGiven, OwnerMismatch
@@ -190,14 +191,13 @@ class Watch(Noting):
 
     def _tell(self, rule: LiveRule, facts: Facts, known: Known) -> None:
         """Whose objects are that somebody sees who sees everybody's."""
-        for text, path in at(facts.operation.body, rule.steps, MAX_TOLD):
-            for kind, node in _objects(facts.operation.body, path, rule)[:1]:
-                if named := _id_of(node):
-                    key = object_key(known.hash_key, EVERY_SERVICE, kind, named)
-                    self._owned.pop(key, None)
-                    if len(self._owned) >= MAX_OWNED:
-                        del self._owned[next(iter(self._owned))]
-                    self._owned[key] = (rule, rule.hashed(known.hash_key, text))
+        owned = self._owned
+        for kind, id_, text in told_owners(facts.operation.body, rule, MAX_TOLD):
+            key = object_key(known.hash_key, EVERY_SERVICE, kind, id_)
+            owned.pop(key, None)
+            if len(owned) >= MAX_OWNED:
+                del owned[next(iter(owned))]
+            owned[key] = (rule, rule.hashed(known.hash_key, text))
 
     def gave(self, service: str, kind: str, owner: str, actor: str) -> None:
         """An answer gave the actor an object that somebody else holds. Of a kind that many share (products), who was given it first is nobody's
@@ -233,7 +233,7 @@ class Watch(Noting):
             if rule.source.startswith("body"):
                 values = at(facts.operation.body, rule.steps, MAX_ITEMS)
             else:
-                values = _named(facts, rule.source, rule.steps[0])
+                values = values_named(facts, rule.source, rule.steps[0])
             if values and (others := self._foreign(values, rule, facts.identity, known)):
                 held = any(use.granted and use.place != rule.place for use in facts.objects)
                 found += (self._mismatch(rule, facts, others, known, held=held),)
@@ -247,7 +247,9 @@ class Watch(Noting):
         if response is None or not 200 <= response.status < 300 or body is None:
             return ()
         plan = known.plan(endpoint.id)
-        found: tuple[Deviation, ...] = others_listed(facts, known, self) if plan.lists and facts.given else ()
+        found: tuple[Deviation, ...] = ()
+        if plan.lists and facts.given:
+            found += others_listed(facts, known, self)
         for rule in plan.responses:
             if identity.cls in rule.classes and self._holds_others(body, rule, identity, known):
                 values = at(body, rule.steps, MAX_ITEMS)
@@ -351,7 +353,7 @@ class Watch(Noting):
             held = asked or self._held(others[0][1], rule, facts, known)
             return (self._mismatch(rule, facts, others, known, held=held, path=others[0][1]),)
         strange = [value for value in others if not self._held(value[1], rule, facts, known)]
-        items = tuple(dict.fromkeys(_item(path) for _, path in strange))
+        items = tuple(dict.fromkeys(item_of(path) for _, path in strange))
         if not strange:
             return ()
         # Who is shown one other's objects unasked is that one's assistant more often than the service's leak is.
@@ -361,8 +363,8 @@ class Watch(Noting):
     def _held(self, path: tuple[str | int, ...], rule: LiveRule, facts: Facts, known: Known) -> bool:
         """Whether the object at the path is known as one that the caller was given or shown before."""
         me = facts.identity.actor
-        for kind, node in _objects(facts.operation.body, path, rule):
-            text = _id_of(node)
+        for kind, node in objects_on(facts.operation.body, path, rule):
+            text = id_of(node)
             if text and me in self.holders(object_key(known.hash_key, EVERY_SERVICE, kind, text)):
                 return True
         return False
@@ -380,11 +382,11 @@ class Watch(Noting):
     ) -> OwnerMismatch:
         subject, listed = "", 0
         if facts.phase is Phase.RESPONSE:
-            for kind, node in _objects(facts.operation.body, path, rule):
-                if text := _id_of(node):
+            for kind, node in objects_on(facts.operation.body, path, rule):
+                if text := id_of(node):
                     subject = f"{kind} {shown(text)}"
                     break
-            listed = len({_item(where) for _, where in at(facts.operation.body, rule.steps, MAX_ITEMS)}) if items else 0
+            listed = len({item_of(where) for _, where in at(facts.operation.body, rule.steps, MAX_ITEMS)}) if items else 0
         delegated = len(facts.identity.chain) > 1 and bool(
             facts.identity.agent or facts.identity.human != facts.identity.actor != ""
         )
@@ -393,7 +395,7 @@ class Watch(Noting):
         return OwnerMismatch(
             place=rule.place,
             claim=rule.claim,
-            shown=_shown(others[0][0]),
+            shown=fit_to_show(others[0][0]),
             equal=rule.rule.equal,
             of=rule.rule.of,
             confidence=confidence,
@@ -488,49 +490,3 @@ def _unknown(actor: str) -> bool:
 
 def _nobody(key: int) -> tuple[str, ...]:
     return ()
-
-
-def _named(facts: Facts, source: str, name: str) -> list[Found]:
-    """Values of a parameter or a header."""
-    if source == "path":
-        pairs = facts.match.params
-    elif source == "query":
-        pairs = facts.operation.query
-    else:
-        value = facts.call.request.headers.get(name)
-        pairs = ((name, value),) if value is not None else ()
-    return [(text, ()) for key, value in pairs if key == name and (text := text_of(value))]
-
-
-def _item(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The path of the innermost item of a list that a path leads through."""
-    for end in range(len(path), 0, -1):
-        if type(path[end - 1]) is int:
-            return path[:end]
-    return ()
-
-
-def _objects(body: Any, path: tuple[str | int, ...], rule: LiveRule) -> list[tuple[str, dict[str, Any]]]:
-    """(kind, object) of those that the value stands in, from the innermost outwards; without the one that is the owner itself
-    (`customer.id`)."""
-    nodes, node = [body], body
-    for step in path[:-1]:
-        node = node[step]
-        nodes.append(node)
-    found = [(kind, one) for kind, one in zip(rule.kinds, nodes, strict=False) if type(one) is dict]
-    if found and path and str(path[-1]).lower() in IDS:
-        found.pop()
-    return found[::-1]
-
-
-def _id_of(node: dict[str, Any]) -> str:
-    """An object's id as keys are made of it."""
-    for name in IDS:
-        if text := identifier(node.get(name)):
-            return text
-    return ""
-
-
-def _shown(text: str) -> str:
-    """Another's name or number: not whole, unless it is a plain number or UUID."""
-    return shown(text) if len(text) > 8 or "@" in text or not text.isalnum() else text
