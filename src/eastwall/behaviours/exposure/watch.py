@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
-
 from eastwall import behaviours
 from eastwall.behaviours import World
 from eastwall.behaviours.exposure.model import Given, Knowledge
@@ -26,69 +24,78 @@ MAX_TOLD = 4
 """Properties told of one answer."""
 
 
-class _Class(Struct, frozen=True):
-    given: Given
-    places: frozenset[str]
-    others: tuple[Given, ...]
-    """Classes that get more."""
+class _Class:
+    """What is known of one class at one operation, and what its answers were found to be."""
+
+    __slots__ = ("given", "others", "places", "seen")
+
+    def __init__(self, given: Given, others: tuple[Given, ...]) -> None:
+        self.given = given
+        self.places = frozenset(given.places)
+        self.others = others
+        """Classes that get more."""
+        self.seen: dict[Any, tuple[Deviation, ...]] = {}
+        """Set of keys (see `keys_of`) -> what is found of it."""
 
 
-Known = dict[str, dict[str, _Class]]
+class _Operation:
+    __slots__ = ("classes", "sets")
+
+    def __init__(self, classes: tuple[Given, ...]) -> None:
+        self.classes = {
+            given.cls: _Class(given, tuple([other for other in classes if other.cls != given.cls])) for given in classes
+        }
+        self.sets = 0
+        """Compared, of all classes."""
+
+
+Known = dict[str, _Operation]
 
 
 def compile(knowledge: Knowledge, world: World) -> Known:
-    """By operation and class."""
-    return {
-        one.endpoint: {
-            given.cls: _Class(given, frozenset(given.places), tuple([other for other in one.classes if other.cls != given.cls]))
-            for given in one.classes
-        }
-        for one in knowledge.operations
-    }
+    """By operation."""
+    return {one.endpoint: _Operation(one.classes) for one in knowledge.operations}
 
 
 class Watch(behaviours.Watch):
-    """Remembers which sets of keys it has compared."""
+    """Remembers, as long as the knowledge is the same, which sets of keys it has compared."""
 
     def __init__(self) -> None:
-        self._known: Known | None = None
-        self._seen: dict[tuple[str, str, Any], tuple[Deviation, ...]] = {}
-        self._sets: dict[str, int] = {}
+        self._seen = 0
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return self._seen
+
+    def learned(self, known: Known) -> None:
+        self._seen = sum(operation.sets for operation in known.values())
 
     def asks(self, phase: Phase, endpoint: Endpoint, known: Known) -> bool:
         return endpoint.id in known
 
     def response(self, facts: Facts, known: Known) -> tuple[Deviation, ...]:
-        endpoint = facts.match.endpoint
         body = facts.operation.body
-        if endpoint is None or (body.__class__ is not dict and body.__class__ is not list):
+        kind = type(body)
+        endpoint, response = facts.match.endpoint, facts.call.response
+        if (kind is not dict and kind is not list) or endpoint is None or response is None or not 200 <= response.status < 300:
             return ()
-        classes = known.get(endpoint.id)
-        if classes is None:
+        operation = known.get(endpoint.id)
+        one = operation.classes.get(facts.identity.cls) if operation is not None else None
+        if operation is None or one is None:
             return ()
-        one = classes.get(facts.identity.cls)
-        response = facts.call.response
-        if one is None or response is None or not 200 <= response.status < 300:
-            return ()
-        if known is not self._known:
-            self._known = known
-            self._seen.clear()
-            self._sets.clear()
-        key = (endpoint.id, one.given.cls, keys_of(body))
-        found = self._seen.get(key)
+        raw = facts.operation.raw_body
+        flat = kind is dict and raw and raw.rfind(b"{") <= 0 and b"[" not in raw and facts.operation.body_kind == "json"
+        keys = (tuple(body),) if flat else keys_of(body)
+        found = one.seen.get(keys)
         if found is None:
-            found = self._compare(key, facts, one)
+            found = self._compare(keys, facts, operation, one)
         return found
 
-    def _compare(self, key: tuple[str, str, Any], facts: Facts, one: _Class) -> tuple[Deviation, ...]:
-        sets = self._sets.get(key[0], 0)
-        if sets >= MAX_SETS or len(self._seen) >= MAX_SEEN:
+    def _compare(self, keys: Any, facts: Facts, operation: _Operation, one: _Class) -> tuple[Deviation, ...]:
+        if operation.sets >= MAX_SETS or self._seen >= MAX_SEEN:
             return ()
-        self._sets[key[0]] = sets + 1
-        found = self._seen[key] = tuple(
+        operation.sets += 1
+        self._seen += 1
+        found = one.seen[keys] = tuple(
             [_deviation(place, one) for place in properties(facts.operation) if place not in one.places][:MAX_TOLD]
         )
         return found
@@ -96,20 +103,17 @@ class Watch(behaviours.Watch):
 
 def keys_of(body: Any) -> Any:
     """The keys of a body, of its objects, and of the first and the last entry of its arrays, down to three levels."""
-    if type(body) is dict:
-        if _HOLDING.isdisjoint(map(type, body.values())):
-            return (tuple(body),)
-        parts: list[Any] = [tuple(body)]
-        for value in body.values():
-            if type(value) is dict:
-                parts.append((tuple(value), *[_inner(below) for below in value.values() if below.__class__ in _HOLDING]))
-            elif type(value) is list and value:
+    if type(body) is not dict:
+        return _inner(body)
+    parts: list[Any] = [tuple(body)]
+    for value in body.values():
+        if type(value) is list:
+            if value:
                 parts.append(_inner(value))
-        return tuple(parts)
-    return _inner(body)
-
-
-_HOLDING = frozenset({dict, list})
+        elif type(value) is dict:
+            below = [_inner(one) for one in value.values() if type(one) is dict or type(one) is list]
+            parts.append((tuple(value), *below) if below else (tuple(value),))
+    return tuple(parts)
 
 
 def _inner(node: Any) -> Any:
