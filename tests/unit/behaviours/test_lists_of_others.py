@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.behaviours.driven import Engine, Outcome
 
-from eastwall.behaviours.ownership_claims.judging import Broad, Knowledge
+from eastwall.behaviours.ownership_claims.judging import Broad, Knowledge, Rule
 from eastwall.model.endpoint import Endpoint, FieldProfile, ObjectParameter, Parameter, Schema
 
 KNOWN = Knowledge(broad=(Broad("orders", "order", ("user+support",), ("user",)),))
@@ -80,3 +80,20 @@ def test_a_kind_that_callers_choose_somewhere_is_nobody_s() -> None:
     engine = Engine(endpoints=_endpoints(0.9, PAGED), ownership_claims=chosen)
     engine.ask("GET", "/orders", answer=_items(1, 2, 3), user="alice")
     assert engine.ask("GET", "/orders?user_id=4711", answer=_items(1, 2, 3), user="bob").of("owner-mismatch") is None
+
+
+def test_a_batch_that_says_not_of_what_it_is_holds_what_was_shown_before() -> None:
+    """`POST /batch` with ids of orders: those that somebody shared are the caller's to see. Those of others are not, nor is a plain number."""
+    rule = Rule("ep_batch", "=body.items[].user_id", "sub", "orders user", 40, 40, True, ("user",))
+    batch = Endpoint("ep_batch", "orders", "POST", "/batch", status="learned")
+    engine = Engine(endpoints=(*_endpoints(0.9, PAGED), batch), ownership_claims=Knowledge(rules=(rule,), broad=KNOWN.broad))
+    engine.ask("GET", "/orders", answer={"items": [{"id": one} for one in ("ord-77aa91", "ord-77aa92", 18)]}, user="alice")
+    engine.ask("GET", "/orders", answer={"items": [{"id": one} for one in ("ord-77aa91", 18)]}, user="bob")
+
+    def asked(one: str | int) -> Outcome:
+        items = [{"id": one, "user_id": "alice"}, {"id": "ord-55bb01", "user_id": "bob"}]
+        return engine.ask("POST", "/batch", answer={"items": items}, user="bob")
+
+    assert asked("ord-77aa91").of("owner-mismatch") is None
+    assert asked("ord-77aa92").of("owner-mismatch") is not None
+    assert asked(18).of("owner-mismatch") is not None

@@ -367,6 +367,11 @@ class Watch(Noting):
             text = id_of(node)
             if text and me in self.holders(object_key(known.hash_key, EVERY_SERVICE, kind, text)):
                 return True
+            if text and not text.isdecimal() and (rule.service, kind) not in known.judged:
+                # `POST /batch` says not of what: under whatever kind the caller was given it. Numbers are those of several kinds.
+                kinds = [other for service, other in known.private if service == rule.service]
+                if any(me in self.holders(object_key(known.hash_key, EVERY_SERVICE, other, text)) for other in kinds):
+                    return True
         return False
 
     def _mismatch(
