@@ -236,7 +236,10 @@ def vampi(live: Path, key: str) -> Iterator[str]:
                     log.seek(0)
                     raise SkipError(f"VAmPI does not start: {log.read().decode(errors='replace').strip()[-300:]}")
                 time.sleep(0.1)
-            httpx.get(f"http://127.0.0.1:{port}/createdb", timeout=30).raise_for_status()
+            while (made := httpx.get(f"http://127.0.0.1:{port}/createdb", timeout=30)).is_error:  # now and then at the first try
+                if time.monotonic() > until:
+                    raise SkipError(f"VAmPI makes no database: it answers /createdb with {made.status_code}")
+                time.sleep(0.5)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
