@@ -339,31 +339,44 @@ def _new_properties(
     gives = giving_authority(body, unknown if calls else places) if sent.bodies and not privileged(cls) else ()
     if profile is None or not calls:
         return tuple([_new_property(place, 0, sent, authority=True) for place in gives])
-    declared = (
-        frozenset(f.place for f in profile.endpoint.request.fields) if profile.endpoint.origin != "observed" else frozenset()
-    )
+    known = profile.endpoint
+    declared = frozenset(f.place for f in known.request.fields) if known.origin != "observed" else frozenset()
     return tuple(
         [
-            replace(
-                _new_property(place, calls, sent, authority=place in gives),
+            _new_property(
+                place,
+                calls,
+                sent,
+                authority=place in gives,
                 response_only=place in profile.response_only,
                 declared=place in declared,
                 # Operations by name share one path: of what is not privileged, one says nothing of another.
-                resource_from=profile.endpoint.resource_calls if not profile.endpoint.operation or privileged(place) else 0,
+                resource_from=known.resource_calls if not known.operation or privileged(place) else 0,
             )
             for place in unknown
         ]
     )
 
 
-def _new_property(place: str, calls: int, sent: Sent, *, authority: bool) -> Property:
+def _new_property(
+    place: str,
+    calls: int,
+    sent: Sent,
+    *,
+    authority: bool,
+    response_only: bool = False,
+    declared: bool = False,
+    resource_from: int = 0,
+) -> Property:
+    """`calls`: clean ones behind "never" at the operation; 0: nothing is known of it."""
     bodies, chance = sent.never(place)
     return Property(
-        place,
+        place=place,
         privileged=privileged(place),
-        response_only=False,
-        declared=False,
+        response_only=response_only,
+        declared=declared,
         learned_from=calls,
+        resource_from=resource_from,
         bodies=bodies,
         chance=chance,
         authority=authority,

@@ -8,8 +8,6 @@ RETRIES = 1
 """Repetitions that an honest client makes: a double click, a lost answer."""
 ODDS = 100
 """To one against a caller who does as others do: see `odds`."""
-
-
 ODDS_UNNAMED = 1_000
 """The same where nothing but counts says that it is done once: what callers do at leisure (a link to share, a file to print) some do often."""
 

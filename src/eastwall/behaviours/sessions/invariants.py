@@ -8,7 +8,7 @@ a gate by its name (a code, a confirmation, terms), and does not go with half of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -116,11 +116,7 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
     }
     before = {key: _before(key, flows[key], changing, known) for key in changing}
     everywhere = _ubiquitous(before)
-    classes: dict[str, list[str]] = {}
-    for key in flows:
-        name, mark, cls = key.partition("\0")
-        if mark and name in changing:
-            classes.setdefault(name, []).append(cls)
+    classes = _classes(flows, changing)
     found = [
         Rules("", service, (), (Once("value", codes[service].first, codes[service].again, True),))
         for service in sorted(codes)
@@ -159,6 +155,16 @@ def invariants(flows: Mapping[str, Flow], endpoints: Sequence[Endpoint]) -> tupl
         if after or once or _reused(flow) or kinship.holds_value(endpoint):
             found.append(Rules(key, kinship.label(endpoint), tuple(after), once, flow.keyed * 2 > flow.calls))
     return tuple(found)
+
+
+def _classes(flows: Iterable[str], changing: Collection[str]) -> dict[str, list[str]]:
+    """Operation -> classes of callers of whom flows are kept apart."""
+    found: dict[str, list[str]] = {}
+    for key in flows:
+        name, mark, cls = key.partition("\0")
+        if mark and name in changing:
+            found.setdefault(name, []).append(cls)
+    return found
 
 
 def _enough(count: int, of: int, *, named: bool = False) -> bool:

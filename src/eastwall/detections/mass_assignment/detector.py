@@ -66,17 +66,19 @@ def _judge(entry: Property, facts: Facts) -> Finding | None:
 def _by_resource(entry: Property, facts: Facts) -> Finding | None:
     """Of an operation that is called little: what answers carry and no operation of the resource was ever sent, or the class never sends anywhere.
     Of any operation: what makes of somebody one of those who run the service."""
-    if entry.authority and not entry.declared and entry.bodies and entry.chance <= CHANCE:
-        who = facts.identity.cls or "anonymous"
-        never = f"in {entry.bodies:,} clean calls of any operation no `{who}` caller ever sent a property of this name"
-        return _finding(entry, "high", "medium", f"the request gives authority by `{entry.place}`; {never}")
-    if not entry.response_only or entry.declared or entry.learned_from < FEW:
+    if entry.declared:
+        return None
+    who = facts.identity.cls or "anonymous"
+    nowhere = f"in {entry.bodies:,} clean calls of any operation no `{who}` caller ever sent a property of this name"
+    sent_nowhere = entry.bodies and entry.chance <= CHANCE
+    if entry.authority and sent_nowhere:
+        return _finding(entry, "high", "medium", f"the request gives authority by `{entry.place}`; {nowhere}")
+    if not entry.response_only or entry.learned_from < FEW:
         return None
     if entry.resource_from >= RESOURCE_FROM:
         sent = f"in {entry.resource_from:,} clean calls of this resource's operations nobody ever sent it"
-    elif entry.privileged and entry.bodies and entry.chance <= CHANCE:
-        who = facts.identity.cls or "anonymous"
-        sent = f"in {entry.bodies:,} clean calls of any operation no `{who}` caller ever sent a property of this name"
+    elif entry.privileged and sent_nowhere:
+        sent = nowhere
     else:
         return None
     return _finding(entry, "high", "medium", f"the request sets `{entry.place}`, which this service returns; {sent}")

@@ -41,16 +41,7 @@ def _listed(one: OthersGiven, facts: Facts) -> Finding:
         f"{facts.identity.actor} names somebody in `{one.place}`, which was never sent to this operation, and was to be given {what}; "
         f"at least {one.alone:.0%} of those learned are used by one actor only"
     )
-    return Finding(
-        id=META.id,
-        severity=META.severity,
-        confidence=one.confidence,
-        owasp=META.owasp,
-        where=one.place,
-        message=message,
-        evidence=one.kind[:120],
-        phase="response",
-    )
+    return _told(one, message, one.kind, Phase.RESPONSE)
 
 
 def _finding(one: OwnerMismatch, facts: Facts) -> Finding:
@@ -66,6 +57,10 @@ def _finding(one: OwnerMismatch, facts: Facts) -> Finding:
     message = f"{facts.identity.actor} {what}; in {one.equal:,} of {one.of:,} earlier calls `{one.place}` {whose}; here it is {one.shown}"
     if one.confidence == "low":
         message += ", and the caller holds the object"
+    return _told(one, message, f"{one.shown}", facts.phase)
+
+
+def _told(one: OwnerMismatch | OthersGiven, message: str, evidence: str, phase: Phase) -> Finding:
     return Finding(
         id=META.id,
         severity=META.severity,
@@ -73,6 +68,6 @@ def _finding(one: OwnerMismatch, facts: Facts) -> Finding:
         owasp=META.owasp,
         where=one.place,
         message=message,
-        evidence=f"{one.shown}"[:120],
-        phase="response" if answer else "request",
+        evidence=evidence[:120],
+        phase="response" if phase is Phase.RESPONSE else "request",
     )
